@@ -1,0 +1,564 @@
+"""What a hub and a node say to each other.
+
+This is the only module that both sides import, so it needs nothing but the standard library.
+
+Transport: one websocket. Text frames are JSON objects. Binary frames carry a picture behind a
+small JSON header: four bytes of header length (unsigned, big-endian), the header, the picture.
+
+Conversation::
+
+    node → {"type": "hello", "node_id": …, "version": …, "schema_min": 1, "schema_max": 1, "features": […]}
+    hub  → {"type": "auth", "token": …, "schema": 1}
+    node → {"type": "ready"}                       (or an error, and the connection ends)
+    hub  → {"id": 7, "type": "info"}               (a command; binary where it brings a picture)
+    node → {"id": 7, "type": "result", "result": {…}}      (binary where it brings a picture)
+         | {"id": 7, "type": "error", "code": "unknown_model", "message": "…"}
+    node → {"type": "event", "seq": 12, "event": {…}}      (pushed after ``subscribe``)
+    node → {"type": "status", "status": {…}}               (pushed when a pipeline changes state)
+
+Units: confidence is a percentage (0-100, one decimal), boxes are normalised to the full frame
+(0-1, origin top left), times are ISO 8601 in UTC, durations are milliseconds.
+
+Everything in a message is a frozen dataclass here. `read` builds one from untrusted JSON and
+checks every field; unknown fields are ignored, so that a newer peer may say more.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
+from enum import StrEnum
+from functools import cache
+from typing import Any
+
+SCHEMA_MIN = 1
+SCHEMA_MAX = 1
+
+WEBSOCKET_PATH = "/ws"
+# A 32 MiB picture is the most a camera may send, with room for its header.
+MAX_PICTURE_BYTES = 32 * 1024 * 1024
+MAX_MESSAGE_BYTES = MAX_PICTURE_BYTES + 64 * 1024
+MAX_HEADER_BYTES = 64 * 1024
+
+_LENGTH = struct.Struct(">I")
+_T = typing.TypeVar("_T")
+
+
+class ErrorCode(StrEnum):
+    """Why a command failed; the message beside it says it in words."""
+
+    AUTH_FAILED = "auth_failed"
+    BAD_MESSAGE = "bad_message"
+    BAD_PICTURE = "bad_picture"
+    ENGINE_MISSING = "engine_missing"
+    INFERENCE_FAILED = "inference_failed"
+    INTERNAL = "internal"
+    MODEL_FAILED = "model_failed"
+    NO_PICTURE = "no_picture"
+    SCHEMA_MISMATCH = "schema_mismatch"
+    STORAGE_FAILED = "storage_failed"
+    SUPERSEDED = "superseded"
+    UNKNOWN_ACCELERATOR = "unknown_accelerator"
+    UNKNOWN_COMMAND = "unknown_command"
+    UNKNOWN_MODEL = "unknown_model"
+    UNKNOWN_PIPELINE = "unknown_pipeline"
+
+
+class Command(StrEnum):
+    """What a hub can ask of a node. Those that bring or return a picture are binary."""
+
+    CONFIGURE = "configure"
+    DETECT = "detect"
+    INFO = "info"
+    LOOK = "look"
+    PICTURE = "picture"
+    PING = "ping"
+    RESULTS = "results"
+    SELF_TEST = "self_test"
+    STATUS = "status"
+    SUBSCRIBE = "subscribe"
+
+
+class ProtocolError(ValueError):
+    """A message that does not follow the protocol; the text says where."""
+
+
+# --- Shapes that several messages share ------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Box:
+    """A rectangle, normalised to the full frame (0-1, origin top left)."""
+
+    x_min: float
+    y_min: float
+    x_max: float
+    y_max: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectedObject:
+    """One object in one frame."""
+
+    label: str
+    confidence: float
+    box: Box
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelPresence:
+    """What the presence rule holds true of one label after a look."""
+
+    present: bool
+    count: int
+    confidence: float | None = None
+
+
+# --- Who a node is and what it can do ---------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Greeting:
+    """The first thing a node says on a connection."""
+
+    node_id: str
+    version: str
+    schema_min: int
+    schema_max: int
+    features: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class AcceleratorInfo:
+    """A place where an engine runs a model, `cpu` for example."""
+
+    id: str
+    name: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineInfo:
+    """An inference runtime; `version` is None and `missing` says why where it cannot be used."""
+
+    id: str
+    name: str
+    version: str | None = None
+    missing: str | None = None
+    accelerators: tuple[AcceleratorInfo, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelInfo:
+    """A model that the node holds; `engines` are those it has files for."""
+
+    id: str
+    version: str
+    name: str
+    task: str
+    labels: tuple[str, ...]
+    engines: tuple[str, ...]
+    license: str
+    source: str
+    width: int
+    height: int
+    size_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class HardwareInfo:
+    """The device a node runs on. None is "not known here"."""
+
+    machine: str
+    system: str
+    libc: str
+    cpu: str
+    cores: int
+    python: str
+    board: str | None = None
+    memory_bytes: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeInfo:
+    """Answer to `info`."""
+
+    node_id: str
+    version: str
+    hardware: HardwareInfo
+    engines: tuple[EngineInfo, ...]
+    models: tuple[ModelInfo, ...]
+    default_engine: str | None
+    default_model: str
+
+
+# --- Pipelines ----------------------------------------------------------------------------------
+
+
+class PipelineState(StrEnum):
+    """Whether a pipeline can look."""
+
+    LOADING = "loading"
+    READY = "ready"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PipelineConfig:
+    """One camera's path from frame to event, as the hub wants it.
+
+    `model`, `engine`, `accelerator`: None leaves the choice to the node. `labels`: empty keeps
+    every label of the model. `looks_to_clear`: looks in a row without an object after which it
+    counts as gone.
+    """
+
+    pipeline_id: str
+    name: str
+    model: str | None = None
+    engine: str | None = None
+    accelerator: str | None = None
+    labels: tuple[str, ...] = ()
+    confidence: float = 50.0
+    looks_to_clear: int = 2
+    pattern: str = "full_edge"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PipelineStatus:
+    """How a pipeline is doing; model, engine and accelerator are those that really run."""
+
+    pipeline_id: str
+    state: str
+    error_code: str | None = None
+    error: str | None = None
+    model: str | None = None
+    model_version: str | None = None
+    engine: str | None = None
+    accelerator: str | None = None
+    looks: int = 0
+    failures: int = 0
+    dropped: int = 0
+    presence: dict[str, LabelPresence] = field(default_factory=dict)
+    last_detection_at: str | None = None
+    picture_at: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Configure:
+    """`configure`: every pipeline the node shall have; the others end. Answer: `NodeStatus`."""
+
+    pipelines: tuple[PipelineConfig, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeStatus:
+    """Answer to `status` and `configure`, and pushed as `status`."""
+
+    pipelines: tuple[PipelineStatus, ...]
+    uptime_s: float
+    memory_bytes: int | None = None
+    temperature_c: float | None = None
+    storage_error: str | None = None
+
+
+# --- Looking ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class LookRequest:
+    """`look` (binary, with a picture): run one frame of a pipeline.
+
+    `scan` also answers with one `scan` event per object, for somebody who asked.
+    """
+
+    pipeline_id: str
+    captured_at: str
+    scan: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Look:
+    """What one frame showed. An empty `objects` means "looked, and nothing there"."""
+
+    pipeline_id: str
+    captured_at: str
+    width: int
+    height: int
+    objects: tuple[DetectedObject, ...]
+    presence: dict[str, LabelPresence]
+    model: str
+    model_version: str
+    engine: str
+    accelerator: str
+    decode_ms: float
+    inference_ms: float
+    node_ms: float
+    last_detection_at: str | None
+    picture_at: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectRequest:
+    """`detect` (binary, with a picture): look once, outside every pipeline; nothing is kept.
+
+    With `annotate` the answer is binary and brings the picture with its boxes, as JPEG.
+    """
+
+    model: str | None = None
+    engine: str | None = None
+    accelerator: str | None = None
+    labels: tuple[str, ...] = ()
+    confidence: float = 50.0
+    annotate: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Detected:
+    """Answer to `detect`."""
+
+    width: int
+    height: int
+    objects: tuple[DetectedObject, ...]
+    model: str
+    model_version: str
+    engine: str
+    accelerator: str
+    decode_ms: float
+    inference_ms: float
+    node_ms: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class SelfTestRequest:
+    """`self_test`: run a model on the picture that comes with the node."""
+
+    model: str | None = None
+    engine: str | None = None
+    accelerator: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SelfTest:
+    """Answer to `self_test`: `inference_ms` is the median of `runs` runs after a warm-up."""
+
+    model: str
+    engine: str
+    engine_version: str
+    accelerator: str
+    load_ms: float
+    inference_ms: float
+    runs: int
+    passed: bool
+    expected: str
+    objects: tuple[DetectedObject, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PictureRequest:
+    """`picture`: the annotated picture of a pipeline's last event. The answer is binary."""
+
+    pipeline_id: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Picture:
+    """Header of the answer to `picture`."""
+
+    content_type: str
+    at: str
+
+
+# --- Events -------------------------------------------------------------------------------------
+
+
+class Kind(StrEnum):
+    """Which rule speaks in an event."""
+
+    OBJECT = "object"
+    SCAN = "scan"
+
+
+class Phase(StrEnum):
+    """Where an event stands in time; `instant` has no duration."""
+
+    START = "start"
+    UPDATE = "update"
+    END = "end"
+    INSTANT = "instant"
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeEvent:
+    """Something a rule has to say about one label."""
+
+    event_id: str
+    pipeline_id: str
+    kind: str
+    phase: str
+    label: str
+    confidence: float
+    count: int
+    box: Box | None
+    model: str
+    model_version: str
+    engine: str
+    accelerator: str
+    pattern: str
+    captured_at: str
+    inference_ms: float
+    source: str = "edge"
+    track_id: int | None = None
+    zones: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subscribe:
+    """`subscribe`: push events from now on, and first those after `after` (None: only new ones)."""
+
+    after: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subscribed:
+    """Answer to `subscribe`: `seq` is the newest event's number so far."""
+
+    seq: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResultsRequest:
+    """`results`: read the local result log, newest first."""
+
+    pipeline_id: str | None = None
+    limit: int = 100
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoggedEvent:
+    """An event with its number in the result log."""
+
+    seq: int
+    event: NodeEvent
+
+
+@dataclass(frozen=True, kw_only=True)
+class Results:
+    """Answer to `results`."""
+
+    events: tuple[LoggedEvent, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Nothing:
+    """Parameters or answer of a command that has none."""
+
+
+# --- Frames on the wire -------------------------------------------------------------------------
+
+
+def encode_text(message: Mapping[str, Any]) -> str:
+    """Return a text frame."""
+    return json.dumps(message, separators=(",", ":"), allow_nan=False)
+
+
+def _no_constant(name: str) -> float:
+    raise ValueError(f"{name} is not a number")
+
+
+def decode_text(text: str) -> dict[str, Any]:
+    """Return the JSON object in a text frame. Raises `ProtocolError`."""
+    try:
+        message = json.loads(text, parse_constant=_no_constant)
+    except (ValueError, RecursionError) as err:
+        raise ProtocolError(f"not JSON: {err}") from None
+    if not isinstance(message, dict):
+        raise ProtocolError("not a JSON object")
+    return message
+
+
+def encode_binary(header: Mapping[str, Any], picture: bytes | memoryview) -> bytes:
+    """Return a binary frame."""
+    head = encode_text(header).encode()
+    return b"".join((_LENGTH.pack(len(head)), head, picture))
+
+
+def decode_binary(frame: bytes) -> tuple[dict[str, Any], memoryview]:
+    """Return header and picture of a binary frame. Raises `ProtocolError`."""
+    if len(frame) < _LENGTH.size:
+        raise ProtocolError("binary frame shorter than its header length")
+    (length,) = _LENGTH.unpack_from(frame)
+    end = _LENGTH.size + length
+    if length > MAX_HEADER_BYTES or end > len(frame):
+        raise ProtocolError("binary frame with a wrong header length")
+    view = memoryview(frame)
+    try:
+        head = str(view[_LENGTH.size : end], "utf-8")
+    except UnicodeDecodeError as err:
+        raise ProtocolError(f"header is not UTF-8: {err}") from None
+    return decode_text(head), view[end:]
+
+
+# --- Dataclasses from and to JSON -----------------------------------------------------------------
+
+
+def write(message: Any) -> dict[str, Any]:
+    """Return the JSON object of one of this module's dataclasses."""
+    return asdict(message)
+
+
+def read(cls: type[_T], data: object) -> _T:
+    """Build `cls`, one of this module's dataclasses, from untrusted JSON.
+
+    Raises `ProtocolError` naming the field that is missing or of the wrong type.
+    """
+    value: _T = _read(cls, data, cls.__name__)
+    return value
+
+
+@cache
+def _hints(cls: type) -> dict[str, Any]:
+    return typing.get_type_hints(cls)
+
+
+def _read(kind: Any, data: object, where: str) -> Any:
+    if is_dataclass(kind):
+        return _read_dataclass(typing.cast(type, kind), data, where)
+    origin, args = typing.get_origin(kind), typing.get_args(kind)
+    if origin in (types.UnionType, typing.Union):
+        if data is None and types.NoneType in args:
+            return None
+        (inner,) = [arg for arg in args if arg is not types.NoneType]
+        return _read(inner, data, where)
+    if origin is tuple:
+        if not isinstance(data, list | tuple):
+            raise ProtocolError(f"{where}: a list was expected")
+        return tuple(_read(args[0], item, f"{where}[{i}]") for i, item in enumerate(data))
+    if origin is dict:
+        if not isinstance(data, dict):
+            raise ProtocolError(f"{where}: an object was expected")
+        return {str(key): _read(args[1], item, f"{where}.{key}") for key, item in data.items()}
+    if kind is float and isinstance(data, int) and not isinstance(data, bool):
+        try:
+            return float(data)
+        except OverflowError:
+            raise ProtocolError(f"{where}: too large a number") from None
+    # bool is an int in Python, but `true` is not a number in a message
+    if not isinstance(data, kind) or (kind is not bool and isinstance(data, bool)):
+        raise ProtocolError(f"{where}: {kind.__name__} was expected")
+    return data
+
+
+def _read_dataclass(cls: type, data: object, where: str) -> Any:
+    if not isinstance(data, dict):
+        raise ProtocolError(f"{where}: an object was expected")
+    hints = _hints(cls)
+    values: dict[str, Any] = {}
+    for item in fields(cls):
+        if item.name in data:
+            values[item.name] = _read(hints[item.name], data[item.name], f"{where}.{item.name}")
+        elif item.default is MISSING and item.default_factory is MISSING:
+            raise ProtocolError(f"{where}.{item.name} is missing")
+    return cls(**values)
