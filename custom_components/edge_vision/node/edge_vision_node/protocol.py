@@ -524,6 +524,8 @@ def _hints(cls: type) -> dict[str, Any]:
 
 
 def _read(kind: Any, data: object, where: str) -> Any:
+    if kind is Any:
+        return data
     if is_dataclass(kind):
         return _read_dataclass(typing.cast(type, kind), data, where)
     origin, args = typing.get_origin(kind), typing.get_args(kind)

@@ -1,0 +1,108 @@
+"""What a still picture costs on this machine, part by part."""
+
+from __future__ import annotations
+
+import io
+import statistics
+import time
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from .detector import Detector
+from .hardware.discovery import resident_bytes
+from .models.store import SELF_TEST_PICTURE
+
+_LEAST_RUNS = 20
+_WARM_UP_RUNS = 3
+
+
+@dataclass(frozen=True)
+class BenchResult:
+    """Medians in milliseconds (p95 where the name says so).
+
+    `still_ms` is everything from the JPEG's bytes to detections: decoding, resizing, inference
+    and reading the outputs. `overhead_ms` is what is neither decoding nor inference. `ratio` is
+    `still_ms` / `engine_ms`.
+    """
+
+    model: str
+    engine: str
+    engine_version: str
+    accelerator: str
+    threads: int | None
+    picture: str
+    runs: int
+    load_ms: float
+    engine_ms: float
+    engine_p95_ms: float
+    still_ms: float
+    still_p95_ms: float
+    decode_ms: float
+    overhead_ms: float
+    ratio: float
+    frames_per_second: float
+    memory_mb: float | None
+
+
+def street_720p() -> bytes:
+    """Return a JPEG of 1280x720 with the detail of a camera's picture."""
+    with Image.open(SELF_TEST_PICTURE) as image:
+        picture = image.convert("RGB").resize((1280, 720), Image.Resampling.LANCZOS)
+    # Enlarging leaves it smoother than a sensor's picture, and smooth pictures decode faster.
+    noise = np.random.default_rng(0).normal(0, 6, (720, 1280, 3))
+    grainy = np.clip(np.asarray(picture) + noise, 0, 255).astype(np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(grainy).save(buffer, "JPEG", quality=80)
+    return buffer.getvalue()
+
+
+def bench(detector: Detector, data: bytes, seconds: float, threads: int | None) -> BenchResult:
+    """Time whole stills and the engine alone, by turns, for some seconds."""
+    with Image.open(io.BytesIO(data)) as image:
+        picture = f"{image.format} {image.width}x{image.height}, {len(data) / 1024:.0f} KiB"
+    tensor = detector.prepare(data).tensor
+    engine_ms: list[float] = []
+    still_ms: list[float] = []
+    decode_ms: list[float] = []
+    overhead_ms: list[float] = []
+    for _ in range(_WARM_UP_RUNS):
+        detector.detect(tensor, 50)
+    until = time.perf_counter() + seconds
+    while len(still_ms) < _LEAST_RUNS or time.perf_counter() < until:
+        started = time.perf_counter()
+        detector.infer(tensor)
+        engine_ms.append((time.perf_counter() - started) * 1000)
+        started = time.perf_counter()
+        prepared = detector.prepare(data)
+        detections, inference_ms = detector.detect(prepared.tensor, 50)
+        detections.objects(detector.labels)
+        still_ms.append((time.perf_counter() - started) * 1000)
+        decode_ms.append(prepared.decode_ms)
+        overhead_ms.append(still_ms[-1] - prepared.decode_ms - inference_ms)
+    memory = resident_bytes()
+    engine, still = statistics.median(engine_ms), statistics.median(still_ms)
+    return BenchResult(
+        model=detector.model.id,
+        engine=detector.engine,
+        engine_version=detector.engine_version,
+        accelerator=detector.accelerator,
+        threads=threads,
+        picture=picture,
+        runs=len(still_ms),
+        load_ms=round(detector.load_ms, 1),
+        engine_ms=round(engine, 2),
+        engine_p95_ms=round(_p95(engine_ms), 2),
+        still_ms=round(still, 2),
+        still_p95_ms=round(_p95(still_ms), 2),
+        decode_ms=round(statistics.median(decode_ms), 2),
+        overhead_ms=round(statistics.median(overhead_ms), 2),
+        ratio=round(still / engine, 2),
+        frames_per_second=round(1000 / still, 1),
+        memory_mb=round(memory / 2**20, 1) if memory else None,
+    )
+
+
+def _p95(times: list[float]) -> float:
+    return statistics.quantiles(times, n=20)[-1]

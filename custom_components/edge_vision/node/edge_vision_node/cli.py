@@ -1,0 +1,310 @@
+"""The command line, `edge-vision-node`.
+
+With `--json`, stdout has one JSON document (or one line per result) and nothing else. Logs go to
+stderr. Exit status: 0 success, 1 failure with one clear line, 2 wrong usage.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from . import __version__
+from .annotate import annotate, to_jpeg
+from .bench import bench, street_720p
+from .detector import Detector, default_engine
+from .engines import default_threads, describe_engines
+from .errors import CommandLineError, NodeError
+from .frames.decode import decode
+from .hardware.discovery import describe_hardware, resident_bytes, temperature_c
+from .models.manifest import MANIFEST_NAME, load_model
+from .models.store import DEFAULT_MODEL, ModelStore
+from .protocol import write
+from .serve import ServeOptions, serve
+from .storage.results import FILE_NAME, ResultLog
+
+PROGRAM = "edge-vision-node"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit status."""
+    options = _parser().parse_args(arguments)
+    logging.basicConfig(
+        stream=sys.stderr,
+        level=options.log_level.upper(),
+        format="%(levelname)s %(name)s: %(message)s",
+    )
+    try:
+        status: int = options.run(options)
+        sys.stdout.flush()
+    except CommandLineError as err:
+        print(f"{PROGRAM}: error: {err}", file=sys.stderr)
+        return 2
+    except NodeError as err:
+        print(f"{PROGRAM}: error: {err}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:
+        # Whoever read us has seen enough; the interpreter must not try to flush again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return status
+
+
+def _hardware(options: argparse.Namespace) -> int:
+    hardware = describe_hardware()
+    engines = describe_engines()
+    if options.json:
+        memory, heat = resident_bytes(), temperature_c()
+        _print_json(
+            {
+                "hardware": write(hardware),
+                "engines": [write(engine) for engine in engines],
+                "temperature_c": heat,
+                "process_memory_bytes": memory,
+            }
+        )
+        return 0
+    memory_gib = hardware.memory_bytes / 2**30 if hardware.memory_bytes else None
+    rows = [
+        ("Processor", f"{hardware.cpu}, {hardware.cores} cores"),
+        ("Memory", f"{memory_gib:.1f} GiB" if memory_gib else "not known"),
+        ("Board", hardware.board or "not known"),
+        ("System", f"{hardware.system}, {hardware.machine}, {hardware.libc}"),
+        ("Python", hardware.python),
+    ]
+    for name, value in rows:
+        print(f"{name:<11}{value}")
+    print("Engines")
+    for engine in engines:
+        if engine.version is None:
+            print(f"  {engine.name:<13}not usable: {engine.missing}")
+        else:
+            places = ", ".join(item.name for item in engine.accelerators)
+            print(f"  {engine.name:<13}{engine.version}  on {places}")
+    return 0
+
+
+def _models(options: argparse.Namespace) -> int:
+    store = _store(options)
+    infos = [model.info() for model in store.models.values()]
+    if options.json:
+        _print_json([write(info) for info in infos])
+        return 0
+    for info in infos:
+        mark = " (default)" if info.id == DEFAULT_MODEL else ""
+        print(f"{info.id} {info.version}{mark}")
+        print(f"  {info.name}, {info.task}, {info.width}x{info.height}, {len(info.labels)} labels")
+        print(f"  for {', '.join(info.engines)}; {info.size_bytes / 2**20:.1f} MiB; {info.license}")
+        print(f"  {info.source}")
+    return 0
+
+
+def _detect(options: argparse.Namespace) -> int:
+    detector = _detector(options)
+    class_ids = detector.class_ids(_labels(options))
+    if options.annotate is not None:
+        options.annotate.mkdir(parents=True, exist_ok=True)
+    failed = False
+    for path in options.images:
+        try:
+            data = path.read_bytes()
+            prepared = detector.prepare(data)
+            detections, inference_ms = detector.detect(
+                prepared.tensor, options.confidence, class_ids
+            )
+        except (OSError, NodeError) as err:
+            failed = True
+            reason = (err.strerror or str(err)) if isinstance(err, OSError) else str(err)
+            print(f"{PROGRAM}: error: {path}: {reason}", file=sys.stderr)
+            if options.json:
+                print(json.dumps({"image": str(path), "error": reason}))
+            continue
+        objects = detections.objects(detector.labels)
+        if options.json:
+            print(
+                json.dumps(
+                    {
+                        "image": str(path),
+                        "width": prepared.width,
+                        "height": prepared.height,
+                        "model": detector.model.id,
+                        "engine": detector.engine,
+                        "accelerator": detector.accelerator,
+                        "inference_ms": round(inference_ms, 2),
+                        "objects": [write(item) for item in objects],
+                    }
+                )
+            )
+        else:
+            found = ", ".join(f"{item.label} {item.confidence:.0f}%" for item in objects)
+            print(f"{path}: {found or 'nothing'}  ({inference_ms:.0f} ms)")
+        if options.annotate is not None:
+            target = options.annotate / f"{path.stem}.jpg"
+            if target.exists() and target.samefile(path):
+                raise CommandLineError(f"--annotate would overwrite {path}; name another folder")
+            target.write_bytes(to_jpeg(annotate(decode(data).image, objects)))
+    return 1 if failed else 0
+
+
+def _bench(options: argparse.Namespace) -> int:
+    detector = _detector(options)
+    data = options.image.read_bytes() if options.image else street_720p()
+    result = bench(detector, data, options.seconds, options.threads or default_threads())
+    if options.json:
+        _print_json(asdict(result))
+        return 0
+    print(
+        f"{result.model} on {detector.engine} {result.engine_version}, {result.accelerator},"
+        f" {result.threads} threads; {result.picture}; {result.runs} runs"
+    )
+    print(f"  engine alone    {result.engine_ms:7.2f} ms   p95 {result.engine_p95_ms:.2f}")
+    print(f"  whole picture   {result.still_ms:7.2f} ms   p95 {result.still_p95_ms:.2f}")
+    print(f"    decoding      {result.decode_ms:7.2f} ms")
+    print(f"    all the rest  {result.overhead_ms:7.2f} ms   (resizing, reading the outputs)")
+    print(f"  ratio           {result.ratio:7.2f}      whole picture / engine alone")
+    print(f"  frames          {result.frames_per_second:7.1f} /s")
+    if result.memory_mb is not None:
+        print(f"  memory          {result.memory_mb:7.1f} MB")
+    return 0
+
+
+def _results(options: argparse.Namespace) -> int:
+    path = options.data / FILE_NAME
+    if not path.exists():
+        raise NodeError(f"There is no result log {path}")
+    log = ResultLog(path)
+    try:
+        logged = log.newest(options.pipeline, options.limit)
+    finally:
+        log.close()
+    for item in logged:
+        if options.json:
+            print(json.dumps({"seq": item.seq, **write(item.event)}))
+        else:
+            event = item.event
+            print(
+                f"{item.seq:>7}  {event.captured_at}  {event.pipeline_id}  {event.kind}"
+                f" {event.phase:<7}  {event.label} x{event.count}  {event.confidence:.0f}%"
+            )
+    return 0
+
+
+def _serve(options: argparse.Namespace) -> int:
+    if (options.socket is None) == (options.host is None):
+        raise CommandLineError("name either --socket, or --host and --port")
+    if options.host is not None and options.port is None:
+        raise CommandLineError("--host needs --port")
+    return serve(
+        ServeOptions(
+            data=options.data,
+            socket=options.socket,
+            host=options.host,
+            port=options.port,
+            token_file=options.token_file,
+            tls_certificate=options.tls_certificate,
+            tls_key=options.tls_key,
+            parent_stdin=options.parent_stdin,
+            threads=options.threads,
+        )
+    )
+
+
+def _store(options: argparse.Namespace) -> ModelStore:
+    return ModelStore([options.data / "models"] if options.data else [])
+
+
+def _detector(options: argparse.Namespace) -> Detector:
+    if options.model and options.model.endswith(MANIFEST_NAME):
+        model = load_model(Path(options.model).parent)
+    else:
+        model = _store(options).get(options.model)
+    engine = options.engine or default_engine(model)
+    return Detector(model, engine, options.accelerator, options.threads)
+
+
+def _labels(options: argparse.Namespace) -> tuple[str, ...]:
+    return tuple(label.strip() for label in (options.labels or "").split(",") if label.strip())
+
+
+def _print_json(document: Any) -> None:
+    print(json.dumps(document, indent=2))
+
+
+def _percent(text: str) -> float:
+    value = float(text)
+    if not 0 < value < 100:
+        raise argparse.ArgumentTypeError("a percentage between 0 and 100")
+    return value
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError("a number from 1")
+    return value
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog=PROGRAM, description="Edge AI for camera pictures.")
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--json", action="store_true", help="print JSON for programs")
+    common.add_argument(
+        "--log-level",
+        default="warning",
+        choices=("debug", "info", "warning", "error"),
+        help="how much to log on stderr (%(default)s)",
+    )
+    data = argparse.ArgumentParser(add_help=False)
+    data.add_argument("--data", type=Path, help="the node's data folder, for models added there")
+    model = argparse.ArgumentParser(add_help=False)
+    model.add_argument("--model", help=f"id of a model, or its {MANIFEST_NAME} ({DEFAULT_MODEL})")
+    model.add_argument("--engine", help="id of an engine (the first that works)")
+    model.add_argument("--accelerator", help="id of an accelerator (the engine's best)")
+    model.add_argument("--threads", type=_positive, help="threads of one inference (up to 4)")
+
+    def add(name: str, run: Any, text: str, *parents: argparse.ArgumentParser) -> Any:
+        command = commands.add_parser(name, help=text, description=text, parents=[common, *parents])
+        command.set_defaults(run=run)
+        return command
+
+    add("hardware", _hardware, "Show what this machine has to run models on.")
+    add("models", _models, "List the models.", data)
+    detect = add("detect", _detect, "Detect objects in pictures.", data, model)
+    detect.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="JPEG, PNG or WebP")
+    detect.add_argument(
+        "--confidence", type=_percent, default=40.0, help="lowest confidence, percent (%(default)s)"
+    )
+    detect.add_argument("--labels", help="only these labels, comma-separated")
+    detect.add_argument(
+        "--annotate", type=Path, metavar="DIR", help="write pictures with boxes into this folder"
+    )
+    timing = add("bench", _bench, "Measure what a picture costs here.", data, model)
+    timing.add_argument("--seconds", type=float, default=5.0, help="how long (%(default)s)")
+    timing.add_argument("--image", type=Path, help="a picture of yours (a street in 720p)")
+    results = add("results", _results, "Read the local result log, newest first.")
+    results.add_argument("--data", type=Path, required=True, help="the node's data folder")
+    results.add_argument("--pipeline", help="only this pipeline's")
+    results.add_argument("--limit", type=_positive, default=50, help="how many (%(default)s)")
+    server = add("serve", _serve, "Serve a hub.")
+    server.add_argument("--data", type=Path, required=True, help="the node's data folder")
+    server.add_argument("--socket", type=Path, help="listen on this unix socket")
+    server.add_argument("--host", help="listen on this address")
+    server.add_argument("--port", type=int, help="listen on this port (0: any)")
+    server.add_argument("--token-file", type=Path, help="file with the token that a hub must know")
+    server.add_argument("--tls-certificate", type=Path, help="PEM file, for TLS")
+    server.add_argument("--tls-key", type=Path, help="PEM file, for TLS")
+    server.add_argument("--threads", type=_positive, help="threads of one inference (up to 4)")
+    server.add_argument("--parent-stdin", action="store_true", help="end when standard input ends")
+    return parser

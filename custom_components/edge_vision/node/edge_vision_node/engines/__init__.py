@@ -1,0 +1,52 @@
+"""The engines this node knows, and what each can do on this machine."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from ..errors import EngineMissingError
+from ..protocol import EngineInfo
+from .base import Engine, EngineFiles, Session, default_threads, usable_cores
+from .ncnn import NcnnEngine
+from .onnxruntime import OnnxRuntimeEngine
+
+__all__ = [
+    "ENGINES",
+    "Engine",
+    "EngineFiles",
+    "Session",
+    "default_threads",
+    "describe_engines",
+    "get_engine",
+    "usable_cores",
+]
+
+# In order of preference: the first that works here is the default.
+ENGINES: dict[str, Engine] = {engine.id: engine for engine in (OnnxRuntimeEngine(), NcnnEngine())}
+
+
+def get_engine(engine_id: str) -> Engine:
+    """Return an engine. Raises `EngineMissingError` where this node knows none of that name."""
+    try:
+        return ENGINES[engine_id]
+    except KeyError:
+        known = ", ".join(ENGINES)
+        raise EngineMissingError(f"No engine {engine_id!r}; this node knows {known}") from None
+
+
+@cache
+def describe_engines() -> tuple[EngineInfo, ...]:
+    """Return what every engine can do here. Imports their packages: slow the first time."""
+    return tuple(_describe(engine) for engine in ENGINES.values())
+
+
+def _describe(engine: Engine) -> EngineInfo:
+    try:
+        return EngineInfo(
+            id=engine.id,
+            name=engine.name,
+            version=engine.version(),
+            accelerators=engine.accelerators(),
+        )
+    except EngineMissingError as err:
+        return EngineInfo(id=engine.id, name=engine.name, missing=str(err))

@@ -1,0 +1,77 @@
+"""What can go wrong in a node, by what the user can do about it."""
+
+from __future__ import annotations
+
+from .protocol import ErrorCode
+
+
+class NodeError(Exception):
+    """A failure with a code for programs and a sentence for people."""
+
+    code = ErrorCode.INTERNAL
+
+
+class PictureError(NodeError):
+    """The picture cannot be read: broken, of an unknown format, or too large."""
+
+    code = ErrorCode.BAD_PICTURE
+
+
+class EngineMissingError(NodeError):
+    """The engine's package is not installed, or does not work on this machine."""
+
+    code = ErrorCode.ENGINE_MISSING
+
+
+class AcceleratorError(NodeError):
+    """The engine has no such accelerator here."""
+
+    code = ErrorCode.UNKNOWN_ACCELERATOR
+
+
+class ModelError(NodeError):
+    """The model's files are damaged, or the engine cannot load them."""
+
+    code = ErrorCode.MODEL_FAILED
+
+
+class UnknownModelError(NodeError):
+    """The node holds no such model."""
+
+    code = ErrorCode.UNKNOWN_MODEL
+
+
+class InferenceError(NodeError):
+    """The engine failed while it ran a model."""
+
+    code = ErrorCode.INFERENCE_FAILED
+
+
+class SupersededError(NodeError):
+    """A newer frame of the same pipeline took this one's place."""
+
+    code = ErrorCode.SUPERSEDED
+
+
+class UnknownPipelineError(NodeError):
+    """The node has no such pipeline."""
+
+    code = ErrorCode.UNKNOWN_PIPELINE
+
+
+class NoPictureError(NodeError):
+    """The pipeline has had no event yet, so there is no picture of one."""
+
+    code = ErrorCode.NO_PICTURE
+
+
+class StorageError(NodeError):
+    """The result log cannot be opened, read or written."""
+
+    code = ErrorCode.STORAGE_FAILED
+
+
+class CommandLineError(NodeError):
+    """A wrong option or combination of options."""
+
+    code = ErrorCode.BAD_MESSAGE

@@ -1,0 +1,1 @@
+"""Frames: from the bytes of a camera to the tensor of a model."""

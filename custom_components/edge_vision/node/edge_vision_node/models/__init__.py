@@ -1,0 +1,1 @@
+"""Models: what a manifest says, where its files are, and how its tensors are read."""

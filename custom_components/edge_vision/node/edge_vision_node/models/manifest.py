@@ -1,0 +1,161 @@
+"""A model's manifest: everything that is needed to run its files and to read its tensors.
+
+`model.json` lies beside the files it names. Paths in it are relative to its folder and may not
+leave it; every file carries its size and SHA-256.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..engines.base import EngineFiles
+from ..errors import EngineMissingError, ModelError
+from ..protocol import ModelInfo, ProtocolError, read
+
+SCHEMA = 1
+MANIFEST_NAME = "model.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileSpec:
+    """A file of a model."""
+
+    path: str
+    sha256: str
+    size: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputSpec:
+    """What the model wants to see: tensor = (pixel - mean) * scale, per channel.
+
+    `layout` is NHWC or NCHW, `colour` RGB or BGR, `resize` is "stretch" (the frame is resized to
+    width x height whatever its shape).
+    """
+
+    width: int
+    height: int
+    layout: str
+    colour: str
+    resize: str
+    mean: tuple[float, ...]
+    scale: tuple[float, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineSpec:
+    """The model's files for one engine; `layout` where it differs from the input's."""
+
+    files: dict[str, FileSpec]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    layout: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """The content of a `model.json`."""
+
+    schema: int
+    id: str
+    version: str
+    name: str
+    task: str
+    input: InputSpec
+    head: dict[str, Any]
+    labels: FileSpec
+    engines: dict[str, EngineSpec]
+    license: str
+    source: str
+    accuracy: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Model:
+    """A manifest with its folder and labels."""
+
+    folder: Path
+    manifest: Manifest
+    labels: tuple[str, ...]
+
+    @property
+    def id(self) -> str:
+        """Return the model's id."""
+        return self.manifest.id
+
+    def engine(self, engine_id: str) -> EngineSpec:
+        """Return what the model has for an engine. Raises `EngineMissingError`."""
+        try:
+            return self.manifest.engines[engine_id]
+        except KeyError:
+            known = ", ".join(self.manifest.engines)
+            raise EngineMissingError(
+                f"{self.manifest.name} has no files for {engine_id}; it runs on {known}"
+            ) from None
+
+    def files(self, engine_id: str) -> EngineFiles:
+        """Return the files for an engine, after checking size and SHA-256 of each.
+
+        Raises `ModelError` where a file is missing or is not the one that the manifest names.
+        """
+        spec = self.engine(engine_id)
+        return EngineFiles(
+            model_id=self.id,
+            paths={role: _checked(self.folder, file) for role, file in spec.files.items()},
+            inputs=spec.inputs,
+            outputs=spec.outputs,
+        )
+
+    def info(self) -> ModelInfo:
+        """Return the model as messages describe it."""
+        manifest = self.manifest
+        return ModelInfo(
+            id=manifest.id,
+            version=manifest.version,
+            name=manifest.name,
+            task=manifest.task,
+            labels=self.labels,
+            engines=tuple(manifest.engines),
+            license=manifest.license,
+            source=manifest.source,
+            width=manifest.input.width,
+            height=manifest.input.height,
+            size_bytes=sum(
+                file.size for engine in manifest.engines.values() for file in engine.files.values()
+            ),
+        )
+
+
+def load_model(folder: Path) -> Model:
+    """Read a model's manifest and labels. Raises `ModelError` naming what is wrong."""
+    path = folder / MANIFEST_NAME
+    try:
+        manifest = read(Manifest, json.loads(path.read_bytes()))
+    except OSError as err:
+        raise ModelError(f"{path}: {err.strerror}") from err
+    except (ProtocolError, ValueError, RecursionError) as err:
+        raise ModelError(f"{path} is not a model manifest: {err}") from err
+    if manifest.schema != SCHEMA:
+        raise ModelError(f"{path} has schema {manifest.schema}; this version reads {SCHEMA}")
+    labels = _checked(folder, manifest.labels).read_text("utf-8").splitlines()
+    return Model(folder, manifest, tuple(labels))
+
+
+def _checked(folder: Path, spec: FileSpec) -> Path:
+    path = (folder / spec.path).resolve()
+    if path.parent != folder.resolve():
+        raise ModelError(f"{spec.path} is outside the model's folder")
+    try:
+        if path.stat().st_size != spec.size:
+            raise ModelError(f"{path} is damaged: it has not the {spec.size} bytes it should have")
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as err:
+        raise ModelError(f"{path}: {err.strerror}") from err
+    if digest != spec.sha256:
+        raise ModelError(f"{path} is damaged: its SHA-256 is not the manifest's")
+    return path

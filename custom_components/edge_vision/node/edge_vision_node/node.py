@@ -1,0 +1,446 @@
+"""The node: owns pipelines, loaded models, accelerators, pictures and the result log."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import re
+import time
+from collections.abc import Callable, Coroutine, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+from ulid_transform import ulid_now
+
+from . import __version__
+from .annotate import annotate, to_jpeg
+from .detector import Detector, Prepared, default_engine
+from .engines import describe_engines, get_engine
+from .errors import NodeError, StorageError, SupersededError, UnknownPipelineError
+from .frames.decode import decode
+from .hardware.discovery import describe_hardware, resident_bytes, temperature_c
+from .models.store import DEFAULT_MODEL, SELF_TEST_EXPECTATION, SELF_TEST_PICTURE, ModelStore
+from .pipeline import Pipeline, parse_time, summarise
+from .protocol import (
+    Configure,
+    Detected,
+    DetectedObject,
+    DetectRequest,
+    LoggedEvent,
+    Look,
+    LookRequest,
+    NodeEvent,
+    NodeInfo,
+    NodeStatus,
+    Phase,
+    Picture,
+    PipelineConfig,
+    ProtocolError,
+    SelfTest,
+    SelfTestRequest,
+)
+from .scheduler import Lane
+from .storage.pictures import PictureStore
+from .storage.results import FILE_NAME, ResultLog
+
+_LOGGER = logging.getLogger(__name__)
+_T = TypeVar("_T")
+
+_PIPELINE_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_SELF_TEST_RUNS = 10
+
+# (sequence number or None where the event could not be written, event)
+EventListener = Callable[[int | None, NodeEvent], None]
+StatusListener = Callable[[NodeStatus], None]
+
+
+class Node:
+    """Everything a node does, without a word about sockets. Used from one event loop."""
+
+    def __init__(self, data: Path, threads: int | None = None) -> None:
+        """Open the data folder. Raises `OSError` where it cannot be written."""
+        self._data = data
+        self._threads = threads
+        self._pictures = PictureStore(data / "pictures")
+        self.node_id = _node_id(data / "node_id")
+        self._store = ModelStore([data / "models"])
+        self._log: ResultLog | None = None
+        self._storage_error: str | None = None
+        self._pipelines: dict[str, Pipeline] = {}
+        self._detectors: dict[tuple[str, str, str], Detector] = {}
+        self._lanes: dict[tuple[str, str], Lane] = {}
+        self._loading = asyncio.Lock()
+        # Two decoders keep an accelerator busy; more would only hold more pictures in memory.
+        self._decoders = ThreadPoolExecutor(2, thread_name_prefix="decode")
+        self._disk = ThreadPoolExecutor(1, thread_name_prefix="disk")
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._event_listeners: set[EventListener] = set()
+        self._status_listeners: set[StatusListener] = set()
+        self._started = time.monotonic()
+
+    # --- What the node says about itself ---------------------------------------------------
+
+    async def info(self) -> NodeInfo:
+        """Return who this node is and what it can do."""
+        engines = await self._in_thread(self._disk, describe_engines)
+        try:
+            engine = default_engine(self._store.get(None))
+        except NodeError:
+            engine = None
+        return NodeInfo(
+            node_id=self.node_id,
+            version=__version__,
+            hardware=await self._in_thread(self._disk, describe_hardware),
+            engines=engines,
+            models=tuple(model.info() for model in self._store.models.values()),
+            default_engine=engine,
+            default_model=DEFAULT_MODEL,
+        )
+
+    async def status(self) -> NodeStatus:
+        """Return how the node and its pipelines are doing."""
+        return self._status(*await self._in_thread(self._disk, _vital_signs))
+
+    def _status(self, memory_bytes: int | None, temperature: float | None) -> NodeStatus:
+        return NodeStatus(
+            pipelines=tuple(pipeline.status for pipeline in self._pipelines.values()),
+            uptime_s=round(time.monotonic() - self._started, 1),
+            memory_bytes=memory_bytes,
+            temperature_c=temperature,
+            storage_error=self._storage_error,
+        )
+
+    def listen_events(self, listener: EventListener) -> Callable[[], None]:
+        """Call back for every event from now on; returns how to stop that."""
+        self._event_listeners.add(listener)
+        return partial(self._event_listeners.discard, listener)
+
+    def listen_status(self, listener: StatusListener) -> Callable[[], None]:
+        """Call back when a pipeline or the storage changes state; returns how to stop that."""
+        self._status_listeners.add(listener)
+        return partial(self._status_listeners.discard, listener)
+
+    async def _announce_status(self) -> None:
+        status = await self.status()
+        for listener in tuple(self._status_listeners):
+            listener(status)
+
+    # --- Pipelines -----------------------------------------------------------------------------
+
+    async def configure(self, wanted: Configure) -> NodeStatus:
+        """Have just these pipelines. One that cannot load its model fails alone."""
+        for config in wanted.pipelines:
+            if not _PIPELINE_ID.fullmatch(config.pipeline_id):
+                raise ProtocolError(f"{config.pipeline_id!r} is not a pipeline id")
+        configs = {config.pipeline_id: config for config in wanted.pipelines}
+        for pipeline_id in self._pipelines.keys() - configs.keys():
+            del self._pipelines[pipeline_id]
+        for config in configs.values():
+            await self._set_up(config)
+        await self._unload_unused()
+        self._spawn(self._delete_old_pictures())
+        return await self.status()
+
+    async def _set_up(self, config: PipelineConfig) -> None:
+        pipeline = self._pipelines.get(config.pipeline_id)
+        if pipeline is None:
+            taken_at = await self._in_thread(
+                self._disk, self._pictures.taken_at, config.pipeline_id
+            )
+            pipeline = Pipeline(config, taken_at)
+            with suppress(StorageError):  # noted and shown as `storage_error`
+                counts = await self._with_log(ResultLog.open_presences, config.pipeline_id)
+                pipeline.restore(counts)
+            self._pipelines[config.pipeline_id] = pipeline
+        elif pipeline.config != config:
+            pipeline.reconfigure(config)
+        await self._load(pipeline)
+
+    async def _load(self, pipeline: Pipeline) -> None:
+        config = pipeline.config
+        try:
+            detector = await self._detector(config.model, config.engine, config.accelerator)
+            pipeline.use(detector)
+        except NodeError as err:
+            _LOGGER.warning("Pipeline %s cannot look: %s", config.pipeline_id, err)
+            pipeline.fail(err)
+
+    async def _detector(
+        self, model_id: str | None, engine: str | None, accelerator: str | None
+    ) -> Detector:
+        """Return a loaded model, shared by all who want the same one in the same place."""
+        model = self._store.get(model_id)
+        async with self._loading:
+            if engine is None:
+                engine = await self._in_thread(self._disk, default_engine, model)
+            if accelerator is None:
+                accelerator = get_engine(engine).accelerators()[0].id
+            key = (model.id, engine, accelerator)
+            if key not in self._detectors:
+                load = partial(Detector, model, engine, accelerator, self._threads)
+                self._detectors[key] = await self._lane(engine, accelerator).run(ulid_now(), load)
+                _LOGGER.info("Loaded %s on %s %s", *key)
+            return self._detectors[key]
+
+    def _lane(self, engine: str, accelerator: str) -> Lane:
+        key = (engine, accelerator)
+        if key not in self._lanes:
+            self._lanes[key] = Lane("-".join(key))
+        return self._lanes[key]
+
+    async def _unload_unused(self) -> None:
+        used = {id(pipeline.detector) for pipeline in self._pipelines.values()}
+        async with self._loading:
+            for key, detector in list(self._detectors.items()):
+                if id(detector) not in used:
+                    del self._detectors[key]
+                    # in its lane, so not while it runs
+                    await self._lane(*key[1:]).run(ulid_now(), detector.close)
+
+    def _pipeline(self, pipeline_id: str) -> Pipeline:
+        try:
+            return self._pipelines[pipeline_id]
+        except KeyError:
+            raise UnknownPipelineError(f"This node has no pipeline {pipeline_id!r}") from None
+
+    # --- Looking ---------------------------------------------------------------------------------
+
+    async def look(self, request: LookRequest, data: memoryview) -> Look:
+        """Run one frame of a pipeline.
+
+        Raises `UnknownPipelineError`, `PictureError`, `SupersededError`, `InferenceError`, or why
+        the model cannot be loaded.
+        """
+        started = time.perf_counter()
+        captured_at = parse_time(request.captured_at)
+        pipeline = self._pipeline(request.pipeline_id)
+        try:
+            if pipeline.detector is None:
+                await self._load(pipeline)
+                await self._announce_status()
+            if pipeline.error is not None:
+                raise pipeline.error
+            detector = pipeline.detector
+            assert detector is not None  # loaded, or it would have failed above
+            prepared: Prepared = await self._in_thread(self._decoders, detector.prepare, data)
+            detections, inference_ms = await self._lane(detector.engine, detector.accelerator).run(
+                pipeline.config.pipeline_id,
+                partial(
+                    detector.detect, prepared.tensor, pipeline.config.confidence, pipeline.class_ids
+                ),
+            )
+        except SupersededError:
+            pipeline.dropped += 1
+            raise
+        except NodeError:
+            pipeline.failures += 1
+            raise
+        objects = detections.objects(detector.labels)
+        async with pipeline.turn:
+            events = pipeline.conclude(request, objects, detector, inference_ms)
+            if objects and any(event.phase != Phase.END for event in events):
+                pipeline.picture_at = captured_at
+                self._spawn(self._keep_picture(pipeline, bytes(data), objects, captured_at))
+            await self._publish(events)
+        node_ms = (time.perf_counter() - started) * 1000
+        times = (prepared.decode_ms, inference_ms, node_ms)
+        return pipeline.look(request, (prepared.width, prepared.height), objects, detector, times)
+
+    async def detect(
+        self, request: DetectRequest, data: memoryview
+    ) -> tuple[Detected, bytes | None]:
+        """Look once, outside every pipeline; nothing is kept.
+
+        Returns the answer, and the annotated picture (JPEG) where it was asked for. Raises as
+        `look` does.
+        """
+        started = time.perf_counter()
+        detector = await self._detector(request.model, request.engine, request.accelerator)
+        class_ids = detector.class_ids(request.labels)
+        prepared: Prepared = await self._in_thread(self._decoders, detector.prepare, data)
+        detections, inference_ms = await self._lane(detector.engine, detector.accelerator).run(
+            ulid_now(),
+            partial(detector.detect, prepared.tensor, request.confidence, class_ids),
+        )
+        objects = detections.objects(detector.labels)
+        picture = None
+        if request.annotate:
+            picture = await self._in_thread(self._decoders, _draw, data, objects)
+        answer = Detected(
+            width=prepared.width,
+            height=prepared.height,
+            objects=objects,
+            model=detector.model.id,
+            model_version=detector.model.manifest.version,
+            engine=detector.engine,
+            accelerator=detector.accelerator,
+            decode_ms=round(prepared.decode_ms, 2),
+            inference_ms=round(inference_ms, 2),
+            node_ms=round((time.perf_counter() - started) * 1000, 2),
+        )
+        return answer, picture
+
+    async def self_test(self, request: SelfTestRequest) -> SelfTest:
+        """Run a model on the picture that comes with the node. Raises as `look` does."""
+        detector = await self._detector(request.model, request.engine, request.accelerator)
+        data = await self._in_thread(self._disk, SELF_TEST_PICTURE.read_bytes)
+        expectation = json.loads(await self._in_thread(self._disk, SELF_TEST_EXPECTATION.read_text))
+        expect = expectation["expect"]
+        prepared: Prepared = await self._in_thread(self._decoders, detector.prepare, data)
+        lane = self._lane(detector.engine, detector.accelerator)
+        lowest = min(item["min_confidence"] for item in expect)
+        detections, _ = await lane.run(
+            ulid_now(), partial(detector.detect, prepared.tensor, lowest)
+        )
+        inference_ms = await lane.run(
+            ulid_now(), partial(detector.measure, prepared.tensor, _SELF_TEST_RUNS)
+        )
+        objects = detections.objects(detector.labels)
+        found = summarise(objects)
+        return SelfTest(
+            model=detector.model.id,
+            engine=detector.engine,
+            engine_version=detector.engine_version,
+            accelerator=detector.accelerator,
+            load_ms=round(detector.load_ms, 1),
+            inference_ms=round(inference_ms, 2),
+            runs=_SELF_TEST_RUNS,
+            passed=all(found.get(item["label"], 0) >= item["min_count"] for item in expect),
+            expected=", ".join(f"{item['min_count']} x {item['label']}" for item in expect),
+            objects=objects,
+        )
+
+    # --- Events and pictures -----------------------------------------------------------------------
+
+    async def _publish(self, events: list[NodeEvent]) -> None:
+        """Write events to the log, then push them. A log that fails does not silence the node."""
+        if not events:
+            return
+        numbers: Iterable[int | None]
+        try:
+            numbers = await self._with_log(ResultLog.append, events)
+        except StorageError as err:
+            _LOGGER.error("%s", err)
+            numbers = [None] * len(events)
+        for seq, event in zip(numbers, events, strict=True):
+            for listener in tuple(self._event_listeners):
+                listener(seq, event)
+
+    async def _with_log(self, method: Callable[..., _T], *args: object) -> _T:
+        """Call a method of the result log in its thread, opening the log first where need be.
+
+        Raises `StorageError`, after noting it for `status`.
+        """
+
+        def call() -> _T:
+            if self._log is None:
+                self._log = ResultLog(self._data / FILE_NAME)
+            return method(self._log, *args)
+
+        before = self._storage_error
+        try:
+            result = await self._in_thread(self._disk, call)
+        except StorageError as err:
+            self._storage_error = str(err)
+            raise
+        else:
+            self._storage_error = None
+            return result
+        finally:
+            if (self._storage_error is None) != (before is None):
+                self._spawn(self._announce_status())
+
+    async def events_after(self, seq: int) -> list[LoggedEvent]:
+        """Return up to 1000 events that follow a number, oldest first. Raises `StorageError`."""
+        return await self._with_log(ResultLog.after, seq)
+
+    async def newest_events(self, pipeline_id: str | None, limit: int) -> list[LoggedEvent]:
+        """Return the newest events, newest first. Raises `StorageError`."""
+        return await self._with_log(ResultLog.newest, pipeline_id, limit)
+
+    async def last_seq(self) -> int:
+        """Return the newest event's number. Raises `StorageError`."""
+        return await self._with_log(ResultLog.last_seq)
+
+    async def _keep_picture(
+        self,
+        pipeline: Pipeline,
+        data: bytes,
+        objects: tuple[DetectedObject, ...],
+        captured_at: datetime,
+    ) -> None:
+        try:
+            jpeg = await self._in_thread(self._decoders, _draw, data, objects)
+            pipeline_id = pipeline.config.pipeline_id
+            await self._in_thread(self._disk, self._pictures.write, pipeline_id, jpeg, captured_at)
+        except (OSError, NodeError) as err:
+            _LOGGER.error("A picture cannot be kept: %s", err)
+
+    async def picture(self, pipeline_id: str) -> tuple[Picture, bytes]:
+        """Return the annotated picture of a pipeline's last event. Raises `NoPictureError`."""
+        self._pipeline(pipeline_id)
+        await asyncio.gather(*self._tasks, return_exceptions=True)  # one may be on its way to disk
+        try:
+            data, at = await self._in_thread(self._disk, self._pictures.read, pipeline_id)
+        except OSError as err:
+            raise StorageError(f"The picture cannot be read: {err.strerror}") from err
+        return Picture(content_type="image/jpeg", at=at.isoformat()), data
+
+    async def _delete_old_pictures(self) -> None:
+        try:
+            await self._in_thread(
+                self._disk, self._pictures.delete_old, set(self._pipelines), datetime.now(UTC)
+            )
+        except OSError as err:
+            _LOGGER.error("Old pictures cannot be deleted: %s", err)
+
+    # --- Threads and the end -----------------------------------------------------------------------
+
+    @staticmethod
+    async def _in_thread(
+        pool: ThreadPoolExecutor, function: Callable[..., _T], *args: object
+    ) -> _T:
+        return await asyncio.get_running_loop().run_in_executor(pool, function, *args)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def close(self) -> None:
+        """Finish what is on its way to disk, and close the result log."""
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for lane in self._lanes.values():
+            await lane.close()
+        if self._log is not None:
+            await self._in_thread(self._disk, self._log.close)
+        self._decoders.shutdown(wait=False, cancel_futures=True)
+        self._disk.shutdown(wait=False, cancel_futures=True)
+
+
+def _node_id(path: Path) -> str:
+    """Return this node's id, made on the first start and kept in a file."""
+    try:
+        node_id = path.read_text("ascii").strip()
+        if node_id:
+            return node_id
+    except FileNotFoundError:
+        pass
+    node_id = ulid_now()
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(node_id, "ascii")
+    temporary.replace(path)
+    return node_id
+
+
+def _vital_signs() -> tuple[int | None, float | None]:
+    return resident_bytes(), temperature_c()
+
+
+def _draw(data: bytes | memoryview, objects: tuple[DetectedObject, ...]) -> bytes:
+    return to_jpeg(annotate(decode(data).image, objects))

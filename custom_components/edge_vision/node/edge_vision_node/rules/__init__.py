@@ -1,0 +1,1 @@
+"""Rules: pure functions that turn results over time into events. Time is passed in."""

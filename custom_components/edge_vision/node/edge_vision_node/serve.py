@@ -1,0 +1,200 @@
+"""The node as a process: how it starts, says that it is ready, and ends.
+
+For who supervises it: one JSON line on stdout once it serves; a clean end on SIGTERM, SIGINT and,
+with `--parent-stdin`, when standard input ends because the parent is gone. Logs go to stderr.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import ipaddress
+import logging
+import os
+import signal
+import ssl
+import sys
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from aiohttp import web
+
+from . import __version__
+from .errors import CommandLineError, NodeError
+from .node import Node
+from .protocol import SCHEMA_MAX, SCHEMA_MIN, encode_text
+from .server import make_app
+
+_LOGGER = logging.getLogger(__name__)
+
+_LOCK_WAIT_S = 10
+_STOP_WAIT_S = 5
+_ALIVE_EVERY_S = 5
+_DEAD_AFTER_S = 30
+
+
+@dataclass(frozen=True)
+class ServeOptions:
+    """Where to listen and what to keep where. Either `socket`, or `host` and `port`."""
+
+    data: Path
+    socket: Path | None = None
+    host: str | None = None
+    port: int | None = None
+    token_file: Path | None = None
+    tls_certificate: Path | None = None
+    tls_key: Path | None = None
+    parent_stdin: bool = False
+    threads: int | None = None
+
+
+def serve(options: ServeOptions) -> int:
+    """Serve until told to stop; returns the exit status. Raises `NodeError` where it cannot."""
+    token = _read_token(options)
+    tls = _tls(options)
+    try:
+        options.data.mkdir(parents=True, exist_ok=True)
+        lock = _lock(options.data / "node.lock")
+    except OSError as err:
+        raise NodeError(f"The data folder {options.data} cannot be used: {err}") from err
+    with lock:
+        asyncio.run(_serve(options, token, tls), debug=False)
+        logging.shutdown()
+        sys.stdout.flush()
+        # An engine that hangs in native code would hold up the interpreter's own way out, which
+        # waits for every thread. What had to be written is written by now.
+        os._exit(0)
+
+
+def _read_token(options: ServeOptions) -> str | None:
+    if options.token_file is None:
+        if options.socket is None:
+            raise CommandLineError("--host needs --token-file: a network port is open to others")
+        return None
+    try:
+        token = options.token_file.read_text("utf-8").strip()
+    except OSError as err:
+        raise NodeError(f"The token file cannot be read: {err}") from err
+    if not token:
+        raise NodeError(f"The token file {options.token_file} is empty")
+    return token
+
+
+def _tls(options: ServeOptions) -> ssl.SSLContext | None:
+    if options.tls_certificate is not None:
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        try:
+            context.load_cert_chain(options.tls_certificate, options.tls_key)
+        except (OSError, ssl.SSLError) as err:
+            raise NodeError(f"The certificate cannot be used: {err}") from err
+        return context
+    if options.host is not None and not _is_loopback(options.host):
+        raise CommandLineError(
+            f"Listening on {options.host} needs --tls-certificate and --tls-key:"
+            " the token and the pictures would cross the network in clear text"
+        )
+    return None
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _lock(path: Path) -> IO[bytes]:
+    """Make sure that no other node uses the data folder; one that is just ending gets time."""
+    file = path.open("ab")
+    deadline = time.monotonic() + _LOCK_WAIT_S
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                file.close()
+                raise NodeError(f"Another node is using {path.parent}; stop it first") from None
+            time.sleep(0.05)
+        else:
+            return file
+
+
+async def _serve(options: ServeOptions, token: str | None, tls: ssl.SSLContext | None) -> None:
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    alive = loop.create_task(_stay_alive())
+    if options.parent_stdin:
+        await _watch_stdin(stop)
+    try:
+        node = Node(options.data, options.threads)
+    except OSError as err:
+        raise NodeError(f"The data folder {options.data} cannot be used: {err}") from err
+    runner = web.AppRunner(make_app(node, token), access_log=None, shutdown_timeout=1)
+    await runner.setup()
+    try:
+        where = await _listen(runner, options, tls)
+        ready = {
+            "version": __version__,
+            "schema_min": SCHEMA_MIN,
+            "schema_max": SCHEMA_MAX,
+            "pid": os.getpid(),
+            **where,
+        }
+        print(encode_text({"ready": ready}), flush=True)
+        await stop.wait()
+        _LOGGER.info("Stopping")
+    finally:
+        # Whatever hangs now hangs without us: the kernel's alarm ends the process.
+        alive.cancel()
+        signal.setitimer(signal.ITIMER_REAL, _STOP_WAIT_S)
+        await runner.cleanup()
+        await node.close()
+        if options.socket is not None:
+            with suppress(OSError):
+                options.socket.unlink()
+
+
+async def _listen(
+    runner: web.AppRunner, options: ServeOptions, tls: ssl.SSLContext | None
+) -> dict[str, object]:
+    try:
+        if options.socket is not None:
+            with suppress(FileNotFoundError):
+                options.socket.unlink()
+            umask = os.umask(0o177)  # only this user may connect
+            try:
+                await web.UnixSite(runner, str(options.socket)).start()
+            finally:
+                os.umask(umask)
+            return {"socket": str(options.socket)}
+        site = web.TCPSite(runner, options.host, options.port, ssl_context=tls)
+        await site.start()
+        return {"host": options.host, "port": runner.addresses[0][1], "tls": tls is not None}
+    except OSError as err:
+        raise NodeError(f"Cannot listen on {options.socket or options.host}: {err}") from err
+
+
+async def _watch_stdin(stop: asyncio.Event) -> None:
+    """Stop when standard input ends: the parent holds its other end, however it comes to die."""
+
+    class Watch(asyncio.Protocol):
+        def connection_lost(self, exc: Exception | None) -> None:
+            stop.set()
+
+    await asyncio.get_running_loop().connect_read_pipe(Watch, sys.stdin)
+
+
+async def _stay_alive() -> None:
+    """Push the kernel's alarm ahead of us. SIGALRM is not handled: it ends the process.
+
+    So native code that holds the interpreter for good cannot leave a process that nothing but
+    SIGKILL would end, not even when there is nobody left to send it.
+    """
+    while True:
+        signal.setitimer(signal.ITIMER_REAL, _DEAD_AFTER_S)
+        await asyncio.sleep(_ALIVE_EVERY_S)

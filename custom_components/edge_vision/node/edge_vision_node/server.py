@@ -1,0 +1,299 @@
+"""The node's websocket API: greeting, authentication, commands, pushed events."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import logging
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Any
+
+from aiohttp import WSMsgType, web
+
+from . import __version__
+from .errors import NodeError, StorageError
+from .node import Node
+from .protocol import (
+    MAX_MESSAGE_BYTES,
+    SCHEMA_MAX,
+    SCHEMA_MIN,
+    WEBSOCKET_PATH,
+    Command,
+    Configure,
+    DetectRequest,
+    ErrorCode,
+    Greeting,
+    LookRequest,
+    NodeEvent,
+    NodeStatus,
+    Nothing,
+    PictureRequest,
+    ProtocolError,
+    Results,
+    ResultsRequest,
+    SelfTestRequest,
+    Subscribe,
+    Subscribed,
+    decode_binary,
+    decode_text,
+    encode_binary,
+    encode_text,
+    read,
+    write,
+)
+
+_LOGGER = logging.getLogger(__name__)
+
+_FEATURES = ("detect", "full_edge", "presence", "results")
+_AUTH_TIMEOUT_S = 10
+_AUTH_FAILURE_DELAY_S = 1
+_MAX_COMMANDS = 64  # under way at once on a connection
+_MAX_UNSENT = 10_000  # pushed messages that a slow hub may leave lying
+_MAX_RESULTS = 1000
+_NOTHING_MISSED = -1
+
+# An answer, and the picture that comes with it
+_Answer = tuple[Any, bytes | None]
+_Handler = Callable[[dict[str, Any], memoryview | None], Awaitable[_Answer]]
+_WITH_PICTURE = frozenset({Command.LOOK, Command.DETECT})
+
+
+def make_app(node: Node, token: str | None) -> web.Application:
+    """Return the web application; without a token everybody who can connect is let in."""
+
+    async def connect(request: web.Request) -> web.WebSocketResponse:
+        socket = web.WebSocketResponse(max_msg_size=MAX_MESSAGE_BYTES, compress=False)
+        await socket.prepare(request)
+        await _Connection(node, socket, token).run()
+        return socket
+
+    app = web.Application()
+    app.router.add_get(WEBSOCKET_PATH, connect)
+    return app
+
+
+class _Connection:
+    """One hub."""
+
+    def __init__(self, node: Node, socket: web.WebSocketResponse, token: str | None) -> None:
+        self._node = node
+        self._socket = socket
+        self._token = token
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._pushed: asyncio.Queue[dict[str, Any]] = asyncio.Queue(_MAX_UNSENT)
+        self._stop_listening: list[Callable[[], None]] = []
+        self._commands: dict[Command, _Handler] = {
+            Command.CONFIGURE: self._configure,
+            Command.DETECT: self._detect,
+            Command.INFO: self._info,
+            Command.LOOK: self._look,
+            Command.PICTURE: self._picture,
+            Command.PING: self._ping,
+            Command.RESULTS: self._results,
+            Command.SELF_TEST: self._self_test,
+            Command.STATUS: self._status,
+            Command.SUBSCRIBE: self._subscribe,
+        }
+
+    async def run(self) -> None:
+        greeting = Greeting(
+            node_id=self._node.node_id,
+            version=__version__,
+            schema_min=SCHEMA_MIN,
+            schema_max=SCHEMA_MAX,
+            features=_FEATURES,
+        )
+        try:
+            await self._send({"type": "hello", **write(greeting)})
+            if not await self._authenticate():
+                return
+            await self._send({"type": "ready"})
+            async for message in self._socket:
+                if message.type in (WSMsgType.TEXT, WSMsgType.BINARY):
+                    await self._take(message.data)
+        except ConnectionError:
+            _LOGGER.debug("The hub went away")
+        finally:
+            for stop in self._stop_listening:
+                stop()
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+            await self._socket.close()
+
+    async def _authenticate(self) -> bool:
+        """Let the hub in, or say why not."""
+        try:
+            message = await self._socket.receive(_AUTH_TIMEOUT_S)
+            if message.type is not WSMsgType.TEXT:
+                raise ProtocolError("authentication was expected")
+            auth = decode_text(message.data)
+            token, schema = auth.get("token"), auth.get("schema")
+            if auth.get("type") != "auth" or not isinstance(schema, int):
+                raise ProtocolError("authentication was expected")
+        except TimeoutError:
+            return False
+        except ProtocolError as err:
+            await self._send_error(None, ErrorCode.BAD_MESSAGE, str(err))
+            return False
+        if self._token is not None and not (
+            isinstance(token, str) and hmac.compare_digest(token.encode(), self._token.encode())
+        ):
+            _LOGGER.warning("A connection with a wrong token was refused")
+            await asyncio.sleep(_AUTH_FAILURE_DELAY_S)
+            await self._send_error(None, ErrorCode.AUTH_FAILED, "The token is wrong")
+            return False
+        if not SCHEMA_MIN <= schema <= SCHEMA_MAX:
+            text = f"This node speaks schema {SCHEMA_MIN} to {SCHEMA_MAX}, not {schema}"
+            await self._send_error(None, ErrorCode.SCHEMA_MISMATCH, text)
+            return False
+        return True
+
+    async def _take(self, data: str | bytes) -> None:
+        """Start a command. A message that makes no sense is answered, and ends nothing."""
+        number: int | None = None
+        try:
+            if isinstance(data, str):
+                header, picture = decode_text(data), None
+            else:
+                header, picture = decode_binary(data)
+            if isinstance(header.get("id"), int) and not isinstance(header["id"], bool):
+                number = header["id"]
+            else:
+                raise ProtocolError("the command has no id")
+            if len(self._tasks) >= _MAX_COMMANDS:
+                raise ProtocolError(f"more than {_MAX_COMMANDS} commands at once")
+        except ProtocolError as err:
+            await self._send_error(number, ErrorCode.BAD_MESSAGE, str(err))
+            return
+        task = asyncio.create_task(self._answer(number, header, picture))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _answer(
+        self, number: int, header: dict[str, Any], picture: memoryview | None
+    ) -> None:
+        with suppress(ConnectionError):
+            try:
+                answer, picture_out = await self._execute(header, picture)
+            except ProtocolError as err:
+                await self._send_error(number, ErrorCode.BAD_MESSAGE, str(err))
+            except NodeError as err:
+                await self._send_error(number, err.code, str(err))
+            except Exception as err:
+                _LOGGER.exception("Command %r failed", header.get("type"))
+                await self._send_error(number, ErrorCode.INTERNAL, f"{type(err).__name__}: {err}")
+            else:
+                message = {"id": number, "type": "result", "result": write(answer)}
+                if picture_out is None:
+                    await self._send(message)
+                else:
+                    await self._socket.send_bytes(encode_binary(message, picture_out))
+
+    async def _execute(self, header: dict[str, Any], picture: memoryview | None) -> _Answer:
+        name = header.get("type")
+        try:
+            command = Command(str(name))
+        except ValueError:
+            raise _UnknownCommandError(f"This node knows no command {name!r}") from None
+        if (command in _WITH_PICTURE) != (picture is not None):
+            kind = "a binary message with a picture" if picture is None else "a text message"
+            raise ProtocolError(f"{command} is {kind}")
+        return await self._commands[command](header, picture)
+
+    async def _info(self, _header: dict[str, Any], _picture: memoryview | None) -> _Answer:
+        return await self._node.info(), None
+
+    async def _status(self, _header: dict[str, Any], _picture: memoryview | None) -> _Answer:
+        return await self._node.status(), None
+
+    async def _ping(self, _header: dict[str, Any], _picture: memoryview | None) -> _Answer:
+        return Nothing(), None
+
+    async def _configure(self, header: dict[str, Any], _picture: memoryview | None) -> _Answer:
+        return await self._node.configure(read(Configure, header)), None
+
+    async def _look(self, header: dict[str, Any], picture: memoryview | None) -> _Answer:
+        assert picture is not None  # by _WITH_PICTURE
+        return await self._node.look(read(LookRequest, header), picture), None
+
+    async def _detect(self, header: dict[str, Any], picture: memoryview | None) -> _Answer:
+        assert picture is not None  # by _WITH_PICTURE
+        return await self._node.detect(read(DetectRequest, header), picture)
+
+    async def _self_test(self, header: dict[str, Any], _picture: memoryview | None) -> _Answer:
+        return await self._node.self_test(read(SelfTestRequest, header)), None
+
+    async def _picture(self, header: dict[str, Any], _picture: memoryview | None) -> _Answer:
+        return await self._node.picture(read(PictureRequest, header).pipeline_id)
+
+    async def _results(self, header: dict[str, Any], _picture: memoryview | None) -> _Answer:
+        request = read(ResultsRequest, header)
+        limit = min(max(request.limit, 1), _MAX_RESULTS)
+        events = await self._node.newest_events(request.pipeline_id, limit)
+        return Results(events=tuple(events)), None
+
+    async def _subscribe(self, header: dict[str, Any], _picture: memoryview | None) -> _Answer:
+        request = read(Subscribe, header)
+        if self._stop_listening:
+            raise ProtocolError("this connection has subscribed already")
+        # Listen first, then read what was missed: nothing falls between the two.
+        self._stop_listening = [
+            self._node.listen_events(self._push_event),
+            self._node.listen_status(self._push_status),
+        ]
+        try:
+            newest = await self._node.last_seq()
+            after = newest if request.after is None else request.after
+        except StorageError:  # shown in the status; events still come, without numbers
+            newest = after = _NOTHING_MISSED
+        task = asyncio.create_task(self._push(after))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return Subscribed(seq=newest), None
+
+    def _push_event(self, seq: int | None, event: NodeEvent) -> None:
+        self._enqueue({"type": "event", "seq": seq, "event": write(event)})
+
+    def _push_status(self, status: NodeStatus) -> None:
+        self._enqueue({"type": "status", "status": write(status)})
+
+    def _enqueue(self, message: dict[str, Any]) -> None:
+        try:
+            self._pushed.put_nowait(message)
+        except asyncio.QueueFull:
+            # It comes back and resumes after the last event it has seen.
+            _LOGGER.warning("The hub does not read its events; the connection ends")
+            self._tasks.add(asyncio.create_task(self._close()))
+
+    async def _close(self) -> None:
+        await self._socket.close()
+
+    async def _push(self, sent: int) -> None:
+        """Send the events after a number: first those in the log, then new ones as they come."""
+        try:
+            while sent != _NOTHING_MISSED and (missed := await self._node.events_after(sent)):
+                for logged in missed:
+                    await self._send(
+                        {"type": "event", "seq": logged.seq, "event": write(logged.event)}
+                    )
+                    sent = logged.seq
+            while True:
+                message = await self._pushed.get()
+                seq = message.get("seq")
+                if seq is None or seq > sent:
+                    await self._send(message)
+        except (ConnectionError, NodeError) as err:
+            _LOGGER.warning("Events cannot be sent: %s", err)
+            await self._close()
+
+    async def _send(self, message: dict[str, Any]) -> None:
+        await self._socket.send_str(encode_text(message))
+
+    async def _send_error(self, number: int | None, code: str, text: str) -> None:
+        await self._send({"id": number, "type": "error", "code": code, "message": text})
+
+
+class _UnknownCommandError(NodeError):
+    code = ErrorCode.UNKNOWN_COMMAND

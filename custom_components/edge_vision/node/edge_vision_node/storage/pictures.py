@@ -1,0 +1,52 @@
+"""The annotated picture of each pipeline's last event, one file per pipeline."""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+
+from ..errors import NoPictureError
+from .results import DEFAULT_MAX_AGE
+
+
+class PictureStore:
+    """Keeps one JPEG per pipeline. The file's time is the picture's. Methods raise `OSError`."""
+
+    def __init__(self, folder: Path) -> None:
+        """Make the folder."""
+        folder.mkdir(parents=True, exist_ok=True)
+        self._folder = folder
+
+    def _path(self, pipeline_id: str) -> Path:
+        return self._folder / f"{pipeline_id}.jpg"
+
+    def write(self, pipeline_id: str, jpeg: bytes, captured_at: datetime) -> None:
+        """Replace a pipeline's picture; a reader or a crash finds the old or the new one, whole."""
+        path = self._path(pipeline_id)
+        temporary = path.with_suffix(".tmp")
+        temporary.write_bytes(jpeg)
+        os.utime(temporary, (captured_at.timestamp(), captured_at.timestamp()))
+        temporary.replace(path)
+
+    def read(self, pipeline_id: str) -> tuple[bytes, datetime]:
+        """Return a pipeline's picture and when it was taken. Raises `NoPictureError`."""
+        path = self._path(pipeline_id)
+        try:
+            return path.read_bytes(), datetime.fromtimestamp(path.stat().st_mtime, UTC)
+        except FileNotFoundError:
+            raise NoPictureError("This pipeline has had no event yet") from None
+
+    def taken_at(self, pipeline_id: str) -> datetime | None:
+        """Return when a pipeline's picture was taken; None where there is none."""
+        try:
+            return datetime.fromtimestamp(self._path(pipeline_id).stat().st_mtime, UTC)
+        except FileNotFoundError:
+            return None
+
+    def delete_old(self, keep: set[str], now: datetime) -> None:
+        """Delete pictures of other pipelines than `keep`, once they are 30 days old."""
+        oldest = (now - DEFAULT_MAX_AGE).timestamp()
+        for path in self._folder.glob("*.jpg"):
+            if path.stem not in keep and path.stat().st_mtime < oldest:
+                path.unlink(missing_ok=True)
