@@ -55,6 +55,9 @@ class Lane:
                     continue
                 try:
                     result = await loop.run_in_executor(self._thread, job.run)
+                except asyncio.CancelledError:
+                    job.done.cancel()
+                    raise
                 except Exception as err:  # noqa: BLE001 - handed to the one who waits for it
                     if not job.done.done():
                         job.done.set_exception(err)

@@ -1,0 +1,107 @@
+"""Messages: what is written can be read, and rubbish is refused with its place."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any
+
+import pytest
+from edge_vision_node import protocol
+from edge_vision_node.protocol import (
+    Configure,
+    Look,
+    NodeEvent,
+    NodeInfo,
+    NodeStatus,
+    PipelineConfig,
+    ProtocolError,
+    decode_binary,
+    decode_text,
+    encode_binary,
+    encode_text,
+    read,
+    write,
+)
+from hypothesis import given
+from hypothesis import strategies as st
+
+MESSAGES = [
+    item
+    for item in vars(protocol).values()
+    if isinstance(item, type) and dataclasses.is_dataclass(item)
+]
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=9),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=9), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@pytest.mark.parametrize("cls", MESSAGES)
+@given(data=st.data())
+def test_what_is_written_can_be_read(cls: type[Any], data: st.DataObject) -> None:
+    message = data.draw(
+        st.builds(cls, **{f.name: st.from_type(protocol._hints(cls)[f.name]) for f in dataclasses.fields(cls)})
+    )
+    try:
+        text = encode_text(write(message))
+    except ValueError:  # not a number: JSON has none, and none is ever meant
+        return
+    assert read(cls, decode_text(text)) == message
+
+
+@pytest.mark.parametrize("cls", [Configure, Look, NodeEvent, NodeInfo, NodeStatus])
+@given(data=st.data())
+def test_any_json_is_read_or_refused_but_nothing_else(cls: type[Any], data: st.DataObject) -> None:
+    keys = [f.name for f in dataclasses.fields(cls)]
+    raw = data.draw(_JSON | st.fixed_dictionaries({}, optional=dict.fromkeys(keys, _JSON)))
+    try:
+        read(cls, json.loads(json.dumps(raw)))
+    except ProtocolError as err:
+        assert cls.__name__ in str(err)
+
+
+@pytest.mark.parametrize(
+    ("raw", "reason"),
+    [
+        ({}, "pipeline_id is missing"),
+        ({"pipeline_id": 1, "name": "x"}, "pipeline_id: str was expected"),
+        ({"pipeline_id": "a", "name": "x", "labels": "person"}, "labels: a list"),
+        ({"pipeline_id": "a", "name": "x", "labels": [1]}, r"labels\[0\]: str"),
+        ({"pipeline_id": "a", "name": "x", "confidence": True}, "confidence: float"),
+        ({"pipeline_id": "a", "name": "x", "confidence": 10**400}, "too large"),
+        ({"pipeline_id": "a", "name": "x", "looks_to_clear": 1.5}, "looks_to_clear: int"),
+        ([], "an object was expected"),
+    ],
+)
+def test_an_error_names_the_field(raw: object, reason: str) -> None:
+    with pytest.raises(ProtocolError, match=reason):
+        read(PipelineConfig, raw)
+
+
+def test_a_newer_peer_may_say_more() -> None:
+    raw = {"pipeline_id": "a", "name": "x", "tomorrow": 1}
+    assert read(PipelineConfig, raw) == PipelineConfig(pipeline_id="a", name="x")
+
+
+@given(st.dictionaries(st.text(), st.integers()), st.binary())
+def test_a_binary_frame_comes_back_whole(header: dict[str, int], picture: bytes) -> None:
+    got, rest = decode_binary(encode_binary(header, picture))
+    assert got == header
+    assert bytes(rest) == picture
+
+
+@given(st.binary(max_size=64))
+def test_any_bytes_are_a_frame_or_refused(data: bytes) -> None:
+    try:
+        decode_binary(data)
+    except ProtocolError as err:
+        assert str(err)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "nul", '{"a": NaN}', '{"a": Infinity}', "[" * 100_000])
+def test_text_that_is_no_json_object_is_refused(text: str) -> None:
+    with pytest.raises(ProtocolError):
+        decode_text(text)
