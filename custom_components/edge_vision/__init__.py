@@ -1,0 +1,1 @@
+"""Edge Vision: local AI detection for the cameras of Home Assistant."""

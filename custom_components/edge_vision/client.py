@@ -1,0 +1,343 @@
+"""One connection to a node: requests with their answers, and what the node pushes.
+
+Nothing in here knows Home Assistant. A peer that breaks the protocol loses the connection; one
+that says something odd inside the protocol only loses that message.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Self
+
+from aiohttp import ClientError, ClientSession, ClientWebSocketResponse, UnixConnector, WSMsgType
+
+from .node.edge_vision_node import protocol
+from .node.edge_vision_node.protocol import Command, ErrorCode, Greeting, NodeEvent, NodeStatus
+
+_LOGGER = logging.getLogger(__name__)
+
+CONNECT_TIMEOUT_S = 10.0
+REQUEST_TIMEOUT_S = 30.0
+# Text frames are small; only pictures are large, and they come in binary frames.
+_MAX_TEXT_CHARS = 4 * 1024 * 1024
+_CLOSE_TIMEOUT_S = 1.0
+
+type _Answer = tuple[object, memoryview | None]
+
+
+class NodeError(Exception):
+    """A node could not be talked to, or could not do what it was asked."""
+
+
+class NodeDisconnected(NodeError):
+    """There is no connection, or it ended before the answer came."""
+
+
+class NodeTimeout(NodeError):
+    """The node did not answer in time."""
+
+
+class NodeAuthError(NodeError):
+    """The node refused the token."""
+
+
+class NodeVersionMismatch(NodeError):
+    """Hub and node speak no common version of the protocol."""
+
+    def __init__(self, greeting: Greeting) -> None:
+        """Say who speaks what."""
+        super().__init__(
+            f"the node (version {greeting.version}) speaks protocol"
+            f" {greeting.schema_min} to {greeting.schema_max}, this integration"
+            f" {protocol.SCHEMA_MIN} to {protocol.SCHEMA_MAX}"
+        )
+        self.version = greeting.version
+
+
+class NodeProtocolError(NodeError):
+    """The node said something that is not the protocol."""
+
+
+class NodeCommandError(NodeError):
+    """The node answered with an error: `code` for programs, `message` for people."""
+
+    def __init__(self, code: str, message: str) -> None:
+        """Keep both."""
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+
+class NodeClient:
+    """Talks to one node over one websocket.
+
+    `on_event(seq, event)` and `on_status(status)` take what the node pushes; `seq` is None for an
+    event that the node could not write to its log. `on_disconnect()` is called once when an
+    established connection is gone, whoever ended it. All run in the event loop.
+    """
+
+    def __init__(
+        self,
+        *,
+        on_event: Callable[[int | None, NodeEvent], None] | None = None,
+        on_status: Callable[[NodeStatus], None] | None = None,
+        on_disconnect: Callable[[], None] | None = None,
+    ) -> None:
+        """Make a client that is not connected yet."""
+        self._on_event = on_event
+        self._on_status = on_status
+        self._on_disconnect = on_disconnect
+        self._session: ClientSession | None = None
+        self._websocket: ClientWebSocketResponse | None = None
+        self._reader: asyncio.Task[None] | None = None
+        self._ids = itertools.count(1)
+        self._pending: dict[int, asyncio.Future[_Answer]] = {}
+        self.greeting: Greeting | None = None
+        self.disconnected = asyncio.Event()
+
+    @property
+    def connected(self) -> bool:
+        """Whether requests can be sent now."""
+        return self._reader is not None and not self.disconnected.is_set()
+
+    async def __aenter__(self) -> Self:
+        """Use the client as a context that closes it."""
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Close."""
+        await self.close()
+
+    async def connect(
+        self, socket: Path, token: str, *, timeout_s: float = CONNECT_TIMEOUT_S
+    ) -> Greeting:
+        """Connect, authenticate and start reading.
+
+        Raises `NodeAuthError`, `NodeVersionMismatch`, `NodeTimeout`, `NodeProtocolError` or
+        `NodeDisconnected`; the client is closed then.
+        """
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await self._connect(socket, token)
+        except TimeoutError as err:
+            await self.close()
+            raise NodeTimeout(f"the node did not greet within {timeout_s:g} s") from err
+        except (ClientError, OSError) as err:
+            await self.close()
+            raise NodeDisconnected(f"cannot connect to the node: {err}") from err
+        except BaseException:
+            await self.close()
+            raise
+
+    async def _connect(self, socket: Path, token: str) -> Greeting:
+        self._session = ClientSession(connector=UnixConnector(str(socket)))
+        # The name in the address means nothing: the connector goes to the socket.
+        self._websocket = websocket = await self._session.ws_connect(
+            f"http://node{protocol.WEBSOCKET_PATH}",
+            max_msg_size=protocol.MAX_MESSAGE_BYTES,
+            compress=0,
+        )
+        greeting = _read(Greeting, await self._next_text(websocket, "hello"))
+        if greeting.schema_min > protocol.SCHEMA_MAX or greeting.schema_max < protocol.SCHEMA_MIN:
+            raise NodeVersionMismatch(greeting)
+        schema = min(greeting.schema_max, protocol.SCHEMA_MAX)
+        await websocket.send_str(
+            protocol.encode_text({"type": "auth", "token": token, "schema": schema})
+        )
+        await self._next_text(websocket, "ready")
+        self.greeting = greeting
+        self._reader = asyncio.create_task(self._read_all(websocket), name="Edge Vision node client")
+        return greeting
+
+    @staticmethod
+    async def _next_text(websocket: ClientWebSocketResponse, expected: str) -> dict[str, Any]:
+        message = await websocket.receive()
+        if message.type in (WSMsgType.CLOSE, WSMsgType.CLOSING, WSMsgType.CLOSED, WSMsgType.ERROR):
+            raise NodeDisconnected(f"the node closed the connection instead of saying {expected!r}")
+        if message.type is not WSMsgType.TEXT:
+            raise NodeProtocolError(f"{expected!r} was expected as a text frame")
+        data = _decode_text(message.data)
+        if data.get("type") == "error":
+            error = _command_error(data)
+            if error.code == ErrorCode.AUTH_FAILED:
+                raise NodeAuthError(str(error))
+            raise error
+        if data.get("type") != expected:
+            raise NodeProtocolError(f"{expected!r} was expected, not {str(data.get('type'))[:40]!r}")
+        return data
+
+    async def close(self) -> None:
+        """End the connection. Pending requests fail; closing twice is fine."""
+        if (reader := self._reader) is not None and reader is not asyncio.current_task():
+            reader.cancel()
+            await asyncio.wait([reader])
+        if self._websocket is not None and not self._websocket.closed:
+            try:
+                async with asyncio.timeout(_CLOSE_TIMEOUT_S):
+                    await self._websocket.close()
+            except TimeoutError:
+                _LOGGER.debug("The node did not take part in closing the connection")
+        if self._session is not None:
+            await self._session.close()
+        self._lost()
+
+    def _lost(self) -> None:
+        """Fail what is pending and tell the owner, once."""
+        if self.disconnected.is_set():
+            return
+        self.disconnected.set()
+        pending, self._pending = self._pending, {}
+        for future in pending.values():
+            if not future.done():
+                future.set_exception(NodeDisconnected("the connection to the node ended"))
+        if self._on_disconnect is not None and self._reader is not None:
+            self._on_disconnect()
+
+    # --- Requests ------------------------------------------------------------------------------
+
+    async def request[T](
+        self,
+        command: Command,
+        params: object | None,
+        answer: type[T],
+        *,
+        picture: bytes | None = None,
+        timeout_s: float = REQUEST_TIMEOUT_S,
+    ) -> T:
+        """Send a command and return its answer, one of the protocol's dataclasses.
+
+        Raises `NodeDisconnected`, `NodeTimeout`, `NodeCommandError` or `NodeProtocolError`.
+        """
+        result, _ = await self._exchange(command, params, picture, timeout_s)
+        return _read(answer, result)
+
+    async def request_picture[T](
+        self,
+        command: Command,
+        params: object | None,
+        answer: type[T],
+        *,
+        picture: bytes | None = None,
+        timeout_s: float = REQUEST_TIMEOUT_S,
+    ) -> tuple[T, bytes]:
+        """Do the same as `request` for a command whose answer brings a picture."""
+        result, view = await self._exchange(command, params, picture, timeout_s)
+        if view is None:
+            raise NodeProtocolError(f"the answer to {command!r} brought no picture")
+        return _read(answer, result), bytes(view)
+
+    async def _exchange(
+        self, command: Command, params: object | None, picture: bytes | None, timeout_s: float
+    ) -> _Answer:
+        websocket = self._websocket
+        if websocket is None or not self.connected:
+            raise NodeDisconnected("there is no connection to the node")
+        number = next(self._ids)
+        message: dict[str, Any] = {"id": number, "type": str(command)}
+        if params is not None:
+            message |= protocol.write(params)
+        future: asyncio.Future[_Answer] = asyncio.get_running_loop().create_future()
+        self._pending[number] = future
+        try:
+            async with asyncio.timeout(timeout_s):
+                if picture is None:
+                    await websocket.send_str(protocol.encode_text(message))
+                else:
+                    await websocket.send_bytes(protocol.encode_binary(message, picture))
+                return await future
+        except TimeoutError as err:
+            raise NodeTimeout(f"no answer to {command!r} within {timeout_s:g} s") from err
+        except (ClientError, OSError) as err:
+            raise NodeDisconnected(f"the connection to the node ended: {err}") from err
+        finally:
+            self._pending.pop(number, None)
+            # A connection that ends while the frame is still being sent fails the future too.
+            if future.done() and not future.cancelled():
+                future.exception()
+
+    # --- What arrives --------------------------------------------------------------------------
+
+    async def _read_all(self, websocket: ClientWebSocketResponse) -> None:
+        """Take in frames until the connection ends."""
+        try:
+            async for message in websocket:
+                if message.type is WSMsgType.TEXT:
+                    self._take(_decode_text(message.data), None)
+                elif message.type is WSMsgType.BINARY:
+                    self._take(*_decode_binary(message.data))
+                else:
+                    raise NodeProtocolError(f"unusable frame: {websocket.exception()}")
+        except NodeProtocolError as err:
+            _LOGGER.warning("The connection to the node is given up: %s", err)
+        finally:
+            self._lost()
+        # Not in `finally`: who cancels the reader closes the socket.
+        await self.close()
+
+    def _take(self, message: dict[str, Any], picture: memoryview | None) -> None:
+        kind = message.get("type")
+        try:
+            if kind in ("result", "error"):
+                self._take_answer(message, picture)
+            elif kind == "event" and self._on_event is not None:
+                self._on_event(_seq(message), _read(NodeEvent, message.get("event")))
+            elif kind == "status" and self._on_status is not None:
+                self._on_status(_read(NodeStatus, message.get("status")))
+            else:
+                _LOGGER.debug("Message of unknown type %.40r ignored", kind)
+        except NodeProtocolError as err:
+            _LOGGER.warning("A message of the node was left out: %s", err)
+        except Exception:
+            # A receiver's mistake must not cost the connection.
+            _LOGGER.exception("A message of the node could not be handled")
+
+    def _take_answer(self, message: dict[str, Any], picture: memoryview | None) -> None:
+        number = message.get("id")
+        future = self._pending.get(number) if isinstance(number, int) else None
+        if future is None or future.done():
+            _LOGGER.debug("Answer %.20r ignored: nobody waits for it any more", number)
+        elif message["type"] == "error":
+            future.set_exception(_command_error(message))
+        else:
+            future.set_result((message.get("result"), picture))
+
+
+def _command_error(message: dict[str, Any]) -> NodeCommandError:
+    return NodeCommandError(
+        str(message.get("code", ErrorCode.INTERNAL))[:64],
+        str(message.get("message", "the node gave no reason"))[:1000],
+    )
+
+
+def _seq(message: dict[str, Any]) -> int | None:
+    seq = message.get("seq")
+    if seq is None or (isinstance(seq, int) and not isinstance(seq, bool)):
+        return seq
+    raise NodeProtocolError("an event with a sequence number that is none")
+
+
+def _decode_text(text: str) -> dict[str, Any]:
+    if len(text) > _MAX_TEXT_CHARS:
+        raise NodeProtocolError(f"a text frame of {len(text)} characters")
+    try:
+        return protocol.decode_text(text)
+    except protocol.ProtocolError as err:
+        raise NodeProtocolError(str(err)) from err
+
+
+def _decode_binary(frame: bytes) -> tuple[dict[str, Any], memoryview]:
+    try:
+        return protocol.decode_binary(frame)
+    except protocol.ProtocolError as err:
+        raise NodeProtocolError(str(err)) from err
+
+
+def _read[T](cls: type[T], data: object) -> T:
+    try:
+        return protocol.read(cls, data)
+    except protocol.ProtocolError as err:
+        raise NodeProtocolError(str(err)) from err

@@ -1,0 +1,64 @@
+"""Names that several modules of the integration share."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Final
+
+DOMAIN: Final = "edge_vision"
+MANUFACTURER: Final = "Edge Vision"
+NODE_LOGGER: Final = "custom_components.edge_vision.node"
+
+# The local node's data folder, inside Home Assistant's configuration folder.
+DATA_DIR: Final = "edge_vision"
+
+EVENT_DETECTION: Final = "edge_vision_detection"
+SERVICE_DETECT: Final = "detect"
+
+# Data of a config entry (one per node).
+CONF_NODE_TYPE: Final = "node_type"
+CONF_ENGINE: Final = "engine"
+NODE_TYPE_LOCAL: Final = "local"
+
+# Data of a `pipeline` subentry (one per camera and purpose).
+SUBENTRY_PIPELINE: Final = "pipeline"
+CONF_ACCELERATOR: Final = "accelerator"
+CONF_CAMERA: Final = "camera"
+CONF_CONFIDENCE: Final = "confidence"
+CONF_LABELS: Final = "labels"
+CONF_MODEL: Final = "model"
+CONF_ONLY_ON_REQUEST: Final = "only_on_request"
+CONF_PATTERN: Final = "pattern"
+CONF_SCAN_INTERVAL: Final = "scan_interval"
+
+AUTO: Final = "auto"
+PATTERN_FULL_EDGE: Final = "full_edge"
+
+DEFAULT_CONFIDENCE: Final = 50.0  # percent
+DEFAULT_SCAN_INTERVAL: Final = 10  # seconds
+MIN_SCAN_INTERVAL: Final = 1
+MAX_SCAN_INTERVAL: Final = 3600
+
+
+class PipelineProblem(StrEnum):
+    """Why a pipeline cannot look. "Nothing seen" is not among them."""
+
+    NODE_UNAVAILABLE = "node_unavailable"
+    CAMERA_UNAVAILABLE = "camera_unavailable"
+    PICTURE_UNREADABLE = "picture_unreadable"
+    MODEL_FAILED = "model_failed"
+
+
+class Issue(StrEnum):
+    """Repair issues; also their translation keys. `issue_id` makes the ids."""
+
+    CAMERA_MISSING = "camera_missing"
+    ENGINE_NOT_INSTALLED = "engine_not_installed"
+    MODEL_FAILED = "model_failed"
+    NODE_CRASH_LOOP = "node_crash_loop"
+    VERSION_MISMATCH = "version_mismatch"
+
+
+def issue_id(issue: Issue, owner: str) -> str:
+    """Return the id of an issue of a config entry or of a subentry (`owner` is its id)."""
+    return f"{issue}_{owner}"

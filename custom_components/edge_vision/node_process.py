@@ -1,0 +1,263 @@
+"""One run of the local node: from the start of its process to the end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import secrets
+import shutil
+import signal
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from homeassistant.core import HomeAssistant
+
+from .node_log import NodeLog
+
+_LOGGER = logging.getLogger(__name__)
+
+NODE_FOLDER = Path(__file__).parent / "node"
+READY_TIMEOUT_S = 30.0
+TERMINATE_TIMEOUT_S = 5.0
+_MAX_LINE_BYTES = 16 * 1024
+_QUOTED_LINES = 5
+# Credentials of this Home Assistant that a child has no use for.
+_WITHHELD = ("SUPERVISOR_TOKEN", "HASSIO_TOKEN")
+
+
+class NodeStartError(Exception):
+    """The node did not come up; the text says why, in the node's own words where it had any."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Run:
+    """What a run needs on disk and in its environment."""
+
+    folder: Path
+    socket: Path
+    token_file: Path
+    token: str
+    environment: dict[str, str]
+
+
+def _prepare(data_dir: Path, config_dir: Path) -> _Run:
+    """Make folders and the token file. Blocking."""
+    data_dir.mkdir(parents=True, exist_ok=True)
+    # Not in the data folder: the path of a socket is limited to about a hundred bytes.
+    folder = Path(tempfile.mkdtemp(prefix="edge_vision_"))
+    try:
+        token = secrets.token_urlsafe(32)
+        token_file = folder / "token"
+        token_file.touch(0o600)
+        token_file.write_text(token)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    # The node must find the engine where Home Assistant has installed it: in `deps`, if anywhere
+    # that its interpreter does not look by itself.
+    deps = config_dir / "deps"
+    places = [NODE_FOLDER, *([deps] if deps.is_dir() else [])]
+    places += [path for entry in sys.path if (path := Path(entry)).is_relative_to(deps)]
+    environment = {key: value for key, value in os.environ.items() if key not in _WITHHELD}
+    inherited = environment.get("PYTHONPATH")
+    environment["PYTHONPATH"] = os.pathsep.join(
+        [*dict.fromkeys(map(str, places)), *([inherited] if inherited else [])]
+    )
+    environment["PYTHONUNBUFFERED"] = "1"
+    return _Run(
+        folder=folder,
+        socket=folder / "node.sock",
+        token_file=token_file,
+        token=token,
+        environment=environment,
+    )
+
+
+async def _lines(stream: asyncio.StreamReader) -> AsyncIterator[str]:
+    """Yield lines, long ones cut: `StreamReader.readline` gives up on those."""
+    pending = b""
+    while chunk := await stream.read(_MAX_LINE_BYTES):
+        *complete, pending = (pending + chunk).split(b"\n")
+        for line in complete:
+            yield line[:_MAX_LINE_BYTES].decode(errors="replace")
+        pending = pending[:_MAX_LINE_BYTES]
+    if pending:
+        yield pending.decode(errors="replace")
+
+
+def describe_exit(code: int | None) -> str:
+    """Return an exit status in words."""
+    if code is not None and code < 0:
+        with contextlib.suppress(ValueError):
+            return f"it was ended by {signal.Signals(-code).name}"
+    return f"it ended with status {code}"
+
+
+class NodeProcess:
+    """A node process that is ready to be connected to. Make one with `start`."""
+
+    def __init__(self, hass: HomeAssistant, run: _Run, log: NodeLog) -> None:
+        """Only for `start`."""
+        self._hass = hass
+        self._run = run
+        self._log = log
+        self._process: asyncio.subprocess.Process | None = None
+        self._readers: list[asyncio.Task[None]] = []
+        self.ready: dict[str, Any] = {}
+
+    @property
+    def socket(self) -> Path:
+        """Return where to connect."""
+        return self._run.socket
+
+    @property
+    def token(self) -> str:
+        """Return what to authenticate with. New for every run."""
+        return self._run.token
+
+    @property
+    def pid(self) -> int | None:
+        """Return the id of the process."""
+        return self._process.pid if self._process else None
+
+    @classmethod
+    async def start(cls, hass: HomeAssistant, data_dir: Path, log: NodeLog) -> NodeProcess:
+        """Start a node and wait until it can be connected to.
+
+        Raises `NodeStartError`. When it raises, or is cancelled, no process is left.
+        """
+        try:
+            preparing = hass.async_add_executor_job(_prepare, data_dir, Path(hass.config.config_dir))
+            run = await asyncio.shield(preparing)
+        except OSError as err:
+            raise NodeStartError(f"its folders cannot be made: {err}") from err
+        except asyncio.CancelledError:
+            # The folder is made all the same; it must not stay.
+            preparing.add_done_callback(lambda done: _discard(hass, done))
+            raise
+        self = cls(hass, run, log)
+        try:
+            await self._start(data_dir)
+        except BaseException:
+            await self.stop()
+            raise
+        return self
+
+    async def _start(self, data_dir: Path) -> None:
+        level = "debug" if logging.getLogger(__package__).isEnabledFor(logging.DEBUG) else "info"
+        # fmt: off
+        command = (
+            sys.executable, "-P", "-m", "edge_vision_node", "serve",
+            "--socket", str(self._run.socket),
+            "--data", str(data_dir),
+            "--token-file", str(self._run.token_file),
+            "--parent-stdin",
+            "--log-level", level,
+        )
+        # fmt: on
+        self._log.begin()
+        try:
+            self._process = process = await asyncio.create_subprocess_exec(
+                *command,
+                # Held open and never written to: its end tells the node that we are gone.
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+                cwd=data_dir,
+                env=self._run.environment,
+            )
+        except OSError as err:
+            raise NodeStartError(f"its process cannot be started: {err}") from err
+        assert process.stdout is not None and process.stderr is not None
+        ready: asyncio.Future[dict[str, Any]] = self._hass.loop.create_future()
+        self._read(process.stdout, lambda line: _take_stdout(line, ready))
+        self._read(process.stderr, self._log.add)
+        exited: asyncio.Future[Any] = asyncio.ensure_future(process.wait())
+        try:
+            async with asyncio.timeout(READY_TIMEOUT_S):
+                await asyncio.wait({ready, exited}, return_when=asyncio.FIRST_COMPLETED)
+        except TimeoutError as err:
+            raise NodeStartError(
+                f"it was not ready within {READY_TIMEOUT_S:g} s{self._quote()}"
+            ) from err
+        finally:
+            exited.cancel()
+            ready.cancel()
+        if not ready.done() or ready.cancelled():
+            await asyncio.wait(self._readers, timeout=1)  # its last words
+            reason = self._log.start_error
+            raise NodeStartError(reason or f"{describe_exit(process.returncode)}{self._quote()}")
+        self.ready = ready.result()
+
+    def _quote(self) -> str:
+        lines = self._log.last_lines(_QUOTED_LINES)
+        return f"; its last words: {' | '.join(lines)}" if lines else ""
+
+    def _read(self, stream: asyncio.StreamReader, take: Callable[[str], None]) -> None:
+        async def read() -> None:
+            async for line in _lines(stream):
+                take(line)
+
+        self._readers.append(asyncio.create_task(read(), name="Edge Vision node output"))
+
+    async def wait(self) -> int | None:
+        """Wait until the process has ended; returns its exit status."""
+        return await self._process.wait() if self._process else None
+
+    def kill(self) -> None:
+        """End a process that does not react. `stop` cleans up after it."""
+        if self._process is not None and self._process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.kill()
+
+    async def stop(self) -> None:
+        """End the process, kindly first, and remove what the run left. Twice is fine."""
+        try:
+            if self._process is not None and self._process.returncode is None:
+                with contextlib.suppress(ProcessLookupError):
+                    self._process.terminate()
+                try:
+                    async with asyncio.timeout(TERMINATE_TIMEOUT_S):
+                        await self._process.wait()
+                except TimeoutError:
+                    _LOGGER.warning("The node did not stop by itself and was killed")
+                    self.kill()
+                    await self._process.wait()
+        finally:
+            # Also when we are cancelled while we wait.
+            self.kill()
+            if self._process is not None and self._process.stdin is not None:
+                self._process.stdin.close()
+            for reader in self._readers:
+                reader.cancel()
+            removing = self._hass.async_add_executor_job(_remove, self._run.folder)
+        if self._readers:
+            await asyncio.wait(self._readers)
+        await removing
+
+
+def _take_stdout(line: str, ready: asyncio.Future[dict[str, Any]]) -> None:
+    """Look for the one line that says that the node serves."""
+    if not ready.done():
+        with contextlib.suppress(ValueError):
+            message = json.loads(line)
+            if isinstance(message, dict) and isinstance(message.get("ready"), dict):
+                ready.set_result(message["ready"])
+                return
+    _LOGGER.debug("The node printed: %s", line[:200])
+
+
+def _remove(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _discard(hass: HomeAssistant, done: asyncio.Future[_Run]) -> None:
+    if not done.cancelled() and done.exception() is None:
+        hass.async_add_executor_job(_remove, done.result().folder)

@@ -1,0 +1,247 @@
+"""Keeps the local node running: starts it, watches it, starts it again."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from homeassistant.core import HomeAssistant
+
+from .client import NodeClient, NodeDisconnected, NodeError, NodeTimeout
+from .node.edge_vision_node.protocol import Command, NodeEvent, NodeStatus, Nothing
+from .node_log import NodeLog
+from .node_process import NodeProcess, NodeStartError, describe_exit
+
+_LOGGER = logging.getLogger(__name__)
+
+BACKOFF_FIRST_S = 0.5
+BACKOFF_LONGEST_S = 60.0
+STABLE_AFTER_S = 60.0
+PING_EVERY_S = 10.0
+PING_TIMEOUT_S = 5.0
+PINGS_MISSED = 2
+CRASH_LOOP_EXITS = 5
+CRASH_LOOP_WITHIN_S = 300.0
+_EXIT_STATUS_WAIT_S = 1.0
+
+
+class SupervisorState(StrEnum):
+    """What the supervisor is doing."""
+
+    STOPPED = "stopped"
+    STARTING = "starting"
+    RUNNING = "running"
+    RESTARTING = "restarting"
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeCallbacks:
+    """Whom the supervisor tells. All run in the event loop.
+
+    `connected` gets a client for every run of the node; the run counts once it has returned, and
+    is given up where it raises `NodeError`. `crash_loop` gets the number of exits and the reason
+    of the last one, `stable` is called when a run has lasted long enough.
+    """
+
+    connected: Callable[[NodeClient], Awaitable[None]]
+    disconnected: Callable[[], None]
+    event: Callable[[int | None, NodeEvent], None]
+    status: Callable[[NodeStatus], None]
+    crash_loop: Callable[[int, str], None]
+    stable: Callable[[], None]
+
+
+class _Session:
+    """A running node and the connection to it."""
+
+    def __init__(self, process: NodeProcess, client: NodeClient) -> None:
+        self.process = process
+        self.client = client
+
+    async def close(self) -> None:
+        try:
+            await self.client.close()
+        finally:
+            await self.process.stop()
+
+
+class NodeSupervisor:
+    """Runs the local node of one config entry."""
+
+    def __init__(self, hass: HomeAssistant, data_dir: Path, callbacks: NodeCallbacks) -> None:
+        """Make a supervisor; `start` starts the node."""
+        self._hass = hass
+        self._data_dir = data_dir
+        self._callbacks = callbacks
+        self._task: asyncio.Task[None] | None = None
+        self._session: _Session | None = None
+        self._attempt = 0
+        self._exits: deque[float] = deque(maxlen=CRASH_LOOP_EXITS)
+        self.log = NodeLog()
+        self.state = SupervisorState.STOPPED
+        self.restarts = 0
+        self.last_exit: str | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """Return the process id of the node while it runs."""
+        return self._session.process.pid if self._session else None
+
+    async def start(self) -> None:
+        """Start the node for the first time; from then on it is kept running.
+
+        Raises `NodeStartError`, or `NodeError` where it cannot be talked to. When it raises, or
+        is cancelled, no process is left.
+        """
+        self.state = SupervisorState.STARTING
+        try:
+            session = await self._open()
+        except BaseException:
+            self.state = SupervisorState.STOPPED
+            raise
+        self._task = self._hass.async_create_background_task(
+            self._supervise(session), "Edge Vision node supervisor"
+        )
+
+    async def stop(self) -> None:
+        """Stop the node and wait until it has ended."""
+        if (task := self._task) is not None:
+            self._task = None
+            task.cancel()
+            await asyncio.wait([task])
+        self.state = SupervisorState.STOPPED
+
+    async def _open(self) -> _Session:
+        """Start a process, connect, and let the owner set it up."""
+        process = await NodeProcess.start(self._hass, self._data_dir, self.log)
+        session = _Session(
+            process,
+            NodeClient(
+                on_event=self._callbacks.event,
+                on_status=self._callbacks.status,
+                on_disconnect=self._callbacks.disconnected,
+            ),
+        )
+        self._session = session
+        try:
+            await session.client.connect(process.socket, process.token)
+            await self._callbacks.connected(session.client)
+        except BaseException:
+            self._session = None
+            await session.close()
+            raise
+        self.state = SupervisorState.RUNNING
+        return session
+
+    async def _supervise(self, session: _Session) -> None:
+        try:
+            while True:
+                reason = await self._watch(session)
+                self.state = SupervisorState.RESTARTING
+                self._session = None
+                await session.close()
+                delay = self._count_exit(reason)
+                _LOGGER.warning(
+                    "The node ended unexpectedly: %s; it is started again in %.1f s", reason, delay
+                )
+                session = await self._restart(delay)
+        finally:
+            self._session = None
+            await session.close()
+
+    async def _restart(self, delay: float) -> _Session:
+        failed_with: str | None = None
+        while True:
+            await asyncio.sleep(delay)
+            self.restarts += 1
+            try:
+                session = await self._open()
+            except Exception as err:
+                if not isinstance(err, NodeStartError | NodeError):
+                    _LOGGER.exception("The node was started, but could not be set up")
+                reason = str(err) or type(err).__name__
+                delay = self._count_exit(reason)
+                # The same failure over and over is one line in the log.
+                level = logging.DEBUG if reason == failed_with else logging.WARNING
+                failed_with = reason
+                _LOGGER.log(
+                    level, "The node cannot be started again: %s; next try in %.1f s", reason, delay
+                )
+            else:
+                _LOGGER.info("The node is back")
+                return session
+
+    def _count_exit(self, reason: str) -> float:
+        """Note an exit; returns how long to wait before the next start, in seconds."""
+        self.last_exit = reason
+        self._exits.append(time.monotonic())
+        if (
+            len(self._exits) == CRASH_LOOP_EXITS
+            and self._exits[-1] - self._exits[0] <= CRASH_LOOP_WITHIN_S
+        ):
+            self._callbacks.crash_loop(CRASH_LOOP_EXITS, reason)
+        delay = min(BACKOFF_FIRST_S * 2.0**self._attempt, BACKOFF_LONGEST_S)
+        self._attempt = min(self._attempt + 1, 16)
+        return delay * random.uniform(0.8, 1.2)  # noqa: S311 - spreads load, guards nothing
+
+    async def _watch(self, session: _Session) -> str:
+        """Wait until the node has ended, has gone silent, or has hung up; returns what it was."""
+        exited = asyncio.create_task(session.process.wait())
+        lost = asyncio.create_task(session.client.disconnected.wait())
+        silent = asyncio.create_task(self._ping_until_silent(session.client))
+        try:
+            await asyncio.wait({exited, lost, silent}, return_when=asyncio.FIRST_COMPLETED)
+            if lost.done() and not exited.done():
+                # A process that dies closes its socket first.
+                await asyncio.wait({exited}, timeout=_EXIT_STATUS_WAIT_S)
+            if exited.done():
+                return describe_exit(exited.result())
+            session.process.kill()  # it would not react to anything kinder
+            return "it hung up" if lost.done() else "it did not answer any more"
+        finally:
+            for task in (exited, lost, silent):
+                task.cancel()
+            await asyncio.wait({exited, lost, silent})
+
+    async def _ping_until_silent(self, client: NodeClient) -> None:
+        started, missed, stable = time.monotonic(), 0, False
+        while missed < PINGS_MISSED:
+            await asyncio.sleep(PING_EVERY_S)
+            try:
+                await client.request(Command.PING, None, Nothing, timeout_s=PING_TIMEOUT_S)
+            except NodeDisconnected:
+                return
+            except NodeTimeout:
+                missed += 1
+                continue
+            except NodeError as err:
+                _LOGGER.debug("Odd answer to a ping: %s", err)
+            missed = 0
+            if not stable and time.monotonic() - started >= STABLE_AFTER_S:
+                stable = True
+                self._attempt = 0
+                self._callbacks.stable()
+
+
+@asynccontextmanager
+async def temporary_node(hass: HomeAssistant, data_dir: Path) -> AsyncIterator[NodeClient]:
+    """Run a node for as long as the context lasts, and give a client that is connected to it.
+
+    For the self test of the config flow. Raises `NodeStartError` or `NodeError`; the process has
+    ended when the context has.
+    """
+    process = await NodeProcess.start(hass, data_dir, NodeLog())
+    session = _Session(process, NodeClient())
+    try:
+        await session.client.connect(process.socket, process.token)
+        yield session.client
+    finally:
+        await session.close()
