@@ -1,7 +1,15 @@
 """What every test shares."""
 
+import pytest
+import pytest_socket
 from hypothesis import settings
 
 # How long an example takes says nothing about whether it is right.
 settings.register_profile("edge_vision", deadline=None)
 settings.load_profile("edge_vision")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_setup() -> None:
+    """Keep tests on this machine, and let them speak to a node over its unix socket."""
+    pytest_socket.socket_allow_hosts(["127.0.0.1"], allow_unix_socket=True)

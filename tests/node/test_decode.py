@@ -108,11 +108,15 @@ def bomb(width: int, height: int) -> bytes:
     """A PNG of some hundred bytes that claims to be huge."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
 
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     body = zlib.compress(bytes(100_000))
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", body) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", body) + chunk(b"IEND", b"")
+    )
 
 
 def test_refuses_a_decompression_bomb_before_it_is_decoded() -> None:
@@ -143,9 +147,7 @@ def test_says_what_is_wrong_with_a_picture(data: bytes, reason: str) -> None:
         decode(data)
 
 
-_VALID = {
-    kind: encoded(two_halves(64, 48), kind) for kind in ("JPEG", "PNG", "WEBP")
-}
+_VALID = {kind: encoded(two_halves(64, 48), kind) for kind in ("JPEG", "PNG", "WEBP")}
 
 
 @settings(max_examples=300, deadline=None)

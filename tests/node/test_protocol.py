@@ -34,7 +34,9 @@ MESSAGES = [
 
 _JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=9),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=9), inner, max_size=4),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=9), inner, max_size=4)
+    ),
     max_leaves=12,
 )
 
@@ -43,7 +45,10 @@ _JSON = st.recursive(
 @given(data=st.data())
 def test_what_is_written_can_be_read(cls: type[Any], data: st.DataObject) -> None:
     message = data.draw(
-        st.builds(cls, **{f.name: st.from_type(protocol._hints(cls)[f.name]) for f in dataclasses.fields(cls)})
+        st.builds(
+            cls,
+            **{f.name: st.from_type(protocol._hints(cls)[f.name]) for f in dataclasses.fields(cls)},
+        )
     )
     try:
         text = encode_text(write(message))

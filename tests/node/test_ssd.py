@@ -143,7 +143,9 @@ def test_a_grid_without_the_reduced_layer_has_an_anchor_per_ratio_and_one_betwee
 
 
 @given(
-    hnp.arrays(np.float32, st.tuples(st.integers(0, 25), st.just(4)), elements=st.floats(0, 1, width=32)),
+    hnp.arrays(
+        np.float32, st.tuples(st.integers(0, 25), st.just(4)), elements=st.floats(0, 1, width=32)
+    ),
     st.integers(0, 2**31),
 )
 def test_suppression_keeps_what_the_plain_one_keeps(corners: Any, seed: int) -> None:
@@ -155,7 +157,8 @@ def test_suppression_keeps_what_the_plain_one_keeps(corners: Any, seed: int) -> 
     class_ids = random.integers(0, 2, len(boxes)).astype(np.int32)
     kept = non_maximum_suppression(Detections(boxes, scores, class_ids), 0.5, 100)
     plain = plain_nms(
-        list(zip(scores.tolist(), class_ids.tolist(), boxes.astype(float).tolist(), strict=True)), 0.5
+        list(zip(scores.tolist(), class_ids.tolist(), boxes.astype(float).tolist(), strict=True)),
+        0.5,
     )
     # boxes whose overlap is on the threshold to the last bit may go either way
     if len(kept) == len(plain):
