@@ -1,0 +1,51 @@
+"""Print what Home Assistant would install while it starts in the demo and the end-to-end tests.
+
+Run it with the Python of an environment that has Home Assistant. The list comes from the
+manifests of the integrations in use and of all they depend on.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import homeassistant
+from homeassistant.bootstrap import CORE_INTEGRATIONS, DEFAULT_INTEGRATIONS
+
+# What the configuration in scripts/ha_instance.py and Edge Vision itself load, beyond the default set.
+INTEGRATIONS = (
+    "camera",
+    "config",
+    "generic",
+    "history",
+    "image_processing",
+    "logbook",
+    "stream",
+)
+
+# The voice pipeline is part of the default set, but these have no wheel for Python 3.14 and would
+# need a compiler. Home Assistant is started without them: voice is not what is tested here.
+NEED_A_COMPILER = ("pymicro-vad", "pyspeex-noise")
+
+
+def requirements() -> list[str]:
+    """Return the requirements of the integrations, of the default set and of their dependencies."""
+    components = Path(homeassistant.__file__).parent / "components"
+    waiting = {*INTEGRATIONS, *CORE_INTEGRATIONS, *DEFAULT_INTEGRATIONS}
+    seen: set[str] = set()
+    found: set[str] = set()
+    while waiting:
+        domain = waiting.pop()
+        seen.add(domain)
+        manifest: dict[str, Any] = json.loads((components / domain / "manifest.json").read_text())
+        found.update(manifest.get("requirements", ()))
+        waiting.update(set(manifest.get("dependencies", ())) - seen)
+    return sorted(
+        (item for item in found if item.partition("==")[0].lower() not in NEED_A_COMPILER),
+        key=str.lower,
+    )
+
+
+if __name__ == "__main__":
+    print("\n".join(requirements()))
