@@ -1,1 +1,233 @@
 """Edge Vision: local AI detection for the cameras of Home Assistant."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from pathlib import Path
+
+from homeassistant.const import EVENT_HOMEASSISTANT_STOP, Platform
+from homeassistant.core import Event, HomeAssistant, callback
+from homeassistant.exceptions import ConfigEntryError, ConfigEntryNotReady
+from homeassistant.helpers import config_validation as cv
+from homeassistant.helpers import device_registry as dr
+from homeassistant.helpers import entity_registry as er
+from homeassistant.helpers import issue_registry as ir
+from homeassistant.helpers.device_registry import DeviceEntryType
+from homeassistant.helpers.entity_component import DATA_INSTANCES, EntityComponent
+from homeassistant.helpers.typing import ConfigType
+
+from .client import NodeError, NodeVersionMismatch
+from .const import (
+    CONF_ENGINE,
+    CONF_NODE_TYPE,
+    DOMAIN,
+    MANUFACTURER,
+    NODE_TYPE_LOCAL,
+    SUBENTRY_PIPELINE,
+    Issue,
+    issue_id,
+)
+from .hub import EdgeVisionConfigEntry, EdgeVisionHub, data_dir, event_store
+from .node_process import NodeStartError
+from .requirements import EngineInstallError, async_install_engine
+from .services import async_setup_services
+from .settings import PipelineSettings
+
+_LOGGER = logging.getLogger(__name__)
+
+CONFIG_SCHEMA = cv.config_entry_only_config_schema(DOMAIN)
+
+# `image_processing` is set up beside these: its component knows no config entries.
+PLATFORMS = [
+    Platform.BINARY_SENSOR,
+    Platform.EVENT,
+    Platform.IMAGE,
+    Platform.NUMBER,
+    Platform.SENSOR,
+    Platform.SWITCH,
+]
+
+
+async def async_setup(hass: HomeAssistant, _config: ConfigType) -> bool:
+    """Register the actions."""
+    async_setup_services(hass)
+    return True
+
+
+async def async_setup_entry(hass: HomeAssistant, entry: EdgeVisionConfigEntry) -> bool:
+    """Start the node of an entry and add its entities."""
+    await _install_engine(hass, entry)
+    hub = EdgeVisionHub(hass, entry)
+
+    async def stop(_event: Event) -> None:
+        # Entries are not unloaded when Home Assistant stops.
+        await hub.async_stop()
+
+    entry.async_on_unload(hass.bus.async_listen_once(EVENT_HOMEASSISTANT_STOP, stop))
+    await _start(hass, entry, hub)
+    try:
+        entry.runtime_data = hub
+        _register_node_device(hass, entry, hub)
+        _remove_stale_entities(hass, entry, hub)
+        await hass.config_entries.async_forward_entry_setups(entry, PLATFORMS)
+        try:
+            if not await _image_processing(hass).async_setup_entry(entry):
+                raise ConfigEntryError("The image processing platform could not be set up")
+        except BaseException:
+            await hass.config_entries.async_unload_platforms(entry, PLATFORMS)
+            raise
+    except BaseException:
+        await hub.async_stop()
+        raise
+    await hub.async_begin()
+    entry.async_on_unload(entry.add_update_listener(_async_entry_updated))
+    return True
+
+
+async def async_unload_entry(hass: HomeAssistant, entry: EdgeVisionConfigEntry) -> bool:
+    """Remove the entities of an entry and stop its node."""
+    if not await hass.config_entries.async_unload_platforms(entry, PLATFORMS):
+        return False
+    await _image_processing(hass).async_unload_entry(entry)
+    await entry.runtime_data.async_stop()
+    return True
+
+
+async def async_remove_entry(hass: HomeAssistant, entry: EdgeVisionConfigEntry) -> None:
+    """Delete everything that the node and the hub have kept."""
+    for issue in Issue:
+        ir.async_delete_issue(hass, DOMAIN, issue_id(issue, entry.entry_id))
+        for subentry_id in entry.subentries:
+            ir.async_delete_issue(hass, DOMAIN, issue_id(issue, subentry_id))
+    await event_store(hass, entry.entry_id).async_remove()
+    if entry.data.get(CONF_NODE_TYPE, NODE_TYPE_LOCAL) == NODE_TYPE_LOCAL:
+        await hass.async_add_executor_job(_delete_folder, data_dir(hass))
+
+
+def _delete_folder(folder: Path) -> None:
+    try:
+        shutil.rmtree(folder)
+    except FileNotFoundError:
+        pass
+    except OSError as err:
+        _LOGGER.warning("%s could not be deleted: %s; you can delete it by hand", folder, err)
+
+
+def _image_processing(hass: HomeAssistant) -> EntityComponent:
+    return hass.data[DATA_INSTANCES][Platform.IMAGE_PROCESSING]
+
+
+async def _install_engine(hass: HomeAssistant, entry: EdgeVisionConfigEntry) -> None:
+    engine_issue = issue_id(Issue.ENGINE_NOT_INSTALLED, entry.entry_id)
+    try:
+        await async_install_engine(hass, entry.data[CONF_ENGINE])
+    except EngineInstallError as err:
+        ir.async_create_issue(
+            hass,
+            DOMAIN,
+            engine_issue,
+            data={"entry_id": entry.entry_id},
+            is_fixable=True,
+            severity=ir.IssueSeverity.ERROR,
+            translation_key=Issue.ENGINE_NOT_INSTALLED,
+            translation_placeholders=err.translation_placeholders,
+        )
+        raise ConfigEntryNotReady(
+            str(err),
+            translation_domain=DOMAIN,
+            translation_key=err.translation_key,
+            translation_placeholders=err.translation_placeholders,
+        ) from err
+    ir.async_delete_issue(hass, DOMAIN, engine_issue)
+
+
+async def _start(hass: HomeAssistant, entry: EdgeVisionConfigEntry, hub: EdgeVisionHub) -> None:
+    version_issue = issue_id(Issue.VERSION_MISMATCH, entry.entry_id)
+    try:
+        await hub.async_start()
+    except NodeVersionMismatch as err:
+        placeholders = {"node": entry.title, "reason": str(err)}
+        ir.async_create_issue(
+            hass,
+            DOMAIN,
+            version_issue,
+            is_fixable=False,
+            severity=ir.IssueSeverity.ERROR,
+            translation_key=Issue.VERSION_MISMATCH,
+            translation_placeholders=placeholders,
+        )
+        raise ConfigEntryError(
+            translation_domain=DOMAIN,
+            translation_key="node_version_mismatch",
+            translation_placeholders=placeholders,
+        ) from err
+    except (NodeStartError, NodeError) as err:
+        raise ConfigEntryNotReady(
+            translation_domain=DOMAIN,
+            translation_key="node_not_started",
+            translation_placeholders={"error": str(err)},
+        ) from err
+    ir.async_delete_issue(hass, DOMAIN, version_issue)
+
+
+@callback
+def _register_node_device(
+    hass: HomeAssistant, entry: EdgeVisionConfigEntry, hub: EdgeVisionHub
+) -> None:
+    hardware = hub.info.hardware if hub.info else None
+    device = dr.async_get(hass).async_get_or_create(
+        config_entry_id=entry.entry_id,
+        identifiers={(DOMAIN, str(entry.unique_id))},
+        entry_type=DeviceEntryType.SERVICE,
+        manufacturer=MANUFACTURER,
+        model=(hardware.board or hardware.cpu) if hardware else None,
+        name=entry.title,
+        sw_version=hub.greeting.version if hub.greeting else None,
+    )
+    hub.node_device_id = device.id
+
+
+@callback
+def _remove_stale_entities(
+    hass: HomeAssistant, entry: EdgeVisionConfigEntry, hub: EdgeVisionHub
+) -> None:
+    """Remove the entities of labels that are no longer chosen."""
+    registry = er.async_get(hass)
+    for entity in er.async_entries_for_config_entry(registry, entry.entry_id):
+        pipeline = hub.pipelines.get(entity.config_subentry_id or "")
+        if pipeline is None:
+            continue
+        key = entity.unique_id.removeprefix(f"{pipeline.pipeline_id}_")
+        for kind in ("occupancy_", "count_"):
+            label = key.removeprefix(kind)
+            if key.startswith(kind) and label not in pipeline.settings.labels:
+                registry.async_remove(entity.entity_id)
+
+
+async def _async_entry_updated(hass: HomeAssistant, entry: EdgeVisionConfigEntry) -> None:
+    """Take in changed settings, with a reload only where entities change with them."""
+    hub = entry.runtime_data
+    wanted = {
+        subentry.subentry_id: PipelineSettings.of(subentry)
+        for subentry in entry.get_subentries_of_type(SUBENTRY_PIPELINE)
+    }
+    for pipeline_id in hub.pipelines.keys() - wanted.keys():
+        hub.pipelines[pipeline_id].async_forget()
+    if (
+        hub.made_for != (entry.title, entry.data)
+        or hub.pipelines.keys() != wanted.keys()
+        or any(
+            pipeline.settings.needs_reload != wanted[pipeline_id].needs_reload
+            for pipeline_id, pipeline in hub.pipelines.items()
+        )
+    ):
+        hass.config_entries.async_schedule_reload(entry.entry_id)
+        return
+    changed = False
+    for pipeline_id, pipeline in hub.pipelines.items():
+        if pipeline.settings != wanted[pipeline_id]:
+            changed = True
+            pipeline.async_set_settings(wanted[pipeline_id])
+    if changed:
+        await hub.async_reconfigure()

@@ -150,7 +150,9 @@ class NodeClient:
         )
         await self._next_text(websocket, "ready")
         self.greeting = greeting
-        self._reader = asyncio.create_task(self._read_all(websocket), name="Edge Vision node client")
+        self._reader = asyncio.create_task(
+            self._read_all(websocket), name="Edge Vision node client"
+        )
         return greeting
 
     @staticmethod
@@ -167,7 +169,9 @@ class NodeClient:
                 raise NodeAuthError(str(error))
             raise error
         if data.get("type") != expected:
-            raise NodeProtocolError(f"{expected!r} was expected, not {str(data.get('type'))[:40]!r}")
+            raise NodeProtocolError(
+                f"{expected!r} was expected, not {str(data.get('type'))[:40]!r}"
+            )
         return data
 
     async def close(self) -> None:

@@ -35,9 +35,15 @@ AUTO: Final = "auto"
 PATTERN_FULL_EDGE: Final = "full_edge"
 
 DEFAULT_CONFIDENCE: Final = 50.0  # percent
+MIN_CONFIDENCE: Final = 10
+MAX_CONFIDENCE: Final = 95
 DEFAULT_SCAN_INTERVAL: Final = 10  # seconds
 MIN_SCAN_INTERVAL: Final = 1
 MAX_SCAN_INTERVAL: Final = 3600
+
+# A node that ends this often within this time is a matter for the user.
+CRASH_LOOP_EXITS: Final = 5
+CRASH_LOOP_MINUTES: Final = 5
 
 
 class PipelineProblem(StrEnum):

@@ -29,16 +29,18 @@ _REDACTIONS = (
     (re.compile(r"(://)[^\s/?#@\"']*:[^\s\"']*@"), rf"\1{_MASK}@"),
     (re.compile(r"(://)[^\s/?#@\"']+@"), rf"\1{_MASK}@"),
     (
-        re.compile(r"((?:proxy-)?authorization|cookie|x-api-key)([\"']?\s*[:=]\s*).*", re.I),
+        re.compile(
+            r"((?:proxy-)?authorization|cookie|x-api-key)([\"']?\s*[:=]\s*).*", re.IGNORECASE
+        ),
         rf"\1\2{_MASK}",
     ),
-    (re.compile(r"\b(bearer|basic|digest)\s+[\w+/=.~-]{8,}", re.I), rf"\1 {_MASK}"),
+    (re.compile(r"\b(bearer|basic|digest)\s+[\w+/=.~-]{8,}", re.IGNORECASE), rf"\1 {_MASK}"),
     (
         re.compile(
             r"\b((?:[\w-]*(?:token|passw(?:or)?d|pwd|secret|api_?key|signature|authsig))"
             r"|auth|pass|user(?:name)?|key|sig)([\"']?\s*[=:]\s*[\"']?)(?=[^\s\"'&,;}])"
             r"[^\s\"'&,;}]+",
-            re.I,
+            re.IGNORECASE,
         ),
         rf"\1\2{_MASK}",
     ),

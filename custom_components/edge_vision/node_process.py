@@ -134,7 +134,9 @@ class NodeProcess:
         Raises `NodeStartError`. When it raises, or is cancelled, no process is left.
         """
         try:
-            preparing = hass.async_add_executor_job(_prepare, data_dir, Path(hass.config.config_dir))
+            preparing = hass.async_add_executor_job(
+                _prepare, data_dir, Path(hass.config.config_dir)
+            )
             run = await asyncio.shield(preparing)
         except OSError as err:
             raise NodeStartError(f"its folders cannot be made: {err}") from err
@@ -175,7 +177,8 @@ class NodeProcess:
             )
         except OSError as err:
             raise NodeStartError(f"its process cannot be started: {err}") from err
-        assert process.stdout is not None and process.stderr is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
         ready: asyncio.Future[dict[str, Any]] = self._hass.loop.create_future()
         self._read(process.stdout, lambda line: _take_stdout(line, ready))
         self._read(process.stderr, self._log.add)

@@ -61,7 +61,7 @@ def _libc() -> str:
         return ""
     try:
         version = os.confstr("CS_GNU_LIBC_VERSION")
-    except (OSError, ValueError):
+    except OSError, ValueError:
         return "musl"
     return "glibc" if version and version.startswith("glibc") else "musl"
 

@@ -7,8 +7,7 @@ import logging
 import random
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -16,6 +15,7 @@ from pathlib import Path
 from homeassistant.core import HomeAssistant
 
 from .client import NodeClient, NodeDisconnected, NodeError, NodeTimeout
+from .const import CRASH_LOOP_EXITS, CRASH_LOOP_MINUTES
 from .node.edge_vision_node.protocol import Command, NodeEvent, NodeStatus, Nothing
 from .node_log import NodeLog
 from .node_process import NodeProcess, NodeStartError, describe_exit
@@ -28,8 +28,6 @@ STABLE_AFTER_S = 60.0
 PING_EVERY_S = 10.0
 PING_TIMEOUT_S = 5.0
 PINGS_MISSED = 2
-CRASH_LOOP_EXITS = 5
-CRASH_LOOP_WITHIN_S = 300.0
 _EXIT_STATUS_WAIT_S = 1.0
 
 
@@ -83,6 +81,7 @@ class NodeSupervisor:
         self._callbacks = callbacks
         self._task: asyncio.Task[None] | None = None
         self._session: _Session | None = None
+        self._kill_reason: str | None = None
         self._attempt = 0
         self._exits: deque[float] = deque(maxlen=CRASH_LOOP_EXITS)
         self.log = NodeLog()
@@ -118,6 +117,12 @@ class NodeSupervisor:
             task.cancel()
             await asyncio.wait([task])
         self.state = SupervisorState.STOPPED
+
+    def restart(self, reason: str) -> None:
+        """Kill the node; the watch over it then starts it again."""
+        if self._session is not None:
+            self._kill_reason = reason
+            self._session.process.kill()
 
     async def _open(self) -> _Session:
         """Start a process, connect, and let the owner set it up."""
@@ -185,7 +190,7 @@ class NodeSupervisor:
         self._exits.append(time.monotonic())
         if (
             len(self._exits) == CRASH_LOOP_EXITS
-            and self._exits[-1] - self._exits[0] <= CRASH_LOOP_WITHIN_S
+            and self._exits[-1] - self._exits[0] <= CRASH_LOOP_MINUTES * 60
         ):
             self._callbacks.crash_loop(CRASH_LOOP_EXITS, reason)
         delay = min(BACKOFF_FIRST_S * 2.0**self._attempt, BACKOFF_LONGEST_S)
@@ -203,7 +208,8 @@ class NodeSupervisor:
                 # A process that dies closes its socket first.
                 await asyncio.wait({exited}, timeout=_EXIT_STATUS_WAIT_S)
             if exited.done():
-                return describe_exit(exited.result())
+                reason, self._kill_reason = self._kill_reason, None
+                return reason or describe_exit(exited.result())
             session.process.kill()  # it would not react to anything kinder
             return "it hung up" if lost.done() else "it did not answer any more"
         finally:
@@ -229,19 +235,3 @@ class NodeSupervisor:
                 stable = True
                 self._attempt = 0
                 self._callbacks.stable()
-
-
-@asynccontextmanager
-async def temporary_node(hass: HomeAssistant, data_dir: Path) -> AsyncIterator[NodeClient]:
-    """Run a node for as long as the context lasts, and give a client that is connected to it.
-
-    For the self test of the config flow. Raises `NodeStartError` or `NodeError`; the process has
-    ended when the context has.
-    """
-    process = await NodeProcess.start(hass, data_dir, NodeLog())
-    session = _Session(process, NodeClient())
-    try:
-        await session.client.connect(process.socket, process.token)
-        yield session.client
-    finally:
-        await session.close()

@@ -1,0 +1,72 @@
+"""Occupancy per label, and whether the node is connected."""
+
+from __future__ import annotations
+
+from typing import override
+
+from homeassistant.components.binary_sensor import (
+    BinarySensorEntity,
+    BinarySensorEntityDescription,
+)
+from homeassistant.components.binary_sensor.const import BinarySensorDeviceClass
+from homeassistant.const import EntityCategory
+from homeassistant.core import HomeAssistant
+from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
+
+from .entity import NodeEntity, PipelineEntity
+from .hub import EdgeVisionConfigEntry
+
+PARALLEL_UPDATES = 0
+
+OCCUPANCY = BinarySensorEntityDescription(
+    key="occupancy",
+    translation_key="occupancy",
+    device_class=BinarySensorDeviceClass.OCCUPANCY,
+)
+CONNECTIVITY = BinarySensorEntityDescription(
+    key="connectivity",
+    translation_key="connectivity",
+    device_class=BinarySensorDeviceClass.CONNECTIVITY,
+    entity_category=EntityCategory.DIAGNOSTIC,
+)
+
+
+async def async_setup_entry(
+    _hass: HomeAssistant,
+    entry: EdgeVisionConfigEntry,
+    async_add_entities: AddConfigEntryEntitiesCallback,
+) -> None:
+    """Add one entity per chosen label, and one for the node."""
+    hub = entry.runtime_data
+    async_add_entities([NodeConnectivity(hub, CONNECTIVITY)])
+    for subentry_id, pipeline in hub.pipelines.items():
+        async_add_entities(
+            [LabelOccupancy(hub, pipeline, OCCUPANCY, label) for label in pipeline.settings.labels],
+            config_subentry_id=subentry_id,
+        )
+
+
+class LabelOccupancy(PipelineEntity, BinarySensorEntity):
+    """Whether an object of a label is there."""
+
+    @property
+    @override
+    def is_on(self) -> bool | None:
+        """Return whether it is there; None before anybody has looked."""
+        return self.presence.present if self.presence else None
+
+
+class NodeConnectivity(NodeEntity, BinarySensorEntity):
+    """Whether the node is connected."""
+
+    @property
+    @override
+    def available(self) -> bool:
+        """Always: "not connected" is what it is there to say."""
+        return True
+
+    @property
+    @override
+    def is_on(self) -> bool:
+        """Return whether the node is connected."""
+        return self.hub.connected

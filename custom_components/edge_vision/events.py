@@ -1,0 +1,67 @@
+"""The bus event `edge_vision_detection`: what automations, flows and receivers build on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from homeassistant.const import Platform
+from homeassistant.core import HomeAssistant, callback
+from homeassistant.helpers import device_registry as dr
+from homeassistant.helpers import entity_registry as er
+from homeassistant.util import dt as dt_util
+
+from .const import DOMAIN
+from .node.edge_vision_node.protocol import NodeEvent, write
+from .settings import PipelineSettings
+
+
+def milliseconds_since(captured_at: str) -> float | None:
+    """Return how long ago a time was, in milliseconds; None where it is no time."""
+    if (moment := dt_util.parse_datetime(captured_at)) is None:
+        return None
+    return round((dt_util.utcnow() - dt_util.as_utc(moment)).total_seconds() * 1000, 1)
+
+
+@callback
+def event_data(
+    hass: HomeAssistant, entry_id: str, node_id: str, settings: PipelineSettings, event: NodeEvent
+) -> dict[str, Any]:
+    """Return the data of the bus event. Its keys are a contract: add, never rename."""
+    pipeline_id = event.pipeline_id
+    device = dr.async_get(hass).async_get_device_by_identifier((DOMAIN, pipeline_id), entry_id)
+    box = event.box
+    return {
+        "event_id": event.event_id,
+        "entity_id": er.async_get(hass).async_get_entity_id(
+            Platform.IMAGE_PROCESSING, DOMAIN, f"{pipeline_id}_detection"
+        ),
+        "camera_entity_id": settings.camera,
+        "device_id": device.id if device else None,
+        "node_id": node_id,
+        "pipeline_id": pipeline_id,
+        "kind": event.kind,
+        "phase": event.phase,
+        "label": event.label,
+        "confidence": event.confidence,
+        "count": event.count,
+        "track_id": event.track_id,
+        "zones": list(event.zones),
+        "box": write(box) if box else None,
+        "box_area": round((box.x_max - box.x_min) * (box.y_max - box.y_min), 4) if box else None,
+        "centroid": {
+            "x": round((box.x_min + box.x_max) / 2, 4),
+            "y": round((box.y_min + box.y_max) / 2, 4),
+        }
+        if box
+        else None,
+        "model": event.model,
+        "model_version": event.model_version,
+        "engine": event.engine,
+        "accelerator": event.accelerator,
+        "pattern": event.pattern,
+        "source": event.source,
+        "captured_at": event.captured_at,
+        "inference_ms": event.inference_ms,
+        "latency_ms": milliseconds_since(event.captured_at),
+        "snapshot": None,
+    }

@@ -1,0 +1,349 @@
+"""Everything of one config entry at run time: the node, its connection, its pipelines."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from homeassistant.config_entries import ConfigEntry
+from homeassistant.core import CALLBACK_TYPE, HomeAssistant, callback
+from homeassistant.helpers import issue_registry as ir
+from homeassistant.helpers.event import async_track_time_interval
+from homeassistant.helpers.storage import Store
+
+from .client import REQUEST_TIMEOUT_S, NodeClient, NodeDisconnected, NodeError
+from .const import (
+    CRASH_LOOP_MINUTES,
+    DATA_DIR,
+    DOMAIN,
+    EVENT_DETECTION,
+    SUBENTRY_PIPELINE,
+    Issue,
+    issue_id,
+)
+from .events import event_data
+from .node.edge_vision_node.protocol import (
+    Command,
+    Configure,
+    Greeting,
+    NodeEvent,
+    NodeInfo,
+    NodeStatus,
+    Subscribe,
+    Subscribed,
+)
+from .pipeline import PipelineRuntime
+from .settings import PipelineSettings
+from .supervisor import NodeCallbacks, NodeSupervisor
+
+_LOGGER = logging.getLogger(__name__)
+
+# Importing an engine or loading a model takes its time on a small board.
+_SET_UP_TIMEOUT_S = 60.0
+_STATUS_EVERY = timedelta(seconds=30)
+_SAVE_DELAY_S = 5.0
+_STORE_VERSION = 1
+# Looks in a row without an answer after which the node counts as stuck.
+_STUCK_AFTER_TIMEOUTS = 3
+
+type EdgeVisionConfigEntry = ConfigEntry[EdgeVisionHub]
+
+
+def data_dir(hass: HomeAssistant) -> Path:
+    """Return the local node's data folder."""
+    return Path(hass.config.path(DATA_DIR))
+
+
+def event_store(hass: HomeAssistant, entry_id: str) -> Store[dict[str, Any]]:
+    """Return where the number of the last event that was taken in is kept."""
+    return Store(hass, _STORE_VERSION, f"{DOMAIN}.{entry_id}")
+
+
+class EdgeVisionHub:
+    """Owns the node of a config entry. Entities read from it and from its pipelines.
+
+    `info`, `status` and `greeting` are what the node said last; they stay when it goes away,
+    so that entities and diagnostics can still tell what there was.
+    """
+
+    def __init__(self, hass: HomeAssistant, entry: EdgeVisionConfigEntry) -> None:
+        """Make a hub; `async_start` starts the node."""
+        self.hass = hass
+        self.entry = entry
+        self.info: NodeInfo | None = None
+        self.status: NodeStatus | None = None
+        self.greeting: Greeting | None = None
+        self.node_device_id: str | None = None
+        # What the set-up depends on: when it is no longer this, the entry must be reloaded.
+        self.made_for = (entry.title, entry.data)
+        self.supervisor = NodeSupervisor(
+            hass,
+            data_dir(hass),
+            NodeCallbacks(
+                connected=self._async_connected,
+                disconnected=self._async_disconnected,
+                event=self._async_take_event,
+                status=self._async_take_status,
+                crash_loop=self._async_crash_loop,
+                stable=self._async_stable,
+            ),
+        )
+        subentries = entry.get_subentries_of_type(SUBENTRY_PIPELINE)
+        self.pipelines = {
+            subentry.subentry_id: PipelineRuntime(
+                self, subentry.subentry_id, PipelineSettings.of(subentry)
+            )
+            for subentry in subentries
+        }
+        self._client: NodeClient | None = None
+        self._listeners: set[CALLBACK_TYPE] = set()
+        self._configuring = asyncio.Lock()
+        self._store = event_store(hass, entry.entry_id)
+        self._last_seq: int | None = None
+        self._begun = False
+        self._timeouts = 0
+        self._unsubscribe_timer: CALLBACK_TYPE | None = None
+
+    # --- What others read -----------------------------------------------------------------------
+
+    @property
+    def connected(self) -> bool:
+        """Whether the node can be asked now."""
+        return self._client is not None and self._client.connected
+
+    @property
+    def node_id(self) -> str:
+        """Return the node's id. The entry's unique id is the one it had when it was added."""
+        return self.greeting.node_id if self.greeting else str(self.entry.unique_id)
+
+    @property
+    def log_lines(self) -> list[str]:
+        """Return the node's newest log lines, without credentials."""
+        return self.supervisor.log.lines
+
+    @property
+    def restarts(self) -> int:
+        """Return how often the node had to be started again."""
+        return self.supervisor.restarts
+
+    @property
+    def last_seq(self) -> int | None:
+        """Return the number of the last event that was taken in."""
+        return self._last_seq
+
+    @callback
+    def async_add_listener(self, listener: CALLBACK_TYPE) -> CALLBACK_TYPE:
+        """Call back when anything about the node changes; returns how to stop that."""
+        self._listeners.add(listener)
+        return lambda: self._listeners.discard(listener)
+
+    @callback
+    def _async_notify(self) -> None:
+        for listener in tuple(self._listeners):
+            listener()
+
+    # --- From start to stop ----------------------------------------------------------------------
+
+    async def async_start(self) -> None:
+        """Start the node, connect, and give it its pipelines.
+
+        Raises `NodeStartError` or `NodeError`; nothing is left running then.
+        """
+        stored = await self._store.async_load()
+        await self.supervisor.start()
+        # Another node's numbers mean nothing to this one.
+        if stored and stored.get("node_id") == self.node_id and isinstance(stored.get("seq"), int):
+            self._last_seq = stored["seq"]
+
+    async def async_begin(self) -> None:
+        """Begin to look and to take in events: every entity is there now."""
+        self._begun = True
+        if self._client is not None:
+            try:
+                await self._async_subscribe(self._client)
+            except NodeError as err:
+                # The supervisor sees the same and starts the node again; that subscribes too.
+                _LOGGER.debug("The node went away during set-up: %s", err)
+        self._unsubscribe_timer = async_track_time_interval(
+            self.hass, self._async_poll_status, _STATUS_EVERY, name="Edge Vision node status"
+        )
+        for place, pipeline in enumerate(self.pipelines.values()):
+            pipeline.async_begin(place, len(self.pipelines))
+
+    async def async_stop(self) -> None:
+        """Stop looking, then the node, and keep the number of the last event."""
+        if self._unsubscribe_timer is not None:
+            self._unsubscribe_timer()
+            self._unsubscribe_timer = None
+        await asyncio.gather(*(pipeline.async_end() for pipeline in self.pipelines.values()))
+        try:
+            await self.supervisor.stop()
+        finally:
+            if self._last_seq is not None:
+                await self._store.async_save(self._stored())
+
+    # --- Talking to the node ---------------------------------------------------------------------
+
+    def _require_client(self) -> NodeClient:
+        if self._client is None:
+            raise NodeDisconnected("the node is not running")
+        return self._client
+
+    async def async_request[T](
+        self,
+        command: Command,
+        params: object | None,
+        answer: type[T],
+        *,
+        picture: bytes | None = None,
+        timeout_s: float = REQUEST_TIMEOUT_S,
+    ) -> T:
+        """Ask the node. Raises `NodeError`, `NodeDisconnected` where there is no connection."""
+        return await self._require_client().request(
+            command, params, answer, picture=picture, timeout_s=timeout_s
+        )
+
+    async def async_request_picture[T](
+        self, command: Command, params: object | None, answer: type[T]
+    ) -> tuple[T, bytes]:
+        """Ask the node for something that comes with a picture. Raises `NodeError`."""
+        return await self._require_client().request_picture(command, params, answer)
+
+    @callback
+    def async_note_answer(self, *, in_time: bool) -> None:
+        """Note whether a look was answered; a node that no longer answers is started again.
+
+        Its connection may well live on while an engine hangs in native code.
+        """
+        self._timeouts = 0 if in_time else self._timeouts + 1
+        if self._timeouts >= _STUCK_AFTER_TIMEOUTS:
+            self._timeouts = 0
+            self.supervisor.restart(f"{_STUCK_AFTER_TIMEOUTS} looks in a row got no answer")
+
+    async def _async_connected(self, client: NodeClient) -> None:
+        """Set up a node that has just come up."""
+        self.greeting = client.greeting
+        self.info = await client.request(Command.INFO, None, NodeInfo, timeout_s=_SET_UP_TIMEOUT_S)
+        await self._async_configure(client)
+        self._timeouts = 0
+        self._client = client
+        self._async_notify()
+        for pipeline in self.pipelines.values():
+            pipeline.async_notify()  # so that no event falls into an unavailable entity
+        if self._begun:
+            await self._async_subscribe(client)
+        if not client.connected:
+            raise NodeDisconnected("the connection ended while the node was set up")
+        for pipeline in self.pipelines.values():
+            pipeline.async_node_ready()
+
+    @callback
+    def _async_disconnected(self) -> None:
+        self._client = None
+        for pipeline in self.pipelines.values():
+            pipeline.async_node_lost()
+        self._async_notify()
+
+    async def _async_configure(self, client: NodeClient) -> None:
+        # One at a time, each with what is wanted by then: the last change wins.
+        async with self._configuring:
+            configs = tuple(
+                pipeline.settings.config(pipeline_id)
+                for pipeline_id, pipeline in self.pipelines.items()
+            )
+            status = await client.request(
+                Command.CONFIGURE,
+                Configure(pipelines=configs),
+                NodeStatus,
+                timeout_s=_SET_UP_TIMEOUT_S,
+            )
+        self._async_take_status(status)
+
+    async def async_reconfigure(self) -> None:
+        """Tell the node what its pipelines are now; one that is away hears it when it is back."""
+        if self._client is None:
+            return
+        try:
+            await self._async_configure(self._client)
+        except NodeError as err:
+            _LOGGER.warning("The node did not take its new settings: %s", err)
+            return
+        for pipeline in self.pipelines.values():
+            pipeline.async_wake()
+
+    async def _async_subscribe(self, client: NodeClient) -> None:
+        before = self._last_seq
+        answer = await client.request(Command.SUBSCRIBE, Subscribe(after=before), Subscribed)
+        # A log that has been begun anew counts from one again. (-1: it cannot be read.)
+        begun_anew = before is not None and 0 <= answer.seq < before
+        if self._last_seq == before and (before is None or begun_anew):
+            self._last_seq = max(answer.seq, 0)
+            self._async_save_soon()
+
+    async def _async_poll_status(self, _now: datetime) -> None:
+        if self._client is None:
+            return
+        try:
+            self._async_take_status(await self.async_request(Command.STATUS, None, NodeStatus))
+        except NodeError as err:
+            _LOGGER.debug("The node did not say how it is doing: %s", err)
+
+    # --- What the node says ----------------------------------------------------------------------
+
+    @callback
+    def _async_take_status(self, status: NodeStatus) -> None:
+        self.status = status
+        for item in status.pipelines:
+            if (pipeline := self.pipelines.get(item.pipeline_id)) is not None:
+                pipeline.async_take_status(item)
+        self._async_notify()
+
+    @callback
+    def _async_take_event(self, seq: int | None, event: NodeEvent) -> None:
+        """Fire an event on the bus, once."""
+        if seq is not None:
+            if self._last_seq is not None and seq <= self._last_seq:
+                return
+            self._last_seq = seq
+            self._async_save_soon()
+        if (pipeline := self.pipelines.get(event.pipeline_id)) is None:
+            _LOGGER.debug("Event of pipeline %.40r left out: it was removed", event.pipeline_id)
+            return
+        data = event_data(self.hass, self.entry.entry_id, self.node_id, pipeline.settings, event)
+        self.hass.bus.async_fire(EVENT_DETECTION, data)
+        pipeline.async_take_event(data)
+
+    def _stored(self) -> dict[str, Any]:
+        return {"node_id": self.node_id, "seq": self._last_seq}
+
+    @callback
+    def _async_save_soon(self) -> None:
+        self._store.async_delay_save(self._stored, _SAVE_DELAY_S)
+
+    # --- Trouble ---------------------------------------------------------------------------------
+
+    @callback
+    def _async_crash_loop(self, count: int, reason: str) -> None:
+        ir.async_create_issue(
+            self.hass,
+            DOMAIN,
+            issue_id(Issue.NODE_CRASH_LOOP, self.entry.entry_id),
+            data={"entry_id": self.entry.entry_id},
+            is_fixable=True,
+            severity=ir.IssueSeverity.ERROR,
+            translation_key=Issue.NODE_CRASH_LOOP,
+            translation_placeholders={
+                "count": str(count),
+                "minutes": str(CRASH_LOOP_MINUTES),
+                "error": reason,
+            },
+        )
+
+    @callback
+    def _async_stable(self) -> None:
+        ir.async_delete_issue(
+            self.hass, DOMAIN, issue_id(Issue.NODE_CRASH_LOOP, self.entry.entry_id)
+        )

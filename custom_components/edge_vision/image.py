@@ -1,0 +1,77 @@
+"""The annotated picture of a pipeline's last event."""
+
+from __future__ import annotations
+
+import logging
+from typing import override
+
+from homeassistant.components.image import ImageEntity, ImageEntityDescription
+from homeassistant.core import HomeAssistant, callback
+from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
+from homeassistant.util import dt as dt_util
+
+from .client import NodeError
+from .entity import PipelineEntity
+from .hub import EdgeVisionConfigEntry, EdgeVisionHub
+from .node.edge_vision_node.protocol import Command, Picture, PictureRequest
+from .pipeline import PipelineRuntime
+
+_LOGGER = logging.getLogger(__name__)
+
+PARALLEL_UPDATES = 0
+
+LAST_DETECTION = ImageEntityDescription(key="last_detection", translation_key="last_detection")
+
+
+async def async_setup_entry(
+    _hass: HomeAssistant,
+    entry: EdgeVisionConfigEntry,
+    async_add_entities: AddConfigEntryEntitiesCallback,
+) -> None:
+    """Add one entity per pipeline."""
+    hub = entry.runtime_data
+    for subentry_id, pipeline in hub.pipelines.items():
+        async_add_entities([LastDetection(hub, pipeline)], config_subentry_id=subentry_id)
+
+
+class LastDetection(PipelineEntity, ImageEntity):
+    """The last picture in which something began or changed, with boxes drawn in.
+
+    The node keeps it; it crosses over only when somebody wants to see it.
+    """
+
+    def __init__(self, hub: EdgeVisionHub, pipeline: PipelineRuntime) -> None:
+        """Follow a pipeline."""
+        PipelineEntity.__init__(self, hub, pipeline, LAST_DETECTION)
+        ImageEntity.__init__(self, hub.hass)
+        self._take_time()
+
+    @property
+    @override
+    def available(self) -> bool:
+        """Whether the node is there: the picture stays true when the camera is away."""
+        return self.hub.connected
+
+    @callback
+    @override
+    def _async_pipeline_changed(self) -> None:
+        self._take_time()
+        super()._async_pipeline_changed()
+
+    def _take_time(self) -> None:
+        taken_at = self.pipeline.picture_at
+        self._attr_image_last_updated = dt_util.parse_datetime(taken_at) if taken_at else None
+
+    @override
+    async def async_image(self) -> bytes | None:
+        """Fetch the picture from the node."""
+        request = PictureRequest(pipeline_id=self.pipeline.pipeline_id)
+        try:
+            header, picture = await self.hub.async_request_picture(
+                Command.PICTURE, request, Picture
+            )
+        except NodeError as err:
+            _LOGGER.debug("No picture for %s: %s", self.entity_id, err)
+            return None
+        self._attr_content_type = header.content_type
+        return picture

@@ -1,0 +1,65 @@
+"""The lowest confidence that counts."""
+
+from __future__ import annotations
+
+from typing import override
+
+from homeassistant.components.number import NumberEntity, NumberEntityDescription, NumberMode
+from homeassistant.const import PERCENTAGE, EntityCategory
+from homeassistant.core import HomeAssistant
+from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
+
+from .const import CONF_CONFIDENCE
+from .entity import PipelineEntity
+from .hub import EdgeVisionConfigEntry
+
+PARALLEL_UPDATES = 0
+
+CONFIDENCE = NumberEntityDescription(
+    key="confidence",
+    translation_key="confidence",
+    entity_category=EntityCategory.CONFIG,
+    native_unit_of_measurement=PERCENTAGE,
+    native_min_value=1,
+    native_max_value=99,
+    native_step=1,
+    mode=NumberMode.SLIDER,
+)
+
+
+async def async_setup_entry(
+    _hass: HomeAssistant,
+    entry: EdgeVisionConfigEntry,
+    async_add_entities: AddConfigEntryEntitiesCallback,
+) -> None:
+    """Add one entity per pipeline."""
+    hub = entry.runtime_data
+    for subentry_id, pipeline in hub.pipelines.items():
+        async_add_entities(
+            [ConfidenceNumber(hub, pipeline, CONFIDENCE)], config_subentry_id=subentry_id
+        )
+
+
+class ConfidenceNumber(PipelineEntity, NumberEntity):
+    """The same setting that the pipeline's form has; a change takes effect with the next look."""
+
+    @property
+    @override
+    def available(self) -> bool:
+        """Always: it is a setting, and can be changed while the node is away."""
+        return True
+
+    @property
+    @override
+    def native_value(self) -> float:
+        """Return the setting, in percent."""
+        return self.pipeline.settings.confidence
+
+    @override
+    async def async_set_native_value(self, value: float) -> None:
+        """Change the setting. The entry's update listener tells the node."""
+        entry = self.hub.entry
+        subentry = entry.subentries[self.pipeline.pipeline_id]
+        self.hass.config_entries.async_update_subentry(
+            entry, subentry, data={**subentry.data, CONF_CONFIDENCE: value}
+        )

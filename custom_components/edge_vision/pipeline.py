@@ -1,0 +1,428 @@
+"""A pipeline at run time: fetches pictures, has the node look at them, knows how that went."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from homeassistant.const import STATE_UNAVAILABLE
+from homeassistant.core import CALLBACK_TYPE, CoreState, Event, EventStateChangedData, callback
+from homeassistant.exceptions import HomeAssistantError, ServiceValidationError
+from homeassistant.helpers import entity_registry as er
+from homeassistant.helpers import issue_registry as ir
+from homeassistant.helpers.event import (
+    async_track_entity_registry_updated_event,
+    async_track_state_change_event,
+)
+from homeassistant.util import dt as dt_util
+
+from .client import NodeCommandError, NodeError, NodeTimeout
+from .const import CONF_CAMERA, DOMAIN, Issue, PipelineProblem, issue_id
+from .events import milliseconds_since
+from .node.edge_vision_node.protocol import (
+    Command,
+    ErrorCode,
+    Look,
+    LookRequest,
+    PipelineState,
+    PipelineStatus,
+)
+from .settings import PipelineSettings
+from .stills import PictureTooLarge, async_get_still
+
+if TYPE_CHECKING:
+    from .hub import EdgeVisionHub
+
+_LOGGER = logging.getLogger(__name__)
+
+CAMERA_RETRY_AFTER_S = 1.0
+RETRY_FIRST_S = 5.0
+RETRY_LONGEST_S = 60.0
+_STAGGER_LONGEST_S = 1.0
+_RATE_OVER_LOOKS = 10
+
+# What an error of the node means for a pipeline; all others are about its model.
+_PROBLEM_OF_CODE: dict[str | None, PipelineProblem] = {
+    ErrorCode.BAD_PICTURE: PipelineProblem.PICTURE_UNREADABLE,
+    ErrorCode.UNKNOWN_PIPELINE: PipelineProblem.NODE_UNAVAILABLE,
+}
+
+
+class _CannotLook(Exception):
+    """Why a look failed."""
+
+    def __init__(self, problem: PipelineProblem, reason: str) -> None:
+        super().__init__(reason)
+        self.problem = problem
+
+
+class _Superseded(Exception):
+    """A newer picture took this one's place: neither a result nor a failure."""
+
+
+class PipelineRuntime:
+    """One camera's path from picture to entities.
+
+    `look` is the newest result and None while there is none that holds: before the first look,
+    while the pipeline cannot look (`problem` says why) and while detection is switched off.
+    """
+
+    def __init__(self, hub: EdgeVisionHub, pipeline_id: str, settings: PipelineSettings) -> None:
+        """Make a pipeline that does not look yet."""
+        self._hub = hub
+        self._hass = hub.hass
+        self.pipeline_id = pipeline_id
+        self.settings = settings
+        self.enabled = True
+        self.look: Look | None = None
+        self.problem: PipelineProblem | None = None
+        self.problem_text: str | None = None
+        self.latency_ms: float | None = None
+        self.dropped = 0
+        self.last_detection_at: str | None = None
+        self.picture_at: str | None = None
+        self._finished: deque[float] = deque(maxlen=_RATE_OVER_LOOKS)
+        self._failures = 0
+        self._turn = asyncio.Lock()
+        self._wake = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._listeners: set[CALLBACK_TYPE] = set()
+        self._event_listeners: set[Callable[[dict[str, Any]], None]] = set()
+        self._unsubscribe: list[CALLBACK_TYPE] = []
+
+    # --- What entities read ----------------------------------------------------------------------
+
+    @property
+    def available(self) -> bool:
+        """Whether what entities show is true: nothing is known to be in the way of looking."""
+        return self.problem is None
+
+    @property
+    def activity(self) -> str:
+        """Return what the pipeline is doing; the states of the status sensor."""
+        if not self.enabled:
+            return "off"
+        if self.problem is not None:
+            return self.problem
+        return "on_request" if self.settings.only_on_request else "looking"
+
+    @property
+    def looks_per_second(self) -> float | None:
+        """Return the rate over the newest looks; None before there are two."""
+        if len(self._finished) < 2 or (span := self._finished[-1] - self._finished[0]) <= 0:
+            return None
+        return (len(self._finished) - 1) / span
+
+    @callback
+    def async_add_listener(self, listener: CALLBACK_TYPE) -> CALLBACK_TYPE:
+        """Call back when anything about the pipeline changes; returns how to stop that."""
+        self._listeners.add(listener)
+        return lambda: self._listeners.discard(listener)
+
+    @callback
+    def async_add_event_listener(self, listener: Callable[[dict[str, Any]], None]) -> CALLBACK_TYPE:
+        """Call back with the data of every bus event; returns how to stop that."""
+        self._event_listeners.add(listener)
+        return lambda: self._event_listeners.discard(listener)
+
+    @callback
+    def async_notify(self) -> None:
+        """Call back all who follow."""
+        for listener in tuple(self._listeners):
+            listener()
+
+    # --- From begin to end -----------------------------------------------------------------------
+
+    @callback
+    def async_begin(self, place: int, of: int) -> None:
+        """Begin to look. `place` of `of` pipelines: they take turns instead of all at once."""
+        camera = self.settings.camera
+        self._unsubscribe = [
+            async_track_state_change_event(self._hass, camera, self._async_camera_changed),
+            async_track_entity_registry_updated_event(
+                self._hass, camera, self._async_camera_renamed
+            ),
+        ]
+        stagger_s = place * min(_STAGGER_LONGEST_S, self.settings.scan_interval_s / of)
+        self._task = self._hub.entry.async_create_background_task(
+            self._hass, self._run(stagger_s), f"Edge Vision pipeline {self.settings.name}"
+        )
+
+    async def async_end(self) -> None:
+        """Stop looking."""
+        for unsubscribe in self._unsubscribe:
+            unsubscribe()
+        self._unsubscribe = []
+        if (task := self._task) is not None:
+            self._task = None
+            task.cancel()
+            await asyncio.wait([task])
+
+    @callback
+    def async_forget(self) -> None:
+        """Remove what outlives the pipeline: its repair issues."""
+        for issue in (Issue.MODEL_FAILED, Issue.CAMERA_MISSING):
+            ir.async_delete_issue(self._hass, DOMAIN, issue_id(issue, self.pipeline_id))
+
+    @callback
+    def async_wake(self) -> None:
+        """Look now, or as soon as the look under way has ended."""
+        self._wake.set()
+
+    @callback
+    def async_set_settings(self, settings: PipelineSettings) -> None:
+        """Take new settings that change no entities; the node has to be told by the caller."""
+        self.settings = settings
+        self.async_notify()
+
+    @callback
+    def async_set_enabled(self, enabled: bool) -> None:
+        """Switch detection on or off."""
+        self.enabled = enabled
+        self.look = None
+        if not enabled and self.problem is not PipelineProblem.NODE_UNAVAILABLE:
+            self._clear_problem()
+        self.async_notify()
+        if enabled:
+            self.async_wake()
+
+    # --- What happens around it ------------------------------------------------------------------
+
+    @callback
+    def async_node_ready(self) -> None:
+        """Look again: the node is there. What is shown stays as it is until that is done."""
+        self._failures = 0
+        if not self.enabled:
+            self._clear_problem()
+        self.async_notify()
+        self.async_wake()
+
+    @callback
+    def async_node_lost(self) -> None:
+        """Show nothing that may no longer be true."""
+        self._fail(PipelineProblem.NODE_UNAVAILABLE, "the node is not running")
+
+    @callback
+    def async_take_status(self, status: PipelineStatus) -> None:
+        """Take in what the node says about the pipeline."""
+        self.last_detection_at = status.last_detection_at or self.last_detection_at
+        self.picture_at = status.picture_at or self.picture_at
+        if status.state == PipelineState.FAILED:
+            if self.enabled:
+                reason = status.error or "the node gave no reason"
+                problem = _PROBLEM_OF_CODE.get(status.error_code, PipelineProblem.MODEL_FAILED)
+                self._fail(problem, reason)
+        elif self.problem is PipelineProblem.MODEL_FAILED:
+            self.async_wake()
+        self.async_notify()
+
+    @callback
+    def async_take_event(self, data: dict[str, Any]) -> None:
+        """Hand on the data of a bus event."""
+        for listener in tuple(self._event_listeners):
+            listener(data)
+
+    @callback
+    def _async_camera_changed(self, event: Event[EventStateChangedData]) -> None:
+        old, new = event.data["old_state"], event.data["new_state"]
+        was_there = old is not None and old.state != STATE_UNAVAILABLE
+        is_there = new is not None and new.state != STATE_UNAVAILABLE
+        if is_there and not was_there:
+            self._failures = 0
+            self.async_wake()
+        elif was_there and not is_there and self.enabled and self._hub.connected:
+            self._fail(PipelineProblem.CAMERA_UNAVAILABLE, f"{self.settings.camera} is unavailable")
+
+    @callback
+    def _async_camera_renamed(self, event: Event[er.EventEntityRegistryUpdatedData]) -> None:
+        """Follow the camera to its new entity id."""
+        if event.data["action"] == "update" and "old_entity_id" in event.data:
+            entry = self._hub.entry
+            subentry = entry.subentries[self.pipeline_id]
+            self._hass.config_entries.async_update_subentry(
+                entry, subentry, data={**subentry.data, CONF_CAMERA: event.data["entity_id"]}
+            )
+
+    # --- Looking ---------------------------------------------------------------------------------
+
+    async def async_scan(self) -> None:
+        """Look once, now, for somebody who asked; events of kind `scan` tell what was seen.
+
+        Raises `ServiceValidationError` while detection is off, `HomeAssistantError` where the
+        look fails.
+        """
+        if not self.enabled:
+            raise ServiceValidationError(
+                translation_domain=DOMAIN,
+                translation_key="detection_off",
+                translation_placeholders={"name": self.settings.name},
+            )
+        try:
+            await self._attempt(scan=True)
+        except (_CannotLook, _Superseded) as err:
+            raise HomeAssistantError(
+                translation_domain=DOMAIN,
+                translation_key="scan_failed",
+                translation_placeholders={"name": self.settings.name, "reason": str(err)},
+            ) from err
+
+    async def _run(self, stagger_s: float) -> None:
+        """Look at regular times, and after a failure again and again, ever less often."""
+        await asyncio.sleep(stagger_s)
+        first = time.monotonic()
+
+        def tick(moment: float) -> int:
+            # A timer may wake us a little early; that must not make two looks of one tick.
+            return int((moment - first) / self.settings.scan_interval_s + 0.001)
+
+        while True:
+            self._wake.clear()
+            wait_s: float | None = None
+            if self.enabled and self._hub.connected:
+                began = tick(time.monotonic())
+                if self._turn.locked():
+                    self.dropped += 1
+                else:
+                    try:
+                        await self._attempt(scan=False)
+                    except _CannotLook as err:
+                        _LOGGER.debug("%s: %s", self.settings.name, err)
+                    except _Superseded:
+                        self.dropped += 1
+                now = time.monotonic()
+                if self.problem is not None:
+                    wait_s = min(RETRY_FIRST_S * 2.0 ** max(self._failures - 1, 0), RETRY_LONGEST_S)
+                elif not self.settings.only_on_request:
+                    self.dropped += tick(now) - began
+                    due = first + (tick(now) + 1) * self.settings.scan_interval_s
+                    wait_s = max(0.0, due - now)
+            try:
+                async with asyncio.timeout(wait_s):
+                    await self._wake.wait()
+            except TimeoutError:
+                pass  # time for the next look
+
+    async def _attempt(self, *, scan: bool) -> None:
+        """Look once and show the outcome. Raises `_CannotLook` or `_Superseded`."""
+        async with self._turn:
+            try:
+                look = await self._look(scan)
+            except _CannotLook as err:
+                self._failures = min(self._failures + 1, 10)
+                if self.enabled:
+                    self._fail(err.problem, str(err))
+                if scan:
+                    self.async_wake()  # who only looks on request must still try to come back
+                raise
+            if self.enabled:  # it may have been switched off meanwhile
+                self._succeed(look)
+
+    async def _look(self, scan: bool) -> Look:
+        # Before the camera is asked: a latency that is too long is honest, one too short is not.
+        captured_at = dt_util.utcnow().isoformat()
+        picture = await self._still()
+        request = LookRequest(pipeline_id=self.pipeline_id, captured_at=captured_at, scan=scan)
+        try:
+            look = await self._hub.async_request(Command.LOOK, request, Look, picture=picture)
+        except NodeCommandError as err:
+            self._hub.async_note_answer(in_time=True)
+            if err.code == ErrorCode.SUPERSEDED:
+                raise _Superseded(str(err)) from err
+            problem = _PROBLEM_OF_CODE.get(err.code, PipelineProblem.MODEL_FAILED)
+            raise _CannotLook(problem, str(err)) from err
+        except NodeError as err:
+            if isinstance(err, NodeTimeout):
+                self._hub.async_note_answer(in_time=False)
+            raise _CannotLook(PipelineProblem.NODE_UNAVAILABLE, str(err)) from err
+        self._hub.async_note_answer(in_time=True)
+        # Either may have gone away while the node looked, and has been shown as gone.
+        if not self._hub.connected:
+            raise _CannotLook(PipelineProblem.NODE_UNAVAILABLE, "the node is not running")
+        self._require_camera()
+        return look
+
+    def _require_camera(self) -> str:
+        camera = self.settings.camera
+        state = self._hass.states.get(camera)
+        if state is None:
+            self._report_missing_camera()
+        if state is None or state.state == STATE_UNAVAILABLE:
+            raise _CannotLook(PipelineProblem.CAMERA_UNAVAILABLE, f"{camera} is unavailable")
+        return camera
+
+    async def _still(self) -> bytes:
+        """Fetch a picture from the camera, with a second try: many fail now and then."""
+        camera = self._require_camera()
+        try:
+            return await async_get_still(self._hass, camera)
+        except HomeAssistantError as err:
+            _LOGGER.debug("%s gave no picture (%s); asking once more", camera, err)
+        await asyncio.sleep(CAMERA_RETRY_AFTER_S)
+        try:
+            return await async_get_still(self._hass, camera)
+        except PictureTooLarge as err:
+            raise _CannotLook(PipelineProblem.PICTURE_UNREADABLE, f"{camera}: {err}") from err
+        except HomeAssistantError as err:
+            raise _CannotLook(
+                PipelineProblem.CAMERA_UNAVAILABLE, f"{camera} gave no picture: {err}"
+            ) from err
+
+    # --- Outcomes --------------------------------------------------------------------------------
+
+    @callback
+    def _succeed(self, look: Look) -> None:
+        if self.problem is not None:
+            _LOGGER.info("%s looks again", self.settings.name)
+        self._clear_problem()
+        self._failures = 0
+        self.async_forget()
+        self.look = look
+        self.latency_ms = milliseconds_since(look.captured_at)
+        self.last_detection_at = look.last_detection_at or self.last_detection_at
+        self.picture_at = look.picture_at or self.picture_at
+        self._finished.append(time.monotonic())
+        self.async_notify()
+
+    @callback
+    def _fail(self, problem: PipelineProblem, reason: str) -> None:
+        if self.problem is None and self.enabled:
+            _LOGGER.info("%s cannot look: %s", self.settings.name, reason)
+        self.problem = problem
+        self.problem_text = reason
+        self.look = None
+        self._finished.clear()
+        if problem is PipelineProblem.MODEL_FAILED:
+            self._create_issue(Issue.MODEL_FAILED, {"error": reason}, fixable=True)
+        self.async_notify()
+
+    @callback
+    def _clear_problem(self) -> None:
+        self.problem = None
+        self.problem_text = None
+
+    @callback
+    def _report_missing_camera(self) -> None:
+        """Tell the user when a camera is gone for good and not merely slow to start."""
+        camera = self.settings.camera
+        if (
+            self._hass.state is CoreState.running
+            and er.async_get(self._hass).async_get(camera) is None
+        ):
+            self._create_issue(Issue.CAMERA_MISSING, {"camera": camera}, fixable=False)
+
+    @callback
+    def _create_issue(self, issue: Issue, placeholders: dict[str, str], *, fixable: bool) -> None:
+        ir.async_create_issue(
+            self._hass,
+            DOMAIN,
+            issue_id(issue, self.pipeline_id),
+            data={"entry_id": self._hub.entry.entry_id, "subentry_id": self.pipeline_id},
+            is_fixable=fixable,
+            severity=ir.IssueSeverity.ERROR,
+            translation_key=issue,
+            translation_placeholders={"name": self.settings.name, **placeholders},
+        )

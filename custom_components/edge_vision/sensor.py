@@ -1,0 +1,255 @@
+"""Counts per label, what a pipeline is doing, and how pipeline and node are doing."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, override
+
+from homeassistant.components.sensor import (
+    SensorDeviceClass,
+    SensorEntity,
+    SensorEntityDescription,
+    SensorStateClass,
+)
+from homeassistant.const import (
+    EntityCategory,
+    UnitOfFrequency,
+    UnitOfInformation,
+    UnitOfTemperature,
+    UnitOfTime,
+)
+from homeassistant.core import HomeAssistant, callback
+from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
+from homeassistant.helpers.typing import StateType
+
+from .const import PipelineProblem
+from .entity import NodeEntity, PipelineEntity
+from .hub import EdgeVisionConfigEntry, EdgeVisionHub
+from .pipeline import PipelineRuntime
+
+PARALLEL_UPDATES = 0
+
+# Measurements of every single look are more than anybody reads.
+_MEASURE_EVERY_S = 10.0
+_MAX_STATE_CHARS = 255
+
+
+@dataclass(frozen=True, kw_only=True)
+class PipelineSensorDescription(SensorEntityDescription):
+    """A sensor of a pipeline."""
+
+    value: Callable[[PipelineRuntime], StateType]
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeSensorDescription(SensorEntityDescription):
+    """A sensor of a node. `exists`: whether this node can tell."""
+
+    value: Callable[[EdgeVisionHub], StateType]
+    attributes: Callable[[EdgeVisionHub], Mapping[str, Any]] | None = None
+    exists: Callable[[EdgeVisionHub], bool] = lambda _hub: True
+
+
+def _hardware(hub: EdgeVisionHub) -> str | None:
+    if hub.info is None:
+        return None
+    hardware = hub.info.hardware
+    return (hardware.board or hardware.cpu)[:_MAX_STATE_CHARS]
+
+
+def _hardware_attributes(hub: EdgeVisionHub) -> dict[str, Any]:
+    if hub.info is None:
+        return {}
+    hardware = hub.info.hardware
+    return {
+        "cpu": hardware.cpu,
+        "cores": hardware.cores,
+        "machine": hardware.machine,
+        "engines": {item.name: item.version for item in hub.info.engines if item.version},
+        "accelerators": sorted({a.name for item in hub.info.engines for a in item.accelerators}),
+    }
+
+
+COUNT = SensorEntityDescription(
+    key="count", translation_key="count", state_class=SensorStateClass.MEASUREMENT
+)
+
+STATUS = PipelineSensorDescription(
+    key="status",
+    translation_key="status",
+    device_class=SensorDeviceClass.ENUM,
+    options=["looking", "on_request", "off", *PipelineProblem],
+    entity_category=EntityCategory.DIAGNOSTIC,
+    value=lambda pipeline: pipeline.activity,
+)
+
+MEASUREMENTS = (
+    PipelineSensorDescription(
+        key="inference_time",
+        translation_key="inference_time",
+        device_class=SensorDeviceClass.DURATION,
+        native_unit_of_measurement=UnitOfTime.MILLISECONDS,
+        state_class=SensorStateClass.MEASUREMENT,
+        suggested_display_precision=0,
+        entity_category=EntityCategory.DIAGNOSTIC,
+        entity_registry_enabled_default=False,
+        value=lambda pipeline: pipeline.look.inference_ms if pipeline.look else None,
+    ),
+    PipelineSensorDescription(
+        key="latency",
+        translation_key="latency",
+        device_class=SensorDeviceClass.DURATION,
+        native_unit_of_measurement=UnitOfTime.MILLISECONDS,
+        state_class=SensorStateClass.MEASUREMENT,
+        suggested_display_precision=0,
+        entity_category=EntityCategory.DIAGNOSTIC,
+        entity_registry_enabled_default=False,
+        value=lambda pipeline: pipeline.latency_ms if pipeline.look else None,
+    ),
+    PipelineSensorDescription(
+        key="look_rate",
+        translation_key="look_rate",
+        device_class=SensorDeviceClass.FREQUENCY,
+        native_unit_of_measurement=UnitOfFrequency.HERTZ,
+        state_class=SensorStateClass.MEASUREMENT,
+        suggested_display_precision=2,
+        entity_category=EntityCategory.DIAGNOSTIC,
+        entity_registry_enabled_default=False,
+        value=lambda pipeline: pipeline.looks_per_second,
+    ),
+    PipelineSensorDescription(
+        key="dropped_frames",
+        translation_key="dropped_frames",
+        state_class=SensorStateClass.TOTAL_INCREASING,
+        entity_category=EntityCategory.DIAGNOSTIC,
+        entity_registry_enabled_default=False,
+        value=lambda pipeline: pipeline.dropped,
+    ),
+)
+
+NODE_SENSORS = (
+    NodeSensorDescription(
+        key="hardware",
+        translation_key="hardware",
+        entity_category=EntityCategory.DIAGNOSTIC,
+        value=_hardware,
+        attributes=_hardware_attributes,
+    ),
+    NodeSensorDescription(
+        key="memory",
+        translation_key="memory",
+        device_class=SensorDeviceClass.DATA_SIZE,
+        native_unit_of_measurement=UnitOfInformation.BYTES,
+        suggested_unit_of_measurement=UnitOfInformation.MEBIBYTES,
+        suggested_display_precision=0,
+        state_class=SensorStateClass.MEASUREMENT,
+        entity_category=EntityCategory.DIAGNOSTIC,
+        value=lambda hub: hub.status.memory_bytes if hub.status else None,
+        exists=lambda hub: hub.status is not None and hub.status.memory_bytes is not None,
+    ),
+    NodeSensorDescription(
+        key="temperature",
+        translation_key="temperature",
+        device_class=SensorDeviceClass.TEMPERATURE,
+        native_unit_of_measurement=UnitOfTemperature.CELSIUS,
+        suggested_display_precision=0,
+        state_class=SensorStateClass.MEASUREMENT,
+        entity_category=EntityCategory.DIAGNOSTIC,
+        value=lambda hub: hub.status.temperature_c if hub.status else None,
+        exists=lambda hub: hub.status is not None and hub.status.temperature_c is not None,
+    ),
+)
+
+
+async def async_setup_entry(
+    _hass: HomeAssistant,
+    entry: EdgeVisionConfigEntry,
+    async_add_entities: AddConfigEntryEntitiesCallback,
+) -> None:
+    """Add the sensors of the node and of every pipeline."""
+    hub = entry.runtime_data
+    async_add_entities(
+        NodeSensor(hub, description) for description in NODE_SENSORS if description.exists(hub)
+    )
+    for subentry_id, pipeline in hub.pipelines.items():
+        entities: list[SensorEntity] = [StatusSensor(hub, pipeline, STATUS)]
+        entities += [LabelCount(hub, pipeline, COUNT, label) for label in pipeline.settings.labels]
+        entities += [Measurement(hub, pipeline, description) for description in MEASUREMENTS]
+        async_add_entities(entities, config_subentry_id=subentry_id)
+
+
+class LabelCount(PipelineEntity, SensorEntity):
+    """How many objects of a label are there."""
+
+    @property
+    @override
+    def native_value(self) -> int | None:
+        """Return how many there are; None before anybody has looked."""
+        return self.presence.count if self.presence else None
+
+
+class PipelineSensor(PipelineEntity, SensorEntity):
+    """A sensor whose description says where its value comes from."""
+
+    def __init__(
+        self, hub: EdgeVisionHub, pipeline: PipelineRuntime, description: PipelineSensorDescription
+    ) -> None:
+        """Follow a pipeline."""
+        super().__init__(hub, pipeline, description)
+        self._value = description.value
+
+    @property
+    @override
+    def native_value(self) -> StateType:
+        """Return the value."""
+        return self._value(self.pipeline)
+
+
+class StatusSensor(PipelineSensor):
+    """What the pipeline is doing, or why it cannot."""
+
+    @property
+    @override
+    def available(self) -> bool:
+        """Always: "the node is away" is one of the things it is there to say."""
+        return True
+
+
+class Measurement(PipelineSensor):
+    """A measurement of the newest looks, shown now and then."""
+
+    _written_at = 0.0
+    _written_available: bool | None = None
+
+    @callback
+    @override
+    def _async_pipeline_changed(self) -> None:
+        now, available = time.monotonic(), self.available and self.pipeline.look is not None
+        if available == self._written_available and now - self._written_at < _MEASURE_EVERY_S:
+            return
+        self._written_at, self._written_available = now, available
+        self.async_write_ha_state()
+
+
+class NodeSensor(NodeEntity, SensorEntity):
+    """A sensor of a node."""
+
+    def __init__(self, hub: EdgeVisionHub, description: NodeSensorDescription) -> None:
+        """Follow a node."""
+        super().__init__(hub, description)
+        self._value = description.value
+        self._attributes = description.attributes
+
+    @property
+    @override
+    def native_value(self) -> StateType:
+        """Return the value."""
+        return self._value(self.hub)
+
+    @property
+    @override
+    def extra_state_attributes(self) -> Mapping[str, Any] | None:
+        """Return what else there is to say."""
+        return self._attributes(self.hub) if self._attributes else None

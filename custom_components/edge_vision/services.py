@@ -1,0 +1,172 @@
+"""The action `edge_vision.detect`: look once at a picture, whatever it is a picture of."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+import voluptuous as vol
+from homeassistant.const import ATTR_ENTITY_ID, STATE_UNAVAILABLE, Platform
+from homeassistant.core import (
+    HomeAssistant,
+    ServiceCall,
+    ServiceResponse,
+    SupportsResponse,
+    callback,
+)
+from homeassistant.exceptions import HomeAssistantError, ServiceValidationError
+from homeassistant.helpers import config_validation as cv
+from homeassistant.helpers import service
+
+from .client import NodeCommandError, NodeError
+from .const import (
+    CONF_CONFIDENCE,
+    CONF_LABELS,
+    CONF_MODEL,
+    DEFAULT_CONFIDENCE,
+    DOMAIN,
+    SERVICE_DETECT,
+)
+from .hub import EdgeVisionConfigEntry, EdgeVisionHub
+from .node.edge_vision_node.protocol import (
+    MAX_PICTURE_BYTES,
+    Command,
+    Detected,
+    DetectRequest,
+    ErrorCode,
+    write,
+)
+from .stills import PictureTooLarge, async_get_still
+
+ATTR_CONFIG_ENTRY_ID: Final = "config_entry_id"
+ATTR_PATH: Final = "path"
+
+_SOURCE = "source"
+
+DETECT_SCHEMA = vol.Schema(
+    {
+        vol.Exclusive(ATTR_ENTITY_ID, _SOURCE): cv.entity_domain(Platform.CAMERA),
+        vol.Exclusive(ATTR_PATH, _SOURCE): cv.string,
+        vol.Optional(ATTR_CONFIG_ENTRY_ID): cv.string,
+        vol.Optional(CONF_MODEL): cv.string,
+        vol.Optional(CONF_LABELS, default=list): vol.All(cv.ensure_list, [cv.string]),
+        vol.Optional(CONF_CONFIDENCE, default=DEFAULT_CONFIDENCE): vol.All(
+            vol.Coerce(float), vol.Range(min=1, max=99)
+        ),
+    }
+)
+
+
+@callback
+def async_setup_services(hass: HomeAssistant) -> None:
+    """Register the actions. They stay while entries come and go."""
+    hass.services.async_register(
+        DOMAIN,
+        SERVICE_DETECT,
+        _async_detect,
+        schema=DETECT_SCHEMA,
+        supports_response=SupportsResponse.ONLY,
+    )
+
+
+def _refused(key: str, **placeholders: str) -> ServiceValidationError:
+    """Return an error for what the caller can put right."""
+    return ServiceValidationError(
+        translation_domain=DOMAIN, translation_key=key, translation_placeholders=placeholders
+    )
+
+
+def _failed(key: str, **placeholders: str) -> HomeAssistantError:
+    """Return an error for what went wrong here."""
+    return HomeAssistantError(
+        translation_domain=DOMAIN, translation_key=key, translation_placeholders=placeholders
+    )
+
+
+async def _async_detect(call: ServiceCall) -> ServiceResponse:
+    """Look at a camera's picture or a file, and answer with what is on it."""
+    entry: EdgeVisionConfigEntry = service.async_get_config_entry(
+        call.hass, DOMAIN, call.data.get(ATTR_CONFIG_ENTRY_ID)
+    )
+    hub = entry.runtime_data
+    labels = tuple(label.strip().lower() for label in call.data[CONF_LABELS])
+    model = call.data.get(CONF_MODEL)
+    _check_model(hub, model, labels)
+    if ATTR_ENTITY_ID in call.data:
+        picture = await _camera_picture(call.hass, call.data[ATTR_ENTITY_ID])
+    elif ATTR_PATH in call.data:
+        picture = await call.hass.async_add_executor_job(
+            _file_picture, call.hass, call.data[ATTR_PATH]
+        )
+    else:
+        raise _refused("no_source")
+    request = DetectRequest(model=model, labels=labels, confidence=call.data[CONF_CONFIDENCE])
+    try:
+        detected = await hub.async_request(Command.DETECT, request, Detected, picture=picture)
+    except NodeCommandError as err:
+        if err.code == ErrorCode.BAD_PICTURE:
+            raise _refused("picture_unreadable", reason=str(err)) from err
+        raise _failed("detect_failed", reason=str(err)) from err
+    except NodeError as err:
+        raise _failed("node_unavailable", reason=str(err)) from err
+    summary: dict[str, int] = {}
+    for item in detected.objects:
+        summary[item.label] = summary.get(item.label, 0) + 1
+    return {
+        "width": detected.width,
+        "height": detected.height,
+        "objects": [write(item) for item in detected.objects],
+        "summary": dict(summary),
+        "model": detected.model,
+        "engine": detected.engine,
+        "accelerator": detected.accelerator,
+        "inference_ms": detected.inference_ms,
+        "decode_ms": detected.decode_ms,
+    }
+
+
+def _check_model(hub: EdgeVisionHub, model: str | None, labels: tuple[str, ...]) -> None:
+    """Refuse names that the node does not know, and say which it knows."""
+    if hub.info is None:
+        return
+    models = {item.id: item for item in hub.info.models}
+    wanted = model or hub.info.default_model
+    if wanted not in models:
+        raise _refused("unknown_model", model=wanted, models=", ".join(sorted(models)) or "-")
+    for label in labels:
+        if label not in models[wanted].labels:
+            raise _refused("unknown_label", label=label, model=wanted)
+
+
+async def _camera_picture(hass: HomeAssistant, camera: str) -> bytes:
+    state = hass.states.get(camera)
+    if state is None:
+        raise _refused("camera_not_found", camera=camera)
+    if state.state == STATE_UNAVAILABLE:
+        raise _failed("camera_no_picture", camera=camera, reason="it is unavailable")
+    try:
+        return await async_get_still(hass, camera)
+    except PictureTooLarge as err:
+        raise _too_large(camera) from err
+    except HomeAssistantError as err:
+        raise _failed("camera_no_picture", camera=camera, reason=str(err)) from err
+
+
+def _file_picture(hass: HomeAssistant, name: str) -> bytes:
+    """Read a file that users may read. Blocking."""
+    if not hass.config.is_allowed_path(name):
+        raise _refused("path_not_allowed", path=name)
+    try:
+        with Path(name).open("rb") as file:
+            picture = file.read(MAX_PICTURE_BYTES + 1)
+    except (OSError, ValueError) as err:
+        reason = err.strerror if isinstance(err, OSError) and err.strerror else str(err)
+        raise _refused("path_unreadable", path=name, reason=reason) from err
+    if len(picture) > MAX_PICTURE_BYTES:
+        raise _too_large(name)
+    return picture
+
+
+def _too_large(source: str) -> ServiceValidationError:
+    limit_mb = str(MAX_PICTURE_BYTES // 2**20)
+    return _refused("picture_too_large", source=source, limit_mb=limit_mb)

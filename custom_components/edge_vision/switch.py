@@ -1,0 +1,64 @@
+"""Detection on and off."""
+
+from __future__ import annotations
+
+from typing import Any, override
+
+from homeassistant.components.switch import SwitchEntity, SwitchEntityDescription
+from homeassistant.const import STATE_OFF
+from homeassistant.core import HomeAssistant
+from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
+from homeassistant.helpers.restore_state import RestoreEntity
+
+from .entity import PipelineEntity
+from .hub import EdgeVisionConfigEntry
+
+PARALLEL_UPDATES = 0
+
+DETECTION = SwitchEntityDescription(key="detection", translation_key="detection")
+
+
+async def async_setup_entry(
+    _hass: HomeAssistant,
+    entry: EdgeVisionConfigEntry,
+    async_add_entities: AddConfigEntryEntitiesCallback,
+) -> None:
+    """Add one entity per pipeline."""
+    hub = entry.runtime_data
+    for subentry_id, pipeline in hub.pipelines.items():
+        async_add_entities(
+            [DetectionSwitch(hub, pipeline, DETECTION)], config_subentry_id=subentry_id
+        )
+
+
+class DetectionSwitch(PipelineEntity, SwitchEntity, RestoreEntity):
+    """Whether the pipeline looks at all. It stays as it was over a restart."""
+
+    @property
+    @override
+    def available(self) -> bool:
+        """Always: it is a wish, and can be changed while the node is away."""
+        return True
+
+    @override
+    async def async_added_to_hass(self) -> None:
+        """Take up the wish from before the restart; the pipeline has not begun to look yet."""
+        await super().async_added_to_hass()
+        if (state := await self.async_get_last_state()) is not None and state.state == STATE_OFF:
+            self.pipeline.async_set_enabled(False)
+
+    @property
+    @override
+    def is_on(self) -> bool:
+        """Return whether it looks."""
+        return self.pipeline.enabled
+
+    @override
+    async def async_turn_on(self, **kwargs: Any) -> None:
+        """Begin to look."""
+        self.pipeline.async_set_enabled(True)
+
+    @override
+    async def async_turn_off(self, **kwargs: Any) -> None:
+        """Stop looking."""
+        self.pipeline.async_set_enabled(False)
