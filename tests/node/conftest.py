@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import json
 import os
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -167,15 +166,3 @@ async def node(start_node: StartNode) -> NodeProcess:
     """A node that runs."""
     running: NodeProcess = await start_node()
     return running
-
-
-@pytest.fixture
-def png() -> Iterator[Callable[[Image.Image], bytes]]:
-    """Encode a picture as PNG."""
-
-    def encode(image: Image.Image) -> bytes:
-        buffer = io.BytesIO()
-        image.save(buffer, "PNG")
-        return buffer.getvalue()
-
-    yield encode

@@ -165,7 +165,6 @@ def test_a_damaged_file_is_decoded_or_refused_but_nothing_else(
         data[start : start + len(patch)] = patch
     try:
         frame = decode(bytes(data[: int(length * len(data))]), (16, 16))
-    except PictureError as err:
-        assert str(err)
-    else:
-        assert frame.image.mode == "RGB"
+    except PictureError:
+        return
+    assert frame.image.mode == "RGB"

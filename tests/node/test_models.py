@@ -127,7 +127,7 @@ def test_a_file_that_is_no_model_is_a_clear_error(folder: Path, engine: str) -> 
             spec.update(size=len(data), sha256=hashlib.sha256(data).hexdigest())
 
     change(folder, rubbish)
-    with pytest.raises((ModelError, InferenceError), match="cannot load|failed|no input"):
+    with pytest.raises((ModelError, InferenceError), match=r"cannot load|failed|no input"):
         Detector(load_model(folder), engine)
 
 

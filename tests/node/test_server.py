@@ -12,14 +12,12 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-
 import aiohttp
 import pytest
 from edge_vision_node import protocol
 from edge_vision_node.storage.results import ResultLog
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-
 
 from .conftest import SECRET, NodeProcess, StartNode, node_environment
 
@@ -267,7 +265,7 @@ async def test_a_full_disk_is_said_and_silences_nothing(
         assert (event["seq"], event["event"]["phase"]) == (None, "start")
 
 
-# --- Hostile peers --------------------------------------------------------------------------------
+# --- Hostile peers ------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -309,9 +307,8 @@ _VALUES = st.recursive(
 )
 _COMMANDS = st.fixed_dictionaries(
     {"id": st.integers(), "type": st.sampled_from([*protocol.Command])},
-    optional={
-        name: _VALUES
-        for name in (
+    optional=dict.fromkeys(
+        [
             "pipelines",
             "pipeline_id",
             "captured_at",
@@ -323,8 +320,9 @@ _COMMANDS = st.fixed_dictionaries(
             "engine",
             "scan",
             "annotate",
-        )
-    },
+        ],
+        _VALUES,
+    ),
 )
 _FRAMES = st.lists(
     st.one_of(
@@ -381,7 +379,7 @@ async def test_a_message_beyond_the_limit_ends_that_connection_only(node: NodePr
         assert await hub.ask("ping") == {}
 
 
-# --- How it starts and ends --------------------------------------------------------------------------
+# --- How it starts and ends ---------------------------------------------------------------
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -424,11 +422,10 @@ async def test_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
     pid = json.loads(await parent.stdout.readline())["ready"]["pid"]
     parent.kill()
     await parent.wait()
-    for _ in range(400):
-        if not Path(f"/proc/{pid}").exists():
-            break
-        await asyncio.sleep(0.05)
-    else:
+    with suppress(ProcessLookupError):
+        for _ in range(400):
+            os.kill(pid, 0)
+            await asyncio.sleep(0.05)
         os.kill(pid, signal.SIGKILL)
         pytest.fail("the node outlived its parent")
 

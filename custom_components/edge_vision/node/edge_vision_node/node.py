@@ -83,7 +83,7 @@ class Node:
         self._status_listeners: set[StatusListener] = set()
         self._started = time.monotonic()
 
-    # --- What the node says about itself ---------------------------------------------------
+    # --- What the node says about itself --------------------------------------------------
 
     async def info(self) -> NodeInfo:
         """Return who this node is and what it can do."""
@@ -130,7 +130,7 @@ class Node:
         for listener in tuple(self._status_listeners):
             listener(status)
 
-    # --- Pipelines -----------------------------------------------------------------------------
+    # --- Pipelines ------------------------------------------------------------------------
 
     async def configure(self, wanted: Configure) -> NodeStatus:
         """Have just these pipelines. One that cannot load its model fails alone."""
@@ -208,7 +208,7 @@ class Node:
         except KeyError:
             raise UnknownPipelineError(f"This node has no pipeline {pipeline_id!r}") from None
 
-    # --- Looking ---------------------------------------------------------------------------------
+    # --- Looking --------------------------------------------------------------------------
 
     async def look(self, request: LookRequest, data: memoryview) -> Look:
         """Run one frame of a pipeline.
@@ -315,7 +315,7 @@ class Node:
             objects=objects,
         )
 
-    # --- Events and pictures -----------------------------------------------------------------------
+    # --- Events and pictures --------------------------------------------------------------
 
     async def _publish(self, events: list[NodeEvent]) -> None:
         """Write events to the log, then push them. A log that fails does not silence the node."""
@@ -399,7 +399,7 @@ class Node:
         except OSError as err:
             _LOGGER.error("Old pictures cannot be deleted: %s", err)
 
-    # --- Threads and the end -----------------------------------------------------------------------
+    # --- Threads and the end --------------------------------------------------------------
 
     @staticmethod
     async def _in_thread(

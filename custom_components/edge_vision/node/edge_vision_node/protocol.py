@@ -7,7 +7,7 @@ small JSON header: four bytes of header length (unsigned, big-endian), the heade
 
 Conversation::
 
-    node → {"type": "hello", "node_id": …, "version": …, "schema_min": 1, "schema_max": 1, "features": […]}
+    node → {"type": "hello", "node_id": …, "version": …, "schema_min": 1, "schema_max": 1, …}
     hub  → {"type": "auth", "token": …, "schema": 1}
     node → {"type": "ready"}                       (or an error, and the connection ends)
     hub  → {"id": 7, "type": "info"}               (a command; binary where it brings a picture)

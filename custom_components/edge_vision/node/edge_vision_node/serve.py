@@ -145,7 +145,8 @@ async def _serve(options: ServeOptions, token: str | None, tls: ssl.SSLContext |
             "pid": os.getpid(),
             **where,
         }
-        print(encode_text({"ready": ready}), flush=True)
+        sys.stdout.write(encode_text({"ready": ready}) + "\n")
+        sys.stdout.flush()
         await stop.wait()
         _LOGGER.info("Stopping")
     finally:
@@ -183,7 +184,7 @@ async def _watch_stdin(stop: asyncio.Event) -> None:
     """Stop when standard input ends: the parent holds its other end, however it comes to die."""
 
     class Watch(asyncio.Protocol):
-        def connection_lost(self, exc: Exception | None) -> None:
+        def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
             stop.set()
 
     await asyncio.get_running_loop().connect_read_pipe(Watch, sys.stdin)

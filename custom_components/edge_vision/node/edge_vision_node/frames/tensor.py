@@ -25,7 +25,7 @@ class Preprocessor:
         if spec.resize != "stretch":
             raise ModelError(f"Unknown way to resize: {spec.resize}")
         self.size = (spec.width, spec.height)
-        # [1, H, W, 3] or [1, 3, H, W]
+        # of a tensor: one picture, three channels
         self.shape = (
             (1, spec.height, spec.width, 3)
             if self._layout == "NHWC"
