@@ -22,5 +22,5 @@ _NAMES = """
 
 COCO_LABELS: dict[int, str] = {
     int(number): name
-    for number, name in (entry.split(maxsplit=1) for entry in _NAMES.replace("\n", " ").split(","))
+    for number, name in (entry.split(maxsplit=1) for entry in " ".join(_NAMES.split()).split(","))
 }

@@ -14,7 +14,6 @@ operator semantics: TensorFlow's and ONNX's operator references.
 
 from __future__ import annotations
 
-import base64
 import json
 from dataclasses import dataclass, field
 from pathlib import Path

@@ -36,9 +36,7 @@ def compare_engines(folder: Path, picture: Path, size: int) -> Iterator[str]:
     tensor = ((pixels - 127.5) / 127.5)[None]
     runs = {"onnxruntime": _onnxruntime(folder), "ncnn": _ncnn(folder)}
     results = {name: run(tensor) for name, run in runs.items()}
-    for index, (what, limit) in enumerate(
-        (("boxes", BOX_TOLERANCE), ("logits", LOGIT_TOLERANCE))
-    ):
+    for index, (what, limit) in enumerate((("boxes", BOX_TOLERANCE), ("logits", LOGIT_TOLERANCE))):
         one, other = results["onnxruntime"][index], results["ncnn"][index]
         difference = float(np.abs(one - other).max())
         if one.shape != other.shape or not difference <= limit:
