@@ -13,7 +13,7 @@ from typing import Any
 import homeassistant
 from homeassistant.bootstrap import CORE_INTEGRATIONS, DEFAULT_INTEGRATIONS
 
-# What the configuration in scripts/ha_instance.py and Edge Vision itself load, beyond the default set.
+# What the configuration in ha_instance.py and Edge Vision load, beyond the default set.
 INTEGRATIONS = (
     "camera",
     "config",
