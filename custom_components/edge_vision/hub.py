@@ -104,6 +104,7 @@ class EdgeVisionHub:
         self._store = event_store(hass, entry.entry_id)
         self._last_seq: int | None = None
         self._begun = False
+        self._stopping = False
         self._timeouts = 0
         self._unsubscribe_timer: CALLBACK_TYPE | None = None
 
@@ -175,6 +176,7 @@ class EdgeVisionHub:
 
     async def async_stop(self) -> None:
         """Stop looking, then the node, and keep the number of the last event."""
+        self._stopping = True
         if self._unsubscribe_timer is not None:
             self._unsubscribe_timer()
             self._unsubscribe_timer = None
@@ -243,6 +245,8 @@ class EdgeVisionHub:
     @callback
     def _async_disconnected(self) -> None:
         self._client = None
+        if self._stopping:
+            return  # nothing has failed, and the entities go away with the node
         for pipeline in self.pipelines.values():
             pipeline.async_node_lost()
         self._async_notify()
