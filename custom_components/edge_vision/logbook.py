@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from homeassistant.components.logbook.const import (
@@ -14,6 +14,7 @@ from homeassistant.components.logbook.const import (
 from homeassistant.core import Event, HomeAssistant, callback
 
 from .const import DOMAIN, EVENT_DETECTION
+from .node.edge_vision_node.protocol import Kind, Phase
 
 
 @callback
@@ -40,17 +41,15 @@ def async_describe_events(
     async_describe_event(DOMAIN, EVENT_DETECTION, describe)
 
 
-def _message(data: Any) -> str:
-    """Return what was seen. The logbook also shows events from before an update: all may lack."""
-    label = data.get("label", "something")
-    if data.get("phase") == "end":
+def _message(data: Mapping[str, Any]) -> str:
+    """Return what was seen. The logbook also shows what an earlier version fired: all may lack."""
+    label, count = data.get("label", "something"), data.get("count")
+    if data.get("phase") == Phase.END:
         return f"no longer sees {label}"
-    count = data.get("count") or 1
-    seen = label if count == 1 else f"{count} x {label}"
-    if (confidence := data.get("confidence")) is not None:
+    is_scan = data.get("kind") == Kind.SCAN  # which tells of each object by itself
+    seen = f"{count} x {label}" if count and count > 1 and not is_scan else label
+    if isinstance(confidence := data.get("confidence"), int | float):
         seen += f" ({confidence:.0f} %)"
-    if data.get("phase") == "update":
-        return f"now sees {seen}"
-    if data.get("kind") == "scan":
-        return f"was asked to look, and sees {label} ({confidence:.0f} %)" if confidence else seen
-    return f"sees {seen}"
+    if is_scan:
+        return f"was asked to look, and sees {seen}"
+    return f"now sees {seen}" if data.get("phase") == Phase.UPDATE else f"sees {seen}"
