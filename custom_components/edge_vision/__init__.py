@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 from homeassistant.const import EVENT_HOMEASSISTANT_STOP, Platform
@@ -66,21 +67,21 @@ async def async_setup_entry(hass: HomeAssistant, entry: EdgeVisionConfigEntry) -
 
     entry.async_on_unload(hass.bus.async_listen_once(EVENT_HOMEASSISTANT_STOP, stop))
     await _start(hass, entry, hub)
-    try:
+    # Whatever fails from here on, or is cancelled, takes back all that was done before it.
+    async with AsyncExitStack() as undo:
+        undo.push_async_callback(hub.async_stop)
         entry.runtime_data = hub
         _register_node_device(hass, entry, hub)
         _remove_stale_entities(hass, entry, hub)
         await hass.config_entries.async_forward_entry_setups(entry, PLATFORMS)
-        try:
-            if not await _image_processing(hass).async_setup_entry(entry):
-                raise ConfigEntryError("The image processing platform could not be set up")
-        except BaseException:
-            await hass.config_entries.async_unload_platforms(entry, PLATFORMS)
-            raise
-    except BaseException:
-        await hub.async_stop()
-        raise
-    await hub.async_begin()
+        undo.push_async_callback(hass.config_entries.async_unload_platforms, entry, PLATFORMS)
+        component = _image_processing(hass)
+        # Before the set-up, for a set-up that fails must be taken back, too.
+        undo.push_async_callback(component.async_unload_entry, entry)
+        if not await component.async_setup_entry(entry):
+            raise ConfigEntryError("The image processing platform could not be set up")
+        await hub.async_begin()
+        undo.pop_all()
     entry.async_on_unload(entry.add_update_listener(_async_entry_updated))
     return True
 

@@ -105,6 +105,7 @@ class EdgeVisionHub:
         self._last_seq: int | None = None
         self._begun = False
         self._stopping = False
+        self._save_pending = False
         self._timeouts = 0
         self._unsubscribe_timer: CALLBACK_TYPE | None = None
 
@@ -245,7 +246,7 @@ class EdgeVisionHub:
     @callback
     def _async_disconnected(self) -> None:
         self._client = None
-        if self._stopping:
+        if self._stopping or self.hass.is_stopping:
             return  # nothing has failed, and the entities go away with the node
         for pipeline in self.pipelines.values():
             pipeline.async_node_lost()
@@ -321,11 +322,15 @@ class EdgeVisionHub:
         pipeline.async_take_event(data)
 
     def _stored(self) -> dict[str, Any]:
+        self._save_pending = False
         return {"node_id": self.node_id, "seq": self._last_seq}
 
     @callback
     def _async_save_soon(self) -> None:
-        self._store.async_delay_save(self._stored, _SAVE_DELAY_S)
+        # Each call would put the write off; a camera over a busy street would do so for ever.
+        if not self._save_pending:
+            self._save_pending = True
+            self._store.async_delay_save(self._stored, _SAVE_DELAY_S)
 
     # --- Trouble ---------------------------------------------------------------------------------
 

@@ -31,6 +31,7 @@ from .node.edge_vision_node.protocol import (
     PipelineState,
     PipelineStatus,
 )
+from .node_log import redact
 from .settings import PipelineSettings
 from .stills import PictureTooLarge, async_get_still
 
@@ -56,7 +57,8 @@ class _CannotLook(Exception):
     """Why a look failed."""
 
     def __init__(self, problem: PipelineProblem, reason: str) -> None:
-        super().__init__(reason)
+        # Cameras like to put their address, password and all, into their errors.
+        super().__init__(redact(reason))
         self.problem = problem
 
 
@@ -360,7 +362,7 @@ class PipelineRuntime:
         try:
             return await async_get_still(self._hass, camera)
         except HomeAssistantError as err:
-            _LOGGER.debug("%s gave no picture (%s); asking once more", camera, err)
+            _LOGGER.debug("%s gave no picture (%s); asking once more", camera, redact(str(err)))
         await asyncio.sleep(CAMERA_RETRY_AFTER_S)
         try:
             return await async_get_still(self._hass, camera)

@@ -36,6 +36,7 @@ from .node.edge_vision_node.protocol import (
     ErrorCode,
     write,
 )
+from .node_log import redact
 from .stills import PictureTooLarge, async_get_still
 
 ATTR_CONFIG_ENTRY_ID: Final = "config_entry_id"
@@ -149,7 +150,7 @@ async def _camera_picture(hass: HomeAssistant, camera: str) -> bytes:
     except PictureTooLarge as err:
         raise _too_large(camera) from err
     except HomeAssistantError as err:
-        raise _failed("camera_no_picture", camera=camera, reason=str(err)) from err
+        raise _failed("camera_no_picture", camera=camera, reason=redact(str(err))) from err
 
 
 def _file_picture(hass: HomeAssistant, name: str) -> bytes:

@@ -22,7 +22,9 @@ from homeassistant.components.camera import Camera
 from homeassistant.config_entries import ConfigEntryState, ConfigSubentryData
 from homeassistant.core import HomeAssistant
 from homeassistant.data_entry_flow import FlowManager
+from homeassistant.exceptions import HomeAssistantError
 from homeassistant.helpers import entity_registry as er
+from homeassistant.helpers import issue_registry as ir
 from homeassistant.setup import async_setup_component
 from PIL import Image
 from pytest_homeassistant_custom_component.common import (
@@ -45,7 +47,7 @@ from custom_components.edge_vision.const import (
 )
 from custom_components.edge_vision.hub import EdgeVisionHub
 from custom_components.edge_vision.requirements import ENGINE_ONNXRUNTIME
-from tests.hub.texts import assert_texts
+from tests.hub.texts import missing_in_error, missing_in_flow, missing_in_issue
 from tests.pictures import SELF_TEST_PICTURE, jpeg
 
 STREET = SELF_TEST_PICTURE.read_bytes()
@@ -285,7 +287,7 @@ async def home(hass: HomeAssistant, cameras: Cameras) -> AsyncIterator[Home]:
     yield home
     await hass.async_block_till_done()
     for entry in home.entries:
-        if entry.state is ConfigEntryState.LOADED:
+        if entry.state is ConfigEntryState.LOADED and hass.is_running:
             assert await hass.config_entries.async_unload(entry.entry_id)
     await hass.async_block_till_done()
     assert processes_of(Path(hass.config.config_dir)) == []
@@ -302,13 +304,29 @@ def run_folders(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Pat
 
 
 @pytest.fixture(autouse=True)
-def _every_text_exists(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Check everything that our flows show against the translations."""
+def _every_text_exists(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Check everything that we show, on whatever way, against the translations."""
+    wrong: list[str] = []
     handle_step = FlowManager._async_handle_step
+    make_issue = ir.IssueRegistry.async_get_or_create
+    make_error = HomeAssistantError.__init__
 
-    async def checked(self: Any, flow: Any, *arguments: Any) -> Any:
+    async def checked_step(self: Any, flow: Any, *arguments: Any) -> Any:
         result = await handle_step(self, flow, *arguments)
-        assert_texts(self.hass, self, flow, result)
+        wrong.extend(missing_in_flow(self.hass, self, flow, result))
         return result
 
-    monkeypatch.setattr(FlowManager, "_async_handle_step", checked)
+    def checked_issue(*arguments: Any, **more: Any) -> Any:
+        issue = make_issue(*arguments, **more)
+        wrong.extend(missing_in_issue(issue))
+        return issue
+
+    def checked_error(self: Any, *arguments: Any, **more: Any) -> None:
+        make_error(self, *arguments, **more)
+        wrong.extend(missing_in_error(self))
+
+    monkeypatch.setattr(FlowManager, "_async_handle_step", checked_step)
+    monkeypatch.setattr(ir.IssueRegistry, "async_get_or_create", checked_issue)
+    monkeypatch.setattr(HomeAssistantError, "__init__", checked_error)
+    yield
+    assert wrong == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from datetime import datetime
 
@@ -370,6 +371,17 @@ class TestCameraTrouble:
         messages = [record.getMessage() for record in caplog.records]
         assert len([m for m in messages if "Front door cannot look" in m]) == 1
         assert len([m for m in messages if "Front door looks again" in m]) == 1
+
+    async def test_what_a_camera_blurts_out_is_not_repeated(
+        self, home: Home, cameras: Cameras, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        caplog.set_level(logging.DEBUG, "custom_components.edge_vision")
+        cameras.porch.picture = OSError("cannot open rtsp://admin:hunter2@10.0.0.9/live")
+        await home.add(pipeline())
+        await home.until_state(STATUS, "camera_unavailable")
+        assert "cannot open rtsp://****@10.0.0.9/live" in home.runtime.problem_text
+        assert "10.0.0.9" in caplog.text
+        assert "hunter2" not in caplog.text
 
     async def test_a_camera_that_gives_nothing(self, home: Home, cameras: Cameras) -> None:
         cameras.porch.picture = None

@@ -8,6 +8,7 @@ import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from homeassistant.helpers import issue_registry as ir
@@ -106,7 +107,9 @@ async def test_presence_outlives_the_node(home: Home, cameras: Cameras) -> None:
     assert [event.data["phase"] for event in fired] == ["end"]
 
 
-async def test_events_that_were_missed_come_once(home: Home, cameras: Cameras) -> None:
+async def test_events_that_were_missed_come_once(
+    home: Home, cameras: Cameras, hass_storage: dict[str, Any]
+) -> None:
     cameras.porch.picture = STREET
     entry = await home.add(pipeline())
     await home.until_state(OCCUPANCY, "on")
@@ -122,6 +125,8 @@ async def test_events_that_were_missed_come_once(home: Home, cameras: Cameras) -
     assert home.hub.last_seq == last
 
     await home.hass.config_entries.async_reload(entry.entry_id)
+    stored = hass_storage[f"{DOMAIN}.{entry.entry_id}"]["data"]
+    assert stored == {"node_id": home.hub.greeting.node_id, "seq": last}
     await home.until_state(OCCUPANCY, "on")
     assert home.hub.last_seq == last
     assert len(fired) == 1
@@ -241,6 +246,19 @@ async def test_unload_while_the_node_is_down_leaves_nothing(home: Home) -> None:
     assert await home.hass.config_entries.async_unload(entry.entry_id)
     await asyncio.sleep(1.0)
     assert processes_of(Path(home.hass.config.config_dir)) == []
+
+
+async def test_unload_while_the_node_is_being_started_again_leaves_nothing(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervisor, "BACKOFF_FIRST_S", 0.01)
+    entry = await home.add(pipeline())
+    old = home.kill_node()
+    folder = Path(home.hass.config.config_dir)
+    await until(lambda: set(processes_of(folder)) - {old})
+    assert not home.hub.connected
+    assert await home.hass.config_entries.async_unload(entry.entry_id)
+    assert processes_of(folder) == []
 
 
 async def test_settings_changed_while_the_node_is_down_hold_when_it_is_back(
