@@ -63,6 +63,7 @@ from .node.edge_vision_node.protocol import (
     ModelInfo,
     NodeInfo,
 )
+from .node_log import redact
 from .stills import async_get_still
 
 SECTION_DETECTION: Final = "detection"
@@ -275,7 +276,7 @@ class PipelineFlow(ConfigSubentryFlow):
         try:
             picture = await async_get_still(self.hass, data[CONF_CAMERA])
         except HomeAssistantError as err:
-            raise _NoPicture(str(err)) from err
+            raise _NoPicture(redact(str(err))) from err
         request = DetectRequest(
             model=data[CONF_MODEL],
             engine=self._engine,

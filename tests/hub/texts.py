@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from homeassistant.config_entries import ConfigEntriesFlowManager, ConfigSubentryFlowManager
 from homeassistant.core import HomeAssistant
 from homeassistant.data_entry_flow import FlowResultType, section
+from homeassistant.exceptions import HomeAssistantError
 from homeassistant.helpers import issue_registry as ir
 from homeassistant.helpers.selector import SelectSelector
 
@@ -45,15 +45,39 @@ def leaves(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
         yield path, value
 
 
-def assert_texts(hass: HomeAssistant, manager: Any, flow: Any, result: Any) -> None:
-    """Check one result of one of our flows."""
-    if (where := _where(hass, manager, flow)) is None:
-        return
-    given = set(result.get("description_placeholders") or {})
-    for path in _shown(where, result):
-        text = find(path)
-        assert isinstance(text, str), f"no text {path}"
-        assert placeholders(text) <= given, f"{path} needs {placeholders(text) - given}"
+def missing_in_flow(hass: HomeAssistant, manager: Any, flow: Any, result: Any) -> Iterator[str]:
+    """Yield what one result of one of our flows lacks."""
+    if (where := _where(hass, manager, flow)) is not None:
+        given = result.get("description_placeholders")
+        for path in _shown(where, result):
+            yield from _missing(path, given)
+
+
+def missing_in_issue(issue: ir.IssueEntry) -> Iterator[str]:
+    """Yield what an issue lacks; what its repair shows is checked when that is opened."""
+    if issue.domain == DOMAIN:
+        where = f"issues.{issue.translation_key}"
+        yield from _missing(f"{where}.title", issue.translation_placeholders)
+        if issue.is_fixable:
+            confirm = f"{where}.fix_flow.step.confirm.description"
+            yield from _missing(confirm, issue.translation_placeholders)
+        else:
+            yield from _missing(f"{where}.description", issue.translation_placeholders)
+
+
+def missing_in_error(error: HomeAssistantError) -> Iterator[str]:
+    """Yield what an error that is shown to a user lacks."""
+    if error.translation_domain == DOMAIN:
+        path = f"exceptions.{error.translation_key}.message"
+        yield from _missing(path, error.translation_placeholders)
+
+
+def _missing(path: str, given: Mapping[str, str] | None) -> Iterator[str]:
+    text = find(path)
+    if not isinstance(text, str):
+        yield f"no text {path}"
+    elif lacking := placeholders(text) - set(given or {}):
+        yield f"{path} needs {', '.join(sorted(lacking))}"
 
 
 def _where(hass: HomeAssistant, manager: Any, flow: Any) -> str | None:
@@ -105,9 +129,3 @@ def _fields(step: str, schema: Any) -> Iterator[str]:
                 # A name of its own does without a translation.
                 if label == value or find(translated) is not None:
                     yield translated
-
-
-def all_of(folder: Path, pattern: str) -> Iterator[tuple[Path, str]]:
-    """Yield files with their text."""
-    for path in sorted(folder.glob(pattern)):
-        yield path, path.read_text()
