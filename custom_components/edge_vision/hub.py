@@ -301,6 +301,7 @@ class EdgeVisionHub:
     @callback
     def _async_take_status(self, status: NodeStatus) -> None:
         self.status = status
+        self._report_storage(status.storage_error)
         for item in status.pipelines:
             if (pipeline := self.pipelines.get(item.pipeline_id)) is not None:
                 pipeline.async_take_status(item)
@@ -349,6 +350,23 @@ class EdgeVisionHub:
                 "minutes": str(CRASH_LOOP_MINUTES),
                 "error": reason,
             },
+        )
+
+    @callback
+    def _report_storage(self, error: str | None) -> None:
+        """Tell the user while the node cannot keep what it sees; it looks all the same."""
+        issue = issue_id(Issue.STORAGE_FAILED, self.entry.entry_id)
+        if error is None:
+            ir.async_delete_issue(self.hass, DOMAIN, issue)
+            return
+        ir.async_create_issue(
+            self.hass,
+            DOMAIN,
+            issue,
+            is_fixable=False,
+            severity=ir.IssueSeverity.WARNING,
+            translation_key=Issue.STORAGE_FAILED,
+            translation_placeholders={"error": error},
         )
 
     @callback

@@ -506,6 +506,28 @@ async def test_a_model_that_cannot_be_used_is_a_repair_issue(
     assert ir.async_get(home.hass).async_get_issue(DOMAIN, issue) is None
 
 
+async def test_a_disk_that_takes_nothing_does_not_stop_the_looking(
+    home: Home, cameras: Cameras
+) -> None:
+    folder = home.occupy("results.db")  # a folder where the node wants a file
+    entry = await home.add(pipeline())
+    await home.until_state(DETECTION, "0")
+    issues, issue = ir.async_get(home.hass), issue_id(Issue.STORAGE_FAILED, entry.entry_id)
+    raised = issues.async_get_issue(DOMAIN, issue)
+    assert "results.db" in raised.translation_placeholders["error"]
+
+    fired = async_capture_events(home.hass, EVENT_DETECTION)
+    cameras.porch.picture = STREET
+    await home.scan()
+    assert home.state(OCCUPANCY) == "on"
+    await until(lambda: len(fired) >= 3)  # without numbers, but they come
+
+    (folder / "results.db").rmdir()
+    cameras.porch.picture = BLANK
+    await home.scan()
+    await until(lambda: issues.async_get_issue(DOMAIN, issue) is None)
+
+
 def test_a_crowd_fits_into_a_state() -> None:
 
     box = Box(x_min=0.1234, y_min=0.1234, x_max=0.2345, y_max=0.2345)
