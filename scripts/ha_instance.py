@@ -96,6 +96,7 @@ class HomeAssistant:
             for key, value in os.environ.items()
             if key not in ("PYTHONPATH", "PYTHONDONTWRITEBYTECODE", "VIRTUAL_ENV", "SUPERVISOR")
         }
+        environment["PYTHONPATH"] = str(ROOT / "scripts" / "without_voice")
         environment["PATH"] = f"{self._environment / 'bin'}{os.pathsep}{os.environ['PATH']}"
         command = [
             str(self._environment / "bin" / "python"),
