@@ -47,15 +47,12 @@ async def add_camera(client: HaClient, socket: HaSocket, camera: ClipCamera) -> 
         "user_confirm": {"confirmed_ok": True},
     }
     entry = (await client.config_flow("generic", answers))["result"]["entry_id"]
-    await socket.command("config_entries/update", entry_id=entry, title=CAMERA_NAME)
     for entity in await socket.command("config/entity_registry/list"):
         if entity["config_entry_id"] == entry:
-            await socket.command(
-                "config/entity_registry/update",
-                entity_id=entity["entity_id"],
-                name=CAMERA_NAME,
-                new_entity_id=CAMERA,
-            )
+            rename = {"device_id": entity["device_id"], "name_by_user": CAMERA_NAME}
+            await socket.command("config/device_registry/update", **rename)
+            move = {"entity_id": entity["entity_id"], "new_entity_id": CAMERA}
+            await socket.command("config/entity_registry/update", **move)
 
 
 async def add_edge_vision(client: HaClient) -> None:
@@ -109,6 +106,7 @@ async def run(settings: Settings) -> None:
     began = time.monotonic()
     home = HomeAssistant(port=free_port(settings.port), password=secrets.token_urlsafe(9))
     camera = ClipCamera(settings.clip)
+    say("Starting Home Assistant …")
     async with asyncio.timeout(settings.timeout_s), camera, home, home.client.websocket() as socket:
         await add_camera(home.client, socket, camera)
         await socket.subscribe(DETECTION)
