@@ -16,6 +16,7 @@ from homeassistant.helpers.storage import Store
 
 from .client import REQUEST_TIMEOUT_S, NodeClient, NodeDisconnected, NodeError
 from .const import (
+    CONF_ENGINE,
     CRASH_LOOP_MINUTES,
     DATA_DIR,
     DOMAIN,
@@ -120,6 +121,11 @@ class EdgeVisionHub:
     def node_id(self) -> str:
         """Return the node's id. The entry's unique id is the one it had when it was added."""
         return self.greeting.node_id if self.greeting else str(self.entry.unique_id)
+
+    @property
+    def engine(self) -> str:
+        """Return the engine that the user has chosen for the node."""
+        return str(self.entry.data[CONF_ENGINE])
 
     @property
     def log_lines(self) -> list[str]:
@@ -256,7 +262,7 @@ class EdgeVisionHub:
         # One at a time, each with what is wanted by then: the last change wins.
         async with self._configuring:
             configs = tuple(
-                pipeline.settings.config(pipeline_id)
+                pipeline.settings.config(pipeline_id, self.engine)
                 for pipeline_id, pipeline in self.pipelines.items()
             )
             status = await client.request(

@@ -299,7 +299,7 @@ class PipelineFlow(ConfigSubentryFlow):
     def _engine(self) -> str:
         """Return the engine that will run: "automatic" is the one chosen for the node."""
         engine: str = self._data[CONF_ENGINE]
-        return self._get_entry().data[CONF_ENGINE] if engine == AUTO else engine
+        return self._hub.engine if engine == AUTO else engine
 
     async def async_step_no_picture(self, _: dict[str, Any] | None = None) -> SubentryFlowResult:
         """Say what is wrong with the camera; it may be meant to be off just now."""

@@ -101,7 +101,12 @@ async def _async_detect(call: ServiceCall) -> ServiceResponse:
         )
     else:
         raise _refused("no_source")
-    request = DetectRequest(model=model, labels=labels, confidence=call.data[CONF_CONFIDENCE])
+    request = DetectRequest(
+        model=model,
+        engine=hub.engine,
+        labels=labels,
+        confidence=call.data[CONF_CONFIDENCE],
+    )
     try:
         detected = await hub.async_request(Command.DETECT, request, Detected, picture=picture)
     except NodeCommandError as err:

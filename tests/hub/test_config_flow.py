@@ -379,6 +379,10 @@ async def test_the_engine_of_a_running_node_is_changed(hass: HomeAssistant, home
     assert entry.state is ConfigEntryState.LOADED
     await home.scan()
     assert home.attribute("image_processing.front_door", "engine") == "ncnn"
+    answer = await hass.services.async_call(
+        DOMAIN, "detect", {"entity_id": "camera.porch"}, blocking=True, return_response=True
+    )
+    assert answer["engine"] == "ncnn"
 
 
 async def test_another_engine_gets_a_node_going_that_could_not_start(
@@ -424,6 +428,6 @@ async def test_a_change_that_is_called_off_leaves_the_node_alone(
     await until_testing(hass, form["flow_id"])
     await until(lambda: len(processes_of(run_folders)) == 2)
     hass.config_entries.flow.async_abort(form["flow_id"])
-    await hass.async_block_till_done()
-    assert processes_of(run_folders) == [pid]
+    await until(lambda: processes_of(run_folders) == [pid])
+    await until(lambda: len(list(run_folders.iterdir())) == 1)  # that of the node that runs
     assert home.hub.connected
