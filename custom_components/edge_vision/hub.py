@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -23,9 +24,9 @@ from .const import (
     EVENT_DETECTION,
     SUBENTRY_PIPELINE,
     Issue,
-    issue_id,
 )
 from .events import event_data
+from .issues import async_clear_issue, async_raise_issue
 from .node.edge_vision_node.protocol import (
     Command,
     Configure,
@@ -273,7 +274,7 @@ class EdgeVisionHub:
             )
         self._async_take_status(status)
 
-    async def async_reconfigure(self) -> None:
+    async def async_reconfigure(self, changed: Iterable[PipelineRuntime]) -> None:
         """Tell the node what its pipelines are now; one that is away hears it when it is back."""
         if self._client is None:
             return
@@ -282,7 +283,7 @@ class EdgeVisionHub:
         except NodeError as err:
             _LOGGER.warning("The node did not take its new settings: %s", err)
             return
-        for pipeline in self.pipelines.values():
+        for pipeline in changed:
             pipeline.async_wake()
 
     async def _async_subscribe(self, client: NodeClient) -> None:
@@ -343,40 +344,28 @@ class EdgeVisionHub:
 
     @callback
     def _async_crash_loop(self, count: int, reason: str) -> None:
-        ir.async_create_issue(
+        async_raise_issue(
             self.hass,
-            DOMAIN,
-            issue_id(Issue.NODE_CRASH_LOOP, self.entry.entry_id),
-            data={"entry_id": self.entry.entry_id},
-            is_fixable=True,
-            severity=ir.IssueSeverity.ERROR,
-            translation_key=Issue.NODE_CRASH_LOOP,
-            translation_placeholders={
-                "count": str(count),
-                "minutes": str(CRASH_LOOP_MINUTES),
-                "error": reason,
-            },
+            Issue.NODE_CRASH_LOOP,
+            self.entry.entry_id,
+            {"count": str(count), "minutes": str(CRASH_LOOP_MINUTES), "error": reason},
+            reload_fixes=self.entry.entry_id,
         )
 
     @callback
     def _report_storage(self, error: str | None) -> None:
         """Tell the user while the node cannot keep what it sees; it looks all the same."""
-        issue = issue_id(Issue.STORAGE_FAILED, self.entry.entry_id)
         if error is None:
-            ir.async_delete_issue(self.hass, DOMAIN, issue)
+            async_clear_issue(self.hass, Issue.STORAGE_FAILED, self.entry.entry_id)
             return
-        ir.async_create_issue(
+        async_raise_issue(
             self.hass,
-            DOMAIN,
-            issue,
-            is_fixable=False,
+            Issue.STORAGE_FAILED,
+            self.entry.entry_id,
+            {"error": error},
             severity=ir.IssueSeverity.WARNING,
-            translation_key=Issue.STORAGE_FAILED,
-            translation_placeholders={"error": error},
         )
 
     @callback
     def _async_stable(self) -> None:
-        ir.async_delete_issue(
-            self.hass, DOMAIN, issue_id(Issue.NODE_CRASH_LOOP, self.entry.entry_id)
-        )
+        async_clear_issue(self.hass, Issue.NODE_CRASH_LOOP, self.entry.entry_id)

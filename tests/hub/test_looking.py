@@ -292,6 +292,52 @@ async def test_switched_off_nothing_is_looked_at_and_nothing_is_known(
     assert home.state(STATUS) == "looking"
 
 
+async def test_switched_off_while_the_camera_is_asked_its_picture_is_not_looked_at(
+    home: Home, cameras: Cameras
+) -> None:
+    await home.add(pipeline())
+    await home.until_state(DETECTION, "0")
+    fired = async_capture_events(home.hass, EVENT_DETECTION)
+    cameras.porch.picture = STREET
+    cameras.porch.delay_s = 0.5
+    scanning = home.hass.async_create_task(home.scan())
+    await asyncio.sleep(0.1)
+    await home.call("switch", "turn_off", SWITCH)
+    await scanning
+    await asyncio.sleep(0.3)
+    assert fired == []
+    assert home.state(DETECTION) == "unknown"
+
+
+async def test_a_change_of_one_pipeline_wakes_no_other(home: Home, cameras: Cameras) -> None:
+    await home.add(pipeline(), pipeline("Garden", "camera.garden"))
+    await home.until_state("image_processing.garden", "0")
+    asked = cameras.porch.asked, cameras.garden.asked
+    (_, garden) = home.entry.subentries.values()
+    home.hass.config_entries.async_update_subentry(
+        home.entry, garden, data={**garden.data, "confidence": 66}
+    )
+    await until(lambda: cameras.garden.asked > asked[1])
+    assert cameras.porch.asked == asked[0]
+
+
+async def test_a_mistake_of_ours_is_logged_and_does_not_end_the_looking(
+    home: Home, cameras: Cameras, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(pipeline_module, "RETRY_FIRST_S", 0.2)
+    await home.add(pipeline(only_on_request=False, scan_interval=1))
+    await home.until_state(DETECTION, "0")
+
+    def mistake(*_: object) -> None:
+        raise KeyError("mistake")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(home.runtime, "_succeed", mistake)
+        await home.until_state(DETECTION, "unavailable")
+    await home.until_state(DETECTION, "0")
+    assert "KeyError: 'mistake'" in caplog.text
+
+
 async def test_the_switch_stays_off_over_a_restart(
     home: Home, hass: HomeAssistant, cameras: Cameras
 ) -> None:
