@@ -55,8 +55,11 @@ async def add_camera(client: HaClient, socket: HaSocket, camera: ClipCamera) -> 
             await socket.command("config/entity_registry/update", **move)
 
 
-async def add_edge_vision(client: HaClient) -> None:
-    """Add Edge Vision, and a pipeline for the camera, through their own flows."""
+async def add_edge_vision(client: HaClient) -> str:
+    """Add Edge Vision, and a pipeline for the camera, through their own flows.
+
+    Returns the id of the config entry.
+    """
     pipeline: Answers = {
         "settings": {
             "camera": CAMERA,
@@ -65,10 +68,9 @@ async def add_edge_vision(client: HaClient) -> None:
         }
     }
     created = await client.config_flow("edge_vision", {}, show_self_test)
-    if next_flow := created.get("next_flow"):
-        await client.continue_flow(next_flow, pipeline)
-    else:
-        await client.subentry_flow(created["result"]["entry_id"], "pipeline", pipeline)
+    # Edge Vision goes on with the first camera by itself.
+    await client.continue_flow(created["next_flow"], pipeline)
+    return str(created["result"]["entry_id"])
 
 
 def show_self_test(step: str, shown: Mapping[str, str]) -> None:

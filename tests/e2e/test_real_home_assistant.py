@@ -1,0 +1,167 @@
+"""Edge Vision in a Home Assistant of its own process, driven over HTTP as the frontend does.
+
+The tests of a module share one instance. Those that end something put it back, but for the last.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.e2e.conftest import House, eventually, next_event
+
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.asyncio(loop_scope="module"),
+    pytest.mark.usefixtures("socket_enabled"),
+]
+
+PROCESSING = "image_processing.footpath"
+PEOPLE = 3  # in the self test's picture, which the camera shows
+
+
+async def looks_again(house: House) -> None:
+    """Wait until the pipeline has looked and found everybody."""
+
+    async def found() -> bool:
+        return await house.state(PROCESSING) == str(PEOPLE)
+
+    await eventually(found)
+
+
+async def test_the_flows_make_entities_with_states(house: House) -> None:
+    await looks_again(house)
+    entities = await house.entities()
+    assert entities[PROCESSING] == "3"
+    assert entities["binary_sensor.footpath_person"] == "on"
+    assert entities["binary_sensor.footpath_cat"] == "off"
+    assert entities["sensor.footpath_person_count"] == "3"
+    assert entities["sensor.footpath_status"] == "looking"
+    assert entities["binary_sensor.this_device_connection"] == "on"
+    assert "unavailable" not in entities.values()
+    (pipeline,) = await house.pipelines()
+    assert pipeline["subentry_type"] == "pipeline"
+    assert pipeline["title"] == "Footpath"
+
+
+async def test_the_first_detection_comes_over_the_bus(house: House) -> None:
+    event = house.first_detection
+    assert event["phase"] == "start"
+    assert event["label"] == "person"
+    assert event["count"] == PEOPLE
+    assert event["entity_id"] == PROCESSING
+    assert event["camera_entity_id"] == "camera.footpath"
+    assert event["latency_ms"] >= event["inference_ms"] > 0
+
+
+async def test_a_scan_looks_at_once_and_fires_events(house: House) -> None:
+    await looks_again(house)
+    async with house.client.websocket() as socket:
+        await socket.subscribe("edge_vision_detection")
+        await house.client.call("image_processing", "scan", {"entity_id": PROCESSING})
+        event = await next_event(socket, "scan")
+    assert event["phase"] == "instant"
+    assert event["label"] == "person"
+
+
+async def test_the_detect_action_answers_with_objects(house: House) -> None:
+    answer = await house.client.call(
+        "edge_vision", "detect", {"entity_id": "camera.footpath"}, response=True
+    )
+    assert answer["summary"] == {"person": PEOPLE}
+    assert len(answer["objects"]) == PEOPLE
+    assert answer["inference_ms"] > 0
+
+
+async def test_the_last_detection_is_a_picture(house: House) -> None:
+    await looks_again(house)
+    picture = await house.client.get_bytes("/api/image_proxy/image.footpath_last_detection")
+    assert picture.startswith(b"\xff\xd8")
+
+
+async def test_the_frontend_and_others_get_the_actions(house: House) -> None:
+    actions = await house.client.command("get_services")
+    assert set(actions["edge_vision"]) >= {"detect"}
+
+
+async def test_a_reload_starts_anew(house: House) -> None:
+    (before,) = house.nodes()
+    await house.client.post(f"/api/config/config_entries/entry/{house.entry_id}/reload")
+    await looks_again(house)
+    (after,) = house.nodes()
+    assert before.pid != after.pid
+    assert not before.is_running()
+    assert "unavailable" not in (await house.entities()).values()
+
+
+async def test_a_killed_node_is_unavailable_at_once_and_soon_back(house: House) -> None:
+    await looks_again(house)
+    logged = len(house.home.log.read_text())
+    (node,) = house.nodes()
+    async with house.client.websocket() as socket:
+        await socket.subscribe("state_changed")
+        node.send_signal(signal.SIGKILL)
+        states = []
+        async with asyncio.timeout(10):
+            while not states or states[-1] == "unavailable":
+                event = await socket.events.get()
+                assert event is not None
+                if event["data"]["entity_id"] == PROCESSING:
+                    states.append(event["data"]["new_state"]["state"])
+    # Not for a moment was it said that nobody was there.
+    assert states == ["unavailable", str(PEOPLE)]
+    (after,) = house.nodes()
+    assert after.pid != node.pid
+    log = house.home.log.read_text()[logged:]
+    assert "Traceback" not in log
+    assert " ERROR " not in log
+
+
+async def test_a_restart_loses_nothing(house: House) -> None:
+    await looks_again(house)
+    before = set(await house.entities())
+    await house.home.stop()
+    assert house.nodes() == []
+    await house.home.start()
+    await looks_again(house)
+    assert set(await house.entities()) == before
+
+
+async def test_a_killed_home_assistant_leaves_no_process(house: House) -> None:
+    await looks_again(house)
+    family = [house.process, *house.process.children(recursive=True)]
+    assert [process.pid for process in house.nodes()]
+    await house.home.kill()
+    _, alive = await asyncio.to_thread(psutil.wait_procs, family, timeout=10)
+    assert alive == []
+    assert house.nodes() == []
+    await house.home.start()
+    await looks_again(house)
+
+
+async def test_nothing_was_installed_and_nothing_went_wrong(house: House) -> None:
+    log = house.home.log.read_text()
+    assert "Attempting install" not in log
+    ours = [line for line in log.splitlines() if "edge_vision" in line]
+    assert ours
+    assert [line for line in ours if " ERROR " in line] == []
+    assert "Detected blocking call" not in log
+
+
+async def test_a_removal_leaves_nothing(house: House) -> None:
+    data = Path(house.home.folder) / "edge_vision"
+    assert data.is_dir()
+    await house.client.delete(f"/api/config/config_entries/entry/{house.entry_id}")
+
+    async def gone() -> bool:
+        return not house.nodes() and not data.exists()
+
+    await eventually(gone)
+    assert await house.entities() == {}
+    assert [name for name in await house.client.states() if "footpath" in name] == [
+        "camera.footpath"
+    ]
