@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
-from demo_camera import ClipCamera
+from demo_camera import ClipCamera, ClipError
 from ha_client import Answers, HaClient, HaError, HaSocket
 from ha_instance import USER, HomeAssistant, free_port
 
@@ -139,7 +139,7 @@ async def main(settings: Settings) -> int:
         return 128 + signals[0]
     except TimeoutError as err:
         return failed(err, f"not done within {settings.timeout_s:.0f} s")
-    except (HaError, aiohttp.ClientError, OSError) as err:
+    except (ClipError, HaError, aiohttp.ClientError, OSError) as err:
         return failed(err, str(err))
     return 0
 

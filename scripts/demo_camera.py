@@ -23,6 +23,10 @@ class Clip:
     frame_rate: float
 
 
+class ClipError(Exception):
+    """The clip cannot be played."""
+
+
 class ClipCamera:
     """Plays a clip in real time, over and over, as still pictures at one address."""
 
@@ -35,7 +39,11 @@ class ClipCamera:
         self._runner: web.AppRunner
 
     async def __aenter__(self) -> Self:
-        """Open the server. The clip is read meanwhile; a picture asked for waits for it."""
+        """Open the server. The clip is read meanwhile; a picture asked for waits for it.
+
+        Raises `ClipError`.
+        """
+        await asyncio.to_thread(_check, self._clip)
         self._reading = asyncio.create_task(asyncio.to_thread(_read, self._clip))
         application = web.Application()
         application.router.add_get("/picture.jpg", self._answer)
@@ -56,6 +64,16 @@ class ClipCamera:
             self._started = now
         number = int((now - self._started) * clip.frame_rate) % len(clip.pictures)
         return web.Response(body=clip.pictures[number], content_type="image/jpeg")
+
+
+def _check(clip: Path) -> None:
+    try:
+        with av.open(str(clip)) as container:
+            playable = bool(container.streams.video)
+    except (av.FFmpegError, OSError) as err:
+        raise ClipError(f"{clip} cannot be played: {err}") from err
+    if not playable:
+        raise ClipError(f"there are no pictures in {clip}")
 
 
 def _read(clip: Path) -> Clip:

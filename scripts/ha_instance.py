@@ -58,14 +58,13 @@ class HomeAssistant:
         """
         self.port = port or free_port()
         self.base = f"http://127.0.0.1:{self.port}"
-        self.folder = Path(tempfile.mkdtemp(prefix="edge-vision-ha-"))
-        self.log = self.folder / "home-assistant.out"
+        self.folder: Path
+        self.log: Path
         self.password = password
         self.process: asyncio.subprocess.Process | None = None
         self._environment = environment
         self._session: aiohttp.ClientSession | None = None
         self._client: HaClient | None = None
-        self._write_config()
 
     @property
     def client(self) -> HaClient:
@@ -76,7 +75,10 @@ class HomeAssistant:
 
     async def __aenter__(self) -> Self:
         """Start it; nothing is left behind when that fails."""
+        self.folder = Path(tempfile.mkdtemp(prefix="edge-vision-ha-"))
+        self.log = self.folder / "home-assistant.out"
         try:
+            self._write_config()
             await self.start()
         except BaseException as err:
             self._explain(err)

@@ -106,7 +106,7 @@ async def test_a_demo_that_cannot_go_on_says_why(tmp_path: Path) -> None:
     )
     _, errors = await asyncio.wait_for(process.communicate(), 90)
     assert process.returncode == 1
-    assert "demo: error:" in errors.decode().splitlines()[-1]
+    assert f"demo: error: {clip} cannot be played" in errors.decode().splitlines()[-1]
     assert left_by(tmp_path) == []
 
 
