@@ -312,6 +312,15 @@ async def test_a_camera_without_a_picture_can_be_saved_all_the_same(
     assert made["data"]["labels"] == ["person", "traffic light"]
 
 
+async def test_the_warning_shows_no_password(home: Home, cameras: Cameras) -> None:
+    cameras.porch.picture = OSError("cannot open rtsp://admin:hunter2@10.0.0.9/live")
+    await home.add()
+    flow = await Flow.begin(home)
+    menu = await flow.send(answers())
+    assert "10.0.0.9" in menu["description_placeholders"]["reason"]
+    assert "hunter2" not in str(menu)
+
+
 async def test_from_the_warning_one_gets_back_to_what_was_filled_in(
     home: Home, cameras: Cameras
 ) -> None:
