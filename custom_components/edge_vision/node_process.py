@@ -27,7 +27,9 @@ NODE_FOLDER = Path(__file__).parent / "node"
 READY_TIMEOUT_S = 30.0
 TERMINATE_TIMEOUT_S = 5.0
 _MAX_LINE_BYTES = 16 * 1024
-_QUOTED_LINES = 5
+_QUOTED_LINES = 10
+_QUOTED_CHARS = 200
+_LAST_WORDS_TIMEOUT_S = 1.0
 # Credentials of this Home Assistant that a child has no use for.
 _WITHHELD = ("SUPERVISOR_TOKEN", "HASSIO_TOKEN")
 
@@ -110,6 +112,7 @@ class NodeProcess:
         self._log = log
         self._process: asyncio.subprocess.Process | None = None
         self._readers: list[asyncio.Task[None]] = []
+        self._ending: asyncio.Task[None] | None = None
         self.ready: dict[str, Any] = {}
 
     @property
@@ -194,14 +197,31 @@ class NodeProcess:
             exited.cancel()
             ready.cancel()
         if not ready.done() or ready.cancelled():
-            await asyncio.wait(self._readers, timeout=1)  # its last words
-            reason = self._log.start_error
-            raise NodeStartError(reason or f"{describe_exit(process.returncode)}{self._quote()}")
+            words = await self.last_words()
+            raise NodeStartError(self._log.start_error or words or "it ended before it was ready")
         self.ready = ready.result()
 
     def _quote(self) -> str:
-        lines = self._log.last_lines(_QUOTED_LINES)
+        lines = [
+            line[:_QUOTED_CHARS]
+            for line in self._log.last_lines(_QUOTED_LINES)
+            if not line.startswith(("DEBUG ", "INFO "))
+        ]
         return f"; its last words: {' | '.join(lines)}" if lines else ""
+
+    async def last_words(self, timeout_s: float = _LAST_WORDS_TIMEOUT_S) -> str | None:
+        """Return how the process ended, and what it said at last; None if it still runs then.
+
+        A process that dies closes its socket a moment before its exit status is known.
+        """
+        try:
+            async with asyncio.timeout(timeout_s):
+                code = await self.wait()
+                await asyncio.wait(self._readers)
+        except TimeoutError:
+            if self._process is None or (code := self._process.returncode) is None:
+                return None
+        return f"{describe_exit(code)}{self._quote()}"
 
     def _read(self, stream: asyncio.StreamReader, take: Callable[[str], None]) -> None:
         async def read() -> None:
@@ -221,29 +241,34 @@ class NodeProcess:
                 self._process.kill()
 
     async def stop(self) -> None:
-        """End the process, kindly first, and remove what the run left. Twice is fine."""
-        try:
-            if self._process is not None and self._process.returncode is None:
+        """End the process, kindly first, and remove what the run left. Twice is fine.
+
+        Who waits for it may be cancelled; the process is ended all the same.
+        """
+        if self._ending is None:
+            self._ending = self._hass.async_create_task(self._end(), "Edge Vision node stop")
+        await asyncio.shield(self._ending)
+
+    async def _end(self) -> None:
+        if (process := self._process) is not None:
+            if process.returncode is None:
                 with contextlib.suppress(ProcessLookupError):
-                    self._process.terminate()
-                try:
-                    async with asyncio.timeout(TERMINATE_TIMEOUT_S):
-                        await self._process.wait()
-                except TimeoutError:
-                    _LOGGER.warning("The node did not stop by itself and was killed")
-                    self.kill()
-                    await self._process.wait()
-        finally:
-            # Also when we are cancelled while we wait.
-            self.kill()
-            if self._process is not None and self._process.stdin is not None:
-                self._process.stdin.close()
-            for reader in self._readers:
-                reader.cancel()
-            removing = self._hass.async_add_executor_job(_remove, self._run.folder)
+                    process.terminate()
+            try:
+                async with asyncio.timeout(TERMINATE_TIMEOUT_S):
+                    await process.wait()
+            except TimeoutError:
+                _LOGGER.warning("The node did not stop by itself and was killed")
+                self.kill()
+                await process.wait()
+            if process.stdin is not None:
+                process.stdin.close()
+        for reader in self._readers:
+            reader.cancel()
         if self._readers:
             await asyncio.wait(self._readers)
-        await removing
+        # Only now: a process that still ran could put its socket back.
+        await self._hass.async_add_executor_job(_remove, self._run.folder)
 
 
 def _take_stdout(line: str, ready: asyncio.Future[dict[str, Any]]) -> None:

@@ -18,7 +18,7 @@ from .client import NodeClient, NodeDisconnected, NodeError, NodeTimeout
 from .const import CRASH_LOOP_EXITS, CRASH_LOOP_MINUTES
 from .node.edge_vision_node.protocol import Command, NodeEvent, NodeStatus, Nothing
 from .node_log import NodeLog
-from .node_process import NodeProcess, NodeStartError, describe_exit
+from .node_process import NodeProcess, NodeStartError
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -28,7 +28,6 @@ STABLE_AFTER_S = 60.0
 PING_EVERY_S = 10.0
 PING_TIMEOUT_S = 5.0
 PINGS_MISSED = 2
-_EXIT_STATUS_WAIT_S = 1.0
 
 
 class SupervisorState(StrEnum):
@@ -142,9 +141,14 @@ class NodeSupervisor:
         try:
             await session.client.connect(process.socket, process.token)
             await self._callbacks.connected(session.client)
-        except BaseException:
+        except BaseException as err:
             self._session = None
+            words = None
+            if isinstance(err, NodeDisconnected):
+                words = await process.last_words()
             await session.close()
+            if words is not None:
+                raise NodeStartError(f"while it was set up, {words}") from err
             raise
         self.state = SupervisorState.RUNNING
         return session
@@ -207,12 +211,12 @@ class NodeSupervisor:
         silent = asyncio.create_task(self._ping_until_silent(session.client))
         try:
             await asyncio.wait({exited, lost, silent}, return_when=asyncio.FIRST_COMPLETED)
-            if lost.done() and not exited.done():
-                # A process that dies closes its socket first.
-                await asyncio.wait({exited}, timeout=_EXIT_STATUS_WAIT_S)
-            if exited.done():
+            words = None
+            if exited.done() or lost.done():
+                words = await session.process.last_words()
+            if words is not None:
                 reason, self._kill_reason = self._kill_reason, None
-                return reason or describe_exit(exited.result())
+                return reason or words
             session.process.kill()  # it would not react to anything kinder
             return "it hung up" if lost.done() else "it did not answer any more"
         finally:

@@ -143,7 +143,7 @@ def entry_with(*pipelines: Any) -> MockConfigEntry:
     )
 
 
-async def until(condition: Callable[[], Any], timeout_s: float = 20.0) -> None:
+async def until(condition: Callable[[], Any], timeout_s: float = 60.0) -> None:
     """Wait until something holds."""
     deadline = time.monotonic() + timeout_s
     while not condition():
@@ -190,7 +190,7 @@ class Home:
         assert state is not None
         return state.attributes.get(name)
 
-    async def until_state(self, entity_id: str, wanted: str, timeout_s: float = 20.0) -> None:
+    async def until_state(self, entity_id: str, wanted: str, timeout_s: float = 60.0) -> None:
         def reached() -> bool:
             state = self.hass.states.get(entity_id)
             return state is not None and state.state == wanted
@@ -268,13 +268,13 @@ def processes_of(folder: Path) -> list[int]:
 
 @pytest.fixture
 def warnings(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
-    """Return what has been logged as a warning or worse."""
+    """Return what has been logged as a warning or worse; a slow machine is no matter here."""
 
     def read() -> list[str]:
         return [
             f"{record.levelname} {record.name}: {record.getMessage()}"
             for record in caplog.records
-            if record.levelno >= logging.WARNING
+            if record.levelno >= logging.WARNING and record.name != "asyncio"
         ]
 
     return read
@@ -294,12 +294,14 @@ async def home(hass: HomeAssistant, cameras: Cameras) -> AsyncIterator[Home]:
 
 
 @pytest.fixture
-def run_folders(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
+def run_folders(tmp_path: Path) -> Iterator[Path]:
     """Where the runs of a node keep their sockets; empty again in the end."""
     folder = tmp_path / "r"
     folder.mkdir()
-    monkeypatch.setattr("tempfile.tempdir", str(folder))
-    yield folder
+    # Not the test's own: it would go when a test undoes what it has patched.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tempfile.tempdir", str(folder))
+        yield folder
     assert list(folder.iterdir()) == []
 
 

@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from homeassistant.config_entries import ConfigEntryState
 from homeassistant.helpers import issue_registry as ir
 from pytest_homeassistant_custom_component.common import async_capture_events
 
 from custom_components.edge_vision import hub as hub_module
 from custom_components.edge_vision import node_process, supervisor
 from custom_components.edge_vision import pipeline as pipeline_module
+from custom_components.edge_vision.client import NodeClient
 from custom_components.edge_vision.const import DOMAIN, EVENT_DETECTION, Issue, issue_id
 from tests.hub.conftest import BLANK, STREET, Cameras, Home, pipeline, processes_of, until
 
@@ -152,14 +154,14 @@ async def test_a_crash_loop_is_a_repair_issue(
 ) -> None:
     monkeypatch.setattr(supervisor, "BACKOFF_FIRST_S", 0.01)
     monkeypatch.setattr(supervisor, "BACKOFF_LONGEST_S", 0.02)
+    running = supervisor.SupervisorState.RUNNING
     entry = await home.add(pipeline())
     issue = issue_id(Issue.NODE_CRASH_LOOP, entry.entry_id)
     for exits in range(5):
         assert ir.async_get(home.hass).async_get_issue(DOMAIN, issue) is None, exits
-        await until(lambda: home.hub.connected)
+        await until(lambda: home.hub.supervisor.state is running)
         home.kill_node()
-        await until(lambda: not home.hub.connected)
-        await asyncio.sleep(0)
+        await until(lambda: home.hub.supervisor.state is not running)
     await until(lambda: ir.async_get(home.hass).async_get_issue(DOMAIN, issue))
     raised = ir.async_get(home.hass).async_get_issue(DOMAIN, issue)
     assert raised.is_fixable
@@ -203,24 +205,31 @@ async def test_waits_grow_between_starts_that_fail(
 async def test_a_node_that_hangs_is_killed_and_comes_back(
     home: Home, cameras: Cameras, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
+    await home.add(pipeline(only_on_request=False, scan_interval=1))
+    await home.until_state(DETECTION, "0")
+    pid = home.hub.supervisor.pid
     if how == "ping":
         monkeypatch.setattr(supervisor, "PING_EVERY_S", 0.2)
         monkeypatch.setattr(supervisor, "PING_TIMEOUT_S", 0.2)
+        # The watch over this run has begun with the longer times.
+        pid = home.kill_node()
+        await home.until_state(DETECTION, "unavailable")
+        await home.until_state(DETECTION, "0")
+        pid = home.hub.supervisor.pid
     else:
         # An engine that is stuck answers pings all the same; only its looks do not come back.
         real = hub_module.EdgeVisionHub.async_request
 
         async def impatient(self, command, params, answer, *, picture=None, timeout_s=30.0):
-            timeout_s = 0.2 if command == "look" else timeout_s
+            timeout_s = 0.2 if command == "look" and self.supervisor.pid == pid else timeout_s
             return await real(self, command, params, answer, picture=picture, timeout_s=timeout_s)
 
         monkeypatch.setattr(hub_module.EdgeVisionHub, "async_request", impatient)
         monkeypatch.setattr(pipeline_module, "RETRY_FIRST_S", 0.1)
-    await home.add(pipeline(only_on_request=False, scan_interval=1))
-    await home.until_state(DETECTION, "0")
-    pid = home.hub.supervisor.pid
     os.kill(pid, signal.SIGSTOP)
     await home.until_state(DETECTION, "unavailable")
+    if how == "ping":
+        monkeypatch.undo()
     await home.until_state(DETECTION, "0")
     assert home.hub.supervisor.pid != pid
     assert pid not in processes_of(Path(home.hass.config.config_dir))
@@ -319,3 +328,20 @@ async def test_credentials_of_the_supervisor_stay_here(
     environment = home.node_environment()
     assert b"not-for-the-node" not in environment
     assert b"PYTHONPATH=" in environment
+
+
+async def test_a_node_that_dies_while_it_is_set_up_says_how(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one does whose engine crashes over a model: in the answer to `configure`."""
+    configure = hub_module.EdgeVisionHub._async_configure
+
+    async def killed(self: hub_module.EdgeVisionHub, client: NodeClient) -> None:
+        (pid,) = processes_of(Path(home.hass.config.config_dir))
+        os.kill(pid, signal.SIGSEGV)
+        await configure(self, client)
+
+    monkeypatch.setattr(hub_module.EdgeVisionHub, "_async_configure", killed)
+    entry = await home.add(pipeline(), expect=ConfigEntryState.SETUP_RETRY)
+    error = entry.error_reason_translation_placeholders["error"]
+    assert "SIGSEGV" in error
