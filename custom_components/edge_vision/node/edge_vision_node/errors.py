@@ -47,6 +47,10 @@ class InferenceError(NodeError):
     code = ErrorCode.INFERENCE_FAILED
 
 
+class WorkerError(InferenceError):
+    """The process that runs the engine crashed, or did not answer in time."""
+
+
 class SupersededError(NodeError):
     """A newer frame of the same pipeline took this one's place."""
 
@@ -75,3 +79,21 @@ class CommandLineError(NodeError):
     """A wrong option or combination of options."""
 
     code = ErrorCode.BAD_MESSAGE
+
+
+_BY_CODE: dict[str, type[NodeError]] = {
+    error.code: error
+    for error in (
+        PictureError,
+        EngineMissingError,
+        AcceleratorError,
+        ModelError,
+        UnknownModelError,
+        InferenceError,
+    )
+}
+
+
+def error_of(code: str, message: str) -> NodeError:
+    """Return the error that a worker reported, with its type."""
+    return _BY_CODE.get(code, NodeError)(message)

@@ -6,11 +6,8 @@ import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-import numpy as np
-from numpy.typing import NDArray
 from ulid_transform import ulid_now
 
-from .detector import Detector
 from .errors import NodeError
 from .protocol import (
     DetectedObject,
@@ -25,6 +22,8 @@ from .protocol import (
     ProtocolError,
 )
 from .rules.presence import Change, Presence
+from .workers.messages import RunResult
+from .workers.pool import Place
 
 
 def parse_time(text: str) -> datetime:
@@ -45,9 +44,9 @@ class Pipeline:
         """Start without a model; `picture_at` is when the last event's picture was taken."""
         self.config = config
         self.picture_at = picture_at
-        self.detector: Detector | None = None
+        self.place: Place | None = None
         self.error: NodeError | None = None
-        self.class_ids: NDArray[np.int32] | None = None
+        self.class_ids: list[int] = []
         # Looks of one pipeline take their turn here, so that the rule sees them in order.
         self.turn = asyncio.Lock()
         self.presence = Presence(config.labels, config.looks_to_clear)
@@ -68,20 +67,20 @@ class Pipeline:
         labels = self.config.labels
         self.presence.restore({k: n for k, n in counts.items() if not labels or k in labels})
 
-    def use(self, detector: Detector) -> None:
+    def use(self, place: Place) -> None:
         """Take a loaded model. Raises `ModelError` where it lacks a label of the configuration."""
-        self.class_ids = detector.class_ids(self.config.labels)
-        self.detector, self.error = detector, None
+        self.class_ids = place.model.class_ids(self.config.labels)
+        self.place, self.error = place, None
 
     def fail(self, error: NodeError) -> None:
         """Note that the model cannot be used."""
-        self.detector, self.error = None, error
+        self.place, self.error = None, error
 
     @property
     def status(self) -> PipelineStatus:
         """Return how the pipeline is doing."""
-        detector = self.detector
-        state = PipelineState.READY if detector else PipelineState.LOADING
+        place = self.place
+        state = PipelineState.READY if place else PipelineState.LOADING
         if self.error is not None:
             state = PipelineState.FAILED
         return PipelineStatus(
@@ -89,10 +88,10 @@ class Pipeline:
             state=state,
             error_code=self.error.code if self.error else None,
             error=str(self.error) if self.error else None,
-            model=detector.model.id if detector else None,
-            model_version=detector.model.manifest.version if detector else None,
-            engine=detector.engine if detector else None,
-            accelerator=detector.accelerator if detector else None,
+            model=place.model.id if place else None,
+            model_version=place.model.manifest.version if place else None,
+            engine=place.engine if place else None,
+            accelerator=place.accelerator if place else None,
             looks=self.looks,
             failures=self.failures,
             dropped=self.dropped,
@@ -101,14 +100,9 @@ class Pipeline:
             picture_at=self.picture_at.isoformat() if self.picture_at else None,
         )
 
-    def conclude(
-        self,
-        request: LookRequest,
-        objects: Sequence[DetectedObject],
-        detector: Detector,
-        inference_ms: float,
-    ) -> list[NodeEvent]:
+    def conclude(self, request: LookRequest, result: RunResult, place: Place) -> list[NodeEvent]:
         """Take in what a look showed; return the events it makes."""
+        objects = result.findings.objects
         captured_at = parse_time(request.captured_at)
         self.looks += 1
         if objects:
@@ -127,13 +121,13 @@ class Pipeline:
                 confidence=confidence,
                 count=count,
                 box=best.box if best else None,
-                model=detector.model.id,
-                model_version=detector.model.manifest.version,
-                engine=detector.engine,
-                accelerator=detector.accelerator,
+                model=place.model.id,
+                model_version=place.model.manifest.version,
+                engine=place.engine,
+                accelerator=place.accelerator,
                 pattern=self.config.pattern,
                 captured_at=captured_at.isoformat(),
-                inference_ms=round(inference_ms, 1),
+                inference_ms=round(result.inference_ms, 1),
             )
 
         changes: list[Change] = self.presence.step(objects)
@@ -146,29 +140,21 @@ class Pipeline:
             ]
         return events
 
-    def look(
-        self,
-        request: LookRequest,
-        size: tuple[int, int],
-        objects: Sequence[DetectedObject],
-        detector: Detector,
-        times_ms: tuple[float, float, float],
-    ) -> Look:
-        """Return the answer to a look; `times_ms` are those of decoding, inference and all."""
-        decode_ms, inference_ms, node_ms = times_ms
+    def look(self, request: LookRequest, result: RunResult, place: Place, node_ms: float) -> Look:
+        """Return the answer to a look; `node_ms` is what all of it took."""
         return Look(
             pipeline_id=self.config.pipeline_id,
             captured_at=parse_time(request.captured_at).isoformat(),
-            width=size[0],
-            height=size[1],
-            objects=tuple(objects),
+            width=result.width,
+            height=result.height,
+            objects=result.findings.objects,
             presence=self.presence.state,
-            model=detector.model.id,
-            model_version=detector.model.manifest.version,
-            engine=detector.engine,
-            accelerator=detector.accelerator,
-            decode_ms=round(decode_ms, 2),
-            inference_ms=round(inference_ms, 2),
+            model=place.model.id,
+            model_version=place.model.manifest.version,
+            engine=place.engine,
+            accelerator=place.accelerator,
+            decode_ms=result.decode_ms,
+            inference_ms=result.inference_ms,
             node_ms=round(node_ms, 2),
             last_detection_at=self._last_detection_at,
             picture_at=self.picture_at.isoformat() if self.picture_at else None,

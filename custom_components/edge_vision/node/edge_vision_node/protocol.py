@@ -101,12 +101,41 @@ class Box:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Keypoint:
+    """A named point of an object, a joint or a feature of a face (0-1, origin top left)."""
+
+    name: str
+    x: float
+    y: float
+    confidence: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class DetectedObject:
     """One object in one frame."""
 
     label: str
     confidence: float
     box: Box
+    keypoints: tuple[Keypoint, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassScore:
+    """How sure a model is of one label for the whole frame; `area` is its share of it, 0-1."""
+
+    label: str
+    confidence: float
+    area: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Findings:
+    """What a model found in one frame; which of these it fills depends on its task."""
+
+    objects: tuple[DetectedObject, ...] = ()
+    classes: tuple[ClassScore, ...] = ()
+    embedding: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

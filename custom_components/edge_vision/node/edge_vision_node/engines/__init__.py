@@ -37,10 +37,12 @@ def get_engine(engine_id: str) -> Engine:
 @cache
 def describe_engines() -> tuple[EngineInfo, ...]:
     """Return what every engine can do here. Imports their packages: slow the first time."""
-    return tuple(_describe(engine) for engine in ENGINES.values())
+    return tuple(describe_engine(engine_id) for engine_id in ENGINES)
 
 
-def _describe(engine: Engine) -> EngineInfo:
+def describe_engine(engine_id: str) -> EngineInfo:
+    """Return what one engine can do here. Imports its package, which may crash the process."""
+    engine = get_engine(engine_id)
     try:
         return EngineInfo(
             id=engine.id,

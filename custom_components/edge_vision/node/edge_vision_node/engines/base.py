@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,22 +23,26 @@ class EngineFiles:
     Attributes:
         model_id: for messages.
         paths: role ("model", "param", "bin", …) → file.
-        inputs, outputs: tensor names, in the order in which the head knows them.
+        inputs, outputs: tensor names, in the order in which the head knows them. The first input
+            takes the picture.
+        constants: input → (dtype, value) of inputs that are the same for every frame.
     """
 
     model_id: str
     paths: Mapping[str, Path]
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
+    constants: Mapping[str, tuple[str, Any]] = field(default_factory=dict)
 
 
 class Session(Protocol):
     """A model loaded on an accelerator. Used by one thread at a time."""
 
-    def infer(self, tensor: NDArray[np.float32]) -> tuple[NDArray[np.float32], ...]:
-        """Run the model on one batch; the outputs come in the manifest's order.
+    def infer(self, tensor: NDArray[Any]) -> tuple[NDArray[np.float32], ...]:
+        """Run the model on one picture (float32, or uint8 for a quantised model).
 
-        Raises `InferenceError`.
+        The outputs come in the manifest's order; quantised ones come back as float32 in their
+        real units. Raises `InferenceError`.
         """
 
     def close(self) -> None:

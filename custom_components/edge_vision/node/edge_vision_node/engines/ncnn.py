@@ -61,10 +61,10 @@ class _NcnnSession:
     def __init__(self, package: ModuleType, net: Any, files: EngineFiles) -> None:
         self._package = package
         self._net = net
-        (self._input,) = files.inputs
+        self._input = files.inputs[0]
         self._outputs = files.outputs
 
-    def infer(self, tensor: NDArray[np.float32]) -> tuple[NDArray[np.float32], ...]:
+    def infer(self, tensor: NDArray[Any]) -> tuple[NDArray[np.float32], ...]:
         # ncnn knows no batch: [1, C, H, W] goes in as [C, H, W], and outputs get theirs back.
         extractor = self._net.create_extractor()
         if extractor.input(self._input, self._package.Mat(tensor[0])) != 0:

@@ -61,12 +61,15 @@ class OnnxRuntimeEngine:
 class _OnnxSession:
     def __init__(self, session: Any, files: EngineFiles) -> None:
         self._session = session
-        (self._input,) = files.inputs
+        self._input = files.inputs[0]
         self._outputs = list(files.outputs)
+        self._constants = {
+            name: np.asarray(value, dtype=dtype) for name, (dtype, value) in files.constants.items()
+        }
 
-    def infer(self, tensor: NDArray[np.float32]) -> tuple[NDArray[np.float32], ...]:
+    def infer(self, tensor: NDArray[Any]) -> tuple[NDArray[np.float32], ...]:
         try:
-            return tuple(self._session.run(self._outputs, {self._input: tensor}))
+            return tuple(self._session.run(self._outputs, {self._input: tensor, **self._constants}))
         except Exception as err:
             raise InferenceError(f"ONNX Runtime failed: {err}") from err
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Iterable
 from pathlib import Path
 
 from ..engines import usable_cores
@@ -56,10 +57,12 @@ def describe_hardware() -> HardwareInfo:
     )
 
 
-def resident_bytes() -> int | None:
-    """Return the memory that this process holds (resident set size)."""
-    statm = _read("/proc/self/statm")
-    return int(statm.split()[1]) * os.sysconf("SC_PAGE_SIZE") if statm else None
+def resident_bytes(pids: Iterable[int] = ()) -> int | None:
+    """Return the memory that this process and others hold (sum of the resident sets)."""
+    texts = [_read(f"/proc/{pid}/statm") for pid in ("self", *pids)]
+    if texts[0] is None:
+        return None
+    return sum(int(text.split()[1]) for text in texts if text) * os.sysconf("SC_PAGE_SIZE")
 
 
 def temperature_c() -> float | None:

@@ -18,6 +18,7 @@ from ..protocol import ModelInfo, ProtocolError, read
 
 SCHEMA = 1
 MANIFEST_NAME = "model.json"
+TASKS = ("detection", "classification", "pose", "face", "embedding", "segmentation")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,8 +34,9 @@ class FileSpec:
 class InputSpec:
     """What the model wants to see: tensor = (pixel - mean) * scale, per channel.
 
-    `layout` is NHWC or NCHW, `colour` RGB or BGR, `resize` is "stretch" (the frame is resized to
-    width x height whatever its shape).
+    `layout` is NHWC or NCHW, `colour` RGB or BGR. `resize` is "stretch" (the frame is resized to
+    width x height whatever its shape) or "letterbox" (it keeps its shape, at the top left, and the
+    rest has the grey value `pad`, 0-255).
     """
 
     width: int
@@ -44,21 +46,39 @@ class InputSpec:
     resize: str
     mean: tuple[float, ...]
     scale: tuple[float, ...]
+    pad: int = 114
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConstantSpec:
+    """A tensor that never changes."""
+
+    dtype: str
+    value: Any
 
 
 @dataclass(frozen=True, kw_only=True)
 class EngineSpec:
-    """The model's files for one engine; `layout` where it differs from the input's."""
+    """The model's files for one engine.
+
+    `layout` where it differs from the input's. `dtype` "uint8" for a quantised model that takes
+    pixels as they are. `constants`: further inputs that are the same for every frame.
+    """
 
     files: dict[str, FileSpec]
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     layout: str | None = None
+    dtype: str = "float32"
+    constants: dict[str, ConstantSpec] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """The content of a `model.json`."""
+    """The content of a `model.json`.
+
+    `task` is one of `TASKS`. `keypoints` names the points that a pose or face model finds.
+    """
 
     schema: int
     id: str
@@ -72,6 +92,7 @@ class Manifest:
     license: str
     source: str
     accuracy: dict[str, Any] = field(default_factory=dict)
+    keypoints: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -86,6 +107,13 @@ class Model:
     def id(self) -> str:
         """Return the model's id."""
         return self.manifest.id
+
+    def class_ids(self, labels: tuple[str, ...]) -> list[int]:
+        """Return the class ids of labels. Unknown labels raise `ModelError`."""
+        unknown = [label for label in labels if label not in self.labels]
+        if unknown:
+            raise ModelError(f"{self.manifest.name} has no label {', '.join(unknown)}")
+        return [self.labels.index(label) for label in labels]
 
     def engine(self, engine_id: str) -> EngineSpec:
         """Return what the model has for an engine. Raises `EngineMissingError`."""
@@ -108,6 +136,7 @@ class Model:
             paths={role: _checked(self.folder, file) for role, file in spec.files.items()},
             inputs=spec.inputs,
             outputs=spec.outputs,
+            constants={name: (item.dtype, item.value) for name, item in spec.constants.items()},
         )
 
     def info(self) -> ModelInfo:
@@ -141,6 +170,8 @@ def load_model(folder: Path) -> Model:
         raise ModelError(f"{path} is not a model manifest: {err}") from err
     if manifest.schema != SCHEMA:
         raise ModelError(f"{path} has schema {manifest.schema}; this version reads {SCHEMA}")
+    if manifest.task not in TASKS:
+        raise ModelError(f"{path} is for {manifest.task!r}; this version knows {', '.join(TASKS)}")
     labels = _checked(folder, manifest.labels).read_text("utf-8").splitlines()
     return Model(folder, manifest, tuple(labels))
 

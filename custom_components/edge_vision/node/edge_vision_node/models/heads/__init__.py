@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...detections import Detections
 from ...errors import ModelError
+from ...results import Result
 from . import ssd
 
-# (outputs in the manifest's order, lowest score of interest 0-1) → detections, best first
-Head = Callable[[Sequence[NDArray[np.float32]], float], Detections]
+# (outputs in the manifest's order, lowest score of interest 0-1) → result
+Head = Callable[[Sequence[NDArray[np.float32]], float], Result]
 
 _BUILDERS: dict[str, Callable[[Mapping[str, Any]], Head]] = {"ssd": ssd.build}
 
