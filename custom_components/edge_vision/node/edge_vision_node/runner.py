@@ -73,7 +73,8 @@ class Runner:
         self.engine_version = runtime.version()
         self.accelerator = accelerator or runtime.accelerators()[0].id
         self.preprocess = Preprocessor(model.manifest.input, model.engine(self.engine))
-        self._head = build_head(model.manifest.head)
+        size = (model.manifest.input.width, model.manifest.input.height)
+        self._head = build_head(model.manifest.head, size)
         started = time.perf_counter()
         self._session: Session | None = runtime.load(
             model.files(self.engine), self.accelerator, threads or default_threads()
