@@ -19,10 +19,11 @@ from typing import Any
 from . import __version__
 from .annotate import annotate, to_jpeg
 from .bench import bench, street_720p
-from .engines import default_threads, describe_engines
+from .cli_hardware import add_options as add_hardware_options
+from .cli_hardware import hardware
+from .engines import default_threads
 from .errors import CommandLineError, NodeError
 from .frames.decode import decode
-from .hardware.discovery import describe_hardware, resident_bytes, temperature_c
 from .models.manifest import MANIFEST_NAME, load_model
 from .models.store import DEFAULT_MODEL, ModelStore
 from .protocol import write
@@ -67,40 +68,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     return status
-
-
-def _hardware(options: argparse.Namespace) -> int:
-    hardware = describe_hardware()
-    engines = describe_engines()
-    if options.json:
-        memory, heat = resident_bytes(), temperature_c()
-        _print_json(
-            {
-                "hardware": write(hardware),
-                "engines": [write(engine) for engine in engines],
-                "temperature_c": heat,
-                "process_memory_bytes": memory,
-            }
-        )
-        return 0
-    memory_gib = hardware.memory_bytes / 2**30 if hardware.memory_bytes else None
-    rows = [
-        ("Processor", f"{hardware.cpu}, {hardware.cores} cores"),
-        ("Memory", f"{memory_gib:.1f} GiB" if memory_gib else "not known"),
-        ("Board", hardware.board or "not known"),
-        ("System", f"{hardware.system}, {hardware.machine}, {hardware.libc}"),
-        ("Python", hardware.python),
-    ]
-    for name, value in rows:
-        print(f"{name:<11}{value}")
-    print("Engines")
-    for engine in engines:
-        if engine.version is None:
-            print(f"  {engine.name:<13}not usable: {engine.missing}")
-        else:
-            places = ", ".join(item.name for item in engine.accelerators)
-            print(f"  {engine.name:<13}{engine.version}  on {places}")
-    return 0
 
 
 def _models(options: argparse.Namespace) -> int:
@@ -290,7 +257,7 @@ def _parser() -> argparse.ArgumentParser:
         command.set_defaults(run=run)
         return command
 
-    add("hardware", _hardware, "Show what this machine has to run models on.")
+    add_hardware_options(add("hardware", hardware, "Show what this machine has to run models on."))
     add("models", _models, "List the models.", data)
     detect = add("detect", _detect, "Detect objects in pictures.", data, model)
     detect.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="JPEG, PNG or WebP")

@@ -21,7 +21,13 @@ from . import __version__
 from .annotate import annotate, to_jpeg
 from .errors import NodeError, StorageError, SupersededError, UnknownPipelineError
 from .frames.decode import decode
-from .hardware.discovery import describe_hardware, resident_bytes, temperature_c
+from .hardware.discovery import (
+    board_profile,
+    describe_hardware,
+    find_devices,
+    resident_bytes,
+    temperature_c,
+)
 from .models.store import DEFAULT_MODEL, SELF_TEST_EXPECTATION, SELF_TEST_PICTURE, ModelStore
 from .pipeline import Pipeline, parse_time, summarise
 from .protocol import (
@@ -86,6 +92,7 @@ class Node:
             engine = (await self._workers.choose(self._store.get(None), None, None)).engine
         except NodeError:
             engine = None
+        devices = await self._in_thread(self._disk, find_devices, engines)
         return NodeInfo(
             node_id=self.node_id,
             version=__version__,
@@ -94,6 +101,8 @@ class Node:
             models=tuple(model.info() for model in self._store.models.values()),
             default_engine=engine,
             default_model=DEFAULT_MODEL,
+            devices=devices,
+            board_profile=await self._in_thread(self._disk, board_profile, devices),
         )
 
     async def status(self) -> NodeStatus:

@@ -54,10 +54,12 @@ class ErrorCode(StrEnum):
     AUTH_FAILED = "auth_failed"
     BAD_MESSAGE = "bad_message"
     BAD_PICTURE = "bad_picture"
+    DOWNLOAD_FAILED = "download_failed"
     ENGINE_MISSING = "engine_missing"
     INFERENCE_FAILED = "inference_failed"
     INTERNAL = "internal"
     MODEL_FAILED = "model_failed"
+    MODEL_QUARANTINED = "model_quarantined"
     NO_PICTURE = "no_picture"
     SCHEMA_MISMATCH = "schema_mismatch"
     STORAGE_FAILED = "storage_failed"
@@ -212,6 +214,40 @@ class HardwareInfo:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DeviceInfo:
+    """An accelerator that is really there, as the operating system shows it.
+
+    `kind` is one of edge_tpu, hailo, gpu, npu. `engine` and `accelerator` say where models run on
+    it, None where no engine can use it; `missing` says in one sentence what it takes to use it,
+    None where it is ready.
+    """
+
+    id: str
+    kind: str
+    name: str
+    engine: str | None = None
+    accelerator: str | None = None
+    missing: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class BoardProfile:
+    """What a kind of board can do, by its maker's figures, and what it is good for.
+
+    `tops`: peak 8-bit operations in units of 10^12 per second. None where nobody states a figure.
+    """
+
+    id: str
+    name: str
+    tops: float | None
+    watts_min: float | None
+    watts_max: float | None
+    price_min_usd: int | None
+    price_max_usd: int | None
+    best_for: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class NodeInfo:
     """Answer to `info`."""
 
@@ -222,6 +258,8 @@ class NodeInfo:
     models: tuple[ModelInfo, ...]
     default_engine: str | None
     default_model: str
+    devices: tuple[DeviceInfo, ...] = ()
+    board_profile: BoardProfile | None = None
 
 
 # --- Pipelines ----------------------------------------------------------------------------------
