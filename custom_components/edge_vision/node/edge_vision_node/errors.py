@@ -75,6 +75,18 @@ class StorageError(NodeError):
     code = ErrorCode.STORAGE_FAILED
 
 
+class DownloadError(NodeError):
+    """A file cannot be fetched: no network, a server that refuses, or not the file it should be."""
+
+    code = ErrorCode.DOWNLOAD_FAILED
+
+
+class QuarantinedError(ModelError):
+    """The model crashed its engine, and is not used until somebody says so."""
+
+    code = ErrorCode.MODEL_QUARANTINED
+
+
 class CommandLineError(NodeError):
     """A wrong option or combination of options."""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -125,8 +125,10 @@ class Model:
                 f"{self.manifest.name} has no files for {engine_id}; it runs on {known}"
             ) from None
 
-    def files(self, engine_id: str) -> EngineFiles:
+    def files(self, engine_id: str, cache: Path | None = None) -> EngineFiles:
         """Return the files for an engine, after checking size and SHA-256 of each.
+
+        `cache` is the folder for what engines compile, of all models together.
 
         Raises `ModelError` where a file is missing or is not the one that the manifest names.
         """
@@ -137,7 +139,19 @@ class Model:
             inputs=spec.inputs,
             outputs=spec.outputs,
             constants={name: (item.dtype, item.value) for name, item in spec.constants.items()},
+            dtype=spec.dtype,
+            cache=cache / f"{self.id}-{self.digest(engine_id)[:12]}" if cache else None,
         )
+
+    def digest(self, engine_id: str) -> str:
+        """Return a digest of all that decides how an engine runs this: files, names, input, head.
+
+        Two models of one digest behave the same; a changed byte makes another. Raises
+        `EngineMissingError`.
+        """
+        spec = self.engine(engine_id)
+        what = [asdict(spec), asdict(self.manifest.input), self.manifest.head]
+        return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
 
     def info(self) -> ModelInfo:
         """Return the model as messages describe it."""
@@ -159,9 +173,8 @@ class Model:
         )
 
 
-def load_model(folder: Path) -> Model:
-    """Read a model's manifest and labels. Raises `ModelError` naming what is wrong."""
-    path = folder / MANIFEST_NAME
+def read_manifest(path: Path) -> Manifest:
+    """Read a `model.json` alone. Raises `ModelError` naming what is wrong."""
     try:
         manifest = read(Manifest, json.loads(path.read_bytes()))
     except OSError as err:
@@ -172,6 +185,12 @@ def load_model(folder: Path) -> Model:
         raise ModelError(f"{path} has schema {manifest.schema}; this version reads {SCHEMA}")
     if manifest.task not in TASKS:
         raise ModelError(f"{path} is for {manifest.task!r}; this version knows {', '.join(TASKS)}")
+    return manifest
+
+
+def load_model(folder: Path) -> Model:
+    """Read a model's manifest and labels. Raises `ModelError` naming what is wrong."""
+    manifest = read_manifest(folder / MANIFEST_NAME)
     labels = _checked(folder, manifest.labels).read_text("utf-8").splitlines()
     return Model(folder, manifest, tuple(labels))
 
