@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 from homeassistant.const import EVENT_HOMEASSISTANT_STOP, Platform
@@ -12,7 +13,6 @@ from homeassistant.exceptions import ConfigEntryError, ConfigEntryNotReady
 from homeassistant.helpers import config_validation as cv
 from homeassistant.helpers import device_registry as dr
 from homeassistant.helpers import entity_registry as er
-from homeassistant.helpers import issue_registry as ir
 from homeassistant.helpers.device_registry import DeviceEntryType
 from homeassistant.helpers.entity_component import DATA_INSTANCES, EntityComponent
 from homeassistant.helpers.typing import ConfigType
@@ -26,9 +26,9 @@ from .const import (
     NODE_TYPE_LOCAL,
     SUBENTRY_PIPELINE,
     Issue,
-    issue_id,
 )
 from .hub import EdgeVisionConfigEntry, EdgeVisionHub, data_dir, event_store
+from .issues import async_clear_issue, async_raise_issue
 from .node_process import NodeStartError
 from .requirements import EngineInstallError, async_install_engine
 from .services import async_setup_services
@@ -66,21 +66,21 @@ async def async_setup_entry(hass: HomeAssistant, entry: EdgeVisionConfigEntry) -
 
     entry.async_on_unload(hass.bus.async_listen_once(EVENT_HOMEASSISTANT_STOP, stop))
     await _start(hass, entry, hub)
-    try:
+    # Whatever fails from here on, or is cancelled, takes back all that was done before it.
+    async with AsyncExitStack() as undo:
+        undo.push_async_callback(hub.async_stop)
         entry.runtime_data = hub
         _register_node_device(hass, entry, hub)
         _remove_stale_entities(hass, entry, hub)
         await hass.config_entries.async_forward_entry_setups(entry, PLATFORMS)
-        try:
-            if not await _image_processing(hass).async_setup_entry(entry):
-                raise ConfigEntryError("The image processing platform could not be set up")
-        except BaseException:
-            await hass.config_entries.async_unload_platforms(entry, PLATFORMS)
-            raise
-    except BaseException:
-        await hub.async_stop()
-        raise
-    await hub.async_begin()
+        undo.push_async_callback(hass.config_entries.async_unload_platforms, entry, PLATFORMS)
+        component = _image_processing(hass)
+        # Before the set-up, for a set-up that fails must be taken back, too.
+        undo.push_async_callback(component.async_unload_entry, entry)
+        if not await component.async_setup_entry(entry):
+            raise ConfigEntryError("The image processing platform could not be set up")
+        await hub.async_begin()
+        undo.pop_all()
     entry.async_on_unload(entry.add_update_listener(_async_entry_updated))
     return True
 
@@ -97,9 +97,8 @@ async def async_unload_entry(hass: HomeAssistant, entry: EdgeVisionConfigEntry) 
 async def async_remove_entry(hass: HomeAssistant, entry: EdgeVisionConfigEntry) -> None:
     """Delete everything that the node and the hub have kept."""
     for issue in Issue:
-        ir.async_delete_issue(hass, DOMAIN, issue_id(issue, entry.entry_id))
-        for subentry_id in entry.subentries:
-            ir.async_delete_issue(hass, DOMAIN, issue_id(issue, subentry_id))
+        for owner in (entry.entry_id, *entry.subentries):
+            async_clear_issue(hass, issue, owner)
     await event_store(hass, entry.entry_id).async_remove()
     if entry.data.get(CONF_NODE_TYPE, NODE_TYPE_LOCAL) == NODE_TYPE_LOCAL:
         await hass.async_add_executor_job(_delete_folder, data_dir(hass))
@@ -119,19 +118,15 @@ def _image_processing(hass: HomeAssistant) -> EntityComponent:
 
 
 async def _install_engine(hass: HomeAssistant, entry: EdgeVisionConfigEntry) -> None:
-    engine_issue = issue_id(Issue.ENGINE_NOT_INSTALLED, entry.entry_id)
     try:
         await async_install_engine(hass, entry.data[CONF_ENGINE])
     except EngineInstallError as err:
-        ir.async_create_issue(
+        async_raise_issue(
             hass,
-            DOMAIN,
-            engine_issue,
-            data={"entry_id": entry.entry_id},
-            is_fixable=True,
-            severity=ir.IssueSeverity.ERROR,
-            translation_key=Issue.ENGINE_NOT_INSTALLED,
-            translation_placeholders=err.translation_placeholders,
+            Issue.ENGINE_NOT_INSTALLED,
+            entry.entry_id,
+            err.translation_placeholders,
+            reload_fixes=entry.entry_id,
         )
         raise ConfigEntryNotReady(
             str(err),
@@ -139,24 +134,15 @@ async def _install_engine(hass: HomeAssistant, entry: EdgeVisionConfigEntry) -> 
             translation_key=err.translation_key,
             translation_placeholders=err.translation_placeholders,
         ) from err
-    ir.async_delete_issue(hass, DOMAIN, engine_issue)
+    async_clear_issue(hass, Issue.ENGINE_NOT_INSTALLED, entry.entry_id)
 
 
 async def _start(hass: HomeAssistant, entry: EdgeVisionConfigEntry, hub: EdgeVisionHub) -> None:
-    version_issue = issue_id(Issue.VERSION_MISMATCH, entry.entry_id)
     try:
         await hub.async_start()
     except NodeVersionMismatch as err:
         placeholders = {"node": entry.title, "reason": str(err)}
-        ir.async_create_issue(
-            hass,
-            DOMAIN,
-            version_issue,
-            is_fixable=False,
-            severity=ir.IssueSeverity.ERROR,
-            translation_key=Issue.VERSION_MISMATCH,
-            translation_placeholders=placeholders,
-        )
+        async_raise_issue(hass, Issue.VERSION_MISMATCH, entry.entry_id, placeholders)
         raise ConfigEntryError(
             translation_domain=DOMAIN,
             translation_key="node_version_mismatch",
@@ -168,7 +154,7 @@ async def _start(hass: HomeAssistant, entry: EdgeVisionConfigEntry, hub: EdgeVis
             translation_key="node_not_started",
             translation_placeholders={"error": str(err)},
         ) from err
-    ir.async_delete_issue(hass, DOMAIN, version_issue)
+    async_clear_issue(hass, Issue.VERSION_MISMATCH, entry.entry_id)
 
 
 @callback
@@ -224,10 +210,10 @@ async def _async_entry_updated(hass: HomeAssistant, entry: EdgeVisionConfigEntry
     ):
         hass.config_entries.async_schedule_reload(entry.entry_id)
         return
-    changed = False
+    changed = []
     for pipeline_id, pipeline in hub.pipelines.items():
         if pipeline.settings != wanted[pipeline_id]:
-            changed = True
+            changed.append(pipeline)
             pipeline.async_set_settings(wanted[pipeline_id])
     if changed:
-        await hub.async_reconfigure()
+        await hub.async_reconfigure(changed)

@@ -176,18 +176,20 @@ class NodeClient:
 
     async def close(self) -> None:
         """End the connection. Pending requests fail; closing twice is fine."""
-        if (reader := self._reader) is not None and reader is not asyncio.current_task():
-            reader.cancel()
-            await asyncio.wait([reader])
-        if self._websocket is not None and not self._websocket.closed:
-            try:
+        try:
+            if (reader := self._reader) is not None and reader is not asyncio.current_task():
+                reader.cancel()
+                await asyncio.wait([reader])
+            if self._websocket is not None and not self._websocket.closed:
                 async with asyncio.timeout(_CLOSE_TIMEOUT_S):
                     await self._websocket.close()
-            except TimeoutError:
-                _LOGGER.debug("The node did not take part in closing the connection")
-        if self._session is not None:
-            await self._session.close()
-        self._lost()
+        except TimeoutError:
+            _LOGGER.debug("The node did not take part in closing the connection")
+        finally:
+            # Also when we are cancelled while we wait.
+            self._lost()
+            if self._session is not None:
+                await self._session.close()
 
     def _lost(self) -> None:
         """Fail what is pending and tell the owner, once."""

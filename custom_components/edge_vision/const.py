@@ -62,6 +62,7 @@ class Issue(StrEnum):
     ENGINE_NOT_INSTALLED = "engine_not_installed"
     MODEL_FAILED = "model_failed"
     NODE_CRASH_LOOP = "node_crash_loop"
+    STORAGE_FAILED = "storage_failed"
     VERSION_MISMATCH = "version_mismatch"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -16,15 +17,16 @@ from homeassistant.helpers.storage import Store
 
 from .client import REQUEST_TIMEOUT_S, NodeClient, NodeDisconnected, NodeError
 from .const import (
+    CONF_ENGINE,
     CRASH_LOOP_MINUTES,
     DATA_DIR,
     DOMAIN,
     EVENT_DETECTION,
     SUBENTRY_PIPELINE,
     Issue,
-    issue_id,
 )
 from .events import event_data
+from .issues import async_clear_issue, async_raise_issue
 from .node.edge_vision_node.protocol import (
     Command,
     Configure,
@@ -104,6 +106,8 @@ class EdgeVisionHub:
         self._store = event_store(hass, entry.entry_id)
         self._last_seq: int | None = None
         self._begun = False
+        self._stopping = False
+        self._save_pending = False
         self._timeouts = 0
         self._unsubscribe_timer: CALLBACK_TYPE | None = None
 
@@ -118,6 +122,11 @@ class EdgeVisionHub:
     def node_id(self) -> str:
         """Return the node's id. The entry's unique id is the one it had when it was added."""
         return self.greeting.node_id if self.greeting else str(self.entry.unique_id)
+
+    @property
+    def engine(self) -> str:
+        """Return the engine that the user has chosen for the node."""
+        return str(self.entry.data[CONF_ENGINE])
 
     @property
     def log_lines(self) -> list[str]:
@@ -175,6 +184,7 @@ class EdgeVisionHub:
 
     async def async_stop(self) -> None:
         """Stop looking, then the node, and keep the number of the last event."""
+        self._stopping = True
         if self._unsubscribe_timer is not None:
             self._unsubscribe_timer()
             self._unsubscribe_timer = None
@@ -243,6 +253,8 @@ class EdgeVisionHub:
     @callback
     def _async_disconnected(self) -> None:
         self._client = None
+        if self._stopping or self.hass.is_stopping:
+            return  # nothing has failed, and the entities go away with the node
         for pipeline in self.pipelines.values():
             pipeline.async_node_lost()
         self._async_notify()
@@ -251,7 +263,7 @@ class EdgeVisionHub:
         # One at a time, each with what is wanted by then: the last change wins.
         async with self._configuring:
             configs = tuple(
-                pipeline.settings.config(pipeline_id)
+                pipeline.settings.config(pipeline_id, self.engine)
                 for pipeline_id, pipeline in self.pipelines.items()
             )
             status = await client.request(
@@ -262,7 +274,7 @@ class EdgeVisionHub:
             )
         self._async_take_status(status)
 
-    async def async_reconfigure(self) -> None:
+    async def async_reconfigure(self, changed: Iterable[PipelineRuntime]) -> None:
         """Tell the node what its pipelines are now; one that is away hears it when it is back."""
         if self._client is None:
             return
@@ -271,7 +283,7 @@ class EdgeVisionHub:
         except NodeError as err:
             _LOGGER.warning("The node did not take its new settings: %s", err)
             return
-        for pipeline in self.pipelines.values():
+        for pipeline in changed:
             pipeline.async_wake()
 
     async def _async_subscribe(self, client: NodeClient) -> None:
@@ -296,6 +308,7 @@ class EdgeVisionHub:
     @callback
     def _async_take_status(self, status: NodeStatus) -> None:
         self.status = status
+        self._report_storage(status.storage_error)
         for item in status.pipelines:
             if (pipeline := self.pipelines.get(item.pipeline_id)) is not None:
                 pipeline.async_take_status(item)
@@ -317,33 +330,42 @@ class EdgeVisionHub:
         pipeline.async_take_event(data)
 
     def _stored(self) -> dict[str, Any]:
+        self._save_pending = False
         return {"node_id": self.node_id, "seq": self._last_seq}
 
     @callback
     def _async_save_soon(self) -> None:
-        self._store.async_delay_save(self._stored, _SAVE_DELAY_S)
+        # Each call would put the write off; a camera over a busy street would do so for ever.
+        if not self._save_pending:
+            self._save_pending = True
+            self._store.async_delay_save(self._stored, _SAVE_DELAY_S)
 
     # --- Trouble ---------------------------------------------------------------------------------
 
     @callback
     def _async_crash_loop(self, count: int, reason: str) -> None:
-        ir.async_create_issue(
+        async_raise_issue(
             self.hass,
-            DOMAIN,
-            issue_id(Issue.NODE_CRASH_LOOP, self.entry.entry_id),
-            data={"entry_id": self.entry.entry_id},
-            is_fixable=True,
-            severity=ir.IssueSeverity.ERROR,
-            translation_key=Issue.NODE_CRASH_LOOP,
-            translation_placeholders={
-                "count": str(count),
-                "minutes": str(CRASH_LOOP_MINUTES),
-                "error": reason,
-            },
+            Issue.NODE_CRASH_LOOP,
+            self.entry.entry_id,
+            {"count": str(count), "minutes": str(CRASH_LOOP_MINUTES), "error": reason},
+            reload_fixes=self.entry.entry_id,
+        )
+
+    @callback
+    def _report_storage(self, error: str | None) -> None:
+        """Tell the user while the node cannot keep what it sees; it looks all the same."""
+        if error is None:
+            async_clear_issue(self.hass, Issue.STORAGE_FAILED, self.entry.entry_id)
+            return
+        async_raise_issue(
+            self.hass,
+            Issue.STORAGE_FAILED,
+            self.entry.entry_id,
+            {"error": error},
+            severity=ir.IssueSeverity.WARNING,
         )
 
     @callback
     def _async_stable(self) -> None:
-        ir.async_delete_issue(
-            self.hass, DOMAIN, issue_id(Issue.NODE_CRASH_LOOP, self.entry.entry_id)
-        )
+        async_clear_issue(self.hass, Issue.NODE_CRASH_LOOP, self.entry.entry_id)

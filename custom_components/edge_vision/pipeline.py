@@ -13,7 +13,6 @@ from homeassistant.const import STATE_UNAVAILABLE
 from homeassistant.core import CALLBACK_TYPE, CoreState, Event, EventStateChangedData, callback
 from homeassistant.exceptions import HomeAssistantError, ServiceValidationError
 from homeassistant.helpers import entity_registry as er
-from homeassistant.helpers import issue_registry as ir
 from homeassistant.helpers.event import (
     async_track_entity_registry_updated_event,
     async_track_state_change_event,
@@ -21,8 +20,9 @@ from homeassistant.helpers.event import (
 from homeassistant.util import dt as dt_util
 
 from .client import NodeCommandError, NodeError, NodeTimeout
-from .const import CONF_CAMERA, DOMAIN, Issue, PipelineProblem, issue_id
+from .const import CONF_CAMERA, DOMAIN, Issue, PipelineProblem
 from .events import milliseconds_since
+from .issues import async_clear_issue, async_raise_issue
 from .node.edge_vision_node.protocol import (
     Command,
     ErrorCode,
@@ -31,6 +31,7 @@ from .node.edge_vision_node.protocol import (
     PipelineState,
     PipelineStatus,
 )
+from .node_log import redact
 from .settings import PipelineSettings
 from .stills import PictureTooLarge, async_get_still
 
@@ -56,12 +57,13 @@ class _CannotLook(Exception):
     """Why a look failed."""
 
     def __init__(self, problem: PipelineProblem, reason: str) -> None:
-        super().__init__(reason)
+        # Cameras like to put their address, password and all, into their errors.
+        super().__init__(redact(reason))
         self.problem = problem
 
 
 class _Superseded(Exception):
-    """A newer picture took this one's place: neither a result nor a failure."""
+    """The picture is of no use any more: neither a result nor a failure."""
 
 
 class PipelineRuntime:
@@ -166,7 +168,7 @@ class PipelineRuntime:
     def async_forget(self) -> None:
         """Remove what outlives the pipeline: its repair issues."""
         for issue in (Issue.MODEL_FAILED, Issue.CAMERA_MISSING):
-            ir.async_delete_issue(self._hass, DOMAIN, issue_id(issue, self.pipeline_id))
+            async_clear_issue(self._hass, issue, self.pipeline_id)
 
     @callback
     def async_wake(self) -> None:
@@ -293,6 +295,11 @@ class PipelineRuntime:
                         _LOGGER.debug("%s: %s", self.settings.name, err)
                     except _Superseded:
                         self.dropped += 1
+                    except Exception as err:
+                        # A mistake of ours must not leave states standing that nobody renews.
+                        _LOGGER.exception("%s cannot look", self.settings.name)
+                        self._failures += 1
+                        self._fail(PipelineProblem.NODE_UNAVAILABLE, type(err).__name__)
                 now = time.monotonic()
                 if self.problem is not None:
                     wait_s = min(RETRY_FIRST_S * 2.0 ** max(self._failures - 1, 0), RETRY_LONGEST_S)
@@ -325,6 +332,8 @@ class PipelineRuntime:
         # Before the camera is asked: a latency that is too long is honest, one too short is not.
         captured_at = dt_util.utcnow().isoformat()
         picture = await self._still()
+        if not self.enabled:
+            raise _Superseded("detection was switched off meanwhile")
         request = LookRequest(pipeline_id=self.pipeline_id, captured_at=captured_at, scan=scan)
         try:
             look = await self._hub.async_request(Command.LOOK, request, Look, picture=picture)
@@ -360,7 +369,7 @@ class PipelineRuntime:
         try:
             return await async_get_still(self._hass, camera)
         except HomeAssistantError as err:
-            _LOGGER.debug("%s gave no picture (%s); asking once more", camera, err)
+            _LOGGER.debug("%s gave no picture (%s); asking once more", camera, redact(str(err)))
         await asyncio.sleep(CAMERA_RETRY_AFTER_S)
         try:
             return await async_get_still(self._hass, camera)
@@ -396,7 +405,13 @@ class PipelineRuntime:
         self.look = None
         self._finished.clear()
         if problem is PipelineProblem.MODEL_FAILED:
-            self._create_issue(Issue.MODEL_FAILED, {"error": reason}, fixable=True)
+            async_raise_issue(
+                self._hass,
+                Issue.MODEL_FAILED,
+                self.pipeline_id,
+                {"name": self.settings.name, "error": reason},
+                reload_fixes=self._hub.entry.entry_id,
+            )
         self.async_notify()
 
     @callback
@@ -412,17 +427,5 @@ class PipelineRuntime:
             self._hass.state is CoreState.running
             and er.async_get(self._hass).async_get(camera) is None
         ):
-            self._create_issue(Issue.CAMERA_MISSING, {"camera": camera}, fixable=False)
-
-    @callback
-    def _create_issue(self, issue: Issue, placeholders: dict[str, str], *, fixable: bool) -> None:
-        ir.async_create_issue(
-            self._hass,
-            DOMAIN,
-            issue_id(issue, self.pipeline_id),
-            data={"entry_id": self._hub.entry.entry_id, "subentry_id": self.pipeline_id},
-            is_fixable=fixable,
-            severity=ir.IssueSeverity.ERROR,
-            translation_key=issue,
-            translation_placeholders={"name": self.settings.name, **placeholders},
-        )
+            placeholders = {"name": self.settings.name, "camera": camera}
+            async_raise_issue(self._hass, Issue.CAMERA_MISSING, self.pipeline_id, placeholders)

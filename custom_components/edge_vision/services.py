@@ -36,6 +36,7 @@ from .node.edge_vision_node.protocol import (
     ErrorCode,
     write,
 )
+from .node_log import redact
 from .stills import PictureTooLarge, async_get_still
 
 ATTR_CONFIG_ENTRY_ID: Final = "config_entry_id"
@@ -100,7 +101,12 @@ async def _async_detect(call: ServiceCall) -> ServiceResponse:
         )
     else:
         raise _refused("no_source")
-    request = DetectRequest(model=model, labels=labels, confidence=call.data[CONF_CONFIDENCE])
+    request = DetectRequest(
+        model=model,
+        engine=hub.engine,
+        labels=labels,
+        confidence=call.data[CONF_CONFIDENCE],
+    )
     try:
         detected = await hub.async_request(Command.DETECT, request, Detected, picture=picture)
     except NodeCommandError as err:
@@ -149,7 +155,7 @@ async def _camera_picture(hass: HomeAssistant, camera: str) -> bytes:
     except PictureTooLarge as err:
         raise _too_large(camera) from err
     except HomeAssistantError as err:
-        raise _failed("camera_no_picture", camera=camera, reason=str(err)) from err
+        raise _failed("camera_no_picture", camera=camera, reason=redact(str(err))) from err
 
 
 def _file_picture(hass: HomeAssistant, name: str) -> bytes:

@@ -67,13 +67,16 @@ class PipelineSettings:
         """Return what entities and devices are made from; all else can change while they live."""
         return (self.name, self.camera, self.labels)
 
-    def config(self, pipeline_id: str) -> PipelineConfig:
-        """Return it as the node wants it."""
+    def config(self, pipeline_id: str, node_engine: str) -> PipelineConfig:
+        """Return it as the node wants it; "automatic" is the engine chosen for the node.
+
+        The node itself would take the first that is installed, which may be another.
+        """
         return PipelineConfig(
             pipeline_id=pipeline_id,
             name=self.name,
             model=self.model,
-            engine=self.engine,
+            engine=self.engine or node_engine,
             accelerator=self.accelerator,
             labels=self.labels,
             confidence=self.confidence,

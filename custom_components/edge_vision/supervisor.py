@@ -114,7 +114,10 @@ class NodeSupervisor:
         """Stop the node and wait until it has ended."""
         if (task := self._task) is not None:
             self._task = None
-            task.cancel()
+            # When Home Assistant stops, it has cancelled the task by now; once more would cut
+            # short what the task does to clean up.
+            if not task.cancelling():
+                task.cancel()
             await asyncio.wait([task])
         self.state = SupervisorState.STOPPED
 

@@ -118,6 +118,8 @@ python314_from_debian() (
   rm -rf "$work/root/usr/share/"{doc,man,lintian,locale}
   find "$work/root" -name EXTERNALLY-MANAGED -delete
   ln -sf python3.14 "$work/root/usr/bin/python3"
+  # Where `python -m venv` finds pip.
+  sed -i "s#'/usr/share/python-wheels#'$PREFIX/usr/share/python-wheels#" "$work"/root/usr/lib/python3.14/_sysconfigdata_*.py
 
   root=$work/root
   libraries=$(dirname "$(find "$root/usr/lib" -maxdepth 2 -name libc.so.6 | head -n1)")

@@ -34,6 +34,7 @@ _LOCK_WAIT_S = 10
 _STOP_WAIT_S = 5
 _ALIVE_EVERY_S = 5
 _DEAD_AFTER_S = 30
+_NICENESS = 10
 
 
 @dataclass(frozen=True)
@@ -129,6 +130,8 @@ async def _serve(options: ServeOptions, token: str | None, tls: ssl.SSLContext |
         loop.add_signal_handler(number, stop.set)
     alive = loop.create_task(_stay_alive())
     if options.parent_stdin:
+        # The parent shares its cores with us, and answers people: it goes first.
+        os.nice(_NICENESS)
         await _watch_stdin(stop)
     try:
         node = Node(options.data, options.threads)

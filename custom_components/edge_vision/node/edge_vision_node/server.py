@@ -245,7 +245,8 @@ class _Connection:
         ]
         try:
             newest = await self._node.last_seq()
-            after = newest if request.after is None else request.after
+            # A number beyond the newest is of a log that is gone: this one counts from one again.
+            after = newest if request.after is None else min(request.after, newest)
         except StorageError:  # shown in the status; events still come, without numbers
             newest = after = _NOTHING_MISSED
         task = asyncio.create_task(self._push(after))

@@ -1,0 +1,264 @@
+"""Set up the local node in the UI: choose an engine, install it, see it work.
+
+Nothing is kept before a self test with the engine has passed. A failure leads back to the form,
+with what happened and what to do about it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import shutil
+import tempfile
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any, Final, override
+
+import voluptuous as vol
+from homeassistant.config_entries import (
+    SOURCE_RECONFIGURE,
+    SOURCE_USER,
+    ConfigEntry,
+    ConfigFlow,
+    ConfigFlowResult,
+    ConfigSubentryFlow,
+    FlowType,
+    SubentryFlowContext,
+)
+from homeassistant.core import callback
+from homeassistant.data_entry_flow import FlowResultType
+from homeassistant.helpers.selector import SelectSelector, SelectSelectorConfig, SelectSelectorMode
+
+from .const import (
+    AUTO,
+    CONF_ENGINE,
+    CONF_NODE_TYPE,
+    DATA_DIR,
+    DOMAIN,
+    NODE_TYPE_LOCAL,
+    SUBENTRY_PIPELINE,
+)
+from .pipeline_flow import PipelineFlow
+from .requirements import (
+    ENGINE_NAMES,
+    EngineInstallError,
+    async_install_engine,
+    default_engine,
+    platform_name,
+)
+from .trial import Trial, TrialError, async_try_engine, in_words
+
+_LOGGER = logging.getLogger(__name__)
+
+TITLE: Final = "This device"
+_WORKING_STEPS = ("install", "test")
+
+
+class EdgeVisionConfigFlow(ConfigFlow, domain=DOMAIN):
+    """Add the local node, or change its engine."""
+
+    VERSION = 1
+
+    def __init__(self) -> None:
+        """Start with nothing chosen."""
+        self._choice = AUTO
+        self._engines: list[str] = []  # still to try; the first is being tried
+        self._task: asyncio.Task[Any] | None = None
+        self._failure: TrialError | None = None
+        self._trial: Trial | None = None
+        self._made_data_dir = False
+
+    @classmethod
+    @callback
+    @override
+    def async_get_supported_subentry_types(
+        cls, config_entry: ConfigEntry
+    ) -> dict[str, type[ConfigSubentryFlow]]:
+        """Return what can be added to a node."""
+        return {SUBENTRY_PIPELINE: PipelineFlow}
+
+    # --- Choosing ------------------------------------------------------------------------------
+
+    @override
+    async def async_step_user(self, user_input: dict[str, Any] | None = None) -> ConfigFlowResult:
+        """Explain what will happen and ask for the engine."""
+        self._async_abort_entries_match({CONF_NODE_TYPE: NODE_TYPE_LOCAL})
+        # Two nodes cannot share a data folder. A flow that somebody left open at another step
+        # holds nothing, and must not be in the way until the next restart.
+        if any(flow.get("step_id") in _WORKING_STEPS for flow in self._async_in_progress()):
+            return self.async_abort(reason="already_in_progress")
+        return await self._choose("user", user_input)
+
+    async def async_step_reconfigure(
+        self, user_input: dict[str, Any] | None = None
+    ) -> ConfigFlowResult:
+        """Ask for another engine."""
+        if user_input is None and self._failure is None:
+            self._choice = self._get_reconfigure_entry().data[CONF_ENGINE]
+        return await self._choose("reconfigure", user_input)
+
+    async def _choose(self, step_id: str, user_input: dict[str, Any] | None) -> ConfigFlowResult:
+        if user_input is not None:
+            self._choice = user_input[CONF_ENGINE]
+            best = default_engine()
+            # Automatic means the first that works, not the first that ought to.
+            others = [engine for engine in ENGINE_NAMES if engine != best]
+            self._engines = [best, *others] if self._choice == AUTO else [self._choice]
+            self._failure = None
+            return await self.async_step_install()
+        selector = SelectSelector(
+            SelectSelectorConfig(
+                options=[AUTO, *ENGINE_NAMES],
+                mode=SelectSelectorMode.LIST,
+                translation_key=CONF_ENGINE,
+            )
+        )
+        return self.async_show_form(
+            step_id=step_id,
+            data_schema=vol.Schema({vol.Required(CONF_ENGINE, default=self._choice): selector}),
+            errors={"base": self._failure.key} if self._failure else {},
+            description_placeholders={
+                "automatic": ENGINE_NAMES[default_engine()],
+                "platform": platform_name(),
+                **(self._failure.placeholders if self._failure else {}),
+            },
+        )
+
+    # --- Working -------------------------------------------------------------------------------
+
+    async def async_step_install(self, _: dict[str, Any] | None = None) -> ConfigFlowResult:
+        """Install the engine's package."""
+        engine = self._engines[0]
+        if self._task is None:
+            self._task = self._start(async_install_engine(self.hass, engine))
+        if not self._task.done():
+            return self._progress("install", self._task)
+        task, self._task = self._task, None
+        try:
+            await task
+        except EngineInstallError as err:
+            return self._failed(TrialError.not_installed(err))
+        return self.async_show_progress_done(next_step_id="test")
+
+    async def async_step_test(self, _: dict[str, Any] | None = None) -> ConfigFlowResult:
+        """Run the self test with the engine."""
+        if self._task is None:
+            self._task = self._start(self._test(self._engines[0]))
+        if not self._task.done():
+            return self._progress("test", self._task)
+        task, self._task = self._task, None
+        try:
+            self._trial = await task
+        except TrialError as err:
+            return self._failed(err)
+        return self.async_show_progress_done(next_step_id="confirm")
+
+    def _start(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        # In the background: Home Assistant does not wait for it when it stops, it ends it.
+        return self.hass.async_create_background_task(work, "Edge Vision set-up")
+
+    def _progress(self, step_id: str, task: asyncio.Task[Any]) -> ConfigFlowResult:
+        return self.async_show_progress(
+            step_id=step_id,
+            progress_action=step_id,
+            progress_task=task,
+            description_placeholders={"engine": ENGINE_NAMES[self._engines[0]]},
+        )
+
+    async def _test(self, engine: str) -> Trial:
+        if self.source != SOURCE_RECONFIGURE:
+            existed = await self.hass.async_add_executor_job(self._data_dir.exists)
+            self._made_data_dir = self._made_data_dir or not existed
+            return await async_try_engine(self.hass, engine, self._data_dir)
+        # The node that is running keeps its data folder to itself.
+        folder = await self.hass.async_add_executor_job(tempfile.mkdtemp, None, "edge_vision_")
+        try:
+            return await async_try_engine(self.hass, engine, Path(folder))
+        finally:
+            await self.hass.async_add_executor_job(shutil.rmtree, folder, True)
+
+    def _failed(self, err: TrialError) -> ConfigFlowResult:
+        """Go on with the next engine, or back to the form with what the first one suffered."""
+        _LOGGER.warning("%s cannot be used: %s", ENGINE_NAMES[self._engines.pop(0)], err)
+        self._failure = self._failure or err
+        if self._engines:
+            return self.async_show_progress_done(next_step_id="install")
+        step_id = "reconfigure" if self.source == SOURCE_RECONFIGURE else "user"
+        return self.async_show_progress_done(next_step_id=step_id)
+
+    # --- Showing and keeping -------------------------------------------------------------------
+
+    async def async_step_confirm(
+        self, user_input: dict[str, Any] | None = None
+    ) -> ConfigFlowResult:
+        """Show that it works; then keep it."""
+        assert self._trial is not None
+        info, test = self._trial.info, self._trial.test
+        if user_input is not None:
+            if self.source == SOURCE_RECONFIGURE:
+                return self._change(test.engine)
+            await self.async_set_unique_id(info.node_id, raise_on_progress=False)
+            self._abort_if_unique_id_configured()
+            return self.async_create_entry(
+                title=TITLE, data={CONF_NODE_TYPE: NODE_TYPE_LOCAL, CONF_ENGINE: test.engine}
+            )
+        engine = next(engine for engine in info.engines if engine.id == test.engine)
+        places = {place.id: place.name for place in engine.accelerators}
+        models = {model.id: model.name for model in info.models}
+        return self.async_show_form(
+            step_id="confirm",
+            data_schema=vol.Schema({}),
+            description_placeholders={
+                "engine": f"{engine.name} {test.engine_version}",
+                "accelerator": places.get(test.accelerator, test.accelerator),
+                "processor": info.hardware.cpu,
+                "model": models.get(test.model, test.model),
+                "inference_ms": f"{test.inference_ms:.0f}",
+                "pictures_per_second": _per_second(test.inference_ms),
+                "found": in_words(test.objects),
+            },
+            last_step=True,
+        )
+
+    def _change(self, engine: str) -> ConfigFlowResult:
+        entry, updates = self._get_reconfigure_entry(), {CONF_ENGINE: engine}
+        if entry.update_listeners:
+            return self.async_update_and_abort(entry, data_updates=updates)
+        # It is not running, perhaps for the very reason that its engine did not work.
+        return self.async_update_reload_and_abort(entry, data_updates=updates)
+
+    @override
+    async def async_on_create_entry(self, result: ConfigFlowResult) -> ConfigFlowResult:
+        """Go straight on to the first camera: a node without one does nothing."""
+        flow = await self.hass.config_entries.subentries.async_init(
+            (result["result"].entry_id, SUBENTRY_PIPELINE),
+            context=SubentryFlowContext(source=SOURCE_USER),
+        )
+        if flow["type"] is FlowResultType.FORM:  # it ends at once where there is no camera
+            result["next_flow"] = (FlowType.CONFIG_SUBENTRIES_FLOW, flow["flow_id"])
+        return result
+
+    # --- The end -------------------------------------------------------------------------------
+
+    @property
+    def _data_dir(self) -> Path:
+        return Path(self.hass.config.path(DATA_DIR))
+
+    @callback
+    @override
+    def async_remove(self) -> None:
+        """Leave nothing behind. The manager has cancelled the task, which ends the node."""
+        in_use = self._async_current_entries() or self._async_in_progress()
+        if self._made_data_dir and not in_use:
+            self.hass.async_create_task(self._remove_data(self._task))
+
+    async def _remove_data(self, task: asyncio.Task[Any] | None) -> None:
+        if task is not None:
+            await asyncio.wait([task])
+        await self.hass.async_add_executor_job(shutil.rmtree, self._data_dir, True)
+
+
+def _per_second(inference_ms: float) -> str:
+    """Return how many pictures a second a time means, without false precision."""
+    rate = 1000 / max(inference_ms, 0.1)
+    return f"{rate:.0f}" if rate >= 10 else f"{rate:.1f}"

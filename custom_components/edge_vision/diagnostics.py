@@ -1,0 +1,106 @@
+"""Diagnostics: what somebody who helps needs to see, without pictures, tokens or credentials."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from homeassistant.components.diagnostics import async_redact_data
+from homeassistant.config_entries import ConfigEntryState
+from homeassistant.core import HomeAssistant
+from homeassistant.helpers.device_registry import DeviceEntry
+
+from .const import DOMAIN
+from .hub import EdgeVisionConfigEntry, EdgeVisionHub
+from .node_log import redact
+from .pipeline import PipelineRuntime
+
+_SECRET_KEYS = {"access_token", "api_key", "authorization", "password", "token", "username"}
+
+
+async def async_get_config_entry_diagnostics(
+    hass: HomeAssistant, entry: EdgeVisionConfigEntry
+) -> dict[str, Any]:
+    """Return everything about a node and its pipelines."""
+    diagnostics: dict[str, Any] = {
+        "entry": {
+            "state": entry.state.value,
+            "reason": entry.reason,
+            "data": entry.data,
+            "subentries": {
+                subentry.subentry_id: {"title": subentry.title, "data": subentry.data}
+                for subentry in entry.subentries.values()
+            },
+        },
+    }
+    if entry.state is ConfigEntryState.LOADED:
+        hub = entry.runtime_data
+        diagnostics["node"] = _node(hub)
+        diagnostics["pipelines"] = {
+            pipeline_id: _pipeline(hub, pipeline) for pipeline_id, pipeline in hub.pipelines.items()
+        }
+    return _clean(diagnostics)
+
+
+async def async_get_device_diagnostics(
+    hass: HomeAssistant, entry: EdgeVisionConfigEntry, device: DeviceEntry
+) -> dict[str, Any]:
+    """Return everything about the pipeline, or the node, that a device stands for."""
+    if entry.state is not ConfigEntryState.LOADED:
+        return await async_get_config_entry_diagnostics(hass, entry)
+    hub = entry.runtime_data
+    for domain, key in device.identifiers:
+        if domain == DOMAIN and (pipeline := hub.pipelines.get(key)) is not None:
+            return _clean({"pipeline": _pipeline(hub, pipeline)})
+    return _clean({"node": _node(hub)})
+
+
+def _node(hub: EdgeVisionHub) -> dict[str, Any]:
+    supervisor = hub.supervisor
+    return {
+        "connected": hub.connected,
+        "state": supervisor.state.value,
+        "restarts": hub.restarts,
+        "last_exit": supervisor.last_exit,
+        "last_seq": hub.last_seq,
+        "greeting": asdict(hub.greeting) if hub.greeting else None,
+        "info": asdict(hub.info) if hub.info else None,
+        "status": asdict(hub.status) if hub.status else None,
+        "log": hub.log_lines,
+    }
+
+
+def _pipeline(hub: EdgeVisionHub, pipeline: PipelineRuntime) -> dict[str, Any]:
+    status = hub.status.pipelines if hub.status else ()
+    return {
+        "settings": asdict(pipeline.settings),
+        "enabled": pipeline.enabled,
+        "activity": pipeline.activity,
+        "problem": pipeline.problem_text,
+        "look": asdict(pipeline.look) if pipeline.look else None,
+        "latency_ms": pipeline.latency_ms,
+        "looks_per_second": pipeline.looks_per_second,
+        "dropped": pipeline.dropped,
+        "last_detection_at": pipeline.last_detection_at,
+        "picture_at": pipeline.picture_at,
+        "node": next(
+            (asdict(item) for item in status if item.pipeline_id == pipeline.pipeline_id), None
+        ),
+    }
+
+
+def _clean(diagnostics: dict[str, Any]) -> dict[str, Any]:
+    """Return it without secrets: by their key, and in texts such as errors with an address."""
+    cleaned: dict[str, Any] = async_redact_data(_redact_texts(diagnostics), _SECRET_KEYS)
+    return cleaned
+
+
+def _redact_texts(value: Any) -> Any:
+    if isinstance(value, str):
+        return redact(value)
+    if isinstance(value, Mapping):
+        return {key: _redact_texts(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_redact_texts(item) for item in value]
+    return value

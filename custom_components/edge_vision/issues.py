@@ -1,0 +1,43 @@
+"""Repair issues: raised where the cause is known, cleared where it is known to be gone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from homeassistant.core import HomeAssistant, callback
+from homeassistant.helpers import issue_registry as ir
+
+from .const import DOMAIN, Issue, issue_id
+
+
+@callback
+def async_raise_issue(
+    hass: HomeAssistant,
+    issue: Issue,
+    owner: str,
+    placeholders: Mapping[str, str] | None,
+    *,
+    reload_fixes: str | None = None,
+    severity: ir.IssueSeverity = ir.IssueSeverity.ERROR,
+) -> None:
+    """Tell the user of something that only they can put right.
+
+    `owner` is the id of the entry or subentry that it is about. `reload_fixes` is the id of the
+    entry that a click of theirs reloads, for problems that may be gone by then.
+    """
+    ir.async_create_issue(
+        hass,
+        DOMAIN,
+        issue_id(issue, owner),
+        data={"entry_id": reload_fixes} if reload_fixes else None,
+        is_fixable=reload_fixes is not None,
+        severity=severity,
+        translation_key=issue,
+        translation_placeholders=dict(placeholders or {}),
+    )
+
+
+@callback
+def async_clear_issue(hass: HomeAssistant, issue: Issue, owner: str) -> None:
+    """Take an issue back, if there is one."""
+    ir.async_delete_issue(hass, DOMAIN, issue_id(issue, owner))

@@ -1,0 +1,355 @@
+"""Add a camera to a node in the UI, or change what is done with it.
+
+One form, and before it the choice of the model where the node holds more than one: the labels to
+choose from are the model's. What was chosen is tried on a picture of the camera before it is kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import voluptuous as vol
+from homeassistant.config_entries import (
+    SOURCE_RECONFIGURE,
+    ConfigEntryState,
+    ConfigSubentryFlow,
+    SubentryFlowResult,
+)
+from homeassistant.const import CONF_NAME, PERCENTAGE, Platform, UnitOfTime
+from homeassistant.data_entry_flow import section
+from homeassistant.exceptions import HomeAssistantError
+from homeassistant.helpers.selector import (
+    BooleanSelector,
+    EntitySelector,
+    EntitySelectorConfig,
+    NumberSelector,
+    NumberSelectorConfig,
+    NumberSelectorMode,
+    SelectOptionDict,
+    SelectSelector,
+    SelectSelectorConfig,
+    SelectSelectorMode,
+    TextSelector,
+)
+from homeassistant.util import slugify
+
+from .client import NodeCommandError, NodeError
+from .const import (
+    AUTO,
+    CONF_ACCELERATOR,
+    CONF_CAMERA,
+    CONF_CONFIDENCE,
+    CONF_ENGINE,
+    CONF_LABELS,
+    CONF_MODEL,
+    CONF_ONLY_ON_REQUEST,
+    CONF_PATTERN,
+    CONF_SCAN_INTERVAL,
+    DEFAULT_CONFIDENCE,
+    DEFAULT_SCAN_INTERVAL,
+    MAX_CONFIDENCE,
+    MAX_SCAN_INTERVAL,
+    MIN_CONFIDENCE,
+    MIN_SCAN_INTERVAL,
+    PATTERN_FULL_EDGE,
+)
+from .hub import EdgeVisionHub
+from .node.edge_vision_node.protocol import (
+    Command,
+    Detected,
+    DetectRequest,
+    ErrorCode,
+    ModelInfo,
+    NodeInfo,
+)
+from .node_log import redact
+from .stills import async_get_still
+
+SECTION_DETECTION: Final = "detection"
+SECTION_SCHEDULE: Final = "schedule"
+SECTION_ADVANCED: Final = "advanced"
+
+DEFAULT_LABELS: Final = ("person", "cat", "dog", "car")
+# The engine may have to load the model first.
+_DETECT_TIMEOUT_S = 60.0
+
+
+class _CannotSave(Exception):
+    """What was chosen cannot work; `errors` and `reason` say why in the form."""
+
+    def __init__(self, errors: dict[str, str], reason: str = "") -> None:
+        super().__init__(reason)
+        self.errors = errors
+        self.reason = reason
+
+
+class _NoPicture(Exception):
+    """The camera gives no usable picture at the moment."""
+
+
+class PipelineFlow(ConfigSubentryFlow):
+    """Add or change a pipeline."""
+
+    _hub: EdgeVisionHub
+    _info: NodeInfo
+    _model: ModelInfo
+
+    def __init__(self) -> None:
+        """Start with the defaults."""
+        self._title: str | None = None
+        self._data: dict[str, Any] = {}
+        self._reason = ""
+
+    # --- Where it begins -----------------------------------------------------------------------
+
+    async def async_step_user(self, _: dict[str, Any] | None = None) -> SubentryFlowResult:
+        """Add a camera."""
+        if not self.hass.states.async_entity_ids(Platform.CAMERA):
+            return self.async_abort(reason="no_cameras")
+        return await self._begin()
+
+    async def async_step_reconfigure(self, _: dict[str, Any] | None = None) -> SubentryFlowResult:
+        """Change what is done with a camera."""
+        subentry = self._get_reconfigure_subentry()
+        self._title = subentry.title
+        self._data = dict(subentry.data)
+        return await self._begin()
+
+    async def _begin(self) -> SubentryFlowResult:
+        entry = self._get_entry()
+        if entry.state is not ConfigEntryState.LOADED:
+            return self.async_abort(reason="entry_not_loaded")
+        self._hub = entry.runtime_data
+        if not self._hub.connected or self._hub.info is None:
+            return self.async_abort(reason="node_unavailable")
+        self._info = self._hub.info
+        if len(self._info.models) > 1:
+            return await self.async_step_model()
+        self._model = self._info.models[0]
+        return await self.async_step_settings()
+
+    async def async_step_model(
+        self, user_input: dict[str, Any] | None = None
+    ) -> SubentryFlowResult:
+        """Choose the model; everything else depends on it."""
+        models = {model.id: model for model in self._info.models}
+        if user_input is not None:
+            self._model = models[user_input[CONF_MODEL]]
+            return await self.async_step_settings()
+        chosen = self._data.get(CONF_MODEL)
+        selector = _select(
+            {model.id: model.name for model in models.values()}, mode=SelectSelectorMode.LIST
+        )
+        default = chosen if chosen in models else self._info.default_model
+        return self.async_show_form(
+            step_id="model",
+            data_schema=vol.Schema({vol.Required(CONF_MODEL, default=default): selector}),
+            last_step=False,
+        )
+
+    # --- The form --------------------------------------------------------------------------------
+
+    async def async_step_settings(
+        self, user_input: dict[str, Any] | None = None
+    ) -> SubentryFlowResult:
+        """Ask for everything, and try it."""
+        errors: dict[str, str] = {}
+        reason = ""
+        if user_input is not None:
+            self._take(user_input)
+            try:
+                await self._try()
+            except _CannotSave as err:
+                errors, reason = err.errors, err.reason
+            except _NoPicture as err:
+                self._reason = str(err)
+                return await self.async_step_no_picture()
+            else:
+                return await self.async_step_save()
+        return self.async_show_form(
+            step_id="settings",
+            data_schema=self._schema(),
+            errors=errors,
+            description_placeholders={"model": self._model.name, "reason": reason},
+            last_step=True,
+        )
+
+    def _take(self, form: Mapping[str, Any]) -> None:
+        """Turn the form's answers into the subentry's data."""
+        detection, schedule = form[SECTION_DETECTION], form[SECTION_SCHEDULE]
+        labels = _label_keys(self._model)
+        self._title = form.get(CONF_NAME, "").strip() or None
+        self._data = {
+            CONF_CAMERA: form[CONF_CAMERA],
+            CONF_MODEL: self._model.id,
+            CONF_LABELS: [labels[key] for key in detection[CONF_LABELS]],
+            CONF_CONFIDENCE: float(detection[CONF_CONFIDENCE]),
+            CONF_ONLY_ON_REQUEST: schedule[CONF_ONLY_ON_REQUEST],
+            CONF_SCAN_INTERVAL: int(schedule[CONF_SCAN_INTERVAL]),
+            **form[SECTION_ADVANCED],
+        }
+
+    def _schema(self) -> vol.Schema:
+        data = self._data
+        labels = {label: key for key, label in _label_keys(self._model).items()}
+        wanted = [label for label in data.get(CONF_LABELS, DEFAULT_LABELS) if label in labels]
+        engines = {
+            engine.id: f"{engine.name} {engine.version}"
+            for engine in self._info.engines
+            if engine.version is not None and engine.id in self._model.engines
+        }
+        accelerators = {
+            place.id: place.name
+            for engine in self._info.engines
+            if engine.id in engines
+            for place in engine.accelerators
+        }
+        detection = {
+            vol.Required(CONF_LABELS, default=[labels[label] for label in wanted]): _select(
+                {key: label.capitalize() for label, key in labels.items()},
+                translation_key="label",
+                multiple=True,
+            ),
+            vol.Required(
+                CONF_CONFIDENCE, default=data.get(CONF_CONFIDENCE, DEFAULT_CONFIDENCE)
+            ): NumberSelector(
+                NumberSelectorConfig(
+                    min=MIN_CONFIDENCE,
+                    max=MAX_CONFIDENCE,
+                    step=1,
+                    unit_of_measurement=PERCENTAGE,
+                    mode=NumberSelectorMode.SLIDER,
+                )
+            ),
+        }
+        schedule = {
+            vol.Required(
+                CONF_ONLY_ON_REQUEST, default=data.get(CONF_ONLY_ON_REQUEST, False)
+            ): BooleanSelector(),
+            vol.Required(
+                CONF_SCAN_INTERVAL, default=data.get(CONF_SCAN_INTERVAL, DEFAULT_SCAN_INTERVAL)
+            ): NumberSelector(
+                NumberSelectorConfig(
+                    min=MIN_SCAN_INTERVAL,
+                    max=MAX_SCAN_INTERVAL,
+                    step=1,
+                    unit_of_measurement=UnitOfTime.SECONDS,
+                    mode=NumberSelectorMode.BOX,
+                )
+            ),
+        }
+        advanced = {
+            _required(CONF_ENGINE, data, engines): _select(
+                {AUTO: AUTO, **engines}, translation_key="pipeline_engine"
+            ),
+            _required(CONF_ACCELERATOR, data, accelerators): _select(
+                {AUTO: AUTO, **accelerators}, translation_key="accelerator"
+            ),
+            vol.Required(CONF_PATTERN, default=PATTERN_FULL_EDGE): _select(
+                {PATTERN_FULL_EDGE: PATTERN_FULL_EDGE}, translation_key="pattern"
+            ),
+        }
+        return vol.Schema(
+            {
+                vol.Required(CONF_CAMERA, default=data.get(CONF_CAMERA, vol.UNDEFINED)): (
+                    EntitySelector(EntitySelectorConfig(domain=Platform.CAMERA))
+                ),
+                vol.Optional(
+                    CONF_NAME, description={"suggested_value": self._title}
+                ): TextSelector(),
+                vol.Required(SECTION_DETECTION): section(vol.Schema(detection)),
+                vol.Required(SECTION_SCHEDULE): section(vol.Schema(schedule)),
+                vol.Required(SECTION_ADVANCED): section(vol.Schema(advanced), {"collapsed": True}),
+            }
+        )
+
+    # --- Trying it -------------------------------------------------------------------------------
+
+    async def _try(self) -> None:
+        """Look once, just as the pipeline will. Raises `_CannotSave` or `_NoPicture`."""
+        data = self._data
+        if self.hass.states.get(data[CONF_CAMERA]) is None:
+            raise _CannotSave({CONF_CAMERA: "camera_not_found"})
+        if not data[CONF_LABELS]:
+            raise _CannotSave({"base": "no_labels"})
+        try:
+            picture = await async_get_still(self.hass, data[CONF_CAMERA])
+        except HomeAssistantError as err:
+            raise _NoPicture(redact(str(err))) from err
+        request = DetectRequest(
+            model=data[CONF_MODEL],
+            engine=self._engine,
+            accelerator=None if (place := data[CONF_ACCELERATOR]) == AUTO else place,
+            labels=tuple(data[CONF_LABELS]),
+            confidence=data[CONF_CONFIDENCE],
+        )
+        try:
+            await self._hub.async_request(
+                Command.DETECT, request, Detected, picture=picture, timeout_s=_DETECT_TIMEOUT_S
+            )
+        except NodeCommandError as err:
+            if err.code == ErrorCode.BAD_PICTURE:
+                raise _NoPicture(err.message) from err
+            raise _CannotSave({"base": "cannot_run"}, err.message) from err
+        except NodeError as err:
+            raise _CannotSave({"base": "node_gone"}, str(err)) from err
+
+    @property
+    def _engine(self) -> str:
+        """Return the engine that will run: "automatic" is the one chosen for the node."""
+        engine: str = self._data[CONF_ENGINE]
+        return self._hub.engine if engine == AUTO else engine
+
+    async def async_step_no_picture(self, _: dict[str, Any] | None = None) -> SubentryFlowResult:
+        """Say what is wrong with the camera; it may be meant to be off just now."""
+        return self.async_show_menu(
+            step_id="no_picture",
+            menu_options=["settings", "save"],
+            description_placeholders={"camera": self._camera_name(), "reason": self._reason},
+        )
+
+    # --- Keeping it ------------------------------------------------------------------------------
+
+    async def async_step_save(self, _: dict[str, Any] | None = None) -> SubentryFlowResult:
+        """Keep it."""
+        title = self._title or self._camera_name()
+        if self.source == SOURCE_RECONFIGURE:
+            return self.async_update_and_abort(
+                self._get_entry(), self._get_reconfigure_subentry(), title=title, data=self._data
+            )
+        return self.async_create_entry(title=title, data=self._data)
+
+    def _camera_name(self) -> str:
+        camera: str = self._data[CONF_CAMERA]
+        state = self.hass.states.get(camera)
+        return state.name if state else camera
+
+
+def _label_keys(model: ModelInfo) -> dict[str, str]:
+    """Return a model's labels by keys that a translation may have."""
+    return {slugify(label): label for label in model.labels}
+
+
+def _required(key: str, data: Mapping[str, Any], options: Mapping[str, str]) -> vol.Required:
+    """Return a field that keeps its value where that is still to be had."""
+    value = data.get(key)
+    return vol.Required(key, default=value if value in options else AUTO)
+
+
+def _select(
+    options: Mapping[str, str],
+    *,
+    translation_key: str | None = None,
+    multiple: bool = False,
+    mode: SelectSelectorMode = SelectSelectorMode.DROPDOWN,
+) -> SelectSelector:
+    """Return a choice. A label here is what shows where there is no translation."""
+    config = SelectSelectorConfig(
+        options=[SelectOptionDict(value=value, label=label) for value, label in options.items()],
+        multiple=multiple,
+        mode=mode,
+    )
+    if translation_key is not None:
+        config["translation_key"] = translation_key
+    return SelectSelector(config)

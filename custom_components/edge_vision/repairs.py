@@ -1,0 +1,66 @@
+"""Repairs: what a user can have fixed with a click is fixed by starting the node anew."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import voluptuous as vol
+from homeassistant.components.repairs import RepairsFlow
+from homeassistant.config_entries import ConfigEntryState, OperationNotAllowed
+from homeassistant.core import HomeAssistant
+from homeassistant.helpers import issue_registry as ir
+
+from .const import DOMAIN
+
+if TYPE_CHECKING:
+    from homeassistant.components.repairs import RepairsFlowResult
+
+
+async def async_create_fix_flow(
+    hass: HomeAssistant, issue_id: str, data: dict[str, str | int | float | None] | None
+) -> RepairsFlow:
+    """Return the flow that fixes an issue."""
+    return ReloadFlow(str((data or {})["entry_id"]))
+
+
+class ReloadFlow(RepairsFlow):
+    """Set the node up again: installs its engine, starts it, loads its models."""
+
+    def __init__(self, entry_id: str) -> None:
+        """Remember whose node it is."""
+        self._entry_id = entry_id
+
+    async def async_step_init(self, _: dict[str, Any] | None = None) -> RepairsFlowResult:
+        """Begin."""
+        return await self.async_step_confirm()
+
+    async def async_step_confirm(
+        self, user_input: dict[str, Any] | None = None
+    ) -> RepairsFlowResult:
+        """Ask, then do it, and say how it went."""
+        issues = ir.async_get(self.hass)
+        issue = issues.async_get_issue(DOMAIN, self.issue_id)
+        placeholders = (issue and issue.translation_placeholders) or {}
+        if user_input is None:
+            return self.async_show_form(
+                step_id="confirm",
+                data_schema=vol.Schema({}),
+                description_placeholders=placeholders,
+            )
+        if (entry := self.hass.config_entries.async_get_entry(self._entry_id)) is None:
+            return self.async_abort(reason="entry_removed")
+        # What is still wrong after the set-up raises the issue again.
+        ir.async_delete_issue(self.hass, DOMAIN, self.issue_id)
+        try:
+            await self.hass.config_entries.async_reload(self._entry_id)
+        except OperationNotAllowed as err:
+            error = str(err)
+        else:
+            again = issues.async_get_issue(DOMAIN, self.issue_id)
+            if entry.state is ConfigEntryState.LOADED and again is None:
+                return self.async_create_entry(data={})
+            said = (again and again.translation_placeholders) or {}
+            error = said.get("error") or entry.reason or entry.state.value
+        return self.async_abort(
+            reason="not_fixed", description_placeholders={**placeholders, "error": error}
+        )

@@ -1,0 +1,50 @@
+"""How Edge Vision is doing, on the page where Home Assistant says how everything is doing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from homeassistant.components.system_health import SystemHealthRegistration
+from homeassistant.config_entries import ConfigEntryState
+from homeassistant.core import HomeAssistant, callback
+
+from .const import CONF_ENGINE, DOMAIN
+from .hub import EdgeVisionConfigEntry
+from .requirements import ENGINE_NAMES
+
+
+@callback
+def async_register(hass: HomeAssistant, register: SystemHealthRegistration) -> None:
+    """Say who answers."""
+    register.async_register_info(_async_info, "/config/integrations/integration/edge_vision")
+
+
+async def _async_info(hass: HomeAssistant) -> dict[str, Any]:
+    """Return a line for each thing to know."""
+    entries: list[EdgeVisionConfigEntry] = hass.config_entries.async_entries(
+        DOMAIN, include_ignore=False
+    )
+    if not entries:
+        return {"node": "not set up"}
+    entry = entries[0]
+    engine = entry.data[CONF_ENGINE]
+    info: dict[str, Any] = {"engine": ENGINE_NAMES.get(engine, engine)}
+    if entry.state is not ConfigEntryState.LOADED:
+        return info | {"node": {"type": "failed", "error": entry.reason or entry.state.value}}
+    hub = entry.runtime_data
+    if hub.connected:
+        info["node"] = "connected"
+    else:
+        error = hub.supervisor.last_exit or "not connected"
+        info["node"] = {"type": "failed", "error": error}
+    if hub.info is not None:
+        info["node_version"] = hub.info.version
+        info["hardware"] = hub.info.hardware.board or hub.info.hardware.cpu
+        versions = {item.id: item.version for item in hub.info.engines}
+        info["engine"] = f"{info['engine']} {versions.get(engine) or ''}".strip()
+    pipelines = hub.pipelines.values()
+    return info | {
+        "restarts": hub.restarts,
+        "pipelines": len(pipelines),
+        "pipelines_looking": sum(item.enabled and item.available for item in pipelines),
+    }

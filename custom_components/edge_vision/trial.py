@@ -1,0 +1,134 @@
+"""Try an engine before it is kept: a node that lives for the length of a self test."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from homeassistant.core import HomeAssistant
+
+from .client import (
+    NodeClient,
+    NodeCommandError,
+    NodeDisconnected,
+    NodeError,
+    NodeTimeout,
+    NodeVersionMismatch,
+)
+from .node.edge_vision_node.protocol import (
+    Command,
+    DetectedObject,
+    ErrorCode,
+    NodeInfo,
+    SelfTest,
+    SelfTestRequest,
+)
+from .node_log import NodeLog
+from .node_process import NodeProcess, NodeStartError, describe_exit
+from .requirements import ENGINE_NAMES, EngineInstallError, platform_name
+
+_LOGGER = logging.getLogger(__name__)
+
+# A slow board loads the model and runs it eleven times.
+SELF_TEST_TIMEOUT_S = 120.0
+_EXIT_STATUS_WAIT_S = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """What a node with an engine said about itself, and its self test, which it has passed."""
+
+    info: NodeInfo
+    test: SelfTest
+
+
+class TrialError(Exception):
+    """An engine cannot be used here.
+
+    `key` is a text in the translations (`config.error`), `placeholders` what that text needs.
+    """
+
+    def __init__(self, key: str, **placeholders: str) -> None:
+        """Keep both; as a string, it is a line for the log."""
+        super().__init__(f"{key} {placeholders}")
+        self.key = key
+        self.placeholders = placeholders
+
+    @classmethod
+    def not_installed(cls, err: EngineInstallError) -> TrialError:
+        """Say the same as a failed installation."""
+        return cls("engine_not_installed", **(err.translation_placeholders or {}))
+
+
+def in_words(objects: Iterable[DetectedObject]) -> str:
+    """Return what was detected as text, such as "4 x person, 1 x car"."""
+    counts = Counter(item.label for item in objects)
+    return ", ".join(f"{count} x {label}" for label, count in counts.most_common())
+
+
+async def async_try_engine(hass: HomeAssistant, engine: str, data_dir: Path) -> Trial:
+    """Start a node, let it test an engine whose package is installed, and end it.
+
+    Raises `TrialError`. However it ends, no process is left.
+    """
+    log = NodeLog()
+    name = ENGINE_NAMES[engine]
+    try:
+        process = await NodeProcess.start(hass, data_dir, log)
+    except NodeStartError as err:
+        raise TrialError("node_not_started", error=str(err)) from err
+    try:
+        return await _test(process, engine)
+    except NodeDisconnected as err:
+        raise await _crashed(process, log, name) from err
+    except NodeTimeout as err:
+        raise TrialError("node_silent", engine=name, error=str(err)) from err
+    except NodeVersionMismatch as err:
+        raise TrialError("version_mismatch", error=str(err)) from err
+    except NodeCommandError as err:
+        key = "engine_unusable" if err.code == ErrorCode.ENGINE_MISSING else "self_test_failed"
+        raise TrialError(key, engine=name, error=err.message) from err
+    except NodeError as err:
+        raise TrialError("self_test_failed", engine=name, error=str(err)) from err
+    finally:
+        await process.stop()
+
+
+async def _test(process: NodeProcess, engine: str) -> Trial:
+    async with NodeClient() as client:
+        await client.connect(process.socket, process.token)
+        info = await client.request(Command.INFO, None, NodeInfo, timeout_s=SELF_TEST_TIMEOUT_S)
+        test = await client.request(
+            Command.SELF_TEST,
+            SelfTestRequest(engine=engine),
+            SelfTest,
+            timeout_s=SELF_TEST_TIMEOUT_S,
+        )
+    if not test.passed:
+        raise TrialError(
+            "self_test_wrong",
+            engine=ENGINE_NAMES[engine],
+            expected=test.expected,
+            found=in_words(test.objects) or "nothing",
+        )
+    return Trial(info=info, test=test)
+
+
+async def _crashed(process: NodeProcess, log: NodeLog, engine: str) -> TrialError:
+    """Say how the node ended: its socket closes a moment before there is an exit status."""
+    try:
+        async with asyncio.timeout(_EXIT_STATUS_WAIT_S):
+            code = await process.wait()
+    except TimeoutError:
+        return TrialError("node_crashed", engine=engine, error="it hung up", line="")
+    if code == -signal.SIGILL:
+        return TrialError("processor_unsuitable", engine=engine, platform=platform_name())
+    lines = log.last_lines(1)
+    return TrialError(
+        "node_crashed", engine=engine, error=describe_exit(code), line=lines[0] if lines else "-"
+    )

@@ -1,0 +1,215 @@
+"""What Edge Vision costs a real Home Assistant: event-loop lag, memory, and how it recovers.
+
+Usage: python -m tests.bench.home_assistant_load [--seconds 15] [--json]
+
+Boots the Home Assistant of this environment, measures it idle, adds Edge Vision with four
+pipelines, and has all four asked again and again, so that the node is never without work. The lag
+is what a 10 ms timer in Home Assistant's event loop comes late; both figures are of one run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import secrets
+import signal
+import statistics
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+SCRIPTS = Path(__file__).parents[2] / "scripts"
+sys.path.insert(0, str(SCRIPTS))
+
+from demo import CAMERA, CLIP, add_camera  # noqa: E402
+from demo_camera import ClipCamera  # noqa: E402
+from ha_client import HaClient  # noqa: E402
+from ha_instance import HomeAssistant  # noqa: E402
+
+PIPELINES = 4
+_SETTLE_S = 5
+
+_PROBE = '''
+"""Measures how late a timer in this event loop is; events tell when to begin and to end."""
+import asyncio, time
+
+async def async_setup(hass, config):
+    state = {"task": None, "late": []}
+
+    async def sample():
+        while True:
+            due = time.perf_counter() + 0.01
+            await asyncio.sleep(0.01)
+            state["late"].append((time.perf_counter() - due) * 1000)
+
+    async def begin(call):
+        state["late"] = []
+        state["task"] = asyncio.create_task(sample())
+
+    async def end(call):
+        state["task"].cancel()
+        return {"late_ms": state["late"]}
+
+    from homeassistant.core import SupportsResponse
+    hass.services.async_register("loop_lag", "begin", begin)
+    hass.services.async_register("loop_lag", "end", end, supports_response=SupportsResponse.ONLY)
+    return True
+'''
+
+
+def add_probe(folder: Path) -> None:
+    """Put the probe into a configuration folder."""
+    probe = folder / "custom_components" / "loop_lag"
+    probe.mkdir(parents=True)
+    (probe / "__init__.py").write_text(_PROBE)
+    manifest = {"domain": "loop_lag", "name": "Loop lag", "version": "1.0.0", "codeowners": []}
+    (probe / "manifest.json").write_text(
+        json.dumps({**manifest, "documentation": "", "iot_class": "calculated"})
+    )
+    with (folder / "configuration.yaml").open("a") as file:
+        file.write("loop_lag:\n")
+
+
+async def lag(client: HaClient, seconds: float) -> dict[str, float]:
+    """Return the lag over some seconds, in milliseconds."""
+    await client.call("loop_lag", "begin", {})
+    await asyncio.sleep(seconds)
+    late = sorted((await client.call("loop_lag", "end", {}, response=True))["late_ms"])
+    p99 = late[int(len(late) * 0.99)]
+    return {
+        "p50_ms": round(statistics.median(late), 2),
+        "p99_ms": round(p99, 2),
+        "max_ms": round(late[-1], 2),
+    }
+
+
+async def saturate(client: HaClient, entity_ids: list[str], stop: asyncio.Event) -> list[int]:
+    """Ask every pipeline again and again; returns how many looks each had."""
+
+    async def ask(entity_id: str) -> int:
+        looks = 0
+        while not stop.is_set():
+            await client.call("image_processing", "scan", {"entity_id": entity_id})
+            looks += 1
+        return looks
+
+    return await asyncio.gather(*(ask(entity_id) for entity_id in entity_ids))
+
+
+def memory_mb(pid: int) -> float:
+    """Return a process's resident memory."""
+    return float(psutil.Process(pid).memory_info().rss) / 2**20
+
+
+def node_of(home_assistant: int) -> psutil.Process:
+    """Return the node that a Home Assistant has started."""
+    (node,) = [
+        child
+        for child in psutil.Process(home_assistant).children()
+        if "edge_vision_node" in " ".join(child.cmdline())
+    ]
+    return node
+
+
+def node_memory_mb(home_assistant: int) -> float:
+    """Return what the node and its own children hold, shared pages counted once."""
+    node = node_of(home_assistant)
+    processes = [node, *node.children(recursive=True)]
+    return sum(float(process.memory_full_info().pss) for process in processes) / 2**20
+
+
+async def until(client: HaClient, entity_id: str, wanted: Any) -> float:
+    """Return how many seconds it takes until a state is as wanted."""
+    started = time.monotonic()
+    async with asyncio.timeout(30):
+        while True:
+            states = await client.states("image_processing")
+            if entity_id in states and wanted(states[entity_id]["state"]):
+                break
+            await asyncio.sleep(0.01)
+    return time.monotonic() - started
+
+
+async def measure(seconds: float) -> dict[str, Any]:
+    """Run everything; returns the figures."""
+    result: dict[str, Any] = {}
+    home = HomeAssistant(password=secrets.token_urlsafe(9))
+    add_probe(home.folder)
+    camera = ClipCamera(CLIP)
+    async with camera, home, home.client.websocket() as socket:
+        assert home.process is not None
+        pid, client = home.process.pid, home.client
+        await add_camera(client, socket, camera)
+        await asyncio.sleep(_SETTLE_S)
+        result["idle"] = await lag(client, seconds)
+        before = memory_mb(pid)
+
+        entry = (await client.config_flow("edge_vision", {}))["result"]["entry_id"]
+        for number in range(1, PIPELINES + 1):
+            settings = {
+                "camera": CAMERA,
+                "name": f"Camera {number}",
+                "schedule": {"only_on_request": True},
+            }
+            await client.subentry_flow(entry, "pipeline", {"settings": settings})
+            # Adding a camera loads the entry anew.
+            await until(client, f"image_processing.camera_{number}", str.isdigit)
+            if number == 1:
+                await asyncio.sleep(_SETTLE_S)
+                result["hub_adds_mb"] = round(memory_mb(pid) - before, 1)
+                result["node_mb"] = round(node_memory_mb(pid), 1)
+        entity_ids = sorted(await client.states("image_processing"))
+        assert len(entity_ids) == PIPELINES
+        await asyncio.sleep(_SETTLE_S)
+        stop = asyncio.Event()
+        asking = asyncio.create_task(saturate(client, entity_ids, stop))
+        await asyncio.sleep(2)
+        began = time.monotonic()
+        result["saturated"] = await lag(client, seconds)
+        stop.set()
+        looks = await asking
+        result["looks_per_second"] = round(sum(looks) / (time.monotonic() - began + 2), 1)
+        result["p99_added_ms"] = round(result["saturated"]["p99_ms"] - result["idle"]["p99_ms"], 2)
+        result["hub_adds_after_load_mb"] = round(memory_mb(pid) - before, 1)
+        result["node_after_load_mb"] = round(node_memory_mb(pid), 1)
+
+        node_of(pid).send_signal(signal.SIGKILL)
+        entity_id = entity_ids[0]
+        result["unavailable_after_s"] = round(
+            await until(client, entity_id, lambda state: state == "unavailable"), 2
+        )
+        result["back_after_s"] = round(
+            result["unavailable_after_s"]
+            + await until(client, entity_id, lambda state: state != "unavailable"),
+            2,
+        )
+        log = home.log.read_text(errors="replace")
+        result["log_errors"] = [line for line in log.splitlines() if " ERROR " in line]
+        children = psutil.Process(pid).children(recursive=True)
+        os.kill(pid, signal.SIGKILL)
+        _, alive = psutil.wait_procs(children, timeout=10)
+        result["processes_left"] = [" ".join(process.cmdline()) for process in alive]
+    return result
+
+
+def main() -> None:
+    """Print the figures."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=15.0)
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    result = asyncio.run(measure(options.seconds))
+    if options.json:
+        print(json.dumps(result, indent=2))
+    else:
+        for name, value in result.items():
+            print(f"{name:<24}{value}")
+
+
+if __name__ == "__main__":
+    main()

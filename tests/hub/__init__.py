@@ -1,0 +1,1 @@
+"""Tests of the hub side, in a real Home Assistant and mostly with the real node."""

@@ -1,0 +1,93 @@
+"""Flows as a user's browser walks through them, and nodes that go wrong in every way."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+from homeassistant.config_entries import SOURCE_USER
+from homeassistant.core import HomeAssistant
+from homeassistant.data_entry_flow import FlowResultType
+
+from custom_components.edge_vision.const import CONF_ENGINE, DOMAIN
+
+# What a package that pretends to be an engine does when the node imports it.
+CRASHES = "import os, signal; os.kill(os.getpid(), signal.{signal})"
+CANNOT_BE_IMPORTED = "raise ImportError('libgomp.so.1 is missing')"
+HANGS = "import time; time.sleep(60)"
+HANGS_UP = """
+import os, socket, stat, time
+for fd in map(int, os.listdir("/proc/self/fd")):
+    try:
+        if stat.S_ISSOCK(os.fstat(fd).st_mode):
+            connection = socket.socket(fileno=os.dup(fd))
+            if connection.family == socket.AF_UNIX and connection.getsockname():
+                connection.shutdown(socket.SHUT_RDWR)
+    except OSError:
+        pass
+time.sleep(60)
+"""
+SESSION = """
+import numpy
+__version__ = "0.0"
+class SessionOptions:
+    def add_session_config_entry(self, key, value): pass
+class InferenceSession:
+    def __init__(self, path, options, providers): {loading}
+    def run(self, outputs, inputs):
+        return [numpy.zeros((1, 1917, 4), "f"), numpy.full((1, 1917, 91), -20, "f")]
+"""
+CANNOT_LOAD = SESSION.format(loading="raise RuntimeError('bad magic')")
+SEES_NOTHING = SESSION.format(loading="pass")
+
+
+def fake_engine(monkeypatch: pytest.MonkeyPatch, folder: Path, code: str) -> None:
+    """Have nodes import this instead of ONNX Runtime."""
+    fake_module(monkeypatch, folder, "onnxruntime", code)
+
+
+def fake_module(monkeypatch: pytest.MonkeyPatch, folder: Path, name: str, code: str) -> None:
+    """Have nodes import this module before any other of its name."""
+    folder = folder / "fake"
+    folder.mkdir(exist_ok=True)
+    (folder / f"{name}.py").write_text(code)
+    monkeypatch.setenv("PYTHONPATH", str(folder))
+
+
+async def begin(hass: HomeAssistant) -> Any:
+    """Open the form."""
+    return await hass.config_entries.flow.async_init(DOMAIN, context={"source": SOURCE_USER})
+
+
+async def choose(hass: HomeAssistant, flow_id: str, engine: str) -> Any:
+    """Send the form."""
+    return await hass.config_entries.flow.async_configure(flow_id, {CONF_ENGINE: engine})
+
+
+async def through_progress(hass: HomeAssistant, flow_id: str, actions: list[str]) -> Any:
+    """Ask again whenever a step is done, as the browser does; notes the progress shown."""
+    while True:
+        result = await hass.config_entries.flow.async_configure(flow_id)
+        if result["type"] is not FlowResultType.SHOW_PROGRESS:
+            return result
+        if not actions or actions[-1] != result["progress_action"]:
+            actions.append(result["progress_action"])
+        await asyncio.sleep(0.02)
+
+
+async def until_testing(hass: HomeAssistant, flow_id: str) -> None:
+    """Wait until the self test has begun."""
+    while True:
+        result = await hass.config_entries.flow.async_configure(flow_id)
+        if result["progress_action"] == "test":
+            return
+        await asyncio.sleep(0.02)
+
+
+async def try_engine(hass: HomeAssistant, engine: str) -> Any:
+    """Open the form, send it, and wait for what comes of it."""
+    form = await begin(hass)
+    await choose(hass, form["flow_id"], engine)
+    return await through_progress(hass, form["flow_id"], [])

@@ -1,0 +1,433 @@
+"""Setting up the local node and changing its engine, with the real node and real engines."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from homeassistant.config_entries import ConfigEntryState, FlowType
+from homeassistant.core import HomeAssistant
+from homeassistant.data_entry_flow import FlowResultType, UnknownFlow
+from homeassistant.requirements import RequirementsNotFound
+
+from custom_components.edge_vision import node_process, requirements, trial
+from custom_components.edge_vision.const import CONF_ENGINE, DATA_DIR, DOMAIN
+from custom_components.edge_vision.node.edge_vision_node import protocol
+from tests.hub import flows
+from tests.hub.conftest import Home, pipeline, processes_of, until
+from tests.hub.flows import begin, choose, through_progress, try_engine, until_testing
+
+
+@pytest.fixture
+def data_folder(hass: HomeAssistant) -> Path:
+    return Path(hass.config.path(DATA_DIR))
+
+
+def there(path: Path) -> bool:
+    return path.exists()
+
+
+@pytest.fixture(autouse=True)
+def not_to_be_had(monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """Engines whose package cannot be installed. The others take their time, as a download does."""
+    engines: set[str] = set()
+    process = requirements.async_process_requirements
+
+    async def install(hass: HomeAssistant, name: str, wanted: list[str], is_built_in: bool) -> None:
+        await asyncio.sleep(0.05)
+        if any(requirements.ENGINE_REQUIREMENTS[engine] in wanted for engine in engines):
+            raise RequirementsNotFound(name, wanted)
+        await process(hass, name, wanted, is_built_in)
+
+    monkeypatch.setattr(requirements, "async_process_requirements", install)
+    return engines
+
+
+@pytest.fixture(autouse=True)
+async def _no_process_is_left(hass: HomeAssistant, run_folders: Path) -> Any:
+    yield
+    for entry in hass.config_entries.async_loaded_entries(DOMAIN):
+        await hass.config_entries.async_unload(entry.entry_id)
+    assert processes_of(Path(hass.config.config_dir)) == []
+
+
+# --- It works -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("choice", "engine", "name"),
+    [
+        ("auto", "onnxruntime", "ONNX Runtime 1."),
+        ("onnxruntime", "onnxruntime", "ONNX Runtime 1."),
+        ("ncnn", "ncnn", "ncnn 1."),
+    ],
+)
+async def test_an_engine_is_installed_tested_and_kept(
+    hass: HomeAssistant, choice: str, engine: str, name: str
+) -> None:
+    form = await begin(hass)
+    assert form["type"] is FlowResultType.FORM
+    assert form["step_id"] == "user"
+    assert form["errors"] == {}
+    assert form["description_placeholders"]["automatic"] == "ONNX Runtime"
+
+    working = await choose(hass, form["flow_id"], choice)
+    assert working["type"] is FlowResultType.SHOW_PROGRESS
+    assert working["progress_action"] == "install"
+    actions: list[str] = []
+    shown = await through_progress(hass, form["flow_id"], actions)
+    assert actions == ["install", "test"]
+
+    assert shown["type"] is FlowResultType.FORM
+    assert shown["step_id"] == "confirm"
+    told = shown["description_placeholders"]
+    assert told["engine"].startswith(name)
+    assert told["accelerator"] == "CPU"
+    assert told["model"]
+    assert re.fullmatch(r"\d+ x person.*", told["found"])
+    assert int(told["inference_ms"]) > 0
+    assert float(told["pictures_per_second"]) > 0
+    assert processes_of(Path(hass.config.config_dir)) == []  # the node for the test has ended
+
+    made = await hass.config_entries.flow.async_configure(form["flow_id"], {})
+    assert made["type"] is FlowResultType.CREATE_ENTRY
+    assert made["data"] == {"node_type": "local", "engine": engine}
+    assert "next_flow" not in made  # there is no camera to go on with
+    entry = made["result"]
+    assert entry.state is ConfigEntryState.LOADED
+    # the node is the one that was tested
+    assert entry.unique_id == entry.runtime_data.greeting.node_id
+
+
+async def test_the_first_camera_comes_next(hass: HomeAssistant, home: Home) -> None:
+    shown = await try_engine(hass, "auto")
+    made = await hass.config_entries.flow.async_configure(shown["flow_id"], {})
+    home.entries.append(made["result"])
+    kind, flow_id = made["next_flow"]
+    assert kind is FlowType.CONFIG_SUBENTRIES_FLOW
+    assert hass.config_entries.subentries.async_get(flow_id)["step_id"] == "settings"
+
+
+async def test_times_are_told_without_false_precision(hass: HomeAssistant) -> None:
+    from custom_components.edge_vision.config_flow import _per_second
+
+    assert _per_second(13.4) == "75"
+    assert _per_second(400.0) == "2.5"
+    assert _per_second(0.0) == "10000"
+
+
+# --- Only one of them -----------------------------------------------------------------------------
+
+
+async def test_there_is_one_local_node(hass: HomeAssistant, home: Home) -> None:
+    await home.add()
+    refused = await begin(hass)
+    assert refused["type"] is FlowResultType.ABORT
+    assert refused["reason"] == "already_configured"
+
+
+async def test_two_windows_do_not_work_at_the_same_time(hass: HomeAssistant) -> None:
+    first, second = await begin(hass), await begin(hass)
+    await choose(hass, first["flow_id"], "onnxruntime")
+
+    third = await begin(hass)
+    assert (third["type"], third["reason"]) == (FlowResultType.ABORT, "already_in_progress")
+    refused = await choose(hass, second["flow_id"], "onnxruntime")
+    assert (refused["type"], refused["reason"]) == (FlowResultType.ABORT, "already_in_progress")
+
+    shown = await through_progress(hass, first["flow_id"], [])
+    assert shown["step_id"] == "confirm"
+
+
+async def test_a_window_that_was_left_open_is_not_in_the_way(hass: HomeAssistant) -> None:
+    left_open = await try_engine(hass, "onnxruntime")
+    assert left_open["step_id"] == "confirm"
+
+    shown = await try_engine(hass, "onnxruntime")
+    made = await hass.config_entries.flow.async_configure(shown["flow_id"], {})
+    assert made["type"] is FlowResultType.CREATE_ENTRY
+
+    late = await hass.config_entries.flow.async_configure(left_open["flow_id"], {})
+    assert (late["type"], late["reason"]) == (FlowResultType.ABORT, "already_configured")
+    assert len(hass.config_entries.async_entries(DOMAIN)) == 1
+
+
+# --- Somebody changes their mind ------------------------------------------------------------------
+
+
+async def test_a_window_closed_during_the_test_leaves_nothing(
+    hass: HomeAssistant, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, data_folder: Path
+) -> None:
+    flows.fake_engine(monkeypatch, tmp_path, flows.HANGS)
+    form = await begin(hass)
+    await choose(hass, form["flow_id"], "onnxruntime")
+    await until_testing(hass, form["flow_id"])
+    await until(lambda: processes_of(data_folder))
+    hass.config_entries.flow.async_abort(form["flow_id"])
+
+    await hass.async_block_till_done()
+    assert processes_of(data_folder) == []
+    assert not there(data_folder)
+    with pytest.raises(UnknownFlow):
+        await hass.config_entries.flow.async_configure(form["flow_id"])
+
+
+async def test_a_window_closed_during_the_installation_leaves_nothing(
+    hass: HomeAssistant, monkeypatch: pytest.MonkeyPatch, data_folder: Path
+) -> None:
+    async def slow(*_: Any, **__: Any) -> None:
+        await asyncio.sleep(60)
+
+    monkeypatch.setattr(requirements, "async_process_requirements", slow)
+    form = await begin(hass)
+    working = await choose(hass, form["flow_id"], "onnxruntime")
+    assert working["progress_action"] == "install"
+    hass.config_entries.flow.async_abort(form["flow_id"])
+    await hass.async_block_till_done()
+    assert not there(data_folder)
+
+
+async def test_a_window_closed_before_it_is_kept_leaves_nothing(
+    hass: HomeAssistant, data_folder: Path
+) -> None:
+    shown = await try_engine(hass, "onnxruntime")
+    assert there(data_folder)
+    hass.config_entries.flow.async_abort(shown["flow_id"])
+    await hass.async_block_till_done()
+    assert not there(data_folder)
+
+
+async def test_what_was_in_the_data_folder_before_stays(
+    hass: HomeAssistant, data_folder: Path
+) -> None:
+    (data_folder / "models").mkdir(parents=True)
+    shown = await try_engine(hass, "onnxruntime")
+    hass.config_entries.flow.async_abort(shown["flow_id"])
+    await hass.async_block_till_done()
+    assert (data_folder / "models").is_dir()
+
+
+# --- It does not work -----------------------------------------------------------------------------
+
+
+async def test_a_package_that_cannot_be_installed_is_named_and_can_be_tried_again(
+    hass: HomeAssistant, not_to_be_had: set[str]
+) -> None:
+    not_to_be_had.add("onnxruntime")
+    form = await try_engine(hass, "onnxruntime")
+    assert (form["step_id"], form["errors"]) == ("user", {"base": "engine_not_installed"})
+    told = form["description_placeholders"]
+    assert told["engine"] == "ONNX Runtime"
+    assert told["requirement"] == requirements.ENGINE_REQUIREMENTS["onnxruntime"]
+    assert told["platform"] == requirements.platform_name()
+    assert form["data_schema"]({})[CONF_ENGINE] == "onnxruntime"  # what was chosen is still chosen
+
+    await choose(hass, form["flow_id"], "ncnn")
+    shown = await through_progress(hass, form["flow_id"], [])
+    assert shown["step_id"] == "confirm"
+    assert shown["description_placeholders"]["engine"].startswith("ncnn")
+
+
+async def test_automatic_takes_the_first_engine_that_works(
+    hass: HomeAssistant, not_to_be_had: set[str]
+) -> None:
+    not_to_be_had.add("onnxruntime")
+    shown = await try_engine(hass, "auto")
+    assert shown["step_id"] == "confirm"
+    made = await hass.config_entries.flow.async_configure(shown["flow_id"], {})
+    assert made["data"][CONF_ENGINE] == "ncnn"
+
+
+async def test_automatic_goes_on_after_an_engine_that_fails_its_test(
+    hass: HomeAssistant, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    flows.fake_engine(monkeypatch, tmp_path, flows.CANNOT_BE_IMPORTED)
+    shown = await try_engine(hass, "auto")
+    assert shown["step_id"] == "confirm"
+    assert shown["description_placeholders"]["engine"].startswith("ncnn")
+
+
+async def test_automatic_with_nothing_that_works_tells_of_the_best(
+    hass: HomeAssistant, not_to_be_had: set[str]
+) -> None:
+    not_to_be_had |= {"onnxruntime", "ncnn"}
+    form = await try_engine(hass, "auto")
+    assert form["errors"] == {"base": "engine_not_installed"}
+    assert form["description_placeholders"]["engine"] == "ONNX Runtime"
+
+
+@pytest.mark.parametrize(
+    ("code", "error", "told"),
+    [
+        (flows.CANNOT_BE_IMPORTED, "engine_unusable", "libgomp.so.1 is missing"),
+        (flows.CRASHES.format(signal="SIGSEGV"), "node_crashed", "SIGSEGV"),
+        (flows.CRASHES.format(signal="SIGILL"), "processor_unsuitable", "ONNX Runtime"),
+        (flows.HANGS_UP, "node_crashed", "hung up"),
+        (flows.CANNOT_LOAD, "self_test_failed", "bad magic"),
+        (flows.SEES_NOTHING, "self_test_wrong", "nothing"),
+    ],
+    ids=["not-importable", "crash", "illegal-instruction", "hangs-up", "cannot-load", "blind"],
+)
+async def test_an_engine_that_fails_is_told_in_words(
+    hass: HomeAssistant,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    code: str,
+    error: str,
+    told: str,
+) -> None:
+    flows.fake_engine(monkeypatch, tmp_path, code)
+    form = await try_engine(hass, "onnxruntime")
+    assert (form["step_id"], form["errors"]) == ("user", {"base": error})
+    placeholders = form["description_placeholders"]
+    assert any(told in text for text in placeholders.values()), placeholders
+    assert "Traceback" not in str(placeholders)
+
+
+async def test_a_crash_tells_the_last_line_of_the_log(
+    hass: HomeAssistant, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    words = "import sys; print('delegate is on fire', file=sys.stderr, flush=True);"
+    flows.fake_engine(monkeypatch, tmp_path, words + flows.CRASHES.format(signal="SIGABRT"))
+    form = await try_engine(hass, "onnxruntime")
+    assert form["errors"] == {"base": "node_crashed"}
+    assert "delegate is on fire" in form["description_placeholders"]["line"]
+
+
+async def test_an_engine_that_hangs_ends_the_wait(
+    hass: HomeAssistant, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(trial, "SELF_TEST_TIMEOUT_S", 1.0)
+    flows.fake_engine(monkeypatch, tmp_path, flows.HANGS)
+    form = await try_engine(hass, "onnxruntime")
+    assert form["errors"] == {"base": "node_silent"}
+
+
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [
+        ("import os; os._exit(3)", "status 3"),
+        (flows.HANGS, "not ready within"),
+    ],
+    ids=["exits", "hangs"],
+)
+async def test_a_node_that_does_not_start_is_told_in_words(
+    hass: HomeAssistant, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, code: str, told: str
+) -> None:
+    monkeypatch.setattr(node_process, "READY_TIMEOUT_S", 3.0)
+    # Python imports this before it runs anything else.
+    flows.fake_module(monkeypatch, tmp_path, "sitecustomize", code)
+    form = await try_engine(hass, "onnxruntime")
+    assert form["errors"] == {"base": "node_not_started"}
+    assert told in form["description_placeholders"]["error"]
+
+
+async def test_a_node_that_refuses_the_hub_is_told_in_words(
+    hass: HomeAssistant, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    code = "import hmac, secrets; hmac.compare_digest = secrets.compare_digest = lambda a, b: False"
+    flows.fake_module(monkeypatch, tmp_path, "sitecustomize", code)
+    form = await try_engine(hass, "onnxruntime")
+    assert form["errors"] == {"base": "self_test_failed"}
+
+
+async def test_two_versions_that_do_not_understand_each_other_are_told_in_words(
+    hass: HomeAssistant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(protocol, "SCHEMA_MIN", 7)
+    monkeypatch.setattr(protocol, "SCHEMA_MAX", 8)
+    form = await try_engine(hass, "onnxruntime")
+    assert form["errors"] == {"base": "version_mismatch"}
+    assert "7 to 8" in form["description_placeholders"]["error"]
+
+
+async def test_after_every_failure_the_form_can_be_sent_again(
+    hass: HomeAssistant, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    flows.fake_engine(monkeypatch, tmp_path, flows.CRASHES.format(signal="SIGSEGV"))
+    form = await try_engine(hass, "onnxruntime")
+    assert form["errors"] == {"base": "node_crashed"}
+    monkeypatch.delenv("PYTHONPATH")
+    await choose(hass, form["flow_id"], "onnxruntime")
+    shown = await through_progress(hass, form["flow_id"], [])
+    assert shown["step_id"] == "confirm"
+
+
+# --- Another engine -------------------------------------------------------------------------------
+
+
+async def test_the_engine_of_a_running_node_is_changed(hass: HomeAssistant, home: Home) -> None:
+    entry = await home.add(pipeline())
+    await home.scan()
+    assert home.attribute("image_processing.front_door", "engine") == "onnxruntime"
+
+    form = await entry.start_reconfigure_flow(hass)
+    assert (form["type"], form["step_id"]) == (FlowResultType.FORM, "reconfigure")
+    assert form["data_schema"]({})[CONF_ENGINE] == "onnxruntime"
+    await choose(hass, form["flow_id"], "ncnn")
+    shown = await through_progress(hass, form["flow_id"], [])
+    assert shown["step_id"] == "confirm"
+    assert home.hub.connected  # the node that runs is left alone
+
+    done = await hass.config_entries.flow.async_configure(form["flow_id"], {})
+    assert (done["type"], done["reason"]) == (FlowResultType.ABORT, "reconfigure_successful")
+    await hass.async_block_till_done()
+    assert entry.data == {"node_type": "local", "engine": "ncnn"}
+    assert entry.state is ConfigEntryState.LOADED
+    await home.scan()
+    assert home.attribute("image_processing.front_door", "engine") == "ncnn"
+    answer = await hass.services.async_call(
+        DOMAIN, "detect", {"entity_id": "camera.porch"}, blocking=True, return_response=True
+    )
+    assert answer["engine"] == "ncnn"
+
+
+async def test_another_engine_gets_a_node_going_that_could_not_start(
+    hass: HomeAssistant, home: Home, not_to_be_had: set[str]
+) -> None:
+    not_to_be_had.add("onnxruntime")
+    entry = await home.add(expect=ConfigEntryState.SETUP_RETRY)
+    form = await entry.start_reconfigure_flow(hass)
+    await choose(hass, form["flow_id"], "ncnn")
+    shown = await through_progress(hass, form["flow_id"], [])
+    done = await hass.config_entries.flow.async_configure(shown["flow_id"], {})
+    assert done["reason"] == "reconfigure_successful"
+    await hass.async_block_till_done()
+    assert entry.state is ConfigEntryState.LOADED
+
+
+async def test_an_engine_that_does_not_work_changes_nothing(
+    hass: HomeAssistant, home: Home, not_to_be_had: set[str]
+) -> None:
+    entry = await home.add()
+    not_to_be_had.add("ncnn")
+    form = await entry.start_reconfigure_flow(hass)
+    await choose(hass, form["flow_id"], "ncnn")
+    form = await through_progress(hass, form["flow_id"], [])
+    assert (form["step_id"], form["errors"]) == ("reconfigure", {"base": "engine_not_installed"})
+    assert form["data_schema"]({})[CONF_ENGINE] == "ncnn"
+    assert entry.data[CONF_ENGINE] == "onnxruntime"
+    assert home.hub.connected
+
+
+async def test_a_change_that_is_called_off_leaves_the_node_alone(
+    hass: HomeAssistant,
+    home: Home,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    run_folders: Path,
+) -> None:
+    entry = await home.add()
+    pid = home.hub.supervisor.pid
+    flows.fake_engine(monkeypatch, tmp_path, flows.HANGS)
+    form = await entry.start_reconfigure_flow(hass)
+    await choose(hass, form["flow_id"], "ncnn")
+    await until_testing(hass, form["flow_id"])
+    await until(lambda: len(processes_of(run_folders)) == 2)
+    hass.config_entries.flow.async_abort(form["flow_id"])
+    await until(lambda: processes_of(run_folders) == [pid])
+    await until(lambda: len(list(run_folders.iterdir())) == 1)  # that of the node that runs
+    assert home.hub.connected

@@ -1,0 +1,586 @@
+"""From a camera's picture to states, events and the bus, with real inference."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from datetime import datetime
+
+import pytest
+from homeassistant.core import HomeAssistant, State
+from homeassistant.helpers import device_registry as dr
+from homeassistant.helpers import entity_registry as er
+from homeassistant.helpers import issue_registry as ir
+from homeassistant.helpers.json import json_bytes
+from pytest_homeassistant_custom_component.common import (
+    async_capture_events,
+    mock_restore_cache,
+)
+
+from custom_components.edge_vision import pipeline as pipeline_module
+from custom_components.edge_vision.const import DOMAIN, EVENT_DETECTION, Issue, issue_id
+from custom_components.edge_vision.image_processing import _described
+from custom_components.edge_vision.node.edge_vision_node.protocol import Box, DetectedObject
+from tests.hub.conftest import BLANK, STREET, Cameras, Home, pipeline, until
+
+OCCUPANCY = "binary_sensor.front_door_person"
+COUNT = "sensor.front_door_person_count"
+DETECTION = "image_processing.front_door"
+EVENT = "event.front_door"
+STATUS = "sensor.front_door_status"
+SWITCH = "switch.front_door_detection"
+
+# The keys of the bus event are a contract with automations, flows and receivers.
+EVENT_KEYS = {
+    "accelerator",
+    "box",
+    "box_area",
+    "camera_entity_id",
+    "captured_at",
+    "centroid",
+    "confidence",
+    "count",
+    "device_id",
+    "engine",
+    "entity_id",
+    "event_id",
+    "inference_ms",
+    "kind",
+    "label",
+    "latency_ms",
+    "model",
+    "model_version",
+    "node_id",
+    "pattern",
+    "phase",
+    "pipeline_id",
+    "snapshot",
+    "source",
+    "track_id",
+    "zones",
+}
+
+
+@pytest.fixture
+def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a failed look be tried again soon."""
+    monkeypatch.setattr(pipeline_module, "CAMERA_RETRY_AFTER_S", 0.01)
+    monkeypatch.setattr(pipeline_module, "RETRY_FIRST_S", 0.2)
+    monkeypatch.setattr(pipeline_module, "RETRY_LONGEST_S", 0.4)
+
+
+def states_of(hass: HomeAssistant, entity_id: str) -> list[str]:
+    """Return a list that every new state of an entity is added to."""
+    seen: list[str] = []
+
+    def note(event: object) -> None:
+        new = event.data["new_state"]
+        if new is not None and event.data["entity_id"] == entity_id:
+            seen.append(new.state)
+
+    hass.bus.async_listen("state_changed", note)
+    return seen
+
+
+async def test_scan_shows_what_is_there_and_fires_an_event_for_each_object(
+    home: Home, cameras: Cameras
+) -> None:
+    entry = await home.add(pipeline())
+    await home.until_state(DETECTION, "0")
+    fired = async_capture_events(home.hass, EVENT_DETECTION)
+    cameras.porch.picture = STREET
+
+    await home.scan()
+
+    seen = int(home.state(DETECTION))
+    assert seen >= 2
+    objects = home.attribute(DETECTION, "objects")
+    assert len(objects) == seen
+    assert {item["label"] for item in objects} == {"person"}
+    assert all(40 <= item["confidence"] <= 100 for item in objects)
+    assert home.attribute(DETECTION, "summary") == {"person": seen}
+    assert home.attribute(DETECTION, "engine") == "onnxruntime"
+    assert home.attribute(DETECTION, "accelerator") == "cpu"
+    assert home.attribute(DETECTION, "pattern") == "full_edge"
+    assert home.attribute(DETECTION, "inference_ms") > 0
+    assert datetime.fromisoformat(home.attribute(DETECTION, "last_detection"))
+
+    await until(lambda: len(fired) >= seen + 1)  # and the one that says that presence has begun
+    scans = [event.data for event in fired if event.data["kind"] == "scan"]
+    assert len(scans) == seen
+    (subentry_id,) = entry.subentries
+    device = dr.async_get(home.hass).async_get_device_by_identifier(
+        (DOMAIN, subentry_id), entry.entry_id
+    )
+    for data in scans:
+        assert data.keys() == EVENT_KEYS
+        assert data["entity_id"] == DETECTION
+        assert data["camera_entity_id"] == "camera.porch"
+        assert data["device_id"] == device.id
+        assert data["pipeline_id"] == subentry_id
+        assert data["node_id"] == home.hub.greeting.node_id
+        assert (data["phase"], data["label"], data["count"]) == ("instant", "person", seen)
+        box, centroid = data["box"], data["centroid"]
+        assert 0 <= box["x_min"] < centroid["x"] < box["x_max"] <= 1
+        assert 0 <= box["y_min"] < centroid["y"] < box["y_max"] <= 1
+        assert 0 < data["box_area"] < 1
+        assert 0 < data["inference_ms"] < data["latency_ms"] < 20_000
+        assert data["snapshot"] is None
+    assert len({data["event_id"] for data in scans}) == seen
+
+
+async def test_presence_begins_changes_and_ends(home: Home, cameras: Cameras) -> None:
+    await home.add(pipeline())
+    await home.until_state(DETECTION, "0")
+    assert home.state(OCCUPANCY) == "off"
+    assert home.state(COUNT) == "0"
+    fired = async_capture_events(home.hass, EVENT_DETECTION)
+
+    cameras.porch.picture = STREET
+    await home.scan()
+    await until(lambda: any(event.data["phase"] == "start" for event in fired))
+    assert home.state(OCCUPANCY) == "on"
+    count = int(home.state(COUNT))
+    assert count >= 2
+
+    # Fewer pass when more is asked of them.
+    best = max(item["confidence"] for item in home.attribute(DETECTION, "objects"))
+    await home.call("number", "set_value", _number(home), value=int(best))
+    await home.scan()
+    await until(lambda: any(event.data["phase"] == "update" for event in fired))
+    assert 1 <= int(home.state(COUNT)) < count
+    assert home.state(OCCUPANCY) == "on"
+
+    cameras.porch.picture = BLANK
+    await home.scan()
+    await until(lambda: any(event.data["phase"] == "end" for event in fired))
+    assert home.state(OCCUPANCY) == "off"
+    assert home.state(COUNT) == "0"
+    assert home.state(DETECTION) == "0"
+    assert home.attribute(EVENT, "event_type") == "end"
+    assert home.attribute(EVENT, "label") == "person"
+    objects = [event.data for event in fired if event.data["kind"] == "object"]
+    assert [data["phase"] for data in objects] == ["start", "update", "end"]
+    assert [data["count"] for data in objects] == [count, objects[1]["count"], 0]
+    assert objects[-1]["box"] is None
+    assert objects[-1]["box_area"] is None
+    assert objects[-1]["centroid"] is None
+
+
+def _number(home: Home) -> str:
+    registry = er.async_get(home.hass)
+    (subentry_id,) = home.entry.subentries
+    entity_id = registry.async_get_entity_id("number", DOMAIN, f"{subentry_id}_confidence")
+    assert entity_id is not None
+    return entity_id
+
+
+async def test_the_event_entity_speaks_of_every_event(home: Home, cameras: Cameras) -> None:
+    await home.add(pipeline())
+    await home.until_state(DETECTION, "0")
+    assert home.state(EVENT) == "unknown"
+    assert home.attribute(EVENT, "event_types") == ["start", "update", "end", "instant"]
+    spoken = states_of(home.hass, EVENT)
+    fired = async_capture_events(home.hass, EVENT_DETECTION)
+    cameras.porch.picture = STREET
+    await home.scan()
+    await until(lambda: len(fired) >= 3)
+    assert len(spoken) == len(fired)
+    assert len(set(spoken)) == len(fired)
+    state = home.hass.states.get(EVENT)
+    assert {"kind", "label", "confidence", "count", "captured_at", "model"} <= set(state.attributes)
+    assert "box" not in state.attributes
+
+
+async def test_nothing_is_known_before_the_first_look(home: Home, cameras: Cameras) -> None:
+    cameras.porch.delay_s = 1.0
+    await home.add(pipeline())
+    for entity_id in (OCCUPANCY, COUNT, DETECTION):
+        assert home.state(entity_id) == "unknown"
+    assert home.attribute(DETECTION, "objects") is None
+    await home.until_state(OCCUPANCY, "off")
+    assert home.state(COUNT) == "0"
+
+
+async def test_a_restart_of_home_assistant_shows_no_zero_that_nobody_saw(
+    home: Home, cameras: Cameras
+) -> None:
+    cameras.porch.picture = STREET
+    entry = await home.add(pipeline())
+    await home.until_state(OCCUPANCY, "on")
+    seen = {entity_id: states_of(home.hass, entity_id) for entity_id in (OCCUPANCY, COUNT)}
+    fired = async_capture_events(home.hass, EVENT_DETECTION)
+
+    await home.hass.config_entries.async_reload(entry.entry_id)
+    await home.until_state(OCCUPANCY, "on")
+
+    assert "off" not in seen[OCCUPANCY]
+    assert "0" not in seen[COUNT]
+    # Presence has not ended and begun again: the node remembers.
+    assert [event.data["phase"] for event in fired if event.data["kind"] == "object"] == []
+
+
+async def test_a_pipeline_that_looks_by_itself_keeps_its_time(home: Home, cameras: Cameras) -> None:
+    await home.add(pipeline(only_on_request=False, scan_interval=1))
+    await until(lambda: cameras.porch.asked >= 3)
+    assert home.state(STATUS) == "looking"
+    assert home.runtime.looks_per_second == pytest.approx(1.0, abs=0.25)
+    cameras.porch.picture = STREET
+    await home.until_state(OCCUPANCY, "on")
+    cameras.porch.picture = BLANK
+    asked = cameras.porch.asked
+    await home.until_state(OCCUPANCY, "off")
+    # One look without a person may have missed them; two in a row have not.
+    assert cameras.porch.asked - asked >= 2
+
+
+async def test_a_look_that_takes_too_long_costs_ticks_and_nothing_else(
+    home: Home, cameras: Cameras
+) -> None:
+    cameras.porch.delay_s = 2.5
+    await home.add(pipeline(only_on_request=False, scan_interval=1))
+    await until(lambda: home.runtime.look is not None)
+    await until(lambda: home.runtime.dropped >= 2)
+    assert home.runtime.problem is None
+    assert cameras.porch.asked <= 3
+
+
+async def test_only_on_request_looks_once_and_then_when_asked(home: Home, cameras: Cameras) -> None:
+    await home.add(pipeline(scan_interval=1))
+    await home.until_state(DETECTION, "0")
+    assert home.state(STATUS) == "on_request"
+    asked = cameras.porch.asked
+    await asyncio.sleep(2.2)
+    assert cameras.porch.asked == asked
+    await home.scan()
+    assert cameras.porch.asked == asked + 1
+
+
+async def test_two_pipelines_share_a_camera(home: Home, cameras: Cameras) -> None:
+    cameras.porch.picture = STREET
+    await home.add(
+        pipeline(), pipeline("Vehicles", labels=["car", "truck"]), pipeline("Any", labels=[])
+    )
+    await home.until_state(OCCUPANCY, "on")
+    await home.until_state("binary_sensor.vehicles_car", "off")
+    assert home.state("image_processing.vehicles") == "0"
+    await until(lambda: home.state("image_processing.any") not in ("unknown", "0"))
+    assert not [e for e in home.entity_ids() if e.startswith("binary_sensor.any")]
+
+
+async def test_switched_off_nothing_is_looked_at_and_nothing_is_known(
+    home: Home, cameras: Cameras, warnings: Callable[[], list[str]]
+) -> None:
+    await home.add(pipeline(only_on_request=False, scan_interval=1))
+    await home.until_state(DETECTION, "0")
+    await home.call("switch", "turn_off", SWITCH)
+    assert home.state(STATUS) == "off"
+    for entity_id in (OCCUPANCY, COUNT, DETECTION):
+        assert home.state(entity_id) == "unknown"
+    asked = cameras.porch.asked
+    await asyncio.sleep(1.5)
+    assert cameras.porch.asked == asked
+
+    await home.scan()
+    assert cameras.porch.asked == asked
+    assert len([line for line in warnings() if "was not scanned" in line]) == 1
+    assert home.state(DETECTION) == "unknown"
+
+    await home.call("switch", "turn_on", SWITCH)
+    await home.until_state(DETECTION, "0")
+    assert home.state(STATUS) == "looking"
+
+
+async def test_switched_off_while_the_camera_is_asked_its_picture_is_not_looked_at(
+    home: Home, cameras: Cameras
+) -> None:
+    await home.add(pipeline())
+    await home.until_state(DETECTION, "0")
+    fired = async_capture_events(home.hass, EVENT_DETECTION)
+    cameras.porch.picture = STREET
+    cameras.porch.delay_s = 0.5
+    scanning = home.hass.async_create_task(home.scan())
+    await asyncio.sleep(0.1)
+    await home.call("switch", "turn_off", SWITCH)
+    await scanning
+    await asyncio.sleep(0.3)
+    assert fired == []
+    assert home.state(DETECTION) == "unknown"
+
+
+async def test_a_change_of_one_pipeline_wakes_no_other(home: Home, cameras: Cameras) -> None:
+    await home.add(pipeline(), pipeline("Garden", "camera.garden"))
+    await home.until_state("image_processing.garden", "0")
+    asked = cameras.porch.asked, cameras.garden.asked
+    (_, garden) = home.entry.subentries.values()
+    home.hass.config_entries.async_update_subentry(
+        home.entry, garden, data={**garden.data, "confidence": 66}
+    )
+    await until(lambda: cameras.garden.asked > asked[1])
+    assert cameras.porch.asked == asked[0]
+
+
+async def test_a_mistake_of_ours_is_logged_and_does_not_end_the_looking(
+    home: Home, cameras: Cameras, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(pipeline_module, "RETRY_FIRST_S", 0.2)
+    await home.add(pipeline(only_on_request=False, scan_interval=1))
+    await home.until_state(DETECTION, "0")
+
+    def mistake(*_: object) -> None:
+        raise KeyError("mistake")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(home.runtime, "_succeed", mistake)
+        await home.until_state(DETECTION, "unavailable")
+    await home.until_state(DETECTION, "0")
+    assert "KeyError: 'mistake'" in caplog.text
+
+
+async def test_the_switch_stays_off_over_a_restart(
+    home: Home, hass: HomeAssistant, cameras: Cameras
+) -> None:
+    mock_restore_cache(hass, [State(SWITCH, "off")])
+    await home.add(pipeline())
+    await asyncio.sleep(0.5)
+    assert home.state(SWITCH) == "off"
+    assert home.state(DETECTION) == "unknown"
+    assert cameras.porch.asked == 0
+
+
+async def test_the_confidence_is_the_same_in_number_and_form(home: Home, cameras: Cameras) -> None:
+    cameras.porch.picture = STREET
+    entry = await home.add(pipeline())
+    await home.until_state(OCCUPANCY, "on")
+    hub, number = home.hub, _number(home)
+    assert float(home.state(number)) == 40
+
+    await home.call("number", "set_value", number, value=99)
+
+    (subentry,) = entry.subentries.values()
+    assert subentry.data["confidence"] == 99
+    await home.until_state(number, "99.0")
+    await home.until_state(DETECTION, "0")
+    assert home.hub is hub
+
+
+async def test_the_picture_of_the_last_detection_can_be_seen(
+    home: Home, cameras: Cameras, hass_client: Callable
+) -> None:
+    await home.add(pipeline())
+    await home.until_state(DETECTION, "0")
+    image = "image.front_door_last_detection"
+    assert home.state(image) == "unknown"
+    client = await hass_client()
+    answer = await client.get(f"/api/image_proxy/{image}")
+    assert answer.status == 500  # there is none yet
+
+    cameras.porch.picture = STREET
+    await home.scan()
+    assert datetime.fromisoformat(home.state(image))
+    answer = await client.get(f"/api/image_proxy/{image}")
+    assert answer.status == 200
+    assert answer.content_type == "image/jpeg"
+    picture = await answer.read()
+    assert picture.startswith(b"\xff\xd8\xff")
+    assert picture != STREET  # boxes are drawn in
+
+    before = home.state(image)
+    cameras.porch.picture = BLANK
+    await home.scan()
+    assert home.state(image) == before
+
+
+@pytest.mark.usefixtures("quick_retries")
+class TestCameraTrouble:
+    """A camera that cannot be looked through is no empty street."""
+
+    async def test_a_camera_that_fails(
+        self, home: Home, cameras: Cameras, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        cameras.porch.picture = STREET
+        await home.add(pipeline(only_on_request=False, scan_interval=1))
+        await home.until_state(OCCUPANCY, "on")
+        caplog.clear()
+
+        cameras.porch.picture = OSError("no route to the camera")
+        await home.until_state(STATUS, "camera_unavailable")
+        for entity_id in (OCCUPANCY, COUNT, DETECTION):
+            assert home.state(entity_id) == "unavailable"
+        assert home.state(SWITCH) == "on"
+        asked = cameras.porch.asked
+        await until(lambda: cameras.porch.asked > asked + 3)
+
+        cameras.porch.picture = STREET
+        await home.until_state(OCCUPANCY, "on")
+        messages = [record.getMessage() for record in caplog.records]
+        assert len([m for m in messages if "Front door cannot look" in m]) == 1
+        assert len([m for m in messages if "Front door looks again" in m]) == 1
+
+    async def test_what_a_camera_blurts_out_is_not_repeated(
+        self, home: Home, cameras: Cameras, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        caplog.set_level(logging.DEBUG, "custom_components.edge_vision")
+        cameras.porch.picture = OSError("cannot open rtsp://admin:hunter2@10.0.0.9/live")
+        await home.add(pipeline())
+        await home.until_state(STATUS, "camera_unavailable")
+        assert "cannot open rtsp://****@10.0.0.9/live" in home.runtime.problem_text
+        assert "10.0.0.9" in caplog.text
+        assert "hunter2" not in caplog.text
+
+    async def test_a_camera_that_gives_nothing(self, home: Home, cameras: Cameras) -> None:
+        cameras.porch.picture = None
+        await home.add(pipeline())
+        await home.until_state(STATUS, "camera_unavailable")
+        assert home.state(DETECTION) == "unavailable"
+
+    async def test_a_camera_that_fails_once_is_asked_again(
+        self, home: Home, cameras: Cameras
+    ) -> None:
+        await home.add(pipeline())
+        await home.until_state(DETECTION, "0")
+        seen = states_of(home.hass, DETECTION)
+        cameras.porch.picture = STREET
+        cameras.porch.failures = 1
+        await home.scan()
+        assert "unavailable" not in seen
+        assert int(home.state(DETECTION)) >= 2
+
+    async def test_a_camera_that_returns_rubbish(self, home: Home, cameras: Cameras) -> None:
+        cameras.porch.picture = b"\xff\xd8\xff" + b"rubbish" * 1000
+        await home.add(pipeline())
+        await home.until_state(STATUS, "picture_unreadable")
+        assert home.state(OCCUPANCY) == "unavailable"
+        cameras.porch.picture = STREET
+        await home.until_state(OCCUPANCY, "on")
+
+    async def test_a_picture_that_is_too_large(
+        self, home: Home, cameras: Cameras, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(
+            "custom_components.edge_vision.stills.MAX_PICTURE_BYTES", len(STREET) - 1
+        )
+        cameras.porch.picture = STREET
+        await home.add(pipeline())
+        await home.until_state(STATUS, "picture_unreadable")
+
+    async def test_a_camera_that_goes_and_comes_back(self, home: Home, cameras: Cameras) -> None:
+        cameras.porch.picture = STREET
+        await home.add(pipeline())
+        await home.until_state(OCCUPANCY, "on")
+        cameras.porch.set_available(False)
+        await home.hass.async_block_till_done()
+        assert home.state(STATUS) == "camera_unavailable"
+        assert home.state(OCCUPANCY) == "unavailable"
+        assert home.state("image.front_door_last_detection") != "unavailable"
+        cameras.porch.set_available(True)
+        await home.until_state(OCCUPANCY, "on")
+
+    async def test_a_camera_that_is_not_there_is_a_repair_issue_until_it_is(
+        self, home: Home, cameras: Cameras
+    ) -> None:
+        entry = await home.add(pipeline(camera="camera.attic"))
+        await home.until_state(STATUS, "camera_unavailable")
+        (subentry_id,) = entry.subentries
+        issue = issue_id(Issue.CAMERA_MISSING, subentry_id)
+        issues = ir.async_get(home.hass)
+        assert issues.async_get_issue(DOMAIN, issue).translation_placeholders == {
+            "name": "Front door",
+            "camera": "camera.attic",
+        }
+        before = home.hub
+        (subentry,) = entry.subentries.values()
+        home.hass.config_entries.async_update_subentry(
+            entry, subentry, data={**subentry.data, "camera": "camera.porch"}
+        )
+        await home.reloaded(before)
+        await home.until_state(DETECTION, "0")
+        assert issues.async_get_issue(DOMAIN, issue) is None
+
+    async def test_a_scan_that_fails_is_one_line_and_the_pipeline_recovers(
+        self, home: Home, cameras: Cameras, warnings: Callable[[], list[str]]
+    ) -> None:
+        await home.add(pipeline())
+        await home.until_state(DETECTION, "0")
+        cameras.porch.picture = OSError("gone")
+        await home.scan()
+        assert home.state(DETECTION) == "unavailable"
+        assert [line for line in warnings() if "was not scanned" in line] == warnings()
+        cameras.porch.picture = STREET
+        # Nobody asks, yet it comes back: else nobody could ask, for it is unavailable.
+        await home.until_state(OCCUPANCY, "on")
+
+    async def test_a_renamed_camera_is_followed(self, home: Home, cameras: Cameras) -> None:
+        entry = await home.add(pipeline())
+        await home.until_state(DETECTION, "0")
+        before = home.hub
+        er.async_get(home.hass).async_update_entity("camera.porch", new_entity_id="camera.veranda")
+        await home.reloaded(before)
+        (subentry,) = entry.subentries.values()
+        assert subentry.data["camera"] == "camera.veranda"
+        await home.until_state(DETECTION, "0")
+
+    async def test_unload_while_a_camera_is_slow_is_quick(
+        self, home: Home, cameras: Cameras
+    ) -> None:
+        cameras.porch.delay_s = 9.0
+        entry = await home.add(pipeline())
+        await until(lambda: cameras.porch.asked == 1)
+        async with asyncio.timeout(5):
+            assert await home.hass.config_entries.async_unload(entry.entry_id)
+
+
+async def test_a_model_that_cannot_be_used_is_a_repair_issue(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipeline_module, "RETRY_FIRST_S", 0.2)
+    entry = await home.add(pipeline(model="no_such_model"))
+    await home.until_state(STATUS, "model_failed")
+    assert home.state(DETECTION) == "unavailable"
+    assert home.state("image.front_door_last_detection") != "unavailable"  # the node is well
+    (subentry,) = entry.subentries.values()
+    issue = issue_id(Issue.MODEL_FAILED, subentry.subentry_id)
+    placeholders = ir.async_get(home.hass).async_get_issue(DOMAIN, issue).translation_placeholders
+    assert placeholders["name"] == "Front door"
+    assert "no_such_model" in placeholders["error"]
+
+    home.hass.config_entries.async_update_subentry(
+        entry, subentry, data={**subentry.data, "model": "auto"}
+    )
+    await home.until_state(DETECTION, "0")
+    assert ir.async_get(home.hass).async_get_issue(DOMAIN, issue) is None
+
+
+async def test_a_disk_that_takes_nothing_does_not_stop_the_looking(
+    home: Home, cameras: Cameras
+) -> None:
+    folder = home.occupy("results.db")  # a folder where the node wants a file
+    entry = await home.add(pipeline())
+    await home.until_state(DETECTION, "0")
+    issues, issue = ir.async_get(home.hass), issue_id(Issue.STORAGE_FAILED, entry.entry_id)
+    raised = issues.async_get_issue(DOMAIN, issue)
+    assert "results.db" in raised.translation_placeholders["error"]
+
+    fired = async_capture_events(home.hass, EVENT_DETECTION)
+    cameras.porch.picture = STREET
+    await home.scan()
+    assert home.state(OCCUPANCY) == "on"
+    await until(lambda: len(fired) >= 3)  # without numbers, but they come
+
+    (folder / "results.db").rmdir()
+    cameras.porch.picture = BLANK
+    await home.scan()
+    await until(lambda: issues.async_get_issue(DOMAIN, issue) is None)
+
+
+def test_a_crowd_fits_into_a_state() -> None:
+
+    box = Box(x_min=0.1234, y_min=0.1234, x_max=0.2345, y_max=0.2345)
+    crowd = [
+        DetectedObject(label="person", confidence=round(i / 10, 1), box=box) for i in range(900)
+    ]
+    described = _described(crowd)
+    assert 50 < len(described) < 900
+    assert described[0]["confidence"] == 89.9
+    assert len(json_bytes(described)) < 12 * 1024

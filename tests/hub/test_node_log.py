@@ -1,0 +1,99 @@
+"""What a node logs: at its level, without credentials, and not without end."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from custom_components.edge_vision.node_log import NodeLog, redact
+
+
+@pytest.mark.parametrize(
+    ("line", "secrets"),
+    [
+        ("open rtsp://admin:hunter2@192.168.1.9/s failed", ["admin", "hunter2"]),
+        ("open rtsp://admin:p@ss/w0rd@cam:554/s?a=b", ["p@ss", "w0rd"]),
+        ("rtsp://t0psecret@cam/stream", ["t0psecret"]),
+        ("GET http://cam/snap?user=bob&password=hunter2&x=1", ["bob", "hunter2"]),
+        ("GET /api?access_token=abc.def-ghi&x=1", ["abc.def-ghi"]),
+        ("GET /api?authSig=eyJhbGciOi", ["eyJhbGciOi"]),
+        ("Authorization: Bearer abcdef0123456789", ["abcdef0123456789"]),
+        ("headers={'Authorization': 'Basic YWRtaW46aHVudGVyMg=='}", ["YWRtaW46aHVudGVyMg=="]),
+        ("sent Bearer abcdef0123456789 to it", ["abcdef0123456789"]),
+        ('{"token": "abcdef", "x": 1}', ["abcdef"]),
+        ("password='hunter2' user=bob", ["hunter2", "bob"]),
+        ("Cookie: session=abcdef", ["abcdef"]),
+        ("X-Api-Key: abcdef", ["abcdef"]),
+    ],
+)
+def test_credentials_are_removed(line: str, secrets: list[str]) -> None:
+    clean = redact(line)
+    for secret in secrets:
+        assert secret not in clean
+    assert "****" in clean
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "Loaded ssd_mobilenet_v2_coco on onnxruntime cpu",
+        "Pipeline 01ABC cannot look: No model 'x'; this node holds: a, b",
+        "GET http://cam/snapshot.jpg?width=640&height=480",
+        "user pressed the key to pass",
+        "The token is wrong",
+    ],
+)
+def test_what_is_no_credential_stays(line: str) -> None:
+    assert redact(line) == line
+
+
+@pytest.mark.parametrize(
+    ("line", "level"),
+    [
+        ("DEBUG asyncio: x", logging.DEBUG),
+        ("INFO edge_vision_node.node: x", logging.INFO),
+        ("WARNING edge_vision_node.node: x", logging.WARNING),
+        ("ERROR edge_vision_node.node: x", logging.WARNING),
+        ("CRITICAL edge_vision_node.node: x", logging.WARNING),
+        ("Traceback (most recent call last):", logging.DEBUG),
+        ("libfoo: something native", logging.DEBUG),
+    ],
+)
+def test_lines_are_logged_at_their_level(
+    line: str, level: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    NodeLog().add(line)
+    (record,) = caplog.records
+    assert record.name == "custom_components.edge_vision.node"
+    assert record.levelno == level
+
+
+def test_credentials_are_in_neither_log_nor_ring(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    log = NodeLog()
+    log.add("WARNING edge_vision_node: rtsp://admin:hunter2@cam/s is gone")
+    assert "hunter2" not in caplog.text
+    assert log.lines == ["WARNING edge_vision_node: rtsp://****@cam/s is gone"]
+
+
+def test_the_ring_keeps_the_newest_and_cuts_long_ones() -> None:
+    log = NodeLog()
+    for number in range(500):
+        log.add(f"INFO x: {number}")
+    log.add("INFO x: " + "y" * 5000)
+    assert len(log.lines) == 200
+    assert log.lines[0] == "INFO x: 301"
+    assert len(log.lines[-1]) == 1000
+
+
+def test_a_new_run_has_no_last_words_yet() -> None:
+    log = NodeLog()
+    log.add("edge-vision-node: error: The disk is full")
+    assert log.start_error == "The disk is full"
+    assert log.last_lines(5) == ["edge-vision-node: error: The disk is full"]
+    log.begin()
+    assert log.start_error is None
+    assert log.last_lines(5) == []
+    assert len(log.lines) == 1

@@ -1,0 +1,356 @@
+"""An entry from set-up to removal, and every way in which the set-up can fail."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from homeassistant.config_entries import ConfigEntryState
+from homeassistant.const import EVENT_HOMEASSISTANT_STOP
+from homeassistant.core import HomeAssistant
+from homeassistant.helpers import device_registry as dr
+from homeassistant.helpers import entity_registry as er
+from homeassistant.helpers import issue_registry as ir
+from homeassistant.helpers.entity_component import DATA_INSTANCES, EntityComponent
+from homeassistant.loader import async_get_integration
+
+from custom_components.edge_vision import PLATFORMS, node_process, requirements
+from custom_components.edge_vision.const import CONF_ENGINE, DOMAIN, Issue, issue_id
+from custom_components.edge_vision.node.edge_vision_node import protocol
+from tests.hub.conftest import (
+    STREET,
+    Cameras,
+    Home,
+    entry_with,
+    pipeline,
+    processes_of,
+    until,
+)
+
+pytestmark = pytest.mark.usefixtures("run_folders")
+
+NODE_ENTITIES = {
+    ("binary_sensor", "connectivity"),
+    ("sensor", "hardware"),
+    ("sensor", "memory"),
+}
+PIPELINE_ENTITIES = {
+    ("binary_sensor", "occupancy_person"),
+    ("event", "detection"),
+    ("image", "last_detection"),
+    ("image_processing", "detection"),
+    ("number", "confidence"),
+    ("sensor", "count_person"),
+    ("sensor", "status"),
+    ("switch", "detection"),
+}
+MEASUREMENTS = {
+    ("sensor", "dropped_frames"),
+    ("sensor", "inference_time"),
+    ("sensor", "latency"),
+    ("sensor", "look_rate"),
+}
+
+
+def registered(home: Home, subentry_id: str | None) -> dict[tuple[str, str], er.RegistryEntry]:
+    """Return the registered entities of a pipeline, or of the node, by platform and key."""
+    registry = er.async_get(home.hass)
+    owner = subentry_id or home.entry.unique_id
+    return {
+        (entity.domain, entity.unique_id.removeprefix(f"{owner}_")): entity
+        for entity in er.async_entries_for_config_entry(registry, home.entry.entry_id)
+        if entity.config_subentry_id == subentry_id
+    }
+
+
+async def test_set_up_makes_devices_and_entities_of_the_subentry(home: Home) -> None:
+    entry = await home.add(pipeline())
+    (subentry_id,) = entry.subentries
+
+    # A temperature is only there where the machine tells one.
+    assert registered(home, None).keys() - {("sensor", "temperature")} == NODE_ENTITIES
+    assert registered(home, subentry_id).keys() == PIPELINE_ENTITIES | MEASUREMENTS
+    # The names that automations are written with.
+    assert home.entity_ids() >= {
+        "binary_sensor.front_door_person",
+        "event.front_door",
+        "image.front_door_last_detection",
+        "image_processing.front_door",
+        "sensor.front_door_person_count",
+        "switch.front_door_detection",
+    }
+    devices = dr.async_get(home.hass)
+    node = devices.async_get_device_by_identifier((DOMAIN, "01NODE"), entry.entry_id)
+    device = devices.async_get_device_by_identifier((DOMAIN, subentry_id), entry.entry_id)
+    assert node is not None
+    assert device is not None
+    assert device.via_device_id == node.id
+    assert device.name == "Front door"
+    assert node.sw_version == home.hub.greeting.version
+
+
+async def test_measurements_are_off_until_somebody_wants_them(home: Home) -> None:
+    await home.add(pipeline())
+    (subentry_id,) = home.entry.subentries
+    entities = registered(home, subentry_id).items()
+    assert {key for key, entity in entities if entity.disabled_by} == MEASUREMENTS
+
+
+async def test_unload_leaves_no_process_and_no_entity(home: Home) -> None:
+    entry = await home.add(pipeline())
+    pid = home.hub.supervisor.pid
+    assert pid in processes_of(Path(home.hass.config.config_dir))
+
+    assert await home.hass.config_entries.async_unload(entry.entry_id)
+
+    assert entry.state is ConfigEntryState.NOT_LOADED
+    assert processes_of(Path(home.hass.config.config_dir)) == []
+    assert home.state("image_processing.front_door") == "unavailable"
+    component = home.hass.data[DATA_INSTANCES]["image_processing"]
+    assert component.get_entity("image_processing.front_door") is None
+
+
+async def test_reload_brings_everything_back(home: Home, cameras: Cameras) -> None:
+    cameras.porch.picture = STREET
+    entry = await home.add(pipeline())
+    await home.until_state("binary_sensor.front_door_person", "on")
+    first = home.hub.supervisor.pid
+
+    for _ in range(2):
+        assert await home.hass.config_entries.async_reload(entry.entry_id)
+        await home.until_state("binary_sensor.front_door_person", "on")
+
+    assert entry.state is ConfigEntryState.LOADED
+    assert home.hub.supervisor.pid != first
+    assert len(processes_of(Path(home.hass.config.config_dir))) == 1
+
+
+async def test_removal_deletes_what_the_node_kept(home: Home, cameras: Cameras) -> None:
+    cameras.porch.picture = STREET
+    entry = await home.add(pipeline())
+    await home.until_state("binary_sensor.front_door_person", "on")
+    assert home.has_data()
+
+    await home.hass.config_entries.async_remove(entry.entry_id)
+    await home.hass.async_block_till_done()
+
+    assert not home.has_data()
+    assert home.entity_ids() == set()
+    assert home.hass.states.get("image_processing.front_door") is None
+    assert [issue for domain, issue in ir.async_get(home.hass).issues if domain == DOMAIN] == []
+
+
+async def test_removing_a_pipeline_removes_its_device_and_entities(home: Home) -> None:
+    entry = await home.add(pipeline(), pipeline("Back door", "camera.garden"))
+    first, _ = entry.subentries
+
+    before = home.hub
+    home.hass.config_entries.async_remove_subentry(entry, first)
+    await home.reloaded(before)
+
+    assert list(home.hub.pipelines) == list(entry.subentries)
+
+    assert not any("front_door" in entity_id for entity_id in home.entity_ids())
+    assert "image_processing.back_door" in home.entity_ids()
+
+
+async def test_stopping_home_assistant_stops_the_node(home: Home) -> None:
+    await home.add(pipeline())
+    home.hass.bus.async_fire(EVENT_HOMEASSISTANT_STOP)
+    await home.hass.async_block_till_done()
+    assert processes_of(Path(home.hass.config.config_dir)) == []
+
+
+async def test_the_end_of_home_assistant_is_no_failure(
+    home: Home, warnings: Callable[[], list[str]], caplog: pytest.LogCaptureFixture
+) -> None:
+    await home.add(pipeline())
+    await home.until_state("image_processing.front_door", "0")
+    caplog.clear()
+    await home.hass.async_stop(force=True)
+    assert processes_of(Path(home.hass.config.config_dir)) == []
+    ours = [line for line in warnings() if "edge_vision" in line]
+    assert ours == []
+    assert "cannot look" not in caplog.text
+
+
+async def test_a_node_that_is_not_ready_in_time_is_tried_again_later(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(node_process, "READY_TIMEOUT_S", 0.01)
+    entry = await home.add(pipeline(), expect=ConfigEntryState.SETUP_RETRY)
+    assert "not ready within" in str(entry.reason) or entry.error_reason_translation_key
+    assert processes_of(Path(home.hass.config.config_dir)) == []
+    assert home.hass.states.get("image_processing.front_door") is None
+
+    monkeypatch.undo()
+    await home.hass.config_entries.async_reload(entry.entry_id)
+    assert entry.state is ConfigEntryState.LOADED
+
+
+async def test_a_start_failure_is_told_in_the_nodes_own_words(home: Home) -> None:
+    home.occupy("node_id")
+    entry = await home.add(pipeline(), expect=ConfigEntryState.SETUP_RETRY)
+    assert entry.error_reason_translation_key == "node_not_started"
+    error = entry.error_reason_translation_placeholders["error"]
+    assert "cannot be used" in error
+    assert "Traceback" not in error
+
+
+async def test_a_data_folder_in_use_is_told(home: Home) -> None:
+    folder = home.occupy()
+    with (folder / "node.lock").open("ab") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        entry = await home.add(pipeline(), expect=ConfigEntryState.SETUP_RETRY)
+    error = entry.error_reason_translation_placeholders["error"]
+    assert "Another node is using" in error
+
+
+async def test_an_engine_that_cannot_be_installed_is_a_repair_issue(
+    home: Home, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    # No index has this version, and no network is there to ask one.
+    wanted = requirements.ENGINE_REQUIREMENTS | {"onnxruntime": "onnxruntime==0.0.0.dev0"}
+    monkeypatch.setattr(requirements, "ENGINE_REQUIREMENTS", wanted)
+    monkeypatch.setenv("UV_OFFLINE", "1")
+    monkeypatch.setenv("UV_NO_INDEX", "1")
+    home.hass.config.skip_pip = False
+
+    entry = await home.add(pipeline(), expect=ConfigEntryState.SETUP_RETRY)
+
+    assert entry.error_reason_translation_key == "engine_not_installed"
+    issue = ir.async_get(home.hass).async_get_issue(
+        DOMAIN, issue_id(Issue.ENGINE_NOT_INSTALLED, entry.entry_id)
+    )
+    assert issue is not None
+    assert issue.is_fixable
+    assert issue.translation_placeholders["requirement"] == "onnxruntime==0.0.0.dev0"
+    assert processes_of(Path(home.hass.config.config_dir)) == []
+
+    # The next try is a real one, not a memory of the failure.
+    monkeypatch.undo()
+    await home.hass.config_entries.async_reload(entry.entry_id)
+    assert entry.state is ConfigEntryState.LOADED
+    assert not ir.async_get(home.hass).async_get_issue(DOMAIN, issue.issue_id)
+
+
+async def test_a_node_of_another_protocol_is_a_repair_issue(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The hub as it would be after an update of the integration that the node has not seen.
+    monkeypatch.setattr(protocol, "SCHEMA_MIN", 7)
+    monkeypatch.setattr(protocol, "SCHEMA_MAX", 8)
+    entry = await home.add(pipeline(), expect=ConfigEntryState.SETUP_ERROR)
+    assert entry.error_reason_translation_key == "node_version_mismatch"
+    assert ir.async_get(home.hass).async_get_issue(
+        DOMAIN, issue_id(Issue.VERSION_MISMATCH, entry.entry_id)
+    )
+    assert processes_of(Path(home.hass.config.config_dir)) == []
+
+
+async def test_a_set_up_that_is_cancelled_leaves_no_process(
+    home: Home, hass: HomeAssistant
+) -> None:
+    folder = Path(hass.config.config_dir)
+    for moment_s in (0.0, 0.05, 0.3, 0.6, 0.7, 0.8, 0.9, 1.0):
+        entry = entry_with(pipeline())
+        entry.add_to_hass(hass)
+        task = asyncio.create_task(hass.config_entries.async_setup(entry.entry_id))
+        await asyncio.sleep(moment_s)
+        task.cancel()
+        await asyncio.wait([task])
+        await hass.async_block_till_done()
+        if entry.state is ConfigEntryState.LOADED:
+            home.entries.append(entry)  # this machine was faster
+            break
+        await until(lambda: not processes_of(folder))
+        component = hass.data[DATA_INSTANCES].get("image_processing")
+        assert component is None or entry.entry_id not in component._platforms
+        await hass.config_entries.async_remove(entry.entry_id)
+
+
+async def test_a_platform_that_fails_leaves_nothing_behind(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = EntityComponent.async_setup_entry
+
+    async def setup(self: EntityComponent, entry: object) -> bool:
+        return False if self.domain == "image_processing" else await real(self, entry)
+
+    monkeypatch.setattr(EntityComponent, "async_setup_entry", setup)
+    entry = await home.add(pipeline(), expect=ConfigEntryState.SETUP_ERROR)
+    assert processes_of(Path(home.hass.config.config_dir)) == []
+
+    monkeypatch.undo()
+    assert await home.hass.config_entries.async_reload(entry.entry_id)
+    assert entry.state is ConfigEntryState.LOADED
+    (subentry_id,) = entry.subentries
+    assert registered(home, subentry_id).keys() == PIPELINE_ENTITIES | MEASUREMENTS
+
+
+async def test_changes_that_touch_no_entity_do_not_reload(
+    home: Home, warnings: Callable[[], list[str]]
+) -> None:
+    entry = await home.add(pipeline())
+    hub = home.hub
+    (subentry,) = entry.subentries.values()
+    for changes in ({"confidence": 77.0}, {"scan_interval": 5}, {"only_on_request": False}):
+        home.hass.config_entries.async_update_subentry(
+            entry, subentry, data={**subentry.data, **changes}
+        )
+        await home.hass.async_block_till_done()
+    assert home.hub is hub
+    assert home.runtime.settings.confidence == 77.0
+    assert home.runtime.settings.scan_interval_s == 5
+    assert warnings() == []
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"labels": ["person", "dog"]}, {"camera": "camera.garden"}],
+    ids=["labels", "camera"],
+)
+async def test_changes_that_touch_entities_reload(home: Home, changes: dict[str, object]) -> None:
+    entry = await home.add(pipeline())
+    hub = home.hub
+    (subentry,) = entry.subentries.values()
+    home.hass.config_entries.async_update_subentry(
+        entry, subentry, data={**subentry.data, **changes}
+    )
+    await home.reloaded(hub)
+
+
+async def test_entities_of_labels_that_are_no_longer_chosen_go(home: Home) -> None:
+    entry = await home.add(pipeline(labels=["person", "dog", "traffic light"]))
+    assert "binary_sensor.front_door_traffic_light" in home.entity_ids()
+    hub = home.hub
+    (subentry,) = entry.subentries.values()
+    home.hass.config_entries.async_update_subentry(
+        entry, subentry, data={**subentry.data, "labels": ["traffic light"]}
+    )
+    await home.reloaded(hub)
+    labelled = {e for e in home.entity_ids() if e.startswith("binary_sensor.front") or "count" in e}
+    assert labelled == {
+        "binary_sensor.front_door_traffic_light",
+        "sensor.front_door_traffic_light_count",
+    }
+
+
+async def test_the_manifest_names_what_is_used(hass: HomeAssistant) -> None:
+    integration = await async_get_integration(hass, DOMAIN)
+    manifest = json.loads((integration.file_path / "manifest.json").read_text())
+    assert list(manifest)[:2] == ["domain", "name"]
+    assert list(manifest)[2:] == sorted(list(manifest)[2:])
+    assert {"camera", "image_processing"} <= set(manifest["dependencies"])
+    assert not manifest.get("requirements")
+    for platform in PLATFORMS:
+        assert (integration.file_path / f"{platform}.py").exists()
+
+
+async def test_the_engine_of_an_entry_is_one_that_is_known(home: Home) -> None:
+    entry = await home.add(pipeline())
+    assert entry.data[CONF_ENGINE] in requirements.ENGINE_REQUIREMENTS

@@ -1,0 +1,417 @@
+"""Adding cameras to a node and changing what is done with them, with the real node."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from homeassistant.config_entries import SOURCE_USER, ConfigEntryState
+from homeassistant.core import HomeAssistant
+from homeassistant.data_entry_flow import FlowResultType, InvalidData
+from homeassistant.exceptions import HomeAssistantError
+from homeassistant.setup import async_setup_component
+from PIL import Image
+
+from custom_components.edge_vision.const import DATA_DIR, SUBENTRY_PIPELINE
+from custom_components.edge_vision.node.edge_vision_node import protocol
+from tests.hub.conftest import STREET, Cameras, Home, entry_with, pipeline, until
+from tests.pictures import NODE_FOLDER
+
+MODEL = "ssd_mobilenet_v2_coco"
+BUNDLED = NODE_FOLDER / "edge_vision_node" / "models" / "bundled" / MODEL
+
+
+def answers(camera: str = "camera.porch", **changes: Any) -> dict[str, Any]:
+    """Return a form filled in; `changes` go where their fields are."""
+    form: dict[str, Any] = {
+        "camera": camera,
+        "detection": {"labels": ["person", "traffic_light"], "confidence": 40},
+        "schedule": {"only_on_request": True, "scan_interval": 30},
+        "advanced": {"engine": "auto", "accelerator": "auto", "pattern": "full_edge"},
+    }
+    for key, value in changes.items():
+        sections = [part for part in form.values() if isinstance(part, dict) and key in part]
+        (sections[0] if sections else form)[key] = value
+    return form
+
+
+class Flow:
+    """A subentry flow in a browser."""
+
+    def __init__(self, hass: HomeAssistant, result: Any) -> None:
+        self._manager = hass.config_entries.subentries
+        self.result = result
+
+    @classmethod
+    async def begin(cls, home: Home) -> Flow:
+        result = await home.hass.config_entries.subentries.async_init(
+            (home.entry.entry_id, SUBENTRY_PIPELINE), context={"source": SOURCE_USER}
+        )
+        return cls(home.hass, result)
+
+    @classmethod
+    async def change(cls, home: Home) -> Flow:
+        (subentry_id,) = home.entry.subentries
+        return cls(
+            home.hass, await home.entry.start_subentry_reconfigure_flow(home.hass, subentry_id)
+        )
+
+    async def send(self, form: dict[str, Any]) -> Any:
+        self.result = await self._manager.async_configure(self.result["flow_id"], form)
+        return self.result
+
+    async def pick(self, option: str) -> Any:
+        return await self.send({"next_step_id": option})
+
+    @property
+    def aborted_with(self) -> str | None:
+        return self.result["reason"] if self.result["type"] is FlowResultType.ABORT else None
+
+    @property
+    def defaults(self) -> dict[str, Any]:
+        """Return what the form holds when it opens."""
+        schema = self.result["data_schema"].schema
+        values: dict[str, Any] = {}
+        for key, kind in schema.items():
+            if hasattr(kind, "options"):
+                values[str(key)] = kind.schema({})
+            elif key.description and "suggested_value" in key.description:
+                values[str(key)] = key.description["suggested_value"]
+            elif callable(key.default):
+                values[str(key)] = key.default()
+        return values
+
+    def options(self, *path: str) -> dict[str, str]:
+        """Return the choices of a field: value → label."""
+        kind = self.result["data_schema"]
+        for name in path:
+            kind = next(value for key, value in kind.schema.items() if key == name)
+            kind = getattr(kind, "schema", kind)
+        return {option["value"]: option["label"] for option in kind.config["options"]}
+
+
+# --- It works -------------------------------------------------------------------------------------
+
+
+async def test_a_camera_is_tried_and_added_in_one_screen(home: Home, cameras: Cameras) -> None:
+    cameras.porch.picture = STREET
+    await home.add()
+    flow = await Flow.begin(home)
+    assert (flow.result["type"], flow.result["step_id"]) == (FlowResultType.FORM, "settings")
+    assert flow.result["last_step"] is True
+    assert flow.defaults == {
+        "name": None,
+        "detection": {"labels": ["person", "cat", "dog", "car"], "confidence": 50},
+        "schedule": {"only_on_request": False, "scan_interval": 10},
+        "advanced": {"engine": "auto", "accelerator": "auto", "pattern": "full_edge"},
+    }
+    labels = flow.options("detection", "labels")
+    assert len(labels) == 80
+    assert labels["traffic_light"] == "Traffic light"
+    assert set(flow.options("advanced", "engine")) == {"auto", "onnxruntime", "ncnn"}
+    assert flow.options("advanced", "engine")["onnxruntime"].startswith("ONNX Runtime 1.")
+    assert flow.options("advanced", "accelerator") == {"auto": "auto", "cpu": "CPU"}
+    assert set(flow.options("advanced", "pattern")) == {"full_edge"}
+
+    made = await flow.send(answers())
+    assert made["type"] is FlowResultType.CREATE_ENTRY
+    assert made["title"] == "Porch"
+    assert made["data"] == {
+        "camera": "camera.porch",
+        "model": MODEL,
+        "labels": ["person", "traffic light"],
+        "confidence": 40.0,
+        "only_on_request": True,
+        "scan_interval": 30,
+        "engine": "auto",
+        "accelerator": "auto",
+        "pattern": "full_edge",
+    }
+    assert cameras.porch.asked == 1
+    await home.until_state("binary_sensor.porch_person", "on")
+    assert home.state("binary_sensor.porch_traffic_light") in ("on", "off")
+
+
+async def test_a_camera_can_be_added_twice_under_another_name(home: Home) -> None:
+    await home.add(pipeline("Porch"))
+    flow = await Flow.begin(home)
+    made = await flow.send(answers(name="  Porch at night "))
+    assert made["title"] == "Porch at night"
+    assert len(home.entry.subentries) == 2
+
+
+async def test_every_engine_can_be_chosen_for_a_camera(home: Home, cameras: Cameras) -> None:
+    await home.add()
+    flow = await Flow.begin(home)
+    made = await flow.send(answers(engine="ncnn", accelerator="cpu"))
+    assert made["type"] is FlowResultType.CREATE_ENTRY
+    await home.hass.async_block_till_done()
+    await home.until_state("sensor.porch_status", "on_request")
+    await until(lambda: home.runtime.look is not None)
+    assert home.runtime.look.engine == "ncnn"
+
+
+# --- Changing it ----------------------------------------------------------------------------------
+
+
+async def test_the_form_shows_what_was_chosen_and_keeps_the_change(home: Home) -> None:
+    await home.add(
+        pipeline(labels=["person", "traffic light"], confidence=62.0, model=MODEL, engine="ncnn")
+    )
+    flow = await Flow.change(home)
+    assert flow.defaults == {
+        "camera": "camera.porch",
+        "name": "Front door",
+        "detection": {"labels": ["person", "traffic_light"], "confidence": 62.0},
+        "schedule": {"only_on_request": True, "scan_interval": 3600},
+        "advanced": {"engine": "ncnn", "accelerator": "auto", "pattern": "full_edge"},
+    }
+    await flow.send(answers("camera.garden", name="Back door", labels=["dog"]))
+    assert flow.aborted_with == "reconfigure_successful"
+    await home.hass.async_block_till_done()
+    (subentry,) = home.entry.subentries.values()
+    assert subentry.title == "Back door"
+    assert subentry.data["camera"] == "camera.garden"
+    assert subentry.data["labels"] == ["dog"]
+    await home.until_state("binary_sensor.back_door_dog", "off")
+
+
+async def test_what_is_no_longer_to_be_had_falls_back(home: Home) -> None:
+    await home.add(pipeline(labels=["person", "unicorn"], engine="hailo", accelerator="hailo:0"))
+    flow = await Flow.change(home)
+    assert flow.defaults["detection"]["labels"] == ["person"]
+    assert flow.defaults["advanced"]["engine"] == "auto"
+    assert flow.defaults["advanced"]["accelerator"] == "auto"
+
+
+async def test_a_name_taken_away_becomes_the_cameras(home: Home) -> None:
+    await home.add(pipeline())
+    flow = await Flow.change(home)
+    await flow.send(answers())
+    await home.hass.async_block_till_done()
+    (subentry,) = home.entry.subentries.values()
+    assert subentry.title == "Porch"
+
+
+# --- More than one model --------------------------------------------------------------------------
+
+
+@pytest.fixture
+def second_model(hass: HomeAssistant) -> str:
+    """A model in the node's data folder that knows fewer labels and runs on one engine only."""
+    import hashlib
+
+    folder = Path(hass.config.path(DATA_DIR)) / "models" / "two_labels"
+    shutil.copytree(BUNDLED, folder)
+    manifest = json.loads((folder / "model.json").read_text())
+    manifest |= {"id": "two_labels", "name": "Two labels"}
+    labels = (folder / "labels.txt").read_text().split("\n")
+    labels[0], labels[1] = "pedestrian", "cyclist"
+    text = "\n".join(labels).encode()
+    (folder / "labels.txt").write_bytes(text)
+    manifest["labels"] |= {"sha256": hashlib.sha256(text).hexdigest(), "size": len(text)}
+    del manifest["engines"]["ncnn"]
+    (folder / "model.json").write_text(json.dumps(manifest))
+    return "two_labels"
+
+
+async def test_with_more_models_the_model_comes_first(home: Home, second_model: str) -> None:
+    await home.add()
+    flow = await Flow.begin(home)
+    assert (flow.result["step_id"], flow.result["last_step"]) == ("model", False)
+    assert flow.defaults == {"model": MODEL}
+    assert set(flow.options("model")) == {MODEL, second_model}
+
+    await flow.send({"model": second_model})
+    assert flow.result["step_id"] == "settings"
+    assert flow.result["description_placeholders"]["model"] == "Two labels"
+    labels = flow.options("detection", "labels")
+    assert labels["pedestrian"] == "Pedestrian"
+    assert "person" not in labels
+    assert flow.defaults["detection"]["labels"] == ["cat", "dog", "car"]  # what it has of the usual
+    assert set(flow.options("advanced", "engine")) == {"auto", "onnxruntime"}
+
+    made = await flow.send(answers(labels=["cyclist"]))
+    assert made["data"]["model"] == second_model
+    assert made["data"]["labels"] == ["cyclist"]
+
+
+async def test_a_change_begins_with_the_model_there_is(home: Home, second_model: str) -> None:
+    await home.add(pipeline(model=second_model, labels=["cyclist"]))
+    flow = await Flow.change(home)
+    assert flow.defaults == {"model": second_model}
+    await flow.send({"model": second_model})
+    assert flow.defaults["detection"]["labels"] == ["cyclist"]
+
+
+# --- It cannot begin ------------------------------------------------------------------------------
+
+
+async def test_without_a_camera_there_is_nothing_to_add(hass: HomeAssistant) -> None:
+    assert await async_setup_component(hass, "homeassistant", {})
+    home = Home(hass)
+    await home.add()
+    assert (await Flow.begin(home)).aborted_with == "no_cameras"
+    await hass.config_entries.async_unload(home.entry.entry_id)
+
+
+async def test_a_node_that_is_not_set_up_cannot_take_a_camera(home: Home) -> None:
+    entry = entry_with()
+    entry.add_to_hass(home.hass)
+    home.entries.append(entry)
+    assert entry.state is ConfigEntryState.NOT_LOADED
+    assert (await Flow.begin(home)).aborted_with == "entry_not_loaded"
+
+
+async def test_a_node_that_is_away_cannot_take_a_camera(home: Home) -> None:
+    await home.add()
+    home.kill_node()
+    await until(lambda: not home.hub.connected)
+    assert (await Flow.begin(home)).aborted_with == "node_unavailable"
+    await until(lambda: home.hub.connected)
+
+
+# --- The camera has no picture --------------------------------------------------------------------
+
+
+def broken_picture() -> bytes:
+    return STREET[:100] + bytes(200)
+
+
+@pytest.mark.parametrize(
+    ("picture", "reason"),
+    [
+        (HomeAssistantError("it is asleep"), "it is asleep"),
+        (OSError("no route to it"), "no route to it"),
+        (None, ""),
+        (b"<html>login</html>", ""),
+        (broken_picture(), ""),
+        (bytes(protocol.MAX_PICTURE_BYTES + 1), "larger than 32 MiB"),
+    ],
+    ids=["camera-error", "other-error", "none", "no-picture", "broken", "too-large"],
+)
+async def test_a_camera_without_a_picture_can_be_saved_all_the_same(
+    home: Home, cameras: Cameras, picture: Any, reason: str
+) -> None:
+    cameras.porch.picture = picture
+    await home.add()
+    flow = await Flow.begin(home)
+    menu = await flow.send(answers())
+    assert (menu["type"], menu["step_id"]) == (FlowResultType.MENU, "no_picture")
+    assert menu["menu_options"] == ["settings", "save"]
+    assert menu["description_placeholders"]["camera"] == "Porch"
+    assert menu["description_placeholders"]["reason"]
+    assert reason in menu["description_placeholders"]["reason"]
+
+    made = await flow.pick("save")
+    assert made["type"] is FlowResultType.CREATE_ENTRY
+    assert made["data"]["labels"] == ["person", "traffic light"]
+
+
+async def test_from_the_warning_one_gets_back_to_what_was_filled_in(
+    home: Home, cameras: Cameras
+) -> None:
+    cameras.porch.picture = HomeAssistantError("it is asleep")
+    await home.add()
+    flow = await Flow.begin(home)
+    await flow.send(answers(name="Night", confidence=33))
+    await flow.pick("settings")
+    assert flow.result["step_id"] == "settings"
+    assert flow.defaults["camera"] == "camera.porch"
+    assert flow.defaults["name"] == "Night"
+    assert flow.defaults["detection"] == {"labels": ["person", "traffic_light"], "confidence": 33}
+
+    cameras.porch.picture = STREET
+    made = await flow.send(answers())
+    assert made["type"] is FlowResultType.CREATE_ENTRY
+
+
+async def test_a_changed_camera_without_a_picture_is_saved_too(
+    home: Home, cameras: Cameras
+) -> None:
+    await home.add(pipeline())
+    cameras.garden.picture = HomeAssistantError("it is asleep")
+    flow = await Flow.change(home)
+    await flow.send(answers("camera.garden"))
+    await flow.pick("save")
+    assert flow.aborted_with == "reconfigure_successful"
+    (subentry,) = home.entry.subentries.values()
+    assert subentry.data["camera"] == "camera.garden"
+
+
+# --- It cannot work -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changes", "errors"),
+    [
+        ({"camera": "camera.gone"}, {"camera": "camera_not_found"}),
+        ({"labels": []}, {"base": "no_labels"}),
+    ],
+)
+async def test_what_cannot_work_is_refused_and_can_be_put_right(
+    home: Home, changes: dict[str, Any], errors: dict[str, str]
+) -> None:
+    await home.add()
+    flow = await Flow.begin(home)
+    await flow.send(answers(**changes))
+    assert (flow.result["step_id"], flow.result["errors"]) == ("settings", errors)
+    made = await flow.send(answers())
+    assert made["type"] is FlowResultType.CREATE_ENTRY
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"camera": "light.porch"},
+        {"labels": ["unicorn"]},
+        {"confidence": 5},
+        {"confidence": 96},
+        {"scan_interval": 0},
+        {"scan_interval": 3601},
+        {"engine": "hailo"},
+        {"pattern": "hybrid"},
+    ],
+)
+async def test_what_the_form_does_not_offer_is_not_taken(
+    home: Home, changes: dict[str, Any]
+) -> None:
+    await home.add()
+    flow = await Flow.begin(home)
+    with pytest.raises(InvalidData):
+        await flow.send(answers(**changes))
+
+
+async def test_a_model_that_the_engine_cannot_load_is_told_in_words(
+    home: Home, second_model: str
+) -> None:
+    await home.add()
+    # The file was fine when the node started.
+    folder = Path(home.hass.config.path(DATA_DIR)) / "models" / second_model
+    damaged = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(damaged, "PNG")
+    await home.hass.async_add_executor_job((folder / "model.onnx").write_bytes, damaged.getvalue())
+    flow = await Flow.begin(home)
+    await flow.send({"model": second_model})
+    await flow.send(answers(labels=["cyclist"]))
+    assert (flow.result["step_id"], flow.result["errors"]) == ("settings", {"base": "cannot_run"})
+    assert flow.result["description_placeholders"]["reason"]
+
+
+async def test_a_node_that_goes_away_meanwhile_loses_no_answers(
+    home: Home, cameras: Cameras
+) -> None:
+    await home.add()
+    flow = await Flow.begin(home)
+    home.kill_node()
+    await until(lambda: not home.hub.connected)
+    await flow.send(answers(confidence=33))
+    assert flow.result["errors"] == {"base": "node_gone"}
+    assert flow.defaults["detection"]["confidence"] == 33
+    await until(lambda: home.hub.connected)
+    made = await flow.send(answers())
+    assert made["type"] is FlowResultType.CREATE_ENTRY
