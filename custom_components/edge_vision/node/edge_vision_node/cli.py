@@ -19,6 +19,8 @@ from typing import Any
 from . import __version__
 from .annotate import annotate, to_jpeg
 from .bench import bench, street_720p
+from .cli_fits import add_options as add_fits_options
+from .cli_fits import fits
 from .cli_hardware import add_options as add_hardware_options
 from .cli_hardware import hardware
 from .engines import default_threads
@@ -258,6 +260,7 @@ def _parser() -> argparse.ArgumentParser:
         return command
 
     add_hardware_options(add("hardware", hardware, "Show what this machine has to run models on."))
+    add_fits_options(add("fits", fits, "Say whether a model fits a microcontroller."))
     add("models", _models, "List the models.", data)
     detect = add("detect", _detect, "Detect objects in pictures.", data, model)
     detect.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="JPEG, PNG or WebP")
