@@ -208,7 +208,8 @@ def _runner(options: argparse.Namespace) -> Runner:
     else:
         model = _store(options).get(options.model)
     engine = options.engine or default_engine(model)
-    return Runner(model, engine, options.accelerator, options.threads)
+    cache = options.data / "cache" if options.data else None
+    return Runner(model, engine, options.accelerator, options.threads, cache)
 
 
 def _labels(options: argparse.Namespace) -> tuple[str, ...]:

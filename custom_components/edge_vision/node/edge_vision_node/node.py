@@ -69,7 +69,7 @@ class Node:
     def __init__(self, data: Path, threads: int | None = None) -> None:
         """Open the data folder. Raises `OSError` where it cannot be written."""
         self._data = data
-        self._workers = Workers(threads)
+        self._workers = Workers(threads, data / "cache")
         self._pictures = PictureStore(data / "pictures")
         self.node_id = _node_id(data / "node_id")
         self._store = ModelStore([data / "models"])

@@ -5,14 +5,22 @@ from __future__ import annotations
 import statistics
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .detections import Detections, Placement
-from .engines import Session, default_threads, describe_engines, get_engine
-from .errors import EngineMissingError, InferenceError
+from .engines import (
+    Engine,
+    Session,
+    default_accelerator,
+    default_threads,
+    describe_engines,
+    get_engine,
+)
+from .errors import AcceleratorError, EngineMissingError, InferenceError
 from .frames.decode import decode
 from .frames.tensor import Preprocessor
 from .models.heads import build_head
@@ -52,6 +60,15 @@ def default_engine(model: Model) -> str:
     raise EngineMissingError(f"No engine here can run {model.manifest.name}: {'; '.join(reasons)}")
 
 
+def _default_accelerator(model: Model, engine: Engine) -> str:
+    found = default_accelerator(engine.accelerators(), model.engine(engine.id).files)
+    if found is None:
+        raise AcceleratorError(
+            f"{model.manifest.name} has no file for an accelerator that {engine.name} has here"
+        )
+    return found
+
+
 class Runner:
     """Runs a model. `prepare` may run in any thread; the rest in one at a time."""
 
@@ -61,23 +78,25 @@ class Runner:
         engine: str | None = None,
         accelerator: str | None = None,
         threads: int | None = None,
+        cache: Path | None = None,
     ) -> None:
         """Load the model and run it once, so that the first real frame is not the slow one.
 
-        Raises `EngineMissingError`, `AcceleratorError`, `ModelError` or `InferenceError`.
+        `cache` is the folder in which engines may keep what they compile. Raises
+        `EngineMissingError`, `AcceleratorError`, `ModelError` or `InferenceError`.
         """
         self.model = model
         self.labels = model.labels
         self.engine = engine or default_engine(model)
         runtime = get_engine(self.engine)
         self.engine_version = runtime.version()
-        self.accelerator = accelerator or runtime.accelerators()[0].id
+        self.accelerator = accelerator or _default_accelerator(model, runtime)
         self.preprocess = Preprocessor(model.manifest.input, model.engine(self.engine))
         size = (model.manifest.input.width, model.manifest.input.height)
         self._head = build_head(model.manifest.head, size)
         started = time.perf_counter()
         self._session: Session | None = runtime.load(
-            model.files(self.engine), self.accelerator, threads or default_threads()
+            model.files(self.engine, cache), self.accelerator, threads or default_threads()
         )
         self.infer(np.zeros(self.preprocess.shape, self.preprocess.dtype))
         self.load_ms = (time.perf_counter() - started) * 1000

@@ -137,7 +137,13 @@ class Child:
     def _load(self, order: Load) -> Loaded:
         if order.key not in self._runners:
             model = load_model(Path(order.folder))
-            self._runners[order.key] = Runner(model, order.engine, order.accelerator, order.threads)
+            self._runners[order.key] = Runner(
+                model,
+                order.engine,
+                order.accelerator,
+                order.threads,
+                Path(order.cache) if order.cache else None,
+            )
         runner = self._runners[order.key]
         return Loaded(
             engine_version=runner.engine_version,

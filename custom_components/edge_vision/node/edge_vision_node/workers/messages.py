@@ -27,13 +27,17 @@ class Describe:
 
 @dataclass(frozen=True, kw_only=True)
 class Load:
-    """`load`: load a model and run it once. `folder` holds its manifest."""
+    """`load`: load a model and run it once.
+
+    `folder` holds its manifest; in `cache` engines may keep what they compile.
+    """
 
     key: str
     folder: str
     engine: str
     accelerator: str | None = None
     threads: int | None = None
+    cache: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

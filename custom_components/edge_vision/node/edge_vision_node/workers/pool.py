@@ -6,10 +6,11 @@ import asyncio
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 from ulid_transform import ulid_now
 
-from ..engines import ENGINES, get_engine
+from ..engines import ENGINES, default_accelerator, get_engine
 from ..errors import EngineMissingError, ModelError, NodeError, WorkerError
 from ..models.manifest import Model
 from ..protocol import EngineInfo
@@ -54,9 +55,12 @@ class Place:
 class Lane:
     """One worker and the fair queue before it."""
 
-    def __init__(self, engine: str, accelerator: str, threads: int | None) -> None:
+    def __init__(
+        self, engine: str, accelerator: str, threads: int | None, cache: Path | None = None
+    ) -> None:
         """Start nothing yet."""
         self._threads = threads
+        self._cache = cache
         self.worker = Worker(f"{engine} on {accelerator}")
         self._scheduler = Scheduler()
         self._loading = asyncio.Lock()
@@ -83,6 +87,7 @@ class Lane:
                 engine=place.engine,
                 accelerator=place.accelerator,
                 threads=self._threads,
+                cache=str(self._cache) if self._cache else None,
             )
             try:
                 loaded = await self.worker.ask(
@@ -156,9 +161,10 @@ class Lane:
 class Workers:
     """The lanes of a node, and what its engines can do."""
 
-    def __init__(self, threads: int | None = None) -> None:
-        """Start nothing yet."""
+    def __init__(self, threads: int | None = None, cache: Path | None = None) -> None:
+        """Start nothing yet. In `cache` engines may keep what they compile."""
         self._threads = threads
+        self._cache = cache
         self._lanes: dict[tuple[str, str], Lane] = {}
         self._engines: tuple[EngineInfo, ...] | None = None
         self._describing = asyncio.Lock()
@@ -167,7 +173,7 @@ class Workers:
         """Return what every engine can do here. Asked once, each in a process of its own."""
         async with self._describing:
             if self._engines is None:
-                self._engines = tuple([await _describe(engine) for engine in ENGINES])
+                self._engines = tuple(await asyncio.gather(*map(_describe, ENGINES)))
             return self._engines
 
     async def choose(self, model: Model, engine: str | None, accelerator: str | None) -> Place:
@@ -182,15 +188,21 @@ class Workers:
                 reasons.append(f"{model.manifest.name} has no files for {info.name}")
             elif info.version is None:
                 reasons.append(info.missing or f"{info.name} cannot be used here")
+            elif where := accelerator or default_accelerator(
+                info.accelerators, model.engine(info.id).files
+            ):
+                return Place(model, info.id, where)
             else:
-                return Place(model, info.id, accelerator or info.accelerators[0].id)
+                reasons.append(
+                    f"{model.manifest.name} has no file for an accelerator of {info.name}"
+                )
         raise EngineMissingError(f"{model.manifest.name} cannot run here: {'; '.join(reasons)}")
 
     def lane(self, place: Place) -> Lane:
         """Return the lane of a place."""
         key = (place.engine, place.accelerator)
         if key not in self._lanes:
-            self._lanes[key] = Lane(*key, self._threads)
+            self._lanes[key] = Lane(*key, self._threads, self._cache)
         return self._lanes[key]
 
     @property
