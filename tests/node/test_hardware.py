@@ -262,7 +262,7 @@ def test_on_home_assistant_os_the_app_or_its_protection_is_the_answer(board: Mak
 
 
 def test_musl_is_named_where_an_engine_has_no_package_for_it(board: MakeHost) -> None:
-    host = board("coral_pcie", also=("/lib/ld-musl-x86_64.so.1", "/lib/libedgetpu.so.1"))
+    host = board("coral_pcie", without="libedgetpu", also=("/lib/ld-musl-x86_64.so.1",))
     (device,) = find_devices(NOT_INSTALLED, host)
     assert device.missing is not None
     assert "(musl)" in device.missing

@@ -61,7 +61,7 @@ def _print_machine(machine: HardwareInfo, profile: BoardProfile | None) -> None:
         ("Python", machine.python),
     ]
     if profile is not None:
-        rows.append(("Kind", f"{profile.name}: {_figures(profile)}"))
+        rows.append(("Kind", f"{profile.name}: {figures(profile)}"))
         rows.append(("", f"good for {profile.best_for}"))
     for name, value in rows:
         print(f"{name:<11}{value}")
@@ -96,11 +96,11 @@ def _print_profiles(profiles: Iterable[BoardProfile], *, as_json: bool) -> None:
         print(json.dumps([write(profile) for profile in profiles], indent=2))
         return
     for profile in profiles:
-        print(f"{profile.name:<45}{_figures(profile)}")
+        print(f"{profile.name:<45}{figures(profile)}")
         print(f"  {profile.best_for}")
 
 
-def _figures(profile: BoardProfile) -> str:
+def figures(profile: BoardProfile) -> str:
     """Return performance, power and price in few words."""
     parts = []
     if profile.tops is not None:

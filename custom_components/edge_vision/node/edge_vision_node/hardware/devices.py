@@ -98,7 +98,8 @@ def _access(host: Host, node: str, driver: str | None, flag: str | None = None) 
 
 
 def _library(host: Host, pattern: str, text: str) -> str | None:
-    return None if host.has_library(pattern) else text
+    """Return `text` where a library is missing that could be installed: none is made for musl."""
+    return None if host.is_musl or host.has_library(pattern) else text
 
 
 def _pci(host: Host, vendor: str) -> Iterator[_PciDevice]:

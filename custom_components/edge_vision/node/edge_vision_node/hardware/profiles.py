@@ -1,8 +1,8 @@
 """Kinds of boards: what they can do, draw, cost, and what they are good for.
 
-The figures are their makers' own (peak 8-bit operations; power of the board under load; list price
-when it came out), so they compare boards with each other and say nothing about frames per second:
-for those there is `bench`.
+Performance is what makers state (peak 8-bit operations), power and price are what is usual. The
+power of modules and whole computers and the N100's performance are estimates. So the figures
+compare boards with each other and say nothing about frames per second: for those there is `bench`.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ PROFILES: dict[str, BoardProfile] = {
             name="Google Coral PCIe or M.2 Accelerator",
             tops=4.0,
             watts_min=0.5,
-            watts_max=3.0,
+            watts_max=2.0,
             price_min_usd=25,
             price_max_usd=40,
             best_for="a small computer with a free M.2 or mini PCIe slot",
@@ -71,7 +71,7 @@ PROFILES: dict[str, BoardProfile] = {
             tops=26.0,
             watts_min=6.0,
             watts_max=15.0,
-            price_min_usd=170,
+            price_min_usd=160,
             price_max_usd=190,
             best_for="a quiet node for many cameras with current detectors",
         ),
@@ -79,8 +79,8 @@ PROFILES: dict[str, BoardProfile] = {
             id="hailo_8_m2",
             name="Computer with a Hailo-8 or Hailo-8L module",
             tops=26.0,
-            watts_min=1.5,
-            watts_max=8.7,
+            watts_min=2.5,
+            watts_max=8.0,
             price_min_usd=70,
             price_max_usd=200,
             best_for="giving a computer with a free M.2 slot enough for many cameras",
@@ -118,7 +118,7 @@ PROFILES: dict[str, BoardProfile] = {
         BoardProfile(
             id="intel_n100",
             name="Intel N100",
-            tops=1.0,
+            tops=1.0,  # 24 execution units x 64 operations x 0.75 GHz; Intel states none
             watts_min=6.0,
             watts_max=20.0,
             price_min_usd=120,
