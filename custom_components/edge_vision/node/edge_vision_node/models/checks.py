@@ -7,9 +7,15 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from ..engines.base import EngineFiles
 from ..errors import ModelError
 from .formats import ModelFile, read_model_file
+from .manifest import Model
 
 # Roles whose files this project can read; others (.hef) are for their engine alone.
 _READABLE = ("model", "edgetpu", "param")
+
+
+def check_model(model: Model, engine: str) -> None:
+    """Check the files that a model has for an engine. Raises `ModelError`."""
+    check_files(model.files(engine), model.folder)
 
 
 def check_files(files: EngineFiles, folder: Path) -> None:

@@ -14,13 +14,17 @@ import statistics
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from ..engines import describe_engine
+from ..engines import default_threads, describe_engine, get_engine
 from ..errors import ModelError, NodeError
+from ..frames.decode import decode
+from ..frames.tensor import Preprocessor
 from ..models.manifest import load_model
 from ..protocol import ErrorCode, decode_binary, encode_binary, read, write
 from ..runner import Prepared, Runner
@@ -31,6 +35,9 @@ from .messages import (
     Measure,
     Measured,
     Order,
+    Probe,
+    Probed,
+    ProbedOutput,
     Run,
     RunResult,
     Unload,
@@ -40,6 +47,7 @@ _LOGGER = logging.getLogger(__name__)
 
 _PR_SET_PDEATHSIG = 1
 _LEAST_MEASURE_RUNS = 10
+_MOST_PEAKS = 8
 # One picture being decoded while the one before it runs; more would only grow old here.
 _WAITING = 1
 
@@ -52,6 +60,8 @@ def main() -> None:
     _die_with_parent()
     if memory_limit:
         resource.setrlimit(resource.RLIMIT_AS, (memory_limit, memory_limit))
+    if "disposable" in sys.argv[4:]:
+        _prepare_for_the_worst()
     Child(socket.socket(fileno=descriptor)).serve()
 
 
@@ -62,6 +72,13 @@ def _die_with_parent() -> None:
     # Elsewhere, and if it is gone already, the socket's end tells.
 
 
+def _prepare_for_the_worst() -> None:
+    """Have a model that was never seen before fall alone, and leave no trace."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    with suppress(OSError):  # not Linux: whoever uses most memory goes first there
+        Path("/proc/self/oom_score_adj").write_text("1000", "ascii")
+
+
 class Child:
     """Takes orders one after the other; pictures are decoded while the one before them runs."""
 
@@ -69,7 +86,7 @@ class Child:
         """Begin with no model."""
         self._connection = connection
         self._runners: dict[str, Runner] = {}
-        self._orders: queue.Queue[tuple[dict[str, Any], Prepared | NodeError | None]]
+        self._orders: queue.Queue[tuple[dict[str, Any], Prepared | NodeError | bytes | None]]
         self._orders = queue.Queue(_WAITING)
 
     def serve(self) -> None:
@@ -98,7 +115,9 @@ class Child:
                 # Whatever the other thread does, nobody waits for it any more.
                 os._exit(0)
             header, picture = decode_binary(stream.read(int.from_bytes(head)))
-            prepared: Prepared | NodeError | None = None
+            prepared: Prepared | NodeError | bytes | None = None
+            if header["type"] == Order.PROBE:
+                prepared = bytes(picture)
             if header["type"] in (Order.RUN, Order.MEASURE) and header["key"] in self._runners:
                 try:
                     prepared = self._runners[header["key"]].prepare(picture)
@@ -106,7 +125,9 @@ class Child:
                     prepared = err
             self._orders.put((header, prepared))
 
-    def _execute(self, header: dict[str, Any], prepared: Prepared | NodeError | None) -> Any:
+    def _execute(
+        self, header: dict[str, Any], prepared: Prepared | NodeError | bytes | None
+    ) -> Any:
         order = Order(header["type"])
         if order is Order.DESCRIBE:
             return Described(engine=describe_engine(header["engine"]))
@@ -116,6 +137,8 @@ class Child:
             if (runner := self._runners.pop(read(Unload, header).key, None)) is not None:
                 runner.close()
             return Unload(key=header["key"])
+        if isinstance(prepared, bytes):
+            return _probe(read(Probe, header), prepared)
         if isinstance(prepared, NodeError):
             raise prepared
         if prepared is None:
@@ -160,6 +183,33 @@ class Child:
             self._connection.sendall(len(frame).to_bytes(4) + frame)
         except OSError:
             os._exit(0)
+
+
+def _probe(order: Probe, picture: bytes) -> Probed:
+    model = load_model(Path(order.folder))
+    preprocess = Preprocessor(model.manifest.input, model.engine(order.engine))
+    session = get_engine(order.engine).load(
+        model.files(order.engine), order.accelerator, default_threads()
+    )
+    tensor, _ = preprocess(decode(picture, preprocess.size))
+    return Probed(outputs=tuple(_describe_output(output) for output in session.infer(tensor)))
+
+
+def _describe_output(output: NDArray[np.float32]) -> ProbedOutput:
+    finite = bool(np.isfinite(output).all())
+    values = np.nan_to_num(output.astype(np.float64), posinf=0, neginf=0)
+    peaks: list[float] = []
+    if output.ndim == 3 and output.size:
+        table = values[0] if output.shape[1] <= output.shape[2] else values[0].T
+        peaks = table[:_MOST_PEAKS].max(axis=1).tolist()
+    return ProbedOutput(
+        shape=output.shape,
+        minimum=float(values.min()) if output.size else 0.0,
+        maximum=float(values.max()) if output.size else 0.0,
+        total=float(values.sum()),
+        finite=finite,
+        peaks=tuple(peaks),
+    )
 
 
 def _measure(runner: Runner, prepared: Prepared, seconds: float) -> Measured:

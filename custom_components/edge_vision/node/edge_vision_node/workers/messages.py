@@ -16,6 +16,7 @@ class Order(StrEnum):
     UNLOAD = "unload"
     RUN = "run"
     MEASURE = "measure"
+    PROBE = "probe"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,6 +95,38 @@ class Measured:
     runs: int
     median_ms: float
     p95_ms: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Probe:
+    """`probe` (with a picture): run a model whose head is not known yet."""
+
+    folder: str
+    engine: str
+    accelerator: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProbedOutput:
+    """What one output looks like.
+
+    `peaks`: the largest number of each of the first channels, where the output is a table: its
+    shorter side has the channels.
+    """
+
+    shape: tuple[int, ...]
+    minimum: float
+    maximum: float
+    total: float
+    finite: bool
+    peaks: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Probed:
+    """Answer to `probe`: the outputs in the manifest's order."""
+
+    outputs: tuple[ProbedOutput, ...]
 
 
 @dataclass(frozen=True, kw_only=True)

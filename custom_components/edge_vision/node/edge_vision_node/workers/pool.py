@@ -11,8 +11,11 @@ from pathlib import Path
 from ulid_transform import ulid_now
 
 from ..engines import ENGINES, default_accelerator, get_engine
-from ..errors import EngineMissingError, ModelError, NodeError, WorkerError
+from ..errors import EngineMissingError, NodeError, WorkerError
+from ..models.checks import check_model
 from ..models.manifest import Model
+from ..models.store import is_bundled
+from ..models.trust import Trust
 from ..protocol import EngineInfo
 from ..scheduler import Scheduler
 from .messages import (
@@ -27,6 +30,7 @@ from .messages import (
     RunResult,
     Unload,
 )
+from .proof import prove
 from .worker import Worker
 
 _LOGGER = logging.getLogger(__name__)
@@ -35,7 +39,6 @@ _DESCRIBE_DEADLINE_S = 60.0
 # Some engines compile a model for their accelerator when they first see it.
 _LOAD_DEADLINE_S = 300.0
 _RUN_DEADLINE_S = 20.0
-_STRIKES = 3
 
 
 @dataclass(frozen=True)
@@ -48,24 +51,33 @@ class Place:
 
     @property
     def key(self) -> str:
-        """Return a name for it."""
-        return f"{self.model.id} on {self.engine} {self.accelerator}"
+        """Return a name for it, another one when the model's files change."""
+        digest = self.model.digest(self.engine)[:8]
+        version = f"{self.model.manifest.version} ({digest})"
+        return f"{self.model.id} {version} on {self.engine} {self.accelerator}"
 
 
 class Lane:
     """One worker and the fair queue before it."""
 
     def __init__(
-        self, engine: str, accelerator: str, threads: int | None, cache: Path | None = None
+        self,
+        engine: str,
+        accelerator: str,
+        threads: int | None,
+        cache: Path | None = None,
+        trust: Trust | None = None,
+        version: str = "",
     ) -> None:
-        """Start nothing yet."""
+        """Start nothing yet. `version` is the engine's, as far as it is known."""
+        self._version = version
         self._threads = threads
         self._cache = cache
         self.worker = Worker(f"{engine} on {accelerator}")
         self._scheduler = Scheduler()
         self._loading = asyncio.Lock()
         self._loaded: dict[str, tuple[int, Loaded]] = {}  # with the worker's generation
-        self._strikes: dict[str, int] = {}
+        self._trust = trust or Trust()
 
     async def load(self, place: Place) -> Loaded:
         """Have a model loaded; one that was is loaded again only after a crash.
@@ -76,11 +88,8 @@ class Lane:
             generation, loaded = self._loaded.get(place.key, (0, None))
             if loaded is not None and generation == self.worker.generation and self.worker.pid:
                 return loaded
-            if self._strikes.get(place.key, 0) >= _STRIKES:
-                raise ModelError(
-                    f"{place.model.manifest.name} crashed its engine {_STRIKES} times in a row and"
-                    " is not used any more; choose another model or engine, or reload Edge Vision"
-                )
+            self._trust.require_free(place.model, place.engine, place.accelerator)
+            await self._prove(place)
             order = Load(
                 key=place.key,
                 folder=str(place.model.folder),
@@ -93,8 +102,8 @@ class Lane:
                 loaded = await self.worker.ask(
                     Order.LOAD, order, Loaded, deadline_s=_LOAD_DEADLINE_S
                 )
-            except WorkerError:
-                self._strike(place)
+            except WorkerError as err:
+                self._strike(place, err)
                 raise
             self._loaded[place.key] = (self.worker.generation, loaded)
             _LOGGER.info("Loaded %s in %.0f ms", place.key, loaded.load_ms)
@@ -117,10 +126,10 @@ class Lane:
                 result = await self.worker.ask(
                     Order.RUN, order, RunResult, deadline_s=_RUN_DEADLINE_S, picture=picture
                 )
-            except WorkerError:
-                self._strike(place)
+            except WorkerError as err:
+                self._strike(place, err)
                 raise
-            self._strikes.pop(place.key, None)
+            self._trust.forgive(place.model, place.engine, place.accelerator)
             return result
 
         return await self._scheduler.run(user, job)
@@ -138,8 +147,29 @@ class Lane:
 
         return await self._scheduler.run(ulid_now(), job)
 
-    def _strike(self, place: Place) -> None:
-        self._strikes[place.key] = self._strikes.get(place.key, 0) + 1
+    def _strike(self, place: Place, err: WorkerError, *, proven: bool = True) -> None:
+        if not self.worker.closed:  # ended by us, not by the model
+            reason = str(err).rpartition(": ")[2]
+            self._trust.strike(place.model, place.engine, place.accelerator, reason, proven=proven)
+
+    async def _prove(self, place: Place) -> None:
+        """Try a model that did not come with the package in a process that is thrown away.
+
+        Raises `QuarantinedError` where it crashed, or why it cannot be used.
+        """
+        model, engine, accelerator = place.model, place.engine, place.accelerator
+        if is_bundled(model) or self._trust.is_proven(model, engine, self._version):
+            return
+        await asyncio.to_thread(check_model, model, engine)
+        try:
+            loaded = await prove(model, engine, accelerator, self._threads)
+        except WorkerError as err:
+            self._strike(place, err, proven=False)
+            self._trust.require_free(model, engine, accelerator)
+            raise
+        self._trust.prove(model, engine, loaded.engine_version)
+        self._version = loaded.engine_version
+        _LOGGER.info("%s has proven itself", place.key)
 
     async def unload_all_but(self, keys: set[str]) -> bool:
         """Unload other models; returns whether any is left."""
@@ -161,8 +191,11 @@ class Lane:
 class Workers:
     """The lanes of a node, and what its engines can do."""
 
-    def __init__(self, threads: int | None = None, cache: Path | None = None) -> None:
+    def __init__(
+        self, threads: int | None = None, cache: Path | None = None, trust: Trust | None = None
+    ) -> None:
         """Start nothing yet. In `cache` engines may keep what they compile."""
+        self.trust = trust or Trust()
         self._threads = threads
         self._cache = cache
         self._lanes: dict[tuple[str, str], Lane] = {}
@@ -198,11 +231,23 @@ class Workers:
                 )
         raise EngineMissingError(f"{model.manifest.name} cannot run here: {'; '.join(reasons)}")
 
+    async def places(self, model: Model) -> list[Place]:
+        """Return everywhere that a model could run, best first."""
+        return [
+            Place(model, info.id, item.id)
+            for info in await self.engines()
+            if info.version is not None and info.id in model.manifest.engines
+            for item in info.accelerators
+            if default_accelerator([item], model.engine(info.id).files)
+        ]
+
     def lane(self, place: Place) -> Lane:
         """Return the lane of a place."""
         key = (place.engine, place.accelerator)
         if key not in self._lanes:
-            self._lanes[key] = Lane(*key, self._threads, self._cache)
+            versions = {info.id: info.version or "" for info in self._engines or ()}
+            version = versions.get(place.engine, "")
+            self._lanes[key] = Lane(*key, self._threads, self._cache, self.trust, version)
         return self._lanes[key]
 
     @property

@@ -32,12 +32,17 @@ class Worker:
     next request starts a new one, with nothing loaded (`generation` tells).
     """
 
-    def __init__(self, name: str, memory_limit: int = 0) -> None:
-        """Name a worker; `memory_limit` in bytes of address space, 0 for none."""
+    def __init__(self, name: str, memory_limit: int = 0, *, disposable: bool = False) -> None:
+        """Name a worker; `memory_limit` in bytes of address space, 0 for none.
+
+        A `disposable` one is the first that the kernel ends when memory runs out.
+        """
         self.name = name
         self.generation = 0
         self.deaths = 0
+        self.closed = False
         self._memory_limit = memory_limit
+        self._more = ("disposable",) if disposable else ()
         self._process: asyncio.subprocess.Process | None = None
         self._writer: asyncio.StreamWriter | None = None
         self._reading: asyncio.Task[None] | None = None
@@ -99,7 +104,7 @@ class Worker:
                 level = logging.getLevelName(_LOGGER.getEffectiveLevel())
                 self._process = await asyncio.create_subprocess_exec(
                     *(sys.executable, "-P", "-m", _MODULE),
-                    *(str(theirs.fileno()), str(self._memory_limit), level),
+                    *(str(theirs.fileno()), str(self._memory_limit), level, *self._more),
                     stdin=asyncio.subprocess.DEVNULL,
                     stdout=asyncio.subprocess.DEVNULL,
                     pass_fds=[theirs.fileno()],
@@ -144,6 +149,7 @@ class Worker:
 
     async def close(self) -> None:
         """End the process; whoever still waits gets `WorkerError`."""
+        self.closed = True
         await self._kill("it is not needed any more")
 
 
