@@ -21,7 +21,10 @@ from edge_vision_node.hardware.discovery import (
 )
 from edge_vision_node.hardware.host import Container, Host, may_open
 from edge_vision_node.hardware.profiles import PROFILES
-from edge_vision_node.protocol import AcceleratorInfo, EngineInfo
+from edge_vision_node.protocol import AcceleratorInfo, EngineInfo, NodeInfo, read
+
+from .conftest import NodeProcess
+from .test_cli import run, run_json
 
 BOARDS = Path(__file__).parent / "hardware"
 _ESCAPES = {"\\0": "\0", "\\n": "\n", "\\t": "\t"}
@@ -284,6 +287,25 @@ def test_two_sticks_are_two_accelerators_and_only_one_may_be_ready(board: MakeHo
     assert other.missing is not None
 
 
+def test_the_accelerator_that_an_engine_offers_is_the_one_that_lacks_nothing(
+    board: MakeHost,
+) -> None:
+    """The stick may not be opened, so the engine's first Edge TPU is the card."""
+    card = "/sys/bus/pci/devices/0000:01:00.0"
+    also = (
+        f"{card}/vendor = 0x1ac1\\n",
+        f"{card}/device = 0x089a\\n",
+        f"{card}/driver -> drivers/apex",
+        "/dev/apex_0",
+    )
+    host = board("coral_usb", also=also, forbidden="/dev/bus/usb")
+    stick, pcie = find_devices(engines(EVERYTHING), host)
+    assert (stick.name, stick.accelerator) == ("Coral USB Accelerator", "edgetpu:1")
+    assert stick.missing is not None
+    assert (pcie.name, pcie.accelerator) == ("Coral PCIe Accelerator", "edgetpu:0")
+    assert pcie.missing is None
+
+
 def test_an_engine_that_offers_a_second_way_makes_a_device_ready(board: MakeHost) -> None:
     offered = engines({"ncnn": ("cpu", "vulkan:0")})
     (device,) = find_devices(offered, board("intel_n100", without="libigdrcl"))
@@ -394,3 +416,25 @@ def test_a_process_that_is_gone_counts_nothing() -> None:
     process = subprocess.Popen([sys.executable, "-c", ""])
     process.wait()
     assert resident_bytes([process.pid]) is not None
+
+
+def test_the_command_line_lists_what_is_here() -> None:
+    document = run_json("hardware")
+    for device in document["devices"]:
+        assert device["missing"] is None or device["missing"].endswith(".")
+    assert document["board_profile"] is None or document["board_profile"]["best_for"]
+    shown = run("hardware").stdout
+    assert "Accelerators\n" in shown
+    assert "Engines\n" in shown
+
+
+def test_the_command_line_lists_the_kinds_of_boards() -> None:
+    assert [item["id"] for item in run_json("hardware", "--profiles")] == list(PROFILES)
+    assert "NVIDIA Jetson Orin Nano" in run("hardware", "--profiles").stdout
+
+
+async def test_a_node_tells_a_hub_of_its_devices(node: NodeProcess) -> None:
+    async with node.connect() as hub:
+        info = read(NodeInfo, await hub.ask("info"))
+    assert info.devices == find_devices(info.engines)
+    assert info.board_profile == board_profile(info.devices)

@@ -83,12 +83,18 @@ def _print_devices(devices: Iterable[DeviceInfo]) -> None:
 
 def _print_engines(engines: Iterable[EngineInfo]) -> None:
     print("Engines")
-    for engine in engines:
-        if engine.version is None:
-            print(f"  {engine.name:<13}not usable: {engine.missing}")
-        else:
-            places = ", ".join(item.name for item in engine.accelerators)
-            print(f"  {engine.name:<13}{engine.version}  on {places}")
+    rows = [
+        (
+            engine.name,
+            f"not usable: {engine.missing}"
+            if engine.version is None
+            else f"{engine.version}  on {', '.join(item.name for item in engine.accelerators)}",
+        )
+        for engine in engines
+    ]
+    width = max(len(name) for name, _ in rows) + 2
+    for name, text in rows:
+        print(f"  {name:<{width}}{text}")
 
 
 def _print_profiles(profiles: Iterable[BoardProfile], *, as_json: bool) -> None:

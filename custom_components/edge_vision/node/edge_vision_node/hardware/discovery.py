@@ -60,12 +60,14 @@ def find_devices(engines: Iterable[EngineInfo], host: Host = _THIS) -> tuple[Dev
     """
     by_id = {engine.id: engine for engine in engines}
     seen: dict[tuple[str, str], int] = {}
-    devices = []
-    for found in find_all(host):
-        devices.append(_conclude(found, by_id, seen, host))
+    all_found = find_all(host)
+    devices: dict[str, DeviceInfo] = {}
+    # Engines number what they can use. So those that lack nothing are counted first.
+    for found in sorted(all_found, key=lambda item: item.missing is not None):
+        devices[found.id] = _conclude(found, by_id, seen, host)
         for place in found.places:
             seen[place] = seen.get(place, 0) + 1
-    return tuple(devices)
+    return tuple(devices[found.id] for found in all_found)
 
 
 def _conclude(
