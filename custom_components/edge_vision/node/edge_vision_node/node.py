@@ -19,7 +19,16 @@ from ulid_transform import ulid_now
 
 from . import __version__
 from .annotate import annotate, to_jpeg
-from .errors import NodeError, StorageError, SupersededError, UnknownPipelineError
+from .errors import (
+    AcceleratorError,
+    EngineMissingError,
+    InferenceError,
+    ModelError,
+    NodeError,
+    StorageError,
+    SupersededError,
+    UnknownPipelineError,
+)
 from .frames.decode import decode
 from .hardware.discovery import (
     board_profile,
@@ -29,8 +38,9 @@ from .hardware.discovery import (
     temperature_c,
 )
 from .models.store import DEFAULT_MODEL, SELF_TEST_EXPECTATION, SELF_TEST_PICTURE, ModelStore
-from .pipeline import Pipeline, parse_time, summarise
+from .pipeline import History, Pipeline, parse_time, summarise, understood
 from .protocol import (
+    NO_ANSWER,
     Configure,
     Detected,
     DetectedObject,
@@ -50,6 +60,7 @@ from .protocol import (
 )
 from .storage.pictures import PictureStore
 from .storage.results import FILE_NAME, ResultLog
+from .workers.messages import RunResult
 from .workers.pool import Place, Workers
 
 _LOGGER = logging.getLogger(__name__)
@@ -57,6 +68,8 @@ _T = TypeVar("_T")
 
 _PIPELINE_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _SELF_TEST_S = 0.5
+# A model that was loaded cannot be loaded again after a crash, or never could be.
+_CANNOT_LOAD = (AcceleratorError, EngineMissingError, ModelError)
 
 # (sequence number or None where the event could not be written, event)
 EventListener = Callable[[int | None, NodeEvent], None]
@@ -159,8 +172,9 @@ class Node:
             )
             pipeline = Pipeline(config, taken_at)
             with suppress(StorageError):  # noted and shown as `storage_error`
-                counts = await self._with_log(ResultLog.open_presences, config.pipeline_id)
-                pipeline.restore(counts)
+                present = await self._with_log(ResultLog.open_presences, config.pipeline_id)
+                answer = await self._with_log(ResultLog.last_answer, config.pipeline_id)
+                pipeline.restore(History(present, answer))
             self._pipelines[config.pipeline_id] = pipeline
         elif pipeline.config != config:
             pipeline.reconfigure(config)
@@ -169,11 +183,46 @@ class Node:
     async def _load(self, pipeline: Pipeline) -> None:
         config = pipeline.config
         try:
-            place = await self._load_model(config.model, config.engine, config.accelerator)
-            pipeline.use(place)
+            place, fallback_from = await self._load_for(pipeline)
+            pipeline.use(place, fallback_from)
         except NodeError as err:
             _LOGGER.warning("Pipeline %s cannot look: %s", config.pipeline_id, err)
             pipeline.fail(err)
+
+    async def _load_for(self, pipeline: Pipeline) -> tuple[Place, str | None]:
+        """Load a pipeline's model where it is wanted, or elsewhere where that is allowed.
+
+        Returns where, and in a sentence why it is elsewhere. Raises `NodeError`.
+        """
+        config, workers = pipeline.config, self._workers
+        model = self._store.get(config.model)
+        if pipeline.place is not None and pipeline.fallback_from is not None:
+            # Whether what was wanted works again is only tried when somebody asks for it.
+            with suppress(*_CANNOT_LOAD, InferenceError):
+                await workers.lane(pipeline.place).load(pipeline.place)
+                return pipeline.place, pipeline.fallback_from
+        wanted: Place | None = None
+        try:
+            wanted = await workers.choose(model, config.engine, config.accelerator)
+            await workers.lane(wanted).load(wanted)
+        except (*_CANNOT_LOAD, InferenceError) as err:
+            if not config.allow_fallback:
+                raise
+            reason = err
+        else:
+            return wanted, None
+        others = [place for place in await workers.places(model) if place != wanted]
+        # Another accelerator of the same engine comes first.
+        for place in sorted(others, key=lambda place: place.engine != config.engine):
+            try:
+                await workers.lane(place).load(place)
+            except (*_CANNOT_LOAD, InferenceError) as err:
+                _LOGGER.warning("Pipeline %s: %s does not work: %s", config.name, place.key, err)
+                continue
+            what = f"{wanted.engine} on {wanted.accelerator}" if wanted else config.engine
+            _LOGGER.warning("Pipeline %s runs as %s: %s", config.name, place.key, reason)
+            return place, f"{what or 'The wanted engine'} cannot be used: {reason}"
+        raise reason
 
     async def _load_model(
         self, model_id: str | None, engine: str | None, accelerator: str | None
@@ -200,18 +249,8 @@ class Node:
         started = time.perf_counter()
         captured_at = parse_time(request.captured_at)
         pipeline = self._pipeline(request.pipeline_id)
-        config = pipeline.config
         try:
-            if pipeline.place is None:
-                await self._load(pipeline)
-                await self._announce_status()
-            if pipeline.error is not None:
-                raise pipeline.error
-            place = pipeline.place
-            assert place is not None  # loaded, or it would have failed above
-            result = await self._workers.lane(place).run(
-                config.pipeline_id, place, data, config.confidence, pipeline.class_ids
-            )
+            place, result = await self._run(pipeline, data)
         except SupersededError:
             pipeline.dropped += 1
             raise
@@ -221,11 +260,39 @@ class Node:
         async with pipeline.turn:
             events = pipeline.conclude(request, result, place)
             objects = result.findings.objects
-            if objects and any(event.phase != Phase.END for event in events):
+            if (objects or result.findings.classes) and any(
+                event.phase != Phase.END and event.label != NO_ANSWER for event in events
+            ):
                 pipeline.picture_at = captured_at
                 self._spawn(self._keep_picture(pipeline, bytes(data), objects, captured_at))
             await self._publish(events)
         return pipeline.look(request, result, place, (time.perf_counter() - started) * 1000)
+
+    async def _run(self, pipeline: Pipeline, data: memoryview) -> tuple[Place, RunResult]:
+        """Run a picture where the pipeline's model is loaded, or can be."""
+        try:
+            return await self._run_once(pipeline, data)
+        except _CANNOT_LOAD as err:
+            if pipeline.place is None:
+                raise  # it was tried just now
+            pipeline.fail(err)
+            await self._announce_status()
+            if not pipeline.config.allow_fallback:
+                raise
+        return await self._run_once(pipeline, data)
+
+    async def _run_once(self, pipeline: Pipeline, data: memoryview) -> tuple[Place, RunResult]:
+        if pipeline.place is None:
+            await self._load(pipeline)
+            await self._announce_status()
+        if pipeline.error is not None:
+            raise pipeline.error
+        place, config = pipeline.place, pipeline.config
+        assert place is not None  # loaded, or it would have failed above
+        result = await self._workers.lane(place).run(
+            config.pipeline_id, place, data, config.confidence, pipeline.class_ids
+        )
+        return place, understood(place, result)
 
     async def detect(
         self, request: DetectRequest, data: memoryview
@@ -238,9 +305,10 @@ class Node:
         started = time.perf_counter()
         place = await self._load_model(request.model, request.engine, request.accelerator)
         class_ids = place.model.class_ids(request.labels)
-        result = await self._workers.lane(place).run(
+        found = await self._workers.lane(place).run(
             ulid_now(), place, data, request.confidence, class_ids
         )
+        result = understood(place, found)
         objects = result.findings.objects
         picture = None
         if request.annotate:
@@ -256,6 +324,8 @@ class Node:
             decode_ms=result.decode_ms,
             inference_ms=result.inference_ms,
             node_ms=round((time.perf_counter() - started) * 1000, 2),
+            task=place.model.manifest.task,
+            classes=result.findings.classes,
         )
         return answer, picture
 

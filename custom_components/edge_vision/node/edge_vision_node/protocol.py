@@ -98,6 +98,21 @@ class ProtocolError(ValueError):
 # --- Shapes that several messages share ------------------------------------------------------
 
 
+class Task(StrEnum):
+    """What a model is for."""
+
+    DETECTION = "detection"
+    CLASSIFICATION = "classification"
+    POSE = "pose"
+    FACE = "face"
+    EMBEDDING = "embedding"
+    SEGMENTATION = "segmentation"
+
+
+# What a classification says where nothing is certain enough, and a pose where nobody is there.
+NO_ANSWER = "none"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Box:
     """A rectangle, normalised to the full frame (0-1, origin top left)."""
@@ -120,12 +135,13 @@ class Keypoint:
 
 @dataclass(frozen=True, kw_only=True)
 class DetectedObject:
-    """One object in one frame."""
+    """One object in one frame; `posture` of a body: standing, sitting, lying or unclear."""
 
     label: str
     confidence: float
     box: Box
     keypoints: tuple[Keypoint, ...] = ()
+    posture: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -458,7 +474,8 @@ class PipelineConfig:
 
     `model`, `engine`, `accelerator`: None leaves the choice to the node. `labels`: empty keeps
     every label of the model. `looks_to_clear`: looks in a row without an object after which it
-    counts as gone.
+    counts as gone, or that must agree on another answer. `allow_fallback`: run elsewhere where the
+    wanted engine or accelerator cannot be used, instead of failing.
     """
 
     pipeline_id: str
@@ -470,11 +487,16 @@ class PipelineConfig:
     confidence: float = 50.0
     looks_to_clear: int = 2
     pattern: str = "full_edge"
+    allow_fallback: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class PipelineStatus:
-    """How a pipeline is doing; model, engine and accelerator are those that really run."""
+    """How a pipeline is doing; model, engine and accelerator are those that really run.
+
+    `fallback_from`: in a sentence, what was wanted and why it runs elsewhere; None where it does
+    not.
+    """
 
     pipeline_id: str
     state: str
@@ -490,6 +512,7 @@ class PipelineStatus:
     presence: dict[str, LabelPresence] = field(default_factory=dict)
     last_detection_at: str | None = None
     picture_at: str | None = None
+    fallback_from: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -518,7 +541,8 @@ class NodeStatus:
 class LookRequest:
     """`look` (binary, with a picture): run one frame of a pipeline.
 
-    `scan` also answers with one `scan` event per object, for somebody who asked.
+    `scan` also answers with one `scan` event per object, and one for the answer about the frame,
+    for somebody who asked.
     """
 
     pipeline_id: str
@@ -528,7 +552,11 @@ class LookRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class Look:
-    """What one frame showed. An empty `objects` means "looked, and nothing there"."""
+    """What one frame showed. An empty `objects` means "looked, and nothing there".
+
+    `answer`: what the looks so far say about the whole frame: the label of a classification, the
+    posture of a pose, or `NO_ANSWER`; None where the task has no such answer.
+    """
 
     pipeline_id: str
     captured_at: str
@@ -545,6 +573,9 @@ class Look:
     node_ms: float
     last_detection_at: str | None
     picture_at: str | None
+    task: str = "detection"
+    classes: tuple[ClassScore, ...] = ()
+    answer: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -576,6 +607,8 @@ class Detected:
     decode_ms: float
     inference_ms: float
     node_ms: float
+    task: str = "detection"
+    classes: tuple[ClassScore, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -624,6 +657,7 @@ class Picture:
 class Kind(StrEnum):
     """Which rule speaks in an event."""
 
+    CLASSIFICATION = "classification"
     OBJECT = "object"
     SCAN = "scan"
 

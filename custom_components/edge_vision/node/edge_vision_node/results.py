@@ -24,6 +24,13 @@ class Classification:
 
     scores: NDArray[np.float32]
 
+    def of_classes(self, class_ids: NDArray[np.int32] | None) -> Classification:
+        """Return it with a score for some classes only; None keeps all."""
+        if class_ids is None:
+            return self
+        kept = np.isin(np.arange(len(self.scores)), class_ids)
+        return Classification(np.where(kept, self.scores, np.float32(0)))
+
 
 @dataclass(frozen=True, eq=False)
 class Embedding:

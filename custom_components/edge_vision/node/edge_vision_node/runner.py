@@ -26,7 +26,7 @@ from .frames.tensor import Preprocessor
 from .models.heads import build_head
 from .models.manifest import Model
 from .protocol import Findings
-from .results import Result, findings
+from .results import Classification, Result, findings
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,7 @@ class Runner:
         Args:
             prepared: from `prepare`.
             confidence: the lowest of interest, in percent.
-            class_ids: those of interest; None for all. Only detections are chosen by class.
+            class_ids: those of interest; None for all. Of a segmentation, all are returned.
 
         Returns:
             the result in coordinates of the frame, and the milliseconds that the engine took.
@@ -143,6 +143,8 @@ class Runner:
         result = self._head(outputs, score_of(confidence))
         if isinstance(result, Detections):
             result = result.of_classes(class_ids).placed(prepared.placement)
+        elif isinstance(result, Classification):
+            result = result.of_classes(class_ids)
         return result, inference_ms
 
     def findings(self, result: Result, confidence: float) -> Findings:
