@@ -85,4 +85,4 @@ def test_engines_describe_themselves() -> None:
     described = {engine.id: engine for engine in describe_engines()}
     assert described["onnxruntime"].version
     assert described["ncnn"].version
-    assert [a.id for a in described["ncnn"].accelerators] == ["cpu"]
+    assert "cpu" in [a.id for a in described["ncnn"].accelerators]

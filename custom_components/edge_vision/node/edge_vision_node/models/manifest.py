@@ -168,7 +168,11 @@ class Model:
             width=manifest.input.width,
             height=manifest.input.height,
             size_bytes=sum(
-                file.size for engine in manifest.engines.values() for file in engine.files.values()
+                {
+                    file.path: file.size  # several engines may read the same one
+                    for engine in manifest.engines.values()
+                    for file in engine.files.values()
+                }.values()
             ),
         )
 
