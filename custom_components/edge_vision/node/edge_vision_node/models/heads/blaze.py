@@ -19,13 +19,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...detections import Detections
+from ...errors import ModelError
 from .decoding import (
     MAX_DETECTIONS,
     corners,
     grid,
     in_frame,
-    keypoints_in_frame,
     logit,
+    normalised,
+    normalised_keypoints,
     read_spec,
     sigmoid,
     strongest,
@@ -38,12 +40,15 @@ class BlazeSpec:
     """The manifest's `head` for this family.
 
     `strides`: of the layers of anchors, from fine to coarse; layers of the same stride share a
-    grid. `anchors`: how many each layer has in a cell.
+    grid. `anchors`: how many each layer has in a cell. `circle`: two keypoints, the middle of a
+    circle and a point on it: the detection's box goes round that circle. BlazePose marks a whole
+    body so, while its own box is the head's.
     """
 
     keypoints: int
     strides: tuple[int, ...]
     anchors: int = 2
+    circle: tuple[int, ...] = ()
     iou_threshold: float = 0.3
 
 
@@ -51,7 +56,11 @@ class BlazeHead:
     """Decodes [regressors float32 [1, N, 4 + 2 K], logits float32 [1, N, 1]]."""
 
     def __init__(self, spec: BlazeSpec, size: tuple[int, int]) -> None:
-        """Prepare the anchors for an input of `size` (width, height)."""
+        """Prepare the anchors for an input of `size` (width, height). Raises `ModelError`."""
+        if spec.circle and (
+            len(spec.circle) != 2 or not all(0 <= i < spec.keypoints for i in spec.circle)
+        ):
+            raise ModelError("The manifest's circle must name two of the keypoints")
         self._spec = spec
         self._size = size
         layers = []
@@ -69,16 +78,26 @@ class BlazeHead:
         found, anchors = regressors[chosen], self._anchors[chosen]
         scores = sigmoid(logits[chosen, 0])
         points = np.empty((len(found), self._spec.keypoints, 3), dtype=np.float32)
-        points[..., :2] = found[:, 4:].reshape(len(found), -1, 2) + anchors[:, np.newaxis]
+        points[..., :2] = (
+            found[:, 4:].reshape(len(found), self._spec.keypoints, 2) + anchors[:, np.newaxis]
+        )
         # The model gives keypoints no score of their own.
         points[..., 2] = scores[:, np.newaxis]
         candidates = Detections(
-            in_frame(corners(found[:, :2] + anchors, found[:, 2:4]), self._size),
+            normalised(corners(found[:, :2] + anchors, found[:, 2:4]), self._size),
             scores,
             np.zeros(len(found), dtype=np.int32),
-            keypoints_in_frame(points, self._size),
+            normalised_keypoints(points, self._size),
         )
-        return blended(candidates, self._spec.iou_threshold)
+        result = blended(candidates, self._spec.iou_threshold)
+        return in_frame(self._round_circles(result) if self._spec.circle else result)
+
+    def _round_circles(self, found: Detections) -> Detections:
+        assert found.keypoints is not None
+        points = found.keypoints[:, list(self._spec.circle), :2] * np.array(self._size)
+        radii = np.linalg.norm(points[:, 1] - points[:, 0], axis=1, keepdims=True)
+        boxes = normalised(corners(points[:, 0], np.tile(2 * radii, 2)), self._size)
+        return Detections(boxes, found.scores, found.class_ids, found.keypoints)
 
 
 def blended(candidates: Detections, iou_threshold: float) -> Detections:

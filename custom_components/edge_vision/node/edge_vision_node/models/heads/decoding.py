@@ -144,21 +144,21 @@ def strongest(scores: NDArray[np.float32], lowest: float) -> NDArray[np.intp]:
     return chosen
 
 
-def in_frame(
+def normalised(
     boxes: NDArray[np.float32], size: tuple[int, int] | None = None
 ) -> NDArray[np.float32]:
-    """Return boxes normalised by `size` (None: they are already) and cut at the input's edges.
+    """Return boxes [N, 4] divided by `size` (None: they are normalised already).
 
     Raises `InferenceError` where a number is not finite.
     """
     check_finite(boxes)
-    if size is not None:
-        boxes = np.divide(boxes, np.array(size * 2), dtype=np.float32)
-    result: NDArray[np.float32] = np.clip(boxes, 0, 1).astype(np.float32, copy=False)
+    if size is None:
+        return boxes
+    result: NDArray[np.float32] = np.divide(boxes, np.array(size * 2), dtype=np.float32)
     return result
 
 
-def keypoints_in_frame(
+def normalised_keypoints(
     points: NDArray[np.float32], size: tuple[int, int] | None = None
 ) -> NDArray[np.float32]:
     """Return keypoints [N, K, 3] with x and y normalised by `size`; scores stay.
@@ -180,18 +180,28 @@ def around(points: NDArray[np.float32], min_score: float) -> NDArray[np.float32]
     scores = points[0, :, 2]
     third = np.sort(scores)[-3:][0]
     chosen = points[0, scores >= min(min_score, third), :2]
-    return in_frame(np.concatenate([chosen.min(axis=0), chosen.max(axis=0)])[np.newaxis])
+    box: NDArray[np.float32] = np.concatenate([chosen.min(axis=0), chosen.max(axis=0)])
+    return box[np.newaxis]
 
 
 def suppressed(candidates: Detections, iou_threshold: float) -> Detections:
-    """Return what non-maximum suppression leaves of candidates, best first."""
-    return non_maximum_suppression(candidates, iou_threshold, MAX_DETECTIONS)
+    """Return what non-maximum suppression leaves of candidates, best first, within the frame."""
+    return in_frame(non_maximum_suppression(candidates, iou_threshold, MAX_DETECTIONS))
 
 
 def best_first(detections: Detections) -> Detections:
-    """Return detections of a model that suppresses for itself, best first."""
+    """Return detections of a model that suppresses for itself, best first, within the frame."""
     order = np.argsort(-detections.scores, kind="stable")[:MAX_DETECTIONS]
-    return detections.keep(order)
+    return in_frame(detections.keep(order))
+
+
+def in_frame(found: Detections) -> Detections:
+    """Return detections with their boxes cut at the frame's edges.
+
+    After suppression, not before: what lies outside tells two objects at an edge apart.
+    """
+    boxes = np.clip(found.boxes, 0, 1)
+    return Detections(boxes, found.scores, found.class_ids, found.keypoints)
 
 
 def class_of_column(class_ids: Sequence[int], columns: int) -> NDArray[np.int32]:

@@ -28,8 +28,8 @@ from .decoding import (
     checked_classes,
     class_of_column,
     corners,
-    in_frame,
     logit,
+    normalised,
     one_of,
     read_spec,
     rows_of,
@@ -77,7 +77,7 @@ class DetrHead:
         chosen = strongest(scores, min_score)
         columns = checked_classes(labels[chosen], self._columns)
         return Detections(
-            in_frame(boxes[chosen], self._size), scores[chosen], self._class_of_column[columns]
+            normalised(boxes[chosen], self._size), scores[chosen], self._class_of_column[columns]
         )
 
     def _decode(self, outputs: Sequence[NDArray[np.float32]], min_score: float) -> Detections:
@@ -95,7 +95,9 @@ class DetrHead:
         queries, class_ids = np.divmod(chosen, columns)
         found = boxes[queries]
         return Detections(
-            in_frame(corners(found[:, :2], found[:, 2:])), scores, self._class_of_column[class_ids]
+            normalised(corners(found[:, :2], found[:, 2:])),
+            scores,
+            self._class_of_column[class_ids],
         )
 
 

@@ -21,8 +21,8 @@ from ...detections import Detections
 from .decoding import (
     best_first,
     checked_classes,
-    in_frame,
-    keypoints_in_frame,
+    normalised,
+    normalised_keypoints,
     read_spec,
     strongest,
     tensors,
@@ -57,8 +57,10 @@ class EndToEndHead:
         class_ids = checked_classes(found[:, 5], self._spec.classes)
         keypoints = None
         if self._spec.keypoints:
-            keypoints = keypoints_in_frame(found[:, 6:].reshape(len(found), -1, 3), self._size)
-        boxes = in_frame(found[:, :4], self._size)
+            keypoints = normalised_keypoints(
+                found[:, 6:].reshape(len(found), self._spec.keypoints, 3), self._size
+            )
+        boxes = normalised(found[:, :4], self._size)
         return best_first(Detections(boxes, found[:, 4], class_ids, keypoints))
 
 

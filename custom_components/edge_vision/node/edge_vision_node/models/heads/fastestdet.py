@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...detections import Detections
-from .decoding import corners, in_frame, read_spec, sigmoid, strongest, suppressed, tensors
+from .decoding import corners, normalised, read_spec, sigmoid, strongest, suppressed, tensors
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +49,7 @@ class FastestDetHead:
         shape = np.array([columns, rows], dtype=np.float32)
         centres = (np.tanh(found[:, 1:3]) + cells) / shape
         candidates = Detections(
-            in_frame(corners(centres, sigmoid(found[:, 3:5]))),
+            normalised(corners(centres, sigmoid(found[:, 3:5]))),
             scores[chosen],
             found[:, 5:].argmax(axis=1).astype(np.int32),
         )

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from ...detections import Detections
 from ...errors import InferenceError, ModelError
-from .decoding import around, keypoints_in_frame, one_of, read_spec, sigmoid, vector
+from .decoding import around, in_frame, normalised_keypoints, one_of, read_spec, sigmoid, vector
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,14 +68,14 @@ class LandmarksHead:
         points[0, :, :2] = landmarks[:, :2]
         # A point is as sure as it is visible; without that, as the whole is.
         points[0, :, 2] = sigmoid(landmarks[:, 3]) if self._spec.values == 5 else score
-        points = keypoints_in_frame(points, self._size)
+        points = normalised_keypoints(points, self._size)
         found = Detections(
             around(points[:, : self._box_points], 0),
             score,
             np.zeros(1, dtype=np.int32),
             points[:, self._keep],
         )
-        return found.keep(found.scores >= min_score)
+        return in_frame(found.keep(found.scores >= min_score))
 
 
 def build(spec: Mapping[str, Any], size: tuple[int, int]) -> LandmarksHead:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...detections import Detections
-from .decoding import around, keypoints_in_frame, read_spec, tensors
+from .decoding import around, in_frame, normalised_keypoints, read_spec, tensors
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +43,7 @@ class MoveNetHead:
         keypoints: half a body in the picture is a person, three lucky points are not.
         """
         (output,) = tensors(outputs, (1, self._spec.keypoints, 3))
-        keypoints = keypoints_in_frame(output[..., [1, 0, 2]])
+        keypoints = normalised_keypoints(output[..., [1, 0, 2]])
         scores = np.sort(keypoints[0, :, 2])[::-1]
         person = scores[: (len(scores) + 1) // 2].mean()
         found = Detections(
@@ -52,7 +52,7 @@ class MoveNetHead:
             np.zeros(1, dtype=np.int32),
             keypoints,
         )
-        return found.keep(found.scores >= min_score)
+        return in_frame(found.keep(found.scores >= min_score))
 
 
 def build(spec: Mapping[str, Any], _size: tuple[int, int]) -> MoveNetHead:

@@ -21,7 +21,7 @@ from ...detections import Detections
 from .decoding import (
     expected_distances,
     grid,
-    in_frame,
+    normalised,
     read_spec,
     strongest,
     suppressed,
@@ -65,7 +65,7 @@ class NanoDetHead:
         distances = expected_distances(found[:, classes:], bins) * self._strides[rows]
         points = self._points[rows]
         boxes = np.concatenate([points - distances[:, :2], points + distances[:, 2:]], axis=1)
-        candidates = Detections(in_frame(boxes, self._size), scores, class_ids.astype(np.int32))
+        candidates = Detections(normalised(boxes, self._size), scores, class_ids.astype(np.int32))
         return suppressed(candidates, self._spec.iou_threshold)
 
 

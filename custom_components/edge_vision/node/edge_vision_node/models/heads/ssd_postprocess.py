@@ -23,7 +23,7 @@ from .decoding import (
     best_first,
     checked_classes,
     class_of_column,
-    in_frame,
+    normalised,
     read_spec,
     rows_of,
     strongest,
@@ -52,23 +52,23 @@ class SsdPostprocessHead:
 
     def __call__(self, outputs: Sequence[NDArray[np.float32]], min_score: float) -> Detections:
         """Return what scores at least `min_score`."""
-        rows = rows_of(outputs)
-        if len(outputs) == 4:
-            # Rows beyond the count hold whatever was in memory: they are cut before any check.
-            count = outputs[3].ravel()
-            if count.size != 1 or not 0 <= count[0] <= (rows or 0):
-                raise InferenceError(f"The model's count of detections {count} is not a count")
-            rows = int(count[0])
-            outputs = [output[:, :rows] for output in outputs[:3]]
-        boxes, classes, scores = tensors(outputs, (rows, 4), (rows,), (rows,))
+        if len(outputs) != 4:
+            raise InferenceError(f"The model gave {len(outputs)} outputs; its manifest expects 4")
+        count = outputs[3].ravel()
+        if count.size != 1 or not 0 <= count[0] <= (rows_of(outputs) or 0):
+            raise InferenceError(f"The model's count of detections {count} is not a count")
+        # Rows beyond the count hold whatever was in memory: they are cut before any check.
+        rows = int(count[0])
+        found = [output[:, :rows] for output in outputs[:3]]
+        boxes, classes, scores = tensors(found, (rows, 4), (rows,), (rows,))
         chosen = strongest(scores, min_score)
         columns = checked_classes(classes[chosen], len(self._class_of_column))
-        found = Detections(
-            in_frame(boxes[chosen][:, [1, 0, 3, 2]]),
+        detections = Detections(
+            normalised(boxes[chosen][:, [1, 0, 3, 2]]),
             scores[chosen],
             self._class_of_column[columns],
         )
-        return best_first(found.keep(found.class_ids >= 0))
+        return best_first(detections.keep(detections.class_ids >= 0))
 
 
 def build(spec: Mapping[str, Any], _size: tuple[int, int]) -> SsdPostprocessHead:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...detections import Detections
-from .decoding import in_frame, read_spec, rows_of, strongest, suppressed, tensors
+from .decoding import normalised, read_spec, rows_of, strongest, suppressed, tensors
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +42,7 @@ class YoloNasHead:
         found = classes[chosen]
         class_ids = found.argmax(axis=1)
         candidates = Detections(
-            in_frame(boxes[chosen], self._size),
+            normalised(boxes[chosen], self._size),
             found[np.arange(len(found)), class_ids],
             class_ids.astype(np.int32),
         )

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...detections import Detections
-from .decoding import corners, in_frame, read_spec, suppressed, tensors
+from .decoding import corners, normalised, read_spec, suppressed, tensors
 from .yolox import objects
 
 
@@ -45,7 +45,7 @@ class YoloV5Head:
         (predictions,) = tensors(outputs, (None, 5 + self._spec.classes))
         rows, scores, class_ids = objects(predictions, min_score)
         found = predictions[rows]
-        boxes = in_frame(corners(found[:, :2], found[:, 2:4]), self._size)
+        boxes = normalised(corners(found[:, :2], found[:, 2:4]), self._size)
         return suppressed(Detections(boxes, scores, class_ids), self._spec.iou_threshold)
 
 

@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from ...detections import Detections
 from .decoding import (
     corners,
-    in_frame,
-    keypoints_in_frame,
+    normalised,
+    normalised_keypoints,
     read_spec,
     strongest,
     suppressed,
@@ -63,11 +63,11 @@ class YoloV8Head:
         of_classes = found[:, 4:first_keypoint]
         class_ids = of_classes.argmax(axis=1)
         scores = of_classes[np.arange(len(found)), class_ids]
-        boxes = in_frame(corners(found[:, :2], found[:, 2:4]), self._size)
+        boxes = normalised(corners(found[:, :2], found[:, 2:4]), self._size)
         keypoints = None
         if self._spec.keypoints:
-            points = found[:, first_keypoint:].reshape(len(found), -1, 3)
-            keypoints = keypoints_in_frame(points, self._size)
+            points = found[:, first_keypoint:].reshape(len(found), self._spec.keypoints, 3)
+            keypoints = normalised_keypoints(points, self._size)
         candidates = Detections(boxes, scores, class_ids.astype(np.int32), keypoints)
         return suppressed(candidates, self._spec.iou_threshold)
 

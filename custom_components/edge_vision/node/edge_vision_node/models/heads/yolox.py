@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...detections import Detections
-from .decoding import corners, grid, in_frame, read_spec, strongest, suppressed, tensors
+from .decoding import corners, grid, normalised, read_spec, strongest, suppressed, tensors
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,9 +53,9 @@ class YoloxHead:
         if not self._spec.decoded:
             strides = self._strides[rows]
             centres = (centres + self._cells[rows]) * strides
-            with np.errstate(over="ignore"):  # in_frame refuses what is not finite
+            with np.errstate(over="ignore"):  # normalised() refuses what is not finite
                 sizes = np.exp(sizes) * strides
-        boxes = in_frame(corners(centres, sizes), self._size)
+        boxes = normalised(corners(centres, sizes), self._size)
         return suppressed(Detections(boxes, scores, class_ids), self._spec.iou_threshold)
 
 

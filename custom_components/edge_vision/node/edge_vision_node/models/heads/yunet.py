@@ -22,8 +22,8 @@ from ...detections import Detections
 from .decoding import (
     corners,
     grid,
-    in_frame,
-    keypoints_in_frame,
+    normalised,
+    normalised_keypoints,
     read_spec,
     strongest,
     suppressed,
@@ -63,17 +63,17 @@ class YuNetHead:
         chosen = strongest(scores, min_score)
         cells, strides = self._cells[chosen], self._strides[chosen]
         found, scores = boxes[chosen], scores[chosen]
-        with np.errstate(over="ignore"):  # in_frame refuses what is not finite
+        with np.errstate(over="ignore"):  # normalised() refuses what is not finite
             sizes = np.exp(found[:, 2:]) * strides
         points = np.empty((len(chosen), self._spec.keypoints, 3), dtype=np.float32)
-        offsets = keypoints[chosen].reshape(len(chosen), -1, 2)
+        offsets = keypoints[chosen].reshape(len(chosen), self._spec.keypoints, 2)
         points[..., :2] = (offsets + cells[:, np.newaxis]) * strides[:, np.newaxis]
         points[..., 2] = scores[:, np.newaxis]
         candidates = Detections(
-            in_frame(corners((found[:, :2] + cells) * strides, sizes), self._size),
+            normalised(corners((found[:, :2] + cells) * strides, sizes), self._size),
             scores,
             np.zeros(len(chosen), dtype=np.int32),
-            keypoints_in_frame(points, self._size),
+            normalised_keypoints(points, self._size),
         )
         return suppressed(candidates, self._spec.iou_threshold)
 
