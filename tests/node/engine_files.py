@@ -50,7 +50,9 @@ def tflite(
 
 
 def picture(name: str, size: int) -> NDArray[np.uint8]:
-    """Return a test picture as uint8 [1, size, size, 3]."""
+    """Return a test picture as uint8 [1, size, size, 3]; skips where the test data are not."""
+    if not MODELS.is_dir():
+        pytest.skip("the larger test data are not here (../shared/testdata)")
     with Image.open(TEST_DATA / "images" / name) as image:
         return np.asarray(image.convert("RGB").resize((size, size)))[np.newaxis]
 

@@ -22,12 +22,14 @@ from edge_vision_node.hardware.devices import Found
 from edge_vision_node.protocol import AcceleratorInfo
 
 from .engine_files import MOBILENET, picture, tflite
+from .tflite_files import SCALE, ZERO, one_operation
 
 pytestmark = pytest.mark.skipif(
     not any(importlib.util.find_spec(name) for name in ("ai_edge_litert", "tflite_runtime")),
     reason="the package ai-edge-litert is not here",
 )
 
+PIXELS = np.array([[[0, 1, 2], [10, 200, 255]]], np.uint8)
 SOURCE = Path(__file__).parent / "delegate.c"
 CAT = 283  # up to 287, of the 1001 ImageNet labels whose first is "background"
 
@@ -35,6 +37,18 @@ CAT = 283  # up to 287, of the 1001 ImageNet labels whose first is "background"
 def mobilenet() -> EngineFiles:
     name, image, scores = MOBILENET
     return tflite(name, [image], [scores])
+
+
+@pytest.fixture
+def reshape(tmp_path: Path) -> EngineFiles:
+    """A quantised model that LiteRT can run, and the delegate too."""
+    return one_operation(tmp_path / "reshape.tflite", "RESHAPE")
+
+
+@pytest.fixture
+def double(tmp_path: Path) -> EngineFiles:
+    """A model of an operation that only the delegate has."""
+    return one_operation(tmp_path / "double.tflite", "fake-op-double")
 
 
 def error_model() -> EngineFiles:
@@ -50,6 +64,17 @@ def test_a_quantised_model_takes_pixels_and_gives_real_units() -> None:
     assert scores.dtype == np.float32 and scores.shape == (1, 1001)
     assert CAT - 1 <= scores.argmax() <= CAT + 4
     assert scores.sum() == pytest.approx(1, abs=0.1)  # a softmax, not 0-255
+
+
+def test_quantised_numbers_come_out_in_real_units(reshape: EngineFiles) -> None:
+    (result,) = LiteRtEngine().load(reshape, CPU.id, 1).infer(PIXELS)
+    assert result.dtype == np.float32
+    np.testing.assert_array_equal(result, (PIXELS.reshape(1, 6).astype(float) - ZERO) * SCALE)
+
+
+def test_an_operation_that_litert_lacks_is_named(double: EngineFiles) -> None:
+    with pytest.raises(ModelError, match="double uses the operation 'fake-op-double', which"):
+        LiteRtEngine().load(double, CPU.id, 1)
 
 
 def test_scaled_floats_are_quantised_with_the_scale_of_the_input() -> None:
@@ -127,7 +152,7 @@ def stick(missing: str | None) -> Found:
 
 
 def test_an_edge_tpu_that_lacks_something_is_not_offered_and_says_what_it_lacks(
-    monkeypatch: pytest.MonkeyPatch,
+    reshape: EngineFiles, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lacks = "The Edge TPU's library is not installed."
     monkeypatch.setattr(litert, "find_all", lambda host: (stick(lacks),))
@@ -135,17 +160,17 @@ def test_an_edge_tpu_that_lacks_something_is_not_offered_and_says_what_it_lacks(
     with pytest.raises(
         AcceleratorError, match="Coral USB Accelerator: The Edge TPU's library is not"
     ):
-        LiteRtEngine().load(mobilenet(), "edgetpu:0", 1)
+        LiteRtEngine().load(reshape, "edgetpu:0", 1)
 
 
 def test_an_edge_tpu_that_is_ready_comes_first_and_wants_its_own_file(
-    monkeypatch: pytest.MonkeyPatch,
+    reshape: EngineFiles, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(litert, "find_all", lambda host: (stick(None),))
     first, cpu = LiteRtEngine().accelerators()
     assert (first.id, first.name, cpu) == ("edgetpu:0", "Coral USB Accelerator", CPU)
     with pytest.raises(ModelError, match="has no file compiled for the Edge TPU"):
-        LiteRtEngine().load(mobilenet(), "edgetpu:0", 1)
+        LiteRtEngine().load(reshape, "edgetpu:0", 1)
 
 
 def test_a_model_runs_by_default_where_it_has_a_file_for() -> None:
@@ -182,47 +207,56 @@ def test_a_delegate_is_offered_by_the_name_of_its_library(delegate: ctypes.CDLL)
 
 
 def test_a_delegate_runs_its_part_of_a_model(
-    delegate: ctypes.CDLL, monkeypatch: pytest.MonkeyPatch
+    delegate: ctypes.CDLL, reshape: EngineFiles, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pixels = picture("cat_720p.jpg", 224)
-    (expected,) = LiteRtEngine().load(mobilenet(), CPU.id, 2).infer(pixels)
+    (expected,) = LiteRtEngine().load(reshape, CPU.id, 1).infer(PIXELS)
     before = delegate.delegate_invocations()
-    (scores,) = LiteRtEngine().load(mobilenet(), "delegate", 2).infer(pixels)
+    (result,) = LiteRtEngine().load(reshape, "delegate", 1).infer(PIXELS)
     assert delegate.delegate_invocations() == before + 1
-    np.testing.assert_array_equal(scores, expected)
-    # What it computes is what comes out: told to erase, it leaves nothing of the cat.
+    np.testing.assert_array_equal(result, expected)
+    # What it computes is what comes out: told to erase, it leaves nothing of the picture.
     monkeypatch.setenv(DELEGATE_OPTIONS_VARIABLE, "erase=1")
-    (erased,) = LiteRtEngine().load(mobilenet(), "delegate", 2).infer(pixels)
-    assert expected.max() > 0.2
-    assert erased.max() < 0.01
+    (erased,) = LiteRtEngine().load(reshape, "delegate", 1).infer(PIXELS)
+    np.testing.assert_array_equal(erased, np.full((1, 6), -ZERO * SCALE))
 
 
-def test_a_delegate_runs_an_operation_that_litert_lacks(delegate: ctypes.CDLL) -> None:
+def test_a_delegate_and_the_cpu_share_a_real_model(delegate: ctypes.CDLL) -> None:
+    files = mobilenet()
+    pixels = picture("cat_720p.jpg", 224)
+    before = delegate.delegate_invocations()
+    (shared,) = LiteRtEngine().load(files, "delegate", 2).infer(pixels)
+    assert delegate.delegate_invocations() == before + 1
+    (alone,) = LiteRtEngine().load(files, CPU.id, 2).infer(pixels)
+    np.testing.assert_array_equal(shared, alone)
+
+
+def test_a_delegate_runs_an_operation_that_litert_lacks(
+    delegate: ctypes.CDLL, double: EngineFiles
+) -> None:
     """The way of a model compiled for an Edge TPU."""
-    session = LiteRtEngine().load(error_model(), "delegate", 1)
-    (doubled,) = session.infer(np.array([[1, 20, 255]], np.uint8))
-    assert doubled.tolist() == [[2.0, 40.0, 510.0]]
+    (doubled,) = LiteRtEngine().load(double, "delegate", 1).infer(PIXELS)
+    np.testing.assert_array_equal(doubled, PIXELS.astype(float) * 2)
 
 
 def test_a_delegate_that_takes_nothing_is_an_error_not_a_silent_fallback(
-    delegate: ctypes.CDLL, monkeypatch: pytest.MonkeyPatch
+    delegate: ctypes.CDLL, reshape: EngineFiles, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(DELEGATE_OPTIONS_VARIABLE, "idle=1; erase=0")
-    with pytest.raises(AcceleratorError, match="The delegate can run no part of mobilenet_v2"):
-        LiteRtEngine().load(mobilenet(), "delegate", 1)
+    with pytest.raises(AcceleratorError, match="The delegate can run no part of reshape"):
+        LiteRtEngine().load(reshape, "delegate", 1)
 
 
 # LiteRT's own class stumbles over itself when its library does not exist.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_delegate_that_cannot_be_loaded_is_an_accelerator_error(
-    delegate: ctypes.CDLL, monkeypatch: pytest.MonkeyPatch
+    delegate: ctypes.CDLL, reshape: EngineFiles, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(DELEGATE_OPTIONS_VARIABLE, "colour=red")
     with pytest.raises(AcceleratorError, match="knows only the options erase and idle"):
-        LiteRtEngine().load(mobilenet(), "delegate", 1)
+        LiteRtEngine().load(reshape, "delegate", 1)
     monkeypatch.setenv(DELEGATE_VARIABLE, "/nowhere/libnothing.so")
     with pytest.raises(AcceleratorError, match=r"/nowhere/libnothing\.so cannot be loaded"):
-        LiteRtEngine().load(mobilenet(), "delegate", 1)
+        LiteRtEngine().load(reshape, "delegate", 1)
     monkeypatch.delenv(DELEGATE_VARIABLE)
     with pytest.raises(AcceleratorError, match=f"set {DELEGATE_VARIABLE}"):
-        LiteRtEngine().load(mobilenet(), "delegate", 1)
+        LiteRtEngine().load(reshape, "delegate", 1)
