@@ -110,7 +110,11 @@ def main() -> None:
     options = parser.parse_args()
     frames, truth = jpegs(options.video), ground_truth(options.ground_truth)
     model = load_model(options.model.parent) if options.model else ModelStore().get(None)
-    engines = [engine.id for engine in describe_engines() if engine.version is not None]
+    engines = [
+        engine.id
+        for engine in describe_engines()
+        if engine.version is not None and engine.id in model.manifest.engines
+    ]
     result = {engine: round(run(Runner(model, engine), frames, truth), 4) for engine in engines}
     if options.json:
         print(json.dumps({"model": model.id, "frames": len(frames), "person_ap50": result}))
