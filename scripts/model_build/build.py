@@ -147,10 +147,13 @@ def _manifest(folder: Path) -> dict[str, Any]:
         },
         "labels": _file(folder / "labels.txt"),
         "engines": {
-            "onnxruntime": {
-                "files": {"model": _file(folder / "model.onnx")},
-                "inputs": ["image"],
-                "outputs": list(OUTPUTS),
+            **{
+                engine: {
+                    "files": {"model": _file(folder / "model.onnx")},
+                    "inputs": ["image"],
+                    "outputs": list(OUTPUTS),
+                }
+                for engine in ("onnxruntime", "openvino")
             },
             "ncnn": {
                 "files": {

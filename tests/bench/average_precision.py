@@ -22,10 +22,11 @@ from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "custom_components/edge_vision/node"))
 
-from edge_vision_node.detector import Detector
+from edge_vision_node.detections import Detections
 from edge_vision_node.engines import describe_engines
 from edge_vision_node.models.manifest import load_model
 from edge_vision_node.models.store import ModelStore
+from edge_vision_node.runner import Runner
 
 LOWEST_CONFIDENCE = 1.0
 IOU = 0.5
@@ -83,13 +84,14 @@ def average_precision(
     return float(np.mean([envelope[i] if i < len(envelope) else 0.0 for i in places]))
 
 
-def run(detector: Detector, frames: list[bytes], truth: dict[int, NDArray[np.float64]]) -> float:
-    """Return a detector's person AP."""
-    person = detector.class_ids(("person",))
+def run(runner: Runner, frames: list[bytes], truth: dict[int, NDArray[np.float64]]) -> float:
+    """Return a runner's person AP."""
+    person = runner.class_ids(("person",))
     found = []
     for number, data in enumerate(frames, 1):
-        prepared = detector.prepare(data)
-        detections, _ = detector.detect(prepared.tensor, LOWEST_CONFIDENCE, person)
+        prepared = runner.prepare(data)
+        detections, _ = runner.run(prepared, LOWEST_CONFIDENCE, person)
+        assert isinstance(detections, Detections)
         size = np.array([prepared.width, prepared.height] * 2, float)
         found += [
             (float(score), number, box * size)
@@ -108,8 +110,12 @@ def main() -> None:
     options = parser.parse_args()
     frames, truth = jpegs(options.video), ground_truth(options.ground_truth)
     model = load_model(options.model.parent) if options.model else ModelStore().get(None)
-    engines = [engine.id for engine in describe_engines() if engine.version is not None]
-    result = {engine: round(run(Detector(model, engine), frames, truth), 4) for engine in engines}
+    engines = [
+        engine.id
+        for engine in describe_engines()
+        if engine.version is not None and engine.id in model.manifest.engines
+    ]
+    result = {engine: round(run(Runner(model, engine), frames, truth), 4) for engine in engines}
     if options.json:
         print(json.dumps({"model": model.id, "frames": len(frames), "person_ap50": result}))
     else:

@@ -36,7 +36,7 @@ def test_manifest_has_the_fields_of_its_schema(folder: Path) -> None:
     for key in ("version", "name", "license", "source"):
         assert isinstance(manifest[key], str) and manifest[key]
     assert manifest["task"] == "detection"
-    assert set(manifest["engines"]) == {"onnxruntime", "ncnn"}
+    assert set(manifest["engines"]) == {"onnxruntime", "openvino", "ncnn"}
     image = manifest["input"]
     assert image["width"] > 0 and image["height"] > 0
     assert image["layout"] in ("NHWC", "NCHW") and image["colour"] in ("RGB", "BGR")

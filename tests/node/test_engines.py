@@ -5,26 +5,28 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from edge_vision_node.detections import Detections
-from edge_vision_node.detector import Detector
 from edge_vision_node.engines import describe_engines
 from edge_vision_node.models.store import ModelStore
+from edge_vision_node.runner import Runner
 from PIL import Image
 
 from tests.pictures import SELF_TEST_PICTURE, TEST_DATA, jpeg, needs_test_data
 
 
 @pytest.fixture(scope="module")
-def detectors() -> dict[str, Detector]:
-    return {name: Detector(ModelStore().get(None), name) for name in ("onnxruntime", "ncnn")}
+def runners() -> dict[str, Runner]:
+    return {name: Runner(ModelStore().get(None), name) for name in ("onnxruntime", "ncnn")}
 
 
-def run(detector: Detector, data: bytes, confidence: float = 40.0) -> Detections:
-    return detector.detect(detector.prepare(data).tensor, confidence)[0]
+def run(runner: Runner, data: bytes, confidence: float = 40.0) -> Detections:
+    result, _ = runner.run(runner.prepare(data), confidence)
+    assert isinstance(result, Detections)
+    return result
 
 
-def check_agreement(detectors: dict[str, Detector], data: bytes) -> int:
+def check_agreement(runners: dict[str, Runner], data: bytes) -> int:
     """Both engines find the same objects: same labels, boxes within 1 %, scores within 2 points."""
-    first, second = (run(detector, data) for detector in detectors.values())
+    first, second = (run(runner, data) for runner in runners.values())
     # those near the threshold may fall on either side of it
     sure = [first.keep(first.scores > 0.42), second.keep(second.scores > 0.42)]
     for mine, other in ((sure[0], second), (sure[1], first)):
@@ -36,8 +38,8 @@ def check_agreement(detectors: dict[str, Detector], data: bytes) -> int:
     return len(sure[0])
 
 
-def test_both_engines_agree_on_the_picture_that_ships(detectors: dict[str, Detector]) -> None:
-    assert check_agreement(detectors, SELF_TEST_PICTURE.read_bytes()) >= 2
+def test_both_engines_agree_on_the_picture_that_ships(runners: dict[str, Runner]) -> None:
+    assert check_agreement(runners, SELF_TEST_PICTURE.read_bytes()) >= 2
 
 
 @needs_test_data
@@ -53,28 +55,28 @@ def test_both_engines_agree_on_the_picture_that_ships(detectors: dict[str, Detec
     ],
 )
 def test_both_engines_find_what_is_there(
-    detectors: dict[str, Detector], name: str, label: str, count: int
+    runners: dict[str, Runner], name: str, label: str, count: int
 ) -> None:
     data = (TEST_DATA / "images" / name).read_bytes()
-    check_agreement(detectors, data)
-    for detector in detectors.values():
-        found = run(detector, data)
-        labels = [detector.labels[i] for i in found.class_ids]
+    check_agreement(runners, data)
+    for runner in runners.values():
+        found = run(runner, data)
+        labels = [runner.labels[i] for i in found.class_ids]
         assert labels.count(label) >= count
 
 
 @pytest.mark.parametrize("engine", ["onnxruntime", "ncnn"])
-def test_an_empty_scene_is_empty(detectors: dict[str, Detector], engine: str) -> None:
+def test_an_empty_scene_is_empty(runners: dict[str, Runner], engine: str) -> None:
     data = jpeg(Image.new("RGB", (640, 480), (96, 128, 96)))
-    assert len(run(detectors[engine], data)) == 0
+    assert len(run(runners[engine], data)) == 0
 
 
 @pytest.mark.parametrize("engine", ["onnxruntime", "ncnn"])
 def test_the_outputs_have_the_shapes_that_the_head_expects(
-    detectors: dict[str, Detector], engine: str
+    runners: dict[str, Runner], engine: str
 ) -> None:
-    detector = detectors[engine]
-    boxes, logits = detector.infer(np.zeros(detector.preprocess.shape, np.float32))
+    runner = runners[engine]
+    boxes, logits = runner.infer(np.zeros(runner.preprocess.shape, np.float32))
     assert (boxes.shape, logits.shape) == ((1, 1917, 4), (1, 1917, 91))
     assert (boxes.dtype, logits.dtype) == (np.float32, np.float32)
 
@@ -83,4 +85,4 @@ def test_engines_describe_themselves() -> None:
     described = {engine.id: engine for engine in describe_engines()}
     assert described["onnxruntime"].version
     assert described["ncnn"].version
-    assert [a.id for a in described["ncnn"].accelerators] == ["cpu"]
+    assert "cpu" in [a.id for a in described["ncnn"].accelerators]

@@ -1,110 +1,124 @@
-"""The lane: fair, newest first, and no job forgotten."""
+"""The scheduler: fair, newest first, and no job forgotten."""
 
 from __future__ import annotations
 
 import asyncio
-import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 from edge_vision_node.errors import SupersededError
-from edge_vision_node.scheduler import Lane
+from edge_vision_node.scheduler import Scheduler
 
 
 @pytest.fixture
-async def lane() -> AsyncIterator[Lane]:
-    lane = Lane("test")
-    yield lane
-    await lane.close()
+async def scheduler() -> AsyncIterator[Scheduler]:
+    scheduler = Scheduler()
+    yield scheduler
+    await scheduler.close()
+
+
+def job(result: object, ran: list[object]) -> Callable[[], Awaitable[object]]:
+    async def run() -> object:
+        ran.append(result)
+        return result
+
+    return run
 
 
 class Gate:
-    """A job that holds the lane until it is opened."""
+    """Jobs that hold the scheduler until they are let through."""
 
     def __init__(self) -> None:
-        self.open = threading.Event()
-        self.running = threading.Event()
+        self.open = asyncio.Event()
+        self.full = asyncio.Event()
+        self.running = 0
 
-    def __call__(self) -> None:
-        self.running.set()
-        assert self.open.wait(10)
+    async def __call__(self) -> None:
+        self.running += 1
+        if self.running == 2:
+            self.full.set()
+        await self.open.wait()
 
 
-async def hold(lane: Lane) -> tuple[Gate, asyncio.Task[None]]:
+async def hold(scheduler: Scheduler) -> tuple[Gate, list[asyncio.Task[None]]]:
+    """Take up all there is, so that everything else has to wait."""
     gate = Gate()
-    task = asyncio.create_task(lane.run("gate", gate))
-    await asyncio.to_thread(gate.running.wait, 10)
-    return gate, task
+    tasks = [asyncio.create_task(scheduler.run(f"gate {i}", gate)) for i in range(2)]
+    await gate.full.wait()
+    return gate, tasks
 
 
-async def test_returns_what_the_job_returns_and_raises_what_it_raises(lane: Lane) -> None:
-    assert await lane.run("a", lambda: 42) == 42
+async def test_returns_what_the_job_returns_and_raises_what_it_raises(
+    scheduler: Scheduler,
+) -> None:
+    async def fail() -> None:
+        raise ZeroDivisionError
+
+    assert await scheduler.run("a", job(42, [])) == 42
     with pytest.raises(ZeroDivisionError):
-        await lane.run("a", lambda: 1 // 0)
-    assert await lane.run("a", lambda: 43) == 43
+        await scheduler.run("a", fail)
+    assert await scheduler.run("a", job(43, [])) == 43
 
 
-async def test_a_newer_frame_takes_the_place_of_an_older_one(lane: Lane) -> None:
-    gate, held = await hold(lane)
-    ran: list[str] = []
-    old = asyncio.create_task(lane.run("door", lambda: ran.append("old")))
+async def test_a_newer_frame_takes_the_place_of_an_older_one(scheduler: Scheduler) -> None:
+    gate, held = await hold(scheduler)
+    ran: list[object] = []
+    old = asyncio.create_task(scheduler.run("door", job("old", ran)))
     await asyncio.sleep(0)
-    new = asyncio.create_task(lane.run("door", lambda: ran.append("new")))
+    new = asyncio.create_task(scheduler.run("door", job("new", ran)))
     await asyncio.sleep(0)
     gate.open.set()
     with pytest.raises(SupersededError):
         await old
-    await new
-    await held
+    assert await new == "new"
+    await asyncio.gather(*held)
     assert ran == ["new"]
 
 
-async def test_a_busy_camera_does_not_hold_up_the_others(lane: Lane) -> None:
-    gate, held = await hold(lane)
-    ran: list[str] = []
+async def test_a_busy_camera_does_not_hold_up_the_others(scheduler: Scheduler) -> None:
+    gate, held = await hold(scheduler)
+    ran: list[object] = []
     tasks = []
     for user in ("busy", "calm", "busy", "busy", "third"):
-        tasks.append(asyncio.create_task(lane.run(user, lambda user=user: ran.append(user))))
+        tasks.append(asyncio.create_task(scheduler.run(user, job(user, ran))))
         await asyncio.sleep(0)
     gate.open.set()
-    await asyncio.gather(held, *tasks, return_exceptions=True)
+    await asyncio.gather(*held, *tasks, return_exceptions=True)
     assert ran == ["busy", "calm", "third"]
 
 
-async def test_jobs_run_one_at_a_time(lane: Lane) -> None:
-    inside = 0
-    most = 0
+async def test_two_jobs_at_most_are_under_way(scheduler: Scheduler) -> None:
+    inside = most = 0
 
-    def job() -> None:
+    async def run() -> None:
         nonlocal inside, most
         inside += 1
         most = max(most, inside)
-        threading.Event().wait(0.002)
+        await asyncio.sleep(0)
         inside -= 1
 
-    await asyncio.gather(*(lane.run(str(i), job) for i in range(20)))
-    assert most == 1
+    await asyncio.gather(*(scheduler.run(str(i), run) for i in range(20)))
+    assert most == 2
 
 
-async def test_a_job_that_nobody_waits_for_is_not_run(lane: Lane) -> None:
-    gate, held = await hold(lane)
-    ran: list[str] = []
-    task = asyncio.create_task(lane.run("door", lambda: ran.append("door")))
+async def test_a_job_that_nobody_waits_for_is_not_run(scheduler: Scheduler) -> None:
+    gate, held = await hold(scheduler)
+    ran: list[object] = []
+    task = asyncio.create_task(scheduler.run("door", job("door", ran)))
     await asyncio.sleep(0)
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     gate.open.set()
-    await held
-    await lane.run("other", lambda: None)
-    assert ran == []
+    await asyncio.gather(*held)
+    await scheduler.run("other", job("other", ran))
+    assert ran == ["other"]
 
 
-async def test_closing_cancels_what_waits() -> None:
-    lane = Lane("test")
-    gate, held = await hold(lane)
-    waiting = asyncio.create_task(lane.run("door", lambda: None))
+async def test_closing_cancels_what_runs_and_what_waits() -> None:
+    scheduler = Scheduler()
+    _, held = await hold(scheduler)
+    waiting = asyncio.create_task(scheduler.run("door", job("door", [])))
     await asyncio.sleep(0)
-    gate.open.set()
-    await lane.close()
-    results = await asyncio.gather(held, waiting, return_exceptions=True)
-    assert isinstance(results[1], asyncio.CancelledError) or results[1] is None
+    await scheduler.close()
+    results = await asyncio.gather(*held, waiting, return_exceptions=True)
+    assert all(isinstance(result, asyncio.CancelledError) for result in results)

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 SPEC: dict[str, Any] = dict(ModelStore().get(None).manifest.head)
+SIZE = (300, 300)
 ANCHORS = 1917
 CLASSES = 91
 
@@ -69,7 +70,7 @@ def raw_outputs(seed: int, objects: int) -> tuple[Any, Any]:
 @pytest.mark.parametrize("seed", range(6))
 def test_agrees_with_the_plain_reference(seed: int) -> None:
     encodings, logits = raw_outputs(seed, objects=8)
-    found = build_head(SPEC)((encodings, logits), 0.4)
+    found = build_head(SPEC, SIZE)((encodings, logits), 0.4)
     expected = plain_head(encodings[0], logits[0], 0.4)
     assert len(found) == len(expected) > 0
     np.testing.assert_allclose(found.scores, [e[0] for e in expected], atol=1e-5)
@@ -79,27 +80,27 @@ def test_agrees_with_the_plain_reference(seed: int) -> None:
 
 def test_nothing_above_the_threshold_is_an_empty_answer() -> None:
     encodings, logits = raw_outputs(0, objects=0)
-    found = build_head(SPEC)((encodings, logits), 0.5)
+    found = build_head(SPEC, SIZE)((encodings, logits), 0.5)
     assert (len(found), found.boxes.shape) == (0, (0, 4))
 
 
 def test_a_crowd_of_candidates_is_bounded() -> None:
     encodings, logits = raw_outputs(0, objects=0)
     logits[:] = 5.0
-    assert len(build_head(SPEC)((encodings, logits), 0.3)) <= 100
+    assert len(build_head(SPEC, SIZE)((encodings, logits), 0.3)) <= 100
 
 
 def test_an_output_of_another_shape_is_an_error_not_an_empty_answer() -> None:
     encodings, logits = raw_outputs(0, objects=0)
     with pytest.raises(InferenceError, match="do not fit"):
-        build_head(SPEC)((encodings[:, :100], logits), 0.3)
+        build_head(SPEC, SIZE)((encodings[:, :100], logits), 0.3)
 
 
 def test_an_output_that_is_not_finite_is_an_error_not_an_empty_answer() -> None:
     encodings, logits = raw_outputs(0, objects=0)
     logits[0, 7, 1] = np.nan
     with pytest.raises(InferenceError, match="not finite"):
-        build_head(SPEC)((encodings, logits), 0.3)
+        build_head(SPEC, SIZE)((encodings, logits), 0.3)
 
 
 def test_anchors_are_those_of_the_model() -> None:
@@ -126,7 +127,7 @@ def test_anchors_are_those_of_the_model() -> None:
 )
 def test_a_wrong_head_is_refused(spec: dict[str, Any], reason: str) -> None:
     with pytest.raises(ModelError, match=reason):
-        build_head(spec)
+        build_head(spec, SIZE)
 
 
 def test_a_grid_without_the_reduced_layer_has_an_anchor_per_ratio_and_one_between() -> None:

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from .detector import Detector
 from .hardware.discovery import resident_bytes
 from .models.store import SELF_TEST_PICTURE
+from .runner import Runner
 
 _LEAST_RUNS = 20
 _WARM_UP_RUNS = 3
@@ -58,48 +58,48 @@ def street_720p() -> bytes:
     return buffer.getvalue()
 
 
-def bench(detector: Detector, data: bytes, seconds: float, threads: int | None) -> BenchResult:
+def bench(runner: Runner, data: bytes, seconds: float, threads: int | None) -> BenchResult:
     """Time whole stills and the engine alone, by turns, for some seconds."""
     with Image.open(io.BytesIO(data)) as image:
         picture = f"{image.format} {image.width}x{image.height}, {len(data) / 1024:.0f} KiB"
-    tensor = detector.prepare(data).tensor
+    still = runner.prepare(data)
     engine_ms: list[float] = []
     still_ms: list[float] = []
     decode_ms: list[float] = []
     overhead_ms: list[float] = []
     for _ in range(_WARM_UP_RUNS):
-        detector.detect(tensor, 50)
+        runner.run(still, 50)
     until = time.perf_counter() + seconds
     while len(still_ms) < _LEAST_RUNS or time.perf_counter() < until:
         started = time.perf_counter()
-        detector.infer(tensor)
+        runner.infer(still.tensor)
         engine_ms.append((time.perf_counter() - started) * 1000)
         started = time.perf_counter()
-        prepared = detector.prepare(data)
-        detections, inference_ms = detector.detect(prepared.tensor, 50)
-        detections.objects(detector.labels)
+        prepared = runner.prepare(data)
+        result, inference_ms = runner.run(prepared, 50)
+        runner.findings(result, 50)
         still_ms.append((time.perf_counter() - started) * 1000)
         decode_ms.append(prepared.decode_ms)
         overhead_ms.append(still_ms[-1] - prepared.decode_ms - inference_ms)
     memory = resident_bytes()
-    engine, still = statistics.median(engine_ms), statistics.median(still_ms)
+    engine, whole = statistics.median(engine_ms), statistics.median(still_ms)
     return BenchResult(
-        model=detector.model.id,
-        engine=detector.engine,
-        engine_version=detector.engine_version,
-        accelerator=detector.accelerator,
+        model=runner.model.id,
+        engine=runner.engine,
+        engine_version=runner.engine_version,
+        accelerator=runner.accelerator,
         threads=threads,
         picture=picture,
         runs=len(still_ms),
-        load_ms=round(detector.load_ms, 1),
+        load_ms=round(runner.load_ms, 1),
         engine_ms=round(engine, 2),
         engine_p95_ms=round(_p95(engine_ms), 2),
-        still_ms=round(still, 2),
+        still_ms=round(whole, 2),
         still_p95_ms=round(_p95(still_ms), 2),
         decode_ms=round(statistics.median(decode_ms), 2),
         overhead_ms=round(statistics.median(overhead_ms), 2),
-        ratio=round(still / engine, 2),
-        frames_per_second=round(1000 / still, 1),
+        ratio=round(whole / engine, 2),
+        frames_per_second=round(1000 / whole, 1),
         memory_mb=round(memory / 2**20, 1) if memory else None,
     )
 

@@ -19,18 +19,31 @@ from typing import Any
 from . import __version__
 from .annotate import annotate, to_jpeg
 from .bench import bench, street_720p
-from .detector import Detector, default_engine
-from .engines import default_threads, describe_engines
+from .cli_fits import add_options as add_fits_options
+from .cli_fits import fits
+from .cli_hardware import add_options as add_hardware_options
+from .cli_hardware import hardware
+from .engines import default_threads
 from .errors import CommandLineError, NodeError
 from .frames.decode import decode
-from .hardware.discovery import describe_hardware, resident_bytes, temperature_c
 from .models.manifest import MANIFEST_NAME, load_model
 from .models.store import DEFAULT_MODEL, ModelStore
 from .protocol import write
+from .runner import Runner, default_engine
 from .serve import ServeOptions, serve
 from .storage.results import FILE_NAME, ResultLog
 
 PROGRAM = "edge-vision-node"
+
+# Which findings a task has; an empty list then means "looked, and nothing there".
+_FINDINGS_OF_TASK = {
+    "detection": ("objects",),
+    "pose": ("objects",),
+    "face": ("objects",),
+    "classification": ("classes",),
+    "segmentation": ("classes",),
+    "embedding": ("embedding",),
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -59,40 +72,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return status
 
 
-def _hardware(options: argparse.Namespace) -> int:
-    hardware = describe_hardware()
-    engines = describe_engines()
-    if options.json:
-        memory, heat = resident_bytes(), temperature_c()
-        _print_json(
-            {
-                "hardware": write(hardware),
-                "engines": [write(engine) for engine in engines],
-                "temperature_c": heat,
-                "process_memory_bytes": memory,
-            }
-        )
-        return 0
-    memory_gib = hardware.memory_bytes / 2**30 if hardware.memory_bytes else None
-    rows = [
-        ("Processor", f"{hardware.cpu}, {hardware.cores} cores"),
-        ("Memory", f"{memory_gib:.1f} GiB" if memory_gib else "not known"),
-        ("Board", hardware.board or "not known"),
-        ("System", f"{hardware.system}, {hardware.machine}, {hardware.libc}"),
-        ("Python", hardware.python),
-    ]
-    for name, value in rows:
-        print(f"{name:<11}{value}")
-    print("Engines")
-    for engine in engines:
-        if engine.version is None:
-            print(f"  {engine.name:<13}not usable: {engine.missing}")
-        else:
-            places = ", ".join(item.name for item in engine.accelerators)
-            print(f"  {engine.name:<13}{engine.version}  on {places}")
-    return 0
-
-
 def _models(options: argparse.Namespace) -> int:
     store = _store(options)
     infos = [model.info() for model in store.models.values()]
@@ -109,18 +88,17 @@ def _models(options: argparse.Namespace) -> int:
 
 
 def _detect(options: argparse.Namespace) -> int:
-    detector = _detector(options)
-    class_ids = detector.class_ids(_labels(options))
+    runner = _runner(options)
+    class_ids = runner.class_ids(_labels(options))
     if options.annotate is not None:
         options.annotate.mkdir(parents=True, exist_ok=True)
+    keys = _FINDINGS_OF_TASK[runner.model.manifest.task]
     failed = False
     for path in options.images:
         try:
             data = path.read_bytes()
-            prepared = detector.prepare(data)
-            detections, inference_ms = detector.detect(
-                prepared.tensor, options.confidence, class_ids
-            )
+            prepared = runner.prepare(data)
+            result, inference_ms = runner.run(prepared, options.confidence, class_ids)
         except (OSError, NodeError) as err:
             failed = True
             reason = (err.strerror or str(err)) if isinstance(err, OSError) else str(err)
@@ -128,7 +106,7 @@ def _detect(options: argparse.Namespace) -> int:
             if options.json:
                 print(json.dumps({"image": str(path), "error": reason}))
             continue
-        objects = detections.objects(detector.labels)
+        found = runner.findings(result, options.confidence)
         if options.json:
             print(
                 json.dumps(
@@ -136,34 +114,36 @@ def _detect(options: argparse.Namespace) -> int:
                         "image": str(path),
                         "width": prepared.width,
                         "height": prepared.height,
-                        "model": detector.model.id,
-                        "engine": detector.engine,
-                        "accelerator": detector.accelerator,
+                        "model": runner.model.id,
+                        "engine": runner.engine,
+                        "accelerator": runner.accelerator,
                         "inference_ms": round(inference_ms, 2),
-                        "objects": [write(item) for item in objects],
+                        **{key: value for key, value in write(found).items() if key in keys},
                     }
                 )
             )
         else:
-            found = ", ".join(f"{item.label} {item.confidence:.0f}%" for item in objects)
-            print(f"{path}: {found or 'nothing'}  ({inference_ms:.0f} ms)")
+            seen = [(item.label, item.confidence) for item in found.objects]
+            seen += [(item.label, item.confidence) for item in found.classes]
+            text = ", ".join(f"{label} {confidence:.0f}%" for label, confidence in seen)
+            print(f"{path}: {text or 'nothing'}  ({inference_ms:.0f} ms)")
         if options.annotate is not None:
             target = options.annotate / f"{path.stem}.jpg"
             if target.exists() and target.samefile(path):
                 raise CommandLineError(f"--annotate would overwrite {path}; name another folder")
-            target.write_bytes(to_jpeg(annotate(decode(data).image, objects)))
+            target.write_bytes(to_jpeg(annotate(decode(data).image, found.objects)))
     return 1 if failed else 0
 
 
 def _bench(options: argparse.Namespace) -> int:
-    detector = _detector(options)
+    runner = _runner(options)
     data = options.image.read_bytes() if options.image else street_720p()
-    result = bench(detector, data, options.seconds, options.threads or default_threads())
+    result = bench(runner, data, options.seconds, options.threads or default_threads())
     if options.json:
         _print_json(asdict(result))
         return 0
     print(
-        f"{result.model} on {detector.engine} {result.engine_version}, {result.accelerator},"
+        f"{result.model} on {runner.engine} {result.engine_version}, {result.accelerator},"
         f" {result.threads} threads; {result.picture}; {result.runs} runs"
     )
     print(f"  engine alone    {result.engine_ms:7.2f} ms   p95 {result.engine_p95_ms:.2f}")
@@ -222,13 +202,14 @@ def _store(options: argparse.Namespace) -> ModelStore:
     return ModelStore([options.data / "models"] if options.data else [])
 
 
-def _detector(options: argparse.Namespace) -> Detector:
+def _runner(options: argparse.Namespace) -> Runner:
     if options.model and options.model.endswith(MANIFEST_NAME):
         model = load_model(Path(options.model).parent)
     else:
         model = _store(options).get(options.model)
     engine = options.engine or default_engine(model)
-    return Detector(model, engine, options.accelerator, options.threads)
+    cache = options.data / "cache" if options.data else None
+    return Runner(model, engine, options.accelerator, options.threads, cache)
 
 
 def _labels(options: argparse.Namespace) -> tuple[str, ...]:
@@ -279,7 +260,8 @@ def _parser() -> argparse.ArgumentParser:
         command.set_defaults(run=run)
         return command
 
-    add("hardware", _hardware, "Show what this machine has to run models on.")
+    add_hardware_options(add("hardware", hardware, "Show what this machine has to run models on."))
+    add_fits_options(add("fits", fits, "Say whether a model fits a microcontroller."))
     add("models", _models, "List the models.", data)
     detect = add("detect", _detect, "Detect objects in pictures.", data, model)
     detect.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="JPEG, PNG or WebP")

@@ -8,7 +8,23 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .protocol import Box, DetectedObject
+from .protocol import Box, DetectedObject, Keypoint
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where the frame lies in the model's input, both normalised to 0-1.
+
+    A point x of the frame is at x * scale_x + offset_x of the input.
+    """
+
+    scale_x: float = 1.0
+    scale_y: float = 1.0
+    offset_x: float = 0.0
+    offset_y: float = 0.0
+
+
+FILLS = Placement()
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,25 +35,31 @@ class Detections:
         boxes: float32 [N, 4], x_min, y_min, x_max, y_max, normalised to the full frame, in 0-1.
         scores: float32 [N], 0-1.
         class_ids: int32 [N], index into the model's labels.
+        keypoints: float32 [N, K, 3], x, y (normalised as boxes are) and score; K may be 0.
     """
 
     boxes: NDArray[np.float32]
     scores: NDArray[np.float32]
     class_ids: NDArray[np.int32]
+    keypoints: NDArray[np.float32] | None = None
 
     def __len__(self) -> int:
         return len(self.scores)
 
     def keep(self, index: NDArray[np.bool_] | NDArray[np.intp]) -> Detections:
         """Return those that a boolean mask [N] or an index array [M] selects."""
-        return Detections(self.boxes[index], self.scores[index], self.class_ids[index])
+        keypoints = None if self.keypoints is None else self.keypoints[index]
+        return Detections(self.boxes[index], self.scores[index], self.class_ids[index], keypoints)
 
     def of_classes(self, class_ids: NDArray[np.int32] | None) -> Detections:
         """Return those of some classes; None keeps all."""
         return self if class_ids is None else self.keep(np.isin(self.class_ids, class_ids))
 
-    def objects(self, labels: Sequence[str]) -> tuple[DetectedObject, ...]:
-        """Return them as messages carry them: labels, percentages and rounded boxes."""
+    def objects(
+        self, labels: Sequence[str], keypoint_names: Sequence[str] = ()
+    ) -> tuple[DetectedObject, ...]:
+        """Return them as messages carry them: labels, percentages, rounded boxes and keypoints."""
+        points = [[]] * len(self) if self.keypoints is None else self.keypoints.tolist()
         return tuple(
             DetectedObject(
                 label=labels[class_id],
@@ -48,10 +70,38 @@ class Detections:
                     x_max=round(box[2], 4),
                     y_max=round(box[3], 4),
                 ),
+                keypoints=tuple(
+                    Keypoint(
+                        name=name,
+                        x=round(point[0], 4),
+                        y=round(point[1], 4),
+                        confidence=round(point[2] * 100, 1),
+                    )
+                    for name, point in zip(keypoint_names, keypoints, strict=True)
+                ),
             )
-            for box, score, class_id in zip(
-                self.boxes.tolist(), self.scores.tolist(), self.class_ids.tolist(), strict=True
+            for box, score, class_id, keypoints in zip(
+                self.boxes.tolist(),
+                self.scores.tolist(),
+                self.class_ids.tolist(),
+                points,
+                strict=True,
             )
+        )
+
+    def placed(self, placement: Placement) -> Detections:
+        """Return them in coordinates of the frame, from those of the model's input."""
+        if placement == FILLS:
+            return self
+        scale = np.array([placement.scale_x, placement.scale_y], dtype=np.float32)
+        offset = np.array([placement.offset_x, placement.offset_y], dtype=np.float32)
+        boxes = (self.boxes.reshape(-1, 2, 2) - offset) / scale
+        keypoints = self.keypoints
+        if keypoints is not None:
+            keypoints = keypoints.copy()
+            keypoints[..., :2] = (keypoints[..., :2] - offset) / scale
+        return Detections(
+            np.clip(boxes, 0, 1).reshape(-1, 4), self.scores, self.class_ids, keypoints
         )
 
 

@@ -47,6 +47,10 @@ class InferenceError(NodeError):
     code = ErrorCode.INFERENCE_FAILED
 
 
+class WorkerError(InferenceError):
+    """The process that runs the engine crashed, or did not answer in time."""
+
+
 class SupersededError(NodeError):
     """A newer frame of the same pipeline took this one's place."""
 
@@ -71,7 +75,37 @@ class StorageError(NodeError):
     code = ErrorCode.STORAGE_FAILED
 
 
+class DownloadError(NodeError):
+    """A file cannot be fetched: no network, a server that refuses, or not the file it should be."""
+
+    code = ErrorCode.DOWNLOAD_FAILED
+
+
+class QuarantinedError(ModelError):
+    """The model crashed its engine, and is not used until somebody says so."""
+
+    code = ErrorCode.MODEL_QUARANTINED
+
+
 class CommandLineError(NodeError):
     """A wrong option or combination of options."""
 
     code = ErrorCode.BAD_MESSAGE
+
+
+_BY_CODE: dict[str, type[NodeError]] = {
+    error.code: error
+    for error in (
+        PictureError,
+        EngineMissingError,
+        AcceleratorError,
+        ModelError,
+        UnknownModelError,
+        InferenceError,
+    )
+}
+
+
+def error_of(code: str, message: str) -> NodeError:
+    """Return the error that a worker reported, with its type."""
+    return _BY_CODE.get(code, NodeError)(message)

@@ -19,14 +19,28 @@ from ulid_transform import ulid_now
 
 from . import __version__
 from .annotate import annotate, to_jpeg
-from .detector import Detector, Prepared, default_engine
-from .engines import describe_engines, get_engine
-from .errors import NodeError, StorageError, SupersededError, UnknownPipelineError
+from .errors import (
+    AcceleratorError,
+    EngineMissingError,
+    InferenceError,
+    ModelError,
+    NodeError,
+    StorageError,
+    SupersededError,
+    UnknownPipelineError,
+)
 from .frames.decode import decode
-from .hardware.discovery import describe_hardware, resident_bytes, temperature_c
+from .hardware.discovery import (
+    board_profile,
+    describe_hardware,
+    find_devices,
+    resident_bytes,
+    temperature_c,
+)
 from .models.store import DEFAULT_MODEL, SELF_TEST_EXPECTATION, SELF_TEST_PICTURE, ModelStore
-from .pipeline import Pipeline, parse_time, summarise
+from .pipeline import History, Pipeline, parse_time, summarise, understood
 from .protocol import (
+    NO_ANSWER,
     Configure,
     Detected,
     DetectedObject,
@@ -44,15 +58,18 @@ from .protocol import (
     SelfTest,
     SelfTestRequest,
 )
-from .scheduler import Lane
 from .storage.pictures import PictureStore
 from .storage.results import FILE_NAME, ResultLog
+from .workers.messages import RunResult
+from .workers.pool import Place, Workers
 
 _LOGGER = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
 _PIPELINE_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
-_SELF_TEST_RUNS = 10
+_SELF_TEST_S = 0.5
+# A model that was loaded cannot be loaded again after a crash, or never could be.
+_CANNOT_LOAD = (AcceleratorError, EngineMissingError, ModelError)
 
 # (sequence number or None where the event could not be written, event)
 EventListener = Callable[[int | None, NodeEvent], None]
@@ -65,18 +82,14 @@ class Node:
     def __init__(self, data: Path, threads: int | None = None) -> None:
         """Open the data folder. Raises `OSError` where it cannot be written."""
         self._data = data
-        self._threads = threads
+        self._workers = Workers(threads, data / "cache")
         self._pictures = PictureStore(data / "pictures")
         self.node_id = _node_id(data / "node_id")
         self._store = ModelStore([data / "models"])
         self._log: ResultLog | None = None
         self._storage_error: str | None = None
         self._pipelines: dict[str, Pipeline] = {}
-        self._detectors: dict[tuple[str, str, str], Detector] = {}
-        self._lanes: dict[tuple[str, str], Lane] = {}
-        self._loading = asyncio.Lock()
-        # Two decoders keep an accelerator busy; more would only hold more pictures in memory.
-        self._decoders = ThreadPoolExecutor(2, thread_name_prefix="decode")
+        self._drawing = ThreadPoolExecutor(1, thread_name_prefix="draw")
         self._disk = ThreadPoolExecutor(1, thread_name_prefix="disk")
         self._tasks: set[asyncio.Task[None]] = set()
         self._event_listeners: set[EventListener] = set()
@@ -87,11 +100,12 @@ class Node:
 
     async def info(self) -> NodeInfo:
         """Return who this node is and what it can do."""
-        engines = await self._in_thread(self._disk, describe_engines)
+        engines = await self._workers.engines()
         try:
-            engine = default_engine(self._store.get(None))
+            engine = (await self._workers.choose(self._store.get(None), None, None)).engine
         except NodeError:
             engine = None
+        devices = await self._in_thread(self._disk, find_devices, engines)
         return NodeInfo(
             node_id=self.node_id,
             version=__version__,
@@ -100,11 +114,14 @@ class Node:
             models=tuple(model.info() for model in self._store.models.values()),
             default_engine=engine,
             default_model=DEFAULT_MODEL,
+            devices=devices,
+            board_profile=await self._in_thread(self._disk, board_profile, devices),
         )
 
     async def status(self) -> NodeStatus:
         """Return how the node and its pipelines are doing."""
-        return self._status(*await self._in_thread(self._disk, _vital_signs))
+        memory_bytes = await self._in_thread(self._disk, resident_bytes, self._workers.pids)
+        return self._status(memory_bytes, await self._in_thread(self._disk, temperature_c))
 
     def _status(self, memory_bytes: int | None, temperature: float | None) -> NodeStatus:
         return NodeStatus(
@@ -142,7 +159,8 @@ class Node:
             del self._pipelines[pipeline_id]
         for config in configs.values():
             await self._set_up(config)
-        await self._unload_unused()
+        places = [pipeline.place for pipeline in self._pipelines.values() if pipeline.place]
+        await self._workers.unload_all_but(places)
         self._spawn(self._delete_old_pictures())
         return await self.status()
 
@@ -154,8 +172,9 @@ class Node:
             )
             pipeline = Pipeline(config, taken_at)
             with suppress(StorageError):  # noted and shown as `storage_error`
-                counts = await self._with_log(ResultLog.open_presences, config.pipeline_id)
-                pipeline.restore(counts)
+                present = await self._with_log(ResultLog.open_presences, config.pipeline_id)
+                answer = await self._with_log(ResultLog.last_answer, config.pipeline_id)
+                pipeline.restore(History(present, answer))
             self._pipelines[config.pipeline_id] = pipeline
         elif pipeline.config != config:
             pipeline.reconfigure(config)
@@ -164,43 +183,54 @@ class Node:
     async def _load(self, pipeline: Pipeline) -> None:
         config = pipeline.config
         try:
-            detector = await self._detector(config.model, config.engine, config.accelerator)
-            pipeline.use(detector)
+            place, fallback_from = await self._load_for(pipeline)
+            pipeline.use(place, fallback_from)
         except NodeError as err:
             _LOGGER.warning("Pipeline %s cannot look: %s", config.pipeline_id, err)
             pipeline.fail(err)
 
-    async def _detector(
+    async def _load_for(self, pipeline: Pipeline) -> tuple[Place, str | None]:
+        """Load a pipeline's model where it is wanted, or elsewhere where that is allowed.
+
+        Returns where, and in a sentence why it is elsewhere. Raises `NodeError`.
+        """
+        config, workers = pipeline.config, self._workers
+        model = self._store.get(config.model)
+        if pipeline.place is not None and pipeline.fallback_from is not None:
+            # Whether what was wanted works again is only tried when somebody asks for it.
+            with suppress(*_CANNOT_LOAD, InferenceError):
+                await workers.lane(pipeline.place).load(pipeline.place)
+                return pipeline.place, pipeline.fallback_from
+        wanted: Place | None = None
+        try:
+            wanted = await workers.choose(model, config.engine, config.accelerator)
+            await workers.lane(wanted).load(wanted)
+        except (*_CANNOT_LOAD, InferenceError) as err:
+            if not config.allow_fallback:
+                raise
+            reason = err
+        else:
+            return wanted, None
+        others = [place for place in await workers.places(model) if place != wanted]
+        # Another accelerator of the same engine comes first.
+        for place in sorted(others, key=lambda place: place.engine != config.engine):
+            try:
+                await workers.lane(place).load(place)
+            except (*_CANNOT_LOAD, InferenceError) as err:
+                _LOGGER.warning("Pipeline %s: %s does not work: %s", config.name, place.key, err)
+                continue
+            what = f"{wanted.engine} on {wanted.accelerator}" if wanted else config.engine
+            _LOGGER.warning("Pipeline %s runs as %s: %s", config.name, place.key, reason)
+            return place, f"{what or 'The wanted engine'} cannot be used: {reason}"
+        raise reason
+
+    async def _load_model(
         self, model_id: str | None, engine: str | None, accelerator: str | None
-    ) -> Detector:
-        """Return a loaded model, shared by all who want the same one in the same place."""
-        model = self._store.get(model_id)
-        async with self._loading:
-            if engine is None:
-                engine = await self._in_thread(self._disk, default_engine, model)
-            if accelerator is None:
-                accelerator = get_engine(engine).accelerators()[0].id
-            key = (model.id, engine, accelerator)
-            if key not in self._detectors:
-                load = partial(Detector, model, engine, accelerator, self._threads)
-                self._detectors[key] = await self._lane(engine, accelerator).run(ulid_now(), load)
-                _LOGGER.info("Loaded %s on %s %s", *key)
-            return self._detectors[key]
-
-    def _lane(self, engine: str, accelerator: str) -> Lane:
-        key = (engine, accelerator)
-        if key not in self._lanes:
-            self._lanes[key] = Lane("-".join(key))
-        return self._lanes[key]
-
-    async def _unload_unused(self) -> None:
-        used = {id(pipeline.detector) for pipeline in self._pipelines.values()}
-        async with self._loading:
-            for key, detector in list(self._detectors.items()):
-                if id(detector) not in used:
-                    del self._detectors[key]
-                    # in its lane, so not while it runs
-                    await self._lane(*key[1:]).run(ulid_now(), detector.close)
+    ) -> Place:
+        """Load a model where it is wanted, or where this node thinks best."""
+        place = await self._workers.choose(self._store.get(model_id), engine, accelerator)
+        await self._workers.lane(place).load(place)
+        return place
 
     def _pipeline(self, pipeline_id: str) -> Pipeline:
         try:
@@ -220,36 +250,49 @@ class Node:
         captured_at = parse_time(request.captured_at)
         pipeline = self._pipeline(request.pipeline_id)
         try:
-            if pipeline.detector is None:
-                await self._load(pipeline)
-                await self._announce_status()
-            if pipeline.error is not None:
-                raise pipeline.error
-            detector = pipeline.detector
-            assert detector is not None  # loaded, or it would have failed above
-            prepared: Prepared = await self._in_thread(self._decoders, detector.prepare, data)
-            detections, inference_ms = await self._lane(detector.engine, detector.accelerator).run(
-                pipeline.config.pipeline_id,
-                partial(
-                    detector.detect, prepared.tensor, pipeline.config.confidence, pipeline.class_ids
-                ),
-            )
+            place, result = await self._run(pipeline, data)
         except SupersededError:
             pipeline.dropped += 1
             raise
         except NodeError:
             pipeline.failures += 1
             raise
-        objects = detections.objects(detector.labels)
         async with pipeline.turn:
-            events = pipeline.conclude(request, objects, detector, inference_ms)
-            if objects and any(event.phase != Phase.END for event in events):
+            events = pipeline.conclude(request, result, place)
+            objects = result.findings.objects
+            if (objects or result.findings.classes) and any(
+                event.phase != Phase.END and event.label != NO_ANSWER for event in events
+            ):
                 pipeline.picture_at = captured_at
                 self._spawn(self._keep_picture(pipeline, bytes(data), objects, captured_at))
             await self._publish(events)
-        node_ms = (time.perf_counter() - started) * 1000
-        times = (prepared.decode_ms, inference_ms, node_ms)
-        return pipeline.look(request, (prepared.width, prepared.height), objects, detector, times)
+        return pipeline.look(request, result, place, (time.perf_counter() - started) * 1000)
+
+    async def _run(self, pipeline: Pipeline, data: memoryview) -> tuple[Place, RunResult]:
+        """Run a picture where the pipeline's model is loaded, or can be."""
+        try:
+            return await self._run_once(pipeline, data)
+        except _CANNOT_LOAD as err:
+            if pipeline.place is None:
+                raise  # it was tried just now
+            pipeline.fail(err)
+            await self._announce_status()
+            if not pipeline.config.allow_fallback:
+                raise
+        return await self._run_once(pipeline, data)
+
+    async def _run_once(self, pipeline: Pipeline, data: memoryview) -> tuple[Place, RunResult]:
+        if pipeline.place is None:
+            await self._load(pipeline)
+            await self._announce_status()
+        if pipeline.error is not None:
+            raise pipeline.error
+        place, config = pipeline.place, pipeline.config
+        assert place is not None  # loaded, or it would have failed above
+        result = await self._workers.lane(place).run(
+            config.pipeline_id, place, data, config.confidence, pipeline.class_ids
+        )
+        return place, understood(place, result)
 
     async def detect(
         self, request: DetectRequest, data: memoryview
@@ -260,56 +303,53 @@ class Node:
         `look` does.
         """
         started = time.perf_counter()
-        detector = await self._detector(request.model, request.engine, request.accelerator)
-        class_ids = detector.class_ids(request.labels)
-        prepared: Prepared = await self._in_thread(self._decoders, detector.prepare, data)
-        detections, inference_ms = await self._lane(detector.engine, detector.accelerator).run(
-            ulid_now(),
-            partial(detector.detect, prepared.tensor, request.confidence, class_ids),
+        place = await self._load_model(request.model, request.engine, request.accelerator)
+        class_ids = place.model.class_ids(request.labels)
+        found = await self._workers.lane(place).run(
+            ulid_now(), place, data, request.confidence, class_ids
         )
-        objects = detections.objects(detector.labels)
+        result = understood(place, found)
+        objects = result.findings.objects
         picture = None
         if request.annotate:
-            picture = await self._in_thread(self._decoders, _draw, data, objects)
+            picture = await self._in_thread(self._drawing, _draw, data, objects)
         answer = Detected(
-            width=prepared.width,
-            height=prepared.height,
+            width=result.width,
+            height=result.height,
             objects=objects,
-            model=detector.model.id,
-            model_version=detector.model.manifest.version,
-            engine=detector.engine,
-            accelerator=detector.accelerator,
-            decode_ms=round(prepared.decode_ms, 2),
-            inference_ms=round(inference_ms, 2),
+            model=place.model.id,
+            model_version=place.model.manifest.version,
+            engine=place.engine,
+            accelerator=place.accelerator,
+            decode_ms=result.decode_ms,
+            inference_ms=result.inference_ms,
             node_ms=round((time.perf_counter() - started) * 1000, 2),
+            task=place.model.manifest.task,
+            classes=result.findings.classes,
         )
         return answer, picture
 
     async def self_test(self, request: SelfTestRequest) -> SelfTest:
         """Run a model on the picture that comes with the node. Raises as `look` does."""
-        detector = await self._detector(request.model, request.engine, request.accelerator)
+        place = await self._load_model(request.model, request.engine, request.accelerator)
+        lane = self._workers.lane(place)
+        loaded = await lane.load(place)
         data = await self._in_thread(self._disk, SELF_TEST_PICTURE.read_bytes)
         expectation = json.loads(await self._in_thread(self._disk, SELF_TEST_EXPECTATION.read_text))
         expect = expectation["expect"]
-        prepared: Prepared = await self._in_thread(self._decoders, detector.prepare, data)
-        lane = self._lane(detector.engine, detector.accelerator)
         lowest = min(item["min_confidence"] for item in expect)
-        detections, _ = await lane.run(
-            ulid_now(), partial(detector.detect, prepared.tensor, lowest)
-        )
-        inference_ms = await lane.run(
-            ulid_now(), partial(detector.measure, prepared.tensor, _SELF_TEST_RUNS)
-        )
-        objects = detections.objects(detector.labels)
+        result = await lane.run(ulid_now(), place, data, lowest, ())
+        measured = await lane.measure(place, data, _SELF_TEST_S)
+        objects = result.findings.objects
         found = summarise(objects)
         return SelfTest(
-            model=detector.model.id,
-            engine=detector.engine,
-            engine_version=detector.engine_version,
-            accelerator=detector.accelerator,
-            load_ms=round(detector.load_ms, 1),
-            inference_ms=round(inference_ms, 2),
-            runs=_SELF_TEST_RUNS,
+            model=place.model.id,
+            engine=place.engine,
+            engine_version=loaded.engine_version,
+            accelerator=place.accelerator,
+            load_ms=loaded.load_ms,
+            inference_ms=measured.median_ms,
+            runs=measured.runs,
             passed=all(found.get(item["label"], 0) >= item["min_count"] for item in expect),
             expected=", ".join(f"{item['min_count']} x {item['label']}" for item in expect),
             objects=objects,
@@ -375,7 +415,7 @@ class Node:
         captured_at: datetime,
     ) -> None:
         try:
-            jpeg = await self._in_thread(self._decoders, _draw, data, objects)
+            jpeg = await self._in_thread(self._drawing, _draw, data, objects)
             pipeline_id = pipeline.config.pipeline_id
             await self._in_thread(self._disk, self._pictures.write, pipeline_id, jpeg, captured_at)
         except (OSError, NodeError) as err:
@@ -415,11 +455,10 @@ class Node:
     async def close(self) -> None:
         """Finish what is on its way to disk, and close the result log."""
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        for lane in self._lanes.values():
-            await lane.close()
+        await self._workers.close()
         if self._log is not None:
             await self._in_thread(self._disk, self._log.close)
-        self._decoders.shutdown(wait=False, cancel_futures=True)
+        self._drawing.shutdown(wait=False, cancel_futures=True)
         self._disk.shutdown(wait=False, cancel_futures=True)
 
 
@@ -436,10 +475,6 @@ def _node_id(path: Path) -> str:
     temporary.write_text(node_id, "ascii")
     temporary.replace(path)
     return node_id
-
-
-def _vital_signs() -> tuple[int | None, float | None]:
-    return resident_bytes(), temperature_c()
 
 
 def _draw(data: bytes | memoryview, objects: tuple[DetectedObject, ...]) -> bytes:

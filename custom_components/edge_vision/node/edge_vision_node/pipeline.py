@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-import numpy as np
-from numpy.typing import NDArray
 from ulid_transform import ulid_now
 
-from .detector import Detector
 from .errors import NodeError
 from .protocol import (
+    NO_ANSWER,
     DetectedObject,
     Kind,
     Look,
@@ -23,8 +22,16 @@ from .protocol import (
     PipelineState,
     PipelineStatus,
     ProtocolError,
+    Task,
 )
+from .rules.classification import NOTHING, Answer, HeldAnswer
+from .rules.posture import with_postures
 from .rules.presence import Change, Presence
+from .workers.messages import RunResult
+from .workers.pool import Place
+
+# Tasks that find objects, of which there are more or fewer.
+_WITH_OBJECTS = (Task.DETECTION, Task.POSE, Task.FACE)
 
 
 def parse_time(text: str) -> datetime:
@@ -38,19 +45,31 @@ def parse_time(text: str) -> datetime:
         raise ProtocolError(f"{text!r} is not a time: {err}") from None
 
 
+@dataclass(frozen=True)
+class History:
+    """What the result log says of a pipeline: label → count of what was present, last answer."""
+
+    present: dict[str, int]
+    answer: NodeEvent | None
+
+
 class Pipeline:
-    """Configuration, loaded model, rule and counters of one pipeline. Used from the event loop."""
+    """Configuration, loaded model, rules and counters of one pipeline. Used from the event loop."""
 
     def __init__(self, config: PipelineConfig, picture_at: datetime | None) -> None:
         """Start without a model; `picture_at` is when the last event's picture was taken."""
         self.config = config
         self.picture_at = picture_at
-        self.detector: Detector | None = None
+        self.place: Place | None = None
         self.error: NodeError | None = None
-        self.class_ids: NDArray[np.int32] | None = None
-        # Looks of one pipeline take their turn here, so that the rule sees them in order.
+        # Why it does not run where it was wanted, but runs.
+        self.fallback_from: str | None = None
+        self.class_ids: list[int] = []
+        # Looks of one pipeline take their turn here, so that the rules see them in order.
         self.turn = asyncio.Lock()
         self.presence = Presence(config.labels, config.looks_to_clear)
+        self.held = HeldAnswer(config.looks_to_clear)
+        self._last_answer: NodeEvent | None = None
         self.looks = 0
         self.failures = 0
         self.dropped = 0
@@ -58,30 +77,55 @@ class Pipeline:
 
     def reconfigure(self, config: PipelineConfig) -> None:
         """Take a new configuration; what is present stays present where it still is of interest."""
-        before = self.presence.state
+        before, held = self.presence.state, self.held.answer
+        moved = _wanted_place(config) != _wanted_place(self.config)
+        same_model = config.model == self.config.model
+        posture = self.place is not None and self.place.model.manifest.task == Task.POSE
         self.config = config
+        if moved:
+            self.place = self.fallback_from = None
         self.presence = Presence(config.labels, config.looks_to_clear)
-        self.restore({label: item.count for label, item in before.items() if item.present})
+        self._restore_presence(
+            {label: item.count for label, item in before.items() if item.present}
+        )
+        self.held = HeldAnswer(config.looks_to_clear)
+        if held is not None and same_model and (posture or self._wants(held.label)):
+            self.held.restore(held.label, held.confidence)
 
-    def restore(self, counts: dict[str, int]) -> None:
-        """Take up what was present before a restart."""
+    def restore(self, history: History) -> None:
+        """Take up what held before a restart."""
+        self._restore_presence(history.present)
+        self._last_answer = history.answer
+
+    def _restore_presence(self, counts: dict[str, int]) -> None:
+        self.presence.restore({label: n for label, n in counts.items() if self._wants(label)})
+
+    def _wants(self, label: str) -> bool:
         labels = self.config.labels
-        self.presence.restore({k: n for k, n in counts.items() if not labels or k in labels})
+        return not labels or label in labels or label == NO_ANSWER
 
-    def use(self, detector: Detector) -> None:
-        """Take a loaded model. Raises `ModelError` where it lacks a label of the configuration."""
-        self.class_ids = detector.class_ids(self.config.labels)
-        self.detector, self.error = detector, None
+    def use(self, place: Place, fallback_from: str | None = None) -> None:
+        """Take a loaded model, in `fallback_from`'s stead where that says what was wanted.
+
+        Raises `ModelError` where it lacks a label of the configuration.
+        """
+        self.class_ids = place.model.class_ids(self.config.labels)
+        self.place, self.error, self.fallback_from = place, None, fallback_from
+        last, self._last_answer = self._last_answer, None
+        if last is not None and last.model == place.model.id:
+            posture = place.model.manifest.task == Task.POSE
+            if posture or self._wants(last.label):
+                self.held.restore(last.label, last.confidence)
 
     def fail(self, error: NodeError) -> None:
         """Note that the model cannot be used."""
-        self.detector, self.error = None, error
+        self.place, self.error, self.fallback_from = None, error, None
 
     @property
     def status(self) -> PipelineStatus:
         """Return how the pipeline is doing."""
-        detector = self.detector
-        state = PipelineState.READY if detector else PipelineState.LOADING
+        place = self.place
+        state = PipelineState.READY if place else PipelineState.LOADING
         if self.error is not None:
             state = PipelineState.FAILED
         return PipelineStatus(
@@ -89,35 +133,36 @@ class Pipeline:
             state=state,
             error_code=self.error.code if self.error else None,
             error=str(self.error) if self.error else None,
-            model=detector.model.id if detector else None,
-            model_version=detector.model.manifest.version if detector else None,
-            engine=detector.engine if detector else None,
-            accelerator=detector.accelerator if detector else None,
+            model=place.model.id if place else None,
+            model_version=place.model.manifest.version if place else None,
+            engine=place.engine if place else None,
+            accelerator=place.accelerator if place else None,
             looks=self.looks,
             failures=self.failures,
             dropped=self.dropped,
             presence=self.presence.state,
             last_detection_at=self._last_detection_at,
             picture_at=self.picture_at.isoformat() if self.picture_at else None,
+            fallback_from=self.fallback_from,
         )
 
-    def conclude(
-        self,
-        request: LookRequest,
-        objects: Sequence[DetectedObject],
-        detector: Detector,
-        inference_ms: float,
-    ) -> list[NodeEvent]:
+    def conclude(self, request: LookRequest, result: RunResult, place: Place) -> list[NodeEvent]:
         """Take in what a look showed; return the events it makes."""
+        objects = result.findings.objects
         captured_at = parse_time(request.captured_at)
+        seen, best_object = _answer(place, result)
         self.looks += 1
-        if objects:
+        if objects or (seen is not None and seen.label != NO_ANSWER):
             self._last_detection_at = captured_at.isoformat()
 
         def event(
-            kind: Kind, phase: Phase, label: str, count: int, best: DetectedObject | None
+            kind: Kind,
+            phase: Phase,
+            label: str,
+            count: int,
+            best: DetectedObject | None,
+            confidence: float,
         ) -> NodeEvent:
-            confidence = best.confidence if best else self.presence.last_confidence(label)
             return NodeEvent(
                 event_id=ulid_now(),
                 pipeline_id=self.config.pipeline_id,
@@ -127,52 +172,92 @@ class Pipeline:
                 confidence=confidence,
                 count=count,
                 box=best.box if best else None,
-                model=detector.model.id,
-                model_version=detector.model.manifest.version,
-                engine=detector.engine,
-                accelerator=detector.accelerator,
+                model=place.model.id,
+                model_version=place.model.manifest.version,
+                engine=place.engine,
+                accelerator=place.accelerator,
                 pattern=self.config.pattern,
                 captured_at=captured_at.isoformat(),
-                inference_ms=round(inference_ms, 1),
+                inference_ms=round(result.inference_ms, 1),
             )
 
-        changes: list[Change] = self.presence.step(objects)
-        events = [event(Kind.OBJECT, c.phase, c.label, c.count, c.best) for c in changes]
+        def about_change(change: Change) -> NodeEvent:
+            best, label = change.best, change.label
+            confidence = best.confidence if best else self.presence.last_confidence(label)
+            return event(Kind.OBJECT, change.phase, label, change.count, best, confidence)
+
+        def about_answer(kind: Kind, answer: Answer) -> NodeEvent:
+            label, count = answer.label, int(answer.label != NO_ANSWER)
+            return event(kind, Phase.INSTANT, label, count, best_object, answer.confidence)
+
+        events: list[NodeEvent] = []
+        if place.model.manifest.task in _WITH_OBJECTS:
+            events += map(about_change, self.presence.step(objects))
+        if seen is not None and (news := self.held.step(seen)) is not None:
+            events.append(about_answer(Kind.CLASSIFICATION, news))
         if request.scan:
             totals = summarise(objects)
             events += [
-                event(Kind.SCAN, Phase.INSTANT, item.label, totals[item.label], item)
+                event(
+                    Kind.SCAN, Phase.INSTANT, item.label, totals[item.label], item, item.confidence
+                )
                 for item in objects
             ]
+            if seen is not None and seen.label != NO_ANSWER:
+                events.append(about_answer(Kind.SCAN, seen))
         return events
 
-    def look(
-        self,
-        request: LookRequest,
-        size: tuple[int, int],
-        objects: Sequence[DetectedObject],
-        detector: Detector,
-        times_ms: tuple[float, float, float],
-    ) -> Look:
-        """Return the answer to a look; `times_ms` are those of decoding, inference and all."""
-        decode_ms, inference_ms, node_ms = times_ms
+    def look(self, request: LookRequest, result: RunResult, place: Place, node_ms: float) -> Look:
+        """Return the answer to a look; `node_ms` is what all of it took."""
+        held = self.held.answer
         return Look(
             pipeline_id=self.config.pipeline_id,
             captured_at=parse_time(request.captured_at).isoformat(),
-            width=size[0],
-            height=size[1],
-            objects=tuple(objects),
+            width=result.width,
+            height=result.height,
+            objects=result.findings.objects,
             presence=self.presence.state,
-            model=detector.model.id,
-            model_version=detector.model.manifest.version,
-            engine=detector.engine,
-            accelerator=detector.accelerator,
-            decode_ms=round(decode_ms, 2),
-            inference_ms=round(inference_ms, 2),
+            model=place.model.id,
+            model_version=place.model.manifest.version,
+            engine=place.engine,
+            accelerator=place.accelerator,
+            decode_ms=result.decode_ms,
+            inference_ms=result.inference_ms,
             node_ms=round(node_ms, 2),
             last_detection_at=self._last_detection_at,
             picture_at=self.picture_at.isoformat() if self.picture_at else None,
+            task=place.model.manifest.task,
+            classes=result.findings.classes,
+            answer=held.label if held else None,
         )
+
+
+def understood(place: Place, result: RunResult) -> RunResult:
+    """Return what a model found with what follows from it alone: the postures of bodies."""
+    if place.model.manifest.task != Task.POSE:
+        return result
+    objects = with_postures(result.findings.objects, result.width, result.height)
+    return replace(result, findings=replace(result.findings, objects=objects))
+
+
+def _answer(place: Place, result: RunResult) -> tuple[Answer | None, DetectedObject | None]:
+    """Return what one look says of the whole frame, and of which object; None of other tasks."""
+    found = result.findings
+    match place.model.manifest.task:
+        case Task.CLASSIFICATION:
+            if not found.classes:
+                return NOTHING, None
+            return Answer(found.classes[0].label, found.classes[0].confidence), None
+        case Task.POSE:
+            if not found.objects:
+                return NOTHING, None
+            best = found.objects[0]
+            return Answer(best.posture or NO_ANSWER, best.confidence), best
+    return None, None
+
+
+def _wanted_place(config: PipelineConfig) -> tuple[object, ...]:
+    return config.model, config.engine, config.accelerator, config.allow_fallback
 
 
 def summarise(objects: Sequence[DetectedObject]) -> dict[str, int]:

@@ -54,10 +54,12 @@ class ErrorCode(StrEnum):
     AUTH_FAILED = "auth_failed"
     BAD_MESSAGE = "bad_message"
     BAD_PICTURE = "bad_picture"
+    DOWNLOAD_FAILED = "download_failed"
     ENGINE_MISSING = "engine_missing"
     INFERENCE_FAILED = "inference_failed"
     INTERNAL = "internal"
     MODEL_FAILED = "model_failed"
+    MODEL_QUARANTINED = "model_quarantined"
     NO_PICTURE = "no_picture"
     SCHEMA_MISMATCH = "schema_mismatch"
     STORAGE_FAILED = "storage_failed"
@@ -71,16 +73,22 @@ class ErrorCode(StrEnum):
 class Command(StrEnum):
     """What a hub can ask of a node. Those that bring or return a picture are binary."""
 
+    ALLOW_MODEL = "allow_model"
+    CATALOGUE = "catalogue"
     CONFIGURE = "configure"
     DETECT = "detect"
     INFO = "info"
+    INSPECT_MODEL = "inspect_model"
+    INSTALL_MODEL = "install_model"
     LOOK = "look"
     PICTURE = "picture"
     PING = "ping"
+    REMOVE_MODEL = "remove_model"
     RESULTS = "results"
     SELF_TEST = "self_test"
     STATUS = "status"
     SUBSCRIBE = "subscribe"
+    UPLOAD = "upload"
 
 
 class ProtocolError(ValueError):
@@ -88,6 +96,21 @@ class ProtocolError(ValueError):
 
 
 # --- Shapes that several messages share ------------------------------------------------------
+
+
+class Task(StrEnum):
+    """What a model is for."""
+
+    DETECTION = "detection"
+    CLASSIFICATION = "classification"
+    POSE = "pose"
+    FACE = "face"
+    EMBEDDING = "embedding"
+    SEGMENTATION = "segmentation"
+
+
+# What a classification says where nothing is certain enough, and a pose where nobody is there.
+NO_ANSWER = "none"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,12 +124,42 @@ class Box:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Keypoint:
+    """A named point of an object, a joint or a feature of a face (0-1, origin top left)."""
+
+    name: str
+    x: float
+    y: float
+    confidence: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class DetectedObject:
-    """One object in one frame."""
+    """One object in one frame; `posture` of a body: standing, sitting, lying or unclear."""
 
     label: str
     confidence: float
     box: Box
+    keypoints: tuple[Keypoint, ...] = ()
+    posture: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassScore:
+    """How sure a model is of one label for the whole frame; `area` is its share of it, 0-1."""
+
+    label: str
+    confidence: float
+    area: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Findings:
+    """What a model found in one frame; which of these it fills depends on its task."""
+
+    objects: tuple[DetectedObject, ...] = ()
+    classes: tuple[ClassScore, ...] = ()
+    embedding: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,6 +236,40 @@ class HardwareInfo:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DeviceInfo:
+    """An accelerator that is really there, as the operating system shows it.
+
+    `kind` is one of edge_tpu, hailo, gpu, npu. `engine` and `accelerator` say where models run on
+    it, None where no engine can use it; `missing` says in one sentence what it takes to use it,
+    None where it is ready.
+    """
+
+    id: str
+    kind: str
+    name: str
+    engine: str | None = None
+    accelerator: str | None = None
+    missing: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class BoardProfile:
+    """What a kind of board can do, by its maker's figures, and what it is good for.
+
+    `tops`: peak 8-bit operations in units of 10^12 per second. None where nobody states a figure.
+    """
+
+    id: str
+    name: str
+    tops: float | None
+    watts_min: float | None
+    watts_max: float | None
+    price_min_usd: int | None
+    price_max_usd: int | None
+    best_for: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class NodeInfo:
     """Answer to `info`."""
 
@@ -193,6 +280,181 @@ class NodeInfo:
     models: tuple[ModelInfo, ...]
     default_engine: str | None
     default_model: str
+    devices: tuple[DeviceInfo, ...] = ()
+    board_profile: BoardProfile | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class CatalogueModel:
+    """A model of the catalogue; `installed` is the version that the node holds, or None.
+
+    `download_bytes`: how much there is to fetch.
+    """
+
+    id: str
+    version: str
+    name: str
+    task: str
+    summary: str
+    engines: tuple[str, ...]
+    license: str
+    source: str
+    download_bytes: int
+    recommended: bool
+    edgetpu: bool = False
+    installed: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class CatalogueAnswer:
+    """Answer to `catalogue`; `dropped` are files that wait in the node's folder for new models."""
+
+    models: tuple[CatalogueModel, ...]
+    dropped: tuple[str, ...] = ()
+    damaged: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class InstallModel:
+    """`install_model`: fetch a model of the catalogue. Answer: `ModelInfo`.
+
+    Meanwhile `progress` is pushed on the connection that asked: {"type": "progress", "command":
+    the command's id, "progress": `InstallProgress`}.
+    """
+
+    model: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class InstallProgress:
+    """How far an installation is."""
+
+    model: str
+    file: str
+    done_bytes: int
+    total_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class RemoveModel:
+    """`remove_model`: delete a model that was added. Answer: `Nothing`."""
+
+    model: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class UploadChunk:
+    """`upload` (binary, with a part of a file): `upload` is None for the first part.
+
+    Parts come in order; `offset` is how many bytes came before. Answer: `Uploaded`.
+    """
+
+    name: str
+    offset: int
+    upload: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Uploaded:
+    """Answer to `upload`: the id for the next part and for `inspect_model`."""
+
+    upload: str
+    size: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class InspectModel:
+    """`inspect_model`: look at a model of the user's own, try it, perhaps keep it.
+
+    Just one of `upload` (an id), `dropped` (a file's name) and `url` (over HTTPS) says which. An
+    upload may have several files; `file` then names the model's. `corrections`: what the proposal
+    gets wrong, "head.type", "input.width", "labels" …; with `save_as` (a new id) it is kept. The
+    answer is `Inspection`, binary with a JPEG where the model was tried on a picture.
+    """
+
+    upload: str | None = None
+    dropped: str | None = None
+    url: str | None = None
+    file: str | None = None
+    corrections: dict[str, Any] = field(default_factory=dict)
+    confidence: float = 40.0
+    save_as: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelTensor:
+    """An input or output of a model; a side that is left open is -1."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelProposal:
+    """How a model would be read: what its manifest would say.
+
+    `confidence` is a percentage, `reasons` say what speaks for it. `manifest` has the fields that
+    corrections can change.
+    """
+
+    task: str
+    family: str
+    confidence: float
+    reasons: tuple[str, ...]
+    labels: tuple[str, ...]
+    manifest: dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inspection:
+    """Answer to `inspect_model`.
+
+    `problem` says what keeps the model from being used. `proposal` is None where it was not
+    recognised, `findings` where it was not tried. `saved` is the model where it was kept.
+    """
+
+    file: str
+    format: str
+    size_bytes: int
+    inputs: tuple[ModelTensor, ...]
+    outputs: tuple[ModelTensor, ...]
+    metadata: dict[str, str]
+    proposal: ModelProposal | None = None
+    problem: str | None = None
+    findings: Findings | None = None
+    engine: str | None = None
+    accelerator: str | None = None
+    inference_ms: float | None = None
+    saved: ModelInfo | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class AllowModel:
+    """`allow_model`: use a model again that crashed its engine; None allows all.
+
+    Answer: `NodeStatus`.
+    """
+
+    model: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuarantinedModel:
+    """A model that crashed its engine and is not used there any more.
+
+    `strikes`: crashes in a row. `proven`: whether it had run before.
+    """
+
+    model: str
+    model_version: str
+    name: str
+    engine: str
+    accelerator: str
+    strikes: int
+    reason: str
+    at: str
+    proven: bool = True
 
 
 # --- Pipelines ----------------------------------------------------------------------------------
@@ -212,7 +474,8 @@ class PipelineConfig:
 
     `model`, `engine`, `accelerator`: None leaves the choice to the node. `labels`: empty keeps
     every label of the model. `looks_to_clear`: looks in a row without an object after which it
-    counts as gone.
+    counts as gone, or that must agree on another answer. `allow_fallback`: run elsewhere where the
+    wanted engine or accelerator cannot be used, instead of failing.
     """
 
     pipeline_id: str
@@ -224,11 +487,16 @@ class PipelineConfig:
     confidence: float = 50.0
     looks_to_clear: int = 2
     pattern: str = "full_edge"
+    allow_fallback: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class PipelineStatus:
-    """How a pipeline is doing; model, engine and accelerator are those that really run."""
+    """How a pipeline is doing; model, engine and accelerator are those that really run.
+
+    `fallback_from`: in a sentence, what was wanted and why it runs elsewhere; None where it does
+    not.
+    """
 
     pipeline_id: str
     state: str
@@ -244,6 +512,7 @@ class PipelineStatus:
     presence: dict[str, LabelPresence] = field(default_factory=dict)
     last_detection_at: str | None = None
     picture_at: str | None = None
+    fallback_from: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -262,6 +531,7 @@ class NodeStatus:
     memory_bytes: int | None = None
     temperature_c: float | None = None
     storage_error: str | None = None
+    quarantined: tuple[QuarantinedModel, ...] = ()
 
 
 # --- Looking ------------------------------------------------------------------------------------
@@ -271,7 +541,8 @@ class NodeStatus:
 class LookRequest:
     """`look` (binary, with a picture): run one frame of a pipeline.
 
-    `scan` also answers with one `scan` event per object, for somebody who asked.
+    `scan` also answers with one `scan` event per object, and one for the answer about the frame,
+    for somebody who asked.
     """
 
     pipeline_id: str
@@ -281,7 +552,11 @@ class LookRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class Look:
-    """What one frame showed. An empty `objects` means "looked, and nothing there"."""
+    """What one frame showed. An empty `objects` means "looked, and nothing there".
+
+    `answer`: what the looks so far say about the whole frame: the label of a classification, the
+    posture of a pose, or `NO_ANSWER`; None where the task has no such answer.
+    """
 
     pipeline_id: str
     captured_at: str
@@ -298,6 +573,9 @@ class Look:
     node_ms: float
     last_detection_at: str | None
     picture_at: str | None
+    task: str = "detection"
+    classes: tuple[ClassScore, ...] = ()
+    answer: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -329,6 +607,8 @@ class Detected:
     decode_ms: float
     inference_ms: float
     node_ms: float
+    task: str = "detection"
+    classes: tuple[ClassScore, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -377,6 +657,7 @@ class Picture:
 class Kind(StrEnum):
     """Which rule speaks in an event."""
 
+    CLASSIFICATION = "classification"
     OBJECT = "object"
     SCAN = "scan"
 

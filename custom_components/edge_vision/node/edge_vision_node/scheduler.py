@@ -1,11 +1,10 @@
-"""Which frame runs when: one lane per accelerator, fair to all who use it."""
+"""Whose frame runs next: fair to all who share an accelerator, and never an old frame."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -14,30 +13,34 @@ from .errors import SupersededError
 
 _T = TypeVar("_T")
 
+# While one frame runs, the next is on its way and being decoded; a third would only grow old.
+_UNDER_WAY = 2
+
 
 @dataclass
 class _Job:
-    run: Callable[[], Any]
+    run: Callable[[], Awaitable[Any]]
     done: asyncio.Future[Any]
 
 
-class Lane:
-    """Runs jobs for one accelerator, one at a time, in a thread of its own.
+class Scheduler:
+    """Hands an accelerator its jobs, in turn, two at a time.
 
     Each user (a pipeline) has one place in the queue. A newer job of the same user takes that
     place, and the older one ends with `SupersededError`: stale frames are dropped, never queued,
     and a busy camera cannot hold up the others.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self) -> None:
         """Start with nothing to do."""
         self._waiting: OrderedDict[str, _Job] = OrderedDict()
         self._wake = asyncio.Event()
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"lane-{name}")
-        self._worker = asyncio.create_task(self._work(), name=f"lane-{name}")
+        self._slots = asyncio.Semaphore(_UNDER_WAY)
+        self._running: set[asyncio.Task[None]] = set()
+        self._worker = asyncio.create_task(self._work())
 
-    async def run(self, user: str, job: Callable[[], _T]) -> _T:
-        """Run a job in the lane's thread and return what it returns, or raise what it raises."""
+    async def run(self, user: str, job: Callable[[], Awaitable[_T]]) -> _T:
+        """Run a job when it is its turn; return what it returns, or raise what it raises."""
         mine = _Job(job, asyncio.get_running_loop().create_future())
         if (older := self._waiting.get(user)) is not None and not older.done.done():
             older.done.set_exception(SupersededError("A newer frame took this one's place"))
@@ -47,32 +50,41 @@ class Lane:
         return result
 
     async def _work(self) -> None:
-        loop = asyncio.get_running_loop()
         while True:
             while self._waiting:
+                await self._slots.acquire()
                 _, job = self._waiting.popitem(last=False)
                 if job.done.done():  # nobody waits for it any more
+                    self._slots.release()
                     continue
-                try:
-                    result = await loop.run_in_executor(self._thread, job.run)
-                except asyncio.CancelledError:
-                    job.done.cancel()
-                    raise
-                except Exception as err:  # noqa: BLE001 - handed to the one who waits for it
-                    if not job.done.done():
-                        job.done.set_exception(err)
-                else:
-                    if not job.done.done():
-                        job.done.set_result(result)
+                task = asyncio.create_task(self._run(job))
+                self._running.add(task)
+                task.add_done_callback(self._running.discard)
             self._wake.clear()
             await self._wake.wait()
 
+    async def _run(self, job: _Job) -> None:
+        try:
+            result = await job.run()
+        except asyncio.CancelledError:
+            job.done.cancel()
+            raise
+        except Exception as err:  # noqa: BLE001 - handed to the one who waits for it
+            if not job.done.done():
+                job.done.set_exception(err)
+        else:
+            if not job.done.done():
+                job.done.set_result(result)
+        finally:
+            self._slots.release()
+
     async def close(self) -> None:
-        """Stop after the job that runs; those that wait are cancelled."""
-        self._worker.cancel()
-        with suppress(asyncio.CancelledError):
-            await self._worker
+        """Cancel what runs and what waits."""
+        for task in (self._worker, *self._running):
+            task.cancel()
+        for task in (self._worker, *tuple(self._running)):
+            with suppress(asyncio.CancelledError):
+                await task
         for job in self._waiting.values():
             job.done.cancel()
         self._waiting.clear()
-        self._thread.shutdown(wait=False, cancel_futures=True)

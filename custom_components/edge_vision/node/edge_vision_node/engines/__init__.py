@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import cache
 
 from ..errors import EngineMissingError
-from ..protocol import EngineInfo
+from ..protocol import AcceleratorInfo, EngineInfo
 from .base import Engine, EngineFiles, Session, default_threads, usable_cores
+from .hailort import HailoEngine
+from .litert import LiteRtEngine
 from .ncnn import NcnnEngine
 from .onnxruntime import OnnxRuntimeEngine
+from .openvino import OpenVinoEngine
 
 __all__ = [
     "ENGINES",
     "Engine",
     "EngineFiles",
     "Session",
+    "default_accelerator",
     "default_threads",
     "describe_engines",
     "get_engine",
@@ -22,7 +27,16 @@ __all__ = [
 ]
 
 # In order of preference: the first that works here is the default.
-ENGINES: dict[str, Engine] = {engine.id: engine for engine in (OnnxRuntimeEngine(), NcnnEngine())}
+ENGINES: dict[str, Engine] = {
+    engine.id: engine
+    for engine in (
+        OnnxRuntimeEngine(),
+        OpenVinoEngine(),
+        LiteRtEngine(),
+        NcnnEngine(),
+        HailoEngine(),
+    )
+}
 
 
 def get_engine(engine_id: str) -> Engine:
@@ -34,13 +48,32 @@ def get_engine(engine_id: str) -> Engine:
         raise EngineMissingError(f"No engine {engine_id!r}; this node knows {known}") from None
 
 
+def default_accelerator(
+    accelerators: Iterable[AcceleratorInfo], roles: Iterable[str]
+) -> str | None:
+    """Return the best accelerator that a model has a file for; None where it has for none.
+
+    Args:
+        accelerators: an engine's, best first.
+        roles: of the model's files for that engine. An Edge TPU needs a file compiled for it,
+            which in turn runs on nothing else.
+    """
+    compiled, plain = "edgetpu" in roles, any(role != "edgetpu" for role in roles)
+    for item in accelerators:
+        if compiled if item.id.startswith("edgetpu:") else plain:
+            return item.id
+    return None
+
+
 @cache
 def describe_engines() -> tuple[EngineInfo, ...]:
     """Return what every engine can do here. Imports their packages: slow the first time."""
-    return tuple(_describe(engine) for engine in ENGINES.values())
+    return tuple(describe_engine(engine_id) for engine_id in ENGINES)
 
 
-def _describe(engine: Engine) -> EngineInfo:
+def describe_engine(engine_id: str) -> EngineInfo:
+    """Return what one engine can do here. Imports its package, which may crash the process."""
+    engine = get_engine(engine_id)
     try:
         return EngineInfo(
             id=engine.id,

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
+import re
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import ModelError, NodeError
 from ..protocol import AcceleratorInfo
+
+_LOGGER = logging.getLogger(__name__)
+
+_Session = TypeVar("_Session")
 
 CPU = AcceleratorInfo(id="cpu", name="CPU")
 
@@ -23,22 +31,42 @@ class EngineFiles:
     Attributes:
         model_id: for messages.
         paths: role ("model", "param", "bin", …) → file.
-        inputs, outputs: tensor names, in the order in which the head knows them.
+        inputs, outputs: tensor names, in the order in which the head knows them. The first input
+            takes the picture.
+        constants: input → (dtype, value) of inputs that are the same for every frame.
+        dtype: of the picture: "float32", or "uint8" for pixels as they are.
+        cache: folder of these very files in which an engine may keep what it compiled from them;
+            None: nowhere.
     """
 
     model_id: str
     paths: Mapping[str, Path]
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
+    constants: Mapping[str, tuple[str, Any]] = field(default_factory=dict)
+    dtype: str = "float32"
+    cache: Path | None = None
+
+    def path(self, role: str) -> Path:
+        """Return the file of a role. Raises `ModelError` where the model has none."""
+        try:
+            return self.paths[role]
+        except KeyError:
+            raise ModelError(f"{self.model_id} has no {role!r} file for this engine") from None
+
+    def constant_inputs(self) -> dict[str, NDArray[Any]]:
+        """Return the inputs that are the same for every frame."""
+        return {name: np.asarray(value, dtype) for name, (dtype, value) in self.constants.items()}
 
 
 class Session(Protocol):
     """A model loaded on an accelerator. Used by one thread at a time."""
 
-    def infer(self, tensor: NDArray[np.float32]) -> tuple[NDArray[np.float32], ...]:
-        """Run the model on one batch; the outputs come in the manifest's order.
+    def infer(self, tensor: NDArray[Any]) -> tuple[NDArray[np.float32], ...]:
+        """Run the model on one picture (float32, or uint8 for a quantised model).
 
-        Raises `InferenceError`.
+        The outputs come in the manifest's order; quantised ones come back as float32 in their
+        real units. Raises `InferenceError`.
         """
 
     def close(self) -> None:
@@ -62,6 +90,36 @@ class Engine(Protocol):
 
         Raises `EngineMissingError`, `AcceleratorError` or `ModelError`.
         """
+
+
+def with_cache(cache: Path | None, place: str, load: Callable[[Path | None], _Session]) -> _Session:
+    """Load with a folder for compiled engines; one that spoils the loading is emptied.
+
+    A driver or an engine that was updated may refuse what its predecessor compiled.
+
+    Args:
+        cache: `EngineFiles.cache`.
+        place: engine, its version and the accelerator; each has a folder of its own.
+        load: loads, given the folder (there already) or None.
+    """
+    if cache is None:
+        return load(None)
+    folder = cache / re.sub(r"[^A-Za-z0-9._-]", "_", place)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        used = any(folder.iterdir())
+    except OSError as err:
+        _LOGGER.warning("No compiled engines are kept: %s", err)
+        return load(None)
+    try:
+        return load(folder)
+    except NodeError as err:
+        if not used:
+            raise
+        _LOGGER.warning("The compiled engine in %s is made anew: %s", folder, err)
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        return load(folder)
 
 
 def usable_cores() -> int:

@@ -1,8 +1,9 @@
-"""ncnn: the engine with wheels for musl, so the default on Home Assistant OS."""
+"""ncnn: the engine with wheels for musl, so the default on Home Assistant OS. CPU and Vulkan."""
 
 from __future__ import annotations
 
 import os
+from enum import IntEnum
 from importlib import import_module
 from importlib.metadata import version as package_version
 from types import ModuleType
@@ -15,6 +16,8 @@ from ..errors import AcceleratorError, EngineMissingError, InferenceError, Model
 from ..protocol import AcceleratorInfo
 from .base import CPU, EngineFiles, Session
 
+_PREFIX = "vulkan:"
+
 
 def _package() -> ModuleType:
     # The wheel's OpenMP threads spin while they wait. As soon as something else wants a core, each
@@ -25,6 +28,29 @@ def _package() -> ModuleType:
         return import_module("ncnn")
     except Exception as err:  # a broken native library raises more than ImportError
         raise EngineMissingError(f"ncnn cannot be used here: {err}") from err
+
+
+class _Kind(IntEnum):
+    """Kinds of Vulkan devices as ncnn numbers them."""
+
+    DISCRETE = 0
+    INTEGRATED = 1
+    VIRTUAL = 2
+    PROCESSOR = 3
+
+
+def _vulkan_devices(package: ModuleType) -> list[tuple[AcceleratorInfo, int]]:
+    """Return what Vulkan offers; a program that draws on the processor is called that."""
+    if not hasattr(package, "get_gpu_count"):  # a build without Vulkan
+        return []
+    devices = []
+    for number in range(package.get_gpu_count()):
+        gpu = package.get_gpu_info(number)
+        name, kind = str(gpu.device_name()), int(gpu.type())
+        if kind == _Kind.PROCESSOR:
+            name = f"{name}: no GPU, a program that imitates one on the processor"
+        devices.append((AcceleratorInfo(id=f"{_PREFIX}{number}", name=name), kind))
+    return devices
 
 
 class NcnnEngine:
@@ -39,21 +65,32 @@ class NcnnEngine:
         return package_version("ncnn")
 
     def accelerators(self) -> tuple[AcceleratorInfo, ...]:
-        """Return the CPU; Vulkan devices are not offered yet."""
-        _package()
-        return (CPU,)
+        """Return the CPU and the devices of Vulkan.
+
+        Only a graphics card of its own goes before the CPU: the small GPUs that share a chip with
+        it are often slower than it.
+        """
+        devices = _vulkan_devices(_package())
+        cards = [info for info, kind in devices if kind == _Kind.DISCRETE]
+        others = [info for info, kind in devices if kind != _Kind.DISCRETE]
+        return (*cards, CPU, *others)
 
     def load(self, files: EngineFiles, accelerator: str, threads: int) -> Session:
         """Load a .param and .bin pair."""
         ncnn = _package()
-        if accelerator != CPU.id:
-            raise AcceleratorError(f"ncnn has no accelerator {accelerator!r} here")
+        if accelerator not in {item.id for item in self.accelerators()}:
+            known = ", ".join(item.id for item in self.accelerators())
+            raise AcceleratorError(
+                f"ncnn has no accelerator {accelerator!r} on this device; it has {known}"
+            )
         net = ncnn.Net()
         net.opt.num_threads = threads
-        net.opt.use_vulkan_compute = False
+        net.opt.use_vulkan_compute = accelerator != CPU.id
+        if accelerator != CPU.id:
+            net.set_vulkan_device(int(accelerator.removeprefix(_PREFIX)))
         for load, role in ((net.load_param, "param"), (net.load_model, "bin")):
-            if load(str(files.paths[role])) != 0:
-                raise ModelError(f"ncnn cannot load {files.paths[role].name} of {files.model_id}")
+            if load(str(files.path(role))) != 0:
+                raise ModelError(f"ncnn cannot load {files.path(role).name} of {files.model_id}")
         return _NcnnSession(ncnn, net, files)
 
 
@@ -61,10 +98,10 @@ class _NcnnSession:
     def __init__(self, package: ModuleType, net: Any, files: EngineFiles) -> None:
         self._package = package
         self._net = net
-        (self._input,) = files.inputs
+        self._input = files.inputs[0]
         self._outputs = files.outputs
 
-    def infer(self, tensor: NDArray[np.float32]) -> tuple[NDArray[np.float32], ...]:
+    def infer(self, tensor: NDArray[Any]) -> tuple[NDArray[np.float32], ...]:
         # ncnn knows no batch: [1, C, H, W] goes in as [C, H, W], and outputs get theirs back.
         extractor = self._net.create_extractor()
         if extractor.input(self._input, self._package.Mat(tensor[0])) != 0:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import logging
+from collections import Counter
+from collections.abc import Mapping
 from importlib import import_module
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -11,16 +15,31 @@ from numpy.typing import NDArray
 
 from ..errors import AcceleratorError, EngineMissingError, InferenceError, ModelError
 from ..protocol import AcceleratorInfo
-from .base import CPU, EngineFiles, Session
+from .base import CPU, EngineFiles, Session, with_cache
+from .onnx_providers import (
+    CPU_PROVIDER,
+    Target,
+    find_targets,
+    keeps_context,
+    on_processor,
+    options_for,
+    others_for,
+)
 
-_PROVIDERS = {"cpu": "CPUExecutionProvider"}
+_LOGGER = logging.getLogger(__name__)
+
+# What ONNX Runtime's exceptions are called where the file, not the accelerator, is at fault.
+_FILE_ERRORS = ("InvalidProtobuf", "InvalidGraph", "NoModel", "NoSuchFile")
+_LOG_ERRORS = 3
 
 
 def _package() -> ModuleType:
     try:
-        return import_module("onnxruntime")
+        package = import_module("onnxruntime")
+        package.set_default_logger_severity(_LOG_ERRORS)
     except Exception as err:  # a broken native library raises more than ImportError
         raise EngineMissingError(f"ONNX Runtime cannot be used here: {err}") from err
+    return package
 
 
 class OnnxRuntimeEngine:
@@ -34,41 +53,149 @@ class OnnxRuntimeEngine:
         return str(_package().__version__)
 
     def accelerators(self) -> tuple[AcceleratorInfo, ...]:
-        """Return the CPU; other execution providers are not offered yet."""
-        _package()
-        return (CPU,)
+        """Return the devices of all execution providers that are installed."""
+        targets = find_targets(_package())
+        infos = [AcceleratorInfo(id=item.id, name=item.name) for item in targets]
+        better = sum(not on_processor(item) for item in targets)
+        return (*infos[:better], CPU, *infos[better:])
 
     def load(self, files: EngineFiles, accelerator: str, threads: int) -> Session:
-        """Load an ONNX file."""
-        onnxruntime = _package()
-        if accelerator not in _PROVIDERS:
-            raise AcceleratorError(f"ONNX Runtime has no accelerator {accelerator!r} here")
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        # Spinning worker threads would take the cores from whatever else the device does.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        options.log_severity_level = 3
-        try:
-            session = onnxruntime.InferenceSession(
-                str(files.paths["model"]), options, providers=[_PROVIDERS[accelerator]]
+        """Load an ONNX file. Raises `AcceleratorError` where it would run somewhere else."""
+        package = _package()
+        if accelerator == CPU.id:
+            return _OnnxSession(_load_on_cpu(package, files, threads), files)
+        targets = find_targets(package)
+        target = next((item for item in targets if item.id == accelerator), None)
+        if target is None:
+            known = ", ".join(item.id for item in self.accelerators())
+            raise AcceleratorError(
+                f"ONNX Runtime has no accelerator {accelerator!r} on this device; it has {known}"
             )
-        except Exception as err:
-            raise ModelError(f"ONNX Runtime cannot load {files.model_id}: {err}") from err
+        session = with_cache(
+            files.cache,
+            f"onnxruntime-{package.__version__}-{target.id}",
+            lambda cache: _load_on(package, files, target, threads, cache),
+        )
         return _OnnxSession(session, files)
+
+
+def _options(package: ModuleType, threads: int) -> Any:
+    options = package.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    # Spinning worker threads would take the cores from whatever else the device does.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.log_severity_level = _LOG_ERRORS
+    return options
+
+
+def _load_on_cpu(package: ModuleType, files: EngineFiles, threads: int) -> Any:
+    try:
+        return package.InferenceSession(
+            str(files.path("model")), _options(package, threads), providers=[CPU_PROVIDER]
+        )
+    except ModelError:
+        raise
+    except Exception as err:
+        raise ModelError(f"ONNX Runtime cannot load {files.model_id}: {err}") from err
+
+
+def _load_on(
+    package: ModuleType, files: EngineFiles, target: Target, threads: int, cache: Path | None
+) -> Any:
+    """Return a session of which the target runs at least a part."""
+    path = files.path("model")
+    options = _options(package, threads)
+    options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+    if cache is not None and keeps_context(target):
+        compiled = cache / "model_ctx.onnx"
+        if compiled.exists():
+            path = compiled
+        else:
+            options.add_session_config_entry("ep.context_enable", "1")
+            options.add_session_config_entry("ep.context_file_path", str(compiled))
+    provider_options = options_for(target, threads, cache)
+    providers: list[Any] | None = None
+    try:
+        if target.ep_device is not None:
+            options.add_provider_for_devices([target.ep_device], provider_options)
+        else:
+            providers = [(target.provider, provider_options), *others_for(target)]
+        # Without this, the Python wrapper tries again on the CPU and only prints a line.
+        session = package.InferenceSession(
+            str(path), options, providers=providers, enable_fallback=0
+        )
+    except Exception as err:
+        if type(err).__name__ in _FILE_ERRORS:
+            raise ModelError(f"ONNX Runtime cannot load {files.model_id}: {err}") from err
+        raise AcceleratorError(f"{target.name} cannot load {files.model_id}: {err}") from err
+    _check_placement(session, target, files.model_id)
+    return session
+
+
+def _check_placement(session: Any, target: Target, model_id: str) -> None:
+    """Raise `AcceleratorError` where ONNX Runtime quietly put the model somewhere else.
+
+    That other providers take what one cannot do is normal; it is logged.
+    """
+    if target.provider not in session.get_providers():
+        raise AcceleratorError(
+            f"ONNX Runtime would run {model_id} on {', '.join(session.get_providers())}, not on"
+            f" {target.name}: its driver or libraries do not work here"
+        )
+    placed = operations_by_provider(session)
+    if placed is None:  # an ONNX Runtime that does not tell
+        return
+    mine = placed.get(target.provider, 0)
+    if mine == 0:
+        raise AcceleratorError(
+            f"{target.name} can run no part of {model_id}; choose another accelerator or model"
+        )
+    total = sum(placed.values())
+    if mine < total:
+        others = ", ".join(sorted(placed.keys() - {target.provider}))
+        _LOGGER.info(
+            "%s runs %d of the %d operations of %s, and %s the others",
+            *(target.name, mine, total, model_id, others),
+        )
+
+
+def operations_by_provider(session: Any) -> Mapping[str, int] | None:
+    """Return provider → number of the model's operations; None where ONNX Runtime cannot tell."""
+    if not hasattr(session, "get_provider_graph_assignment_info"):
+        return None
+    placed: Counter[str] = Counter()
+    for part in session.get_provider_graph_assignment_info():
+        placed[part.ep_name] += len(part.get_nodes())
+    return placed
 
 
 class _OnnxSession:
     def __init__(self, session: Any, files: EngineFiles) -> None:
         self._session = session
-        (self._input,) = files.inputs
+        self._input = files.inputs[0]
         self._outputs = list(files.outputs)
+        self._constants = files.constant_inputs()
+        types = {item.name: item.type for item in session.get_inputs()}
+        for what, wanted, there in (
+            ("input", {*files.inputs, *self._constants}, types.keys()),
+            ("output", {*files.outputs}, {item.name for item in session.get_outputs()}),
+        ):
+            if not wanted <= there:
+                raise ModelError(
+                    f"{files.model_id} has no {what} {', '.join(sorted(wanted - there))}; the file"
+                    f" has {', '.join(sorted(there))}"
+                )
+        self._half = types[self._input] == "tensor(float16)"
 
-    def infer(self, tensor: NDArray[np.float32]) -> tuple[NDArray[np.float32], ...]:
+    def infer(self, tensor: NDArray[Any]) -> tuple[NDArray[np.float32], ...]:
+        if self._half:
+            tensor = tensor.astype(np.float16)
         try:
-            return tuple(self._session.run(self._outputs, {self._input: tensor}))
+            outputs = self._session.run(self._outputs, {self._input: tensor, **self._constants})
         except Exception as err:
             raise InferenceError(f"ONNX Runtime failed: {err}") from err
+        return tuple(output.astype(np.float32, copy=False) for output in outputs)
 
     def close(self) -> None:
         self._session = None

@@ -1,20 +1,19 @@
-"""The device: processor, memory, board, temperature. Reads /proc and /sys; None is "not known"."""
+"""The device: processor, memory, board, temperature, accelerators. None is "not known"."""
 
 from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Iterable
 from pathlib import Path
 
 from ..engines import usable_cores
-from ..protocol import HardwareInfo
+from ..protocol import BoardProfile, DeviceInfo, EngineInfo, HardwareInfo
+from .devices import Found, find_all
+from .host import Container, Host
+from .profiles import recognise
 
-
-def _read(path: str) -> str | None:
-    try:
-        return Path(path).read_text("utf-8", errors="replace").strip("\0\n ")
-    except OSError:
-        return None
+_THIS = Host()
 
 
 def _field(text: str | None, name: str) -> str | None:
@@ -26,47 +25,129 @@ def _field(text: str | None, name: str) -> str | None:
     return None
 
 
-def _libc() -> str:
+def _libc(host: Host) -> str:
     name, version = platform.libc_ver()
     if name:
         return f"{name} {version}"
-    if any(Path("/lib").glob("ld-musl-*")):
-        return "musl"
-    return platform.system()
+    return "musl" if host.is_musl else platform.system()
 
 
-def _memory_bytes() -> int | None:
-    total = _field(_read("/proc/meminfo"), "MemTotal")
+def _memory_bytes(host: Host) -> int | None:
+    total = _field(host.read("/proc/meminfo"), "MemTotal")
     return int(total.split()[0]) * 1024 if total else None
 
 
-def describe_hardware() -> HardwareInfo:
+def describe_hardware(host: Host = _THIS) -> HardwareInfo:
     """Return what this device is."""
-    board = _read("/proc/device-tree/model") or _read("/sys/class/dmi/id/product_name") or None
-    cpu = _field(_read("/proc/cpuinfo"), "model name") or platform.processor()
+    board = host.board or None
+    cpu = _field(host.read("/proc/cpuinfo"), "model name") or platform.processor()
     return HardwareInfo(
-        machine=platform.machine(),
+        machine=host.machine,
         system=f"{platform.system()} {platform.release()}",
-        libc=_libc(),
-        cpu=cpu or board or platform.machine(),
+        libc=_libc(host),
+        cpu=cpu or board or host.machine,
         cores=usable_cores(),
         python=platform.python_version(),
         board=board,
-        memory_bytes=_memory_bytes(),
+        memory_bytes=_memory_bytes(host),
     )
 
 
-def resident_bytes() -> int | None:
-    """Return the memory that this process holds (resident set size)."""
-    statm = _read("/proc/self/statm")
-    return int(statm.split()[1]) * os.sysconf("SC_PAGE_SIZE") if statm else None
+def find_devices(engines: Iterable[EngineInfo], host: Host = _THIS) -> tuple[DeviceInfo, ...]:
+    """Return the accelerators that are really there, each with what is missing to use it.
+
+    An engine that offers an accelerator has the last word: what it can use is ready.
+    """
+    by_id = {engine.id: engine for engine in engines}
+    seen: dict[tuple[str, str], int] = {}
+    all_found = find_all(host)
+    devices: dict[str, DeviceInfo] = {}
+    # Engines number what they can use. So those that lack nothing are counted first.
+    for found in sorted(all_found, key=lambda item: item.missing is not None):
+        devices[found.id] = _conclude(found, by_id, seen, host)
+        for place in found.places:
+            seen[place] = seen.get(place, 0) + 1
+    return tuple(devices[found.id] for found in all_found)
+
+
+def _conclude(
+    found: Found, engines: dict[str, EngineInfo], seen: dict[tuple[str, str], int], host: Host
+) -> DeviceInfo:
+    """Compare what the operating system shows with what the engines offer."""
+    for place in found.places:
+        engine_id, start = place
+        engine = engines.get(engine_id)
+        offered = [item.id for item in engine.accelerators] if engine else []
+        fitting = [item for item in offered if item.startswith(start)]
+        # The second stick is ready when the engine offers two of its kind.
+        if len(fitting) > seen.get(place, 0):
+            return DeviceInfo(
+                id=found.id,
+                kind=found.kind,
+                name=found.name,
+                engine=engine_id,
+                accelerator=fitting[seen.get(place, 0)],
+            )
+    if not found.places:
+        return DeviceInfo(id=found.id, kind=found.kind, name=found.name, missing=found.missing)
+    engine_id, start = found.places[0]
+    index = seen.get(found.places[0], 0)
+    return DeviceInfo(
+        id=found.id,
+        kind=found.kind,
+        name=found.name,
+        engine=engine_id,
+        accelerator=f"{start}{index}" if start.endswith(":") else start,
+        missing=found.missing or _package(found, engines, host),
+    )
+
+
+def _package(found: Found, engines: dict[str, EngineInfo], host: Host) -> str:
+    """Say what to install: the operating system is ready, but no engine offers the device."""
+    engine_id, _ = found.places[0]
+    engine = engines.get(engine_id)
+    if engine is None:
+        return f"This version of Edge Vision has no engine {engine_id}."
+    if engine.version is None and host.is_musl:
+        place = "an app" if host.container is Container.HOME_ASSISTANT_OS else "a container"
+        return (
+            f"{engine.name} has no package for this system's C library (musl): run the node in"
+            f" {place} with glibc, or on another device."
+        )
+    return found.package
+
+
+def board_profile(devices: Iterable[DeviceInfo], host: Host = _THIS) -> BoardProfile | None:
+    """Return the profile that describes this device best, None where there is none."""
+    return recognise(host, describe_hardware(host).cpu, devices)
+
+
+def resident_bytes(pids: Iterable[int] = ()) -> int | None:
+    """Return the memory that this process and others hold, pages they share counted once.
+
+    That is the sum of their proportional set sizes; where the kernel does not tell one, that
+    process's resident set.
+    """
+    sizes = [_process_bytes("self"), *(_process_bytes(str(pid)) for pid in pids)]
+    if sizes[0] is None:
+        return None
+    return sum(size for size in sizes if size is not None)
+
+
+def _process_bytes(pid: str) -> int | None:
+    """Return what one process holds; None for one that is gone, or where there is no /proc."""
+    share = _field(_THIS.read(f"/proc/{pid}/smaps_rollup"), "Pss")
+    if share is not None:
+        return int(share.split()[0]) * 1024
+    pages = _THIS.read(f"/proc/{pid}/statm")
+    return int(pages.split()[1]) * os.sysconf("SC_PAGE_SIZE") if pages else None
 
 
 def temperature_c() -> float | None:
     """Return the hottest thermal zone's temperature in °C."""
     readings = []
     for zone in Path("/sys/class/thermal").glob("thermal_zone*/temp"):
-        text = _read(str(zone))
+        text = _THIS.read(str(zone))
         if text and text.lstrip("-").isdigit():
             readings.append(int(text) / 1000)
     return max(readings, default=None)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from ..protocol import ModelInfo, ProtocolError, read
 
 SCHEMA = 1
 MANIFEST_NAME = "model.json"
+TASKS = ("detection", "classification", "pose", "face", "embedding", "segmentation")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,8 +34,9 @@ class FileSpec:
 class InputSpec:
     """What the model wants to see: tensor = (pixel - mean) * scale, per channel.
 
-    `layout` is NHWC or NCHW, `colour` RGB or BGR, `resize` is "stretch" (the frame is resized to
-    width x height whatever its shape).
+    `layout` is NHWC or NCHW, `colour` RGB or BGR. `resize` is "stretch" (the frame is resized to
+    width x height whatever its shape) or "letterbox" (it keeps its shape, at the top left, and the
+    rest has the grey value `pad`, 0-255).
     """
 
     width: int
@@ -44,21 +46,39 @@ class InputSpec:
     resize: str
     mean: tuple[float, ...]
     scale: tuple[float, ...]
+    pad: int = 114
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConstantSpec:
+    """A tensor that never changes."""
+
+    dtype: str
+    value: Any
 
 
 @dataclass(frozen=True, kw_only=True)
 class EngineSpec:
-    """The model's files for one engine; `layout` where it differs from the input's."""
+    """The model's files for one engine.
+
+    `layout` where it differs from the input's. `dtype` "uint8" for a quantised model that takes
+    pixels as they are. `constants`: further inputs that are the same for every frame.
+    """
 
     files: dict[str, FileSpec]
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     layout: str | None = None
+    dtype: str = "float32"
+    constants: dict[str, ConstantSpec] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """The content of a `model.json`."""
+    """The content of a `model.json`.
+
+    `task` is one of `TASKS`. `keypoints` names the points that a pose or face model finds.
+    """
 
     schema: int
     id: str
@@ -72,6 +92,7 @@ class Manifest:
     license: str
     source: str
     accuracy: dict[str, Any] = field(default_factory=dict)
+    keypoints: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -87,6 +108,13 @@ class Model:
         """Return the model's id."""
         return self.manifest.id
 
+    def class_ids(self, labels: tuple[str, ...]) -> list[int]:
+        """Return the class ids of labels. Unknown labels raise `ModelError`."""
+        unknown = [label for label in labels if label not in self.labels]
+        if unknown:
+            raise ModelError(f"{self.manifest.name} has no label {', '.join(unknown)}")
+        return [self.labels.index(label) for label in labels]
+
     def engine(self, engine_id: str) -> EngineSpec:
         """Return what the model has for an engine. Raises `EngineMissingError`."""
         try:
@@ -97,8 +125,10 @@ class Model:
                 f"{self.manifest.name} has no files for {engine_id}; it runs on {known}"
             ) from None
 
-    def files(self, engine_id: str) -> EngineFiles:
+    def files(self, engine_id: str, cache: Path | None = None) -> EngineFiles:
         """Return the files for an engine, after checking size and SHA-256 of each.
+
+        `cache` is the folder for what engines compile, of all models together.
 
         Raises `ModelError` where a file is missing or is not the one that the manifest names.
         """
@@ -108,7 +138,20 @@ class Model:
             paths={role: _checked(self.folder, file) for role, file in spec.files.items()},
             inputs=spec.inputs,
             outputs=spec.outputs,
+            constants={name: (item.dtype, item.value) for name, item in spec.constants.items()},
+            dtype=spec.dtype,
+            cache=cache / f"{self.id}-{self.digest(engine_id)[:12]}" if cache else None,
         )
+
+    def digest(self, engine_id: str) -> str:
+        """Return a digest of all that decides how an engine runs this: files, names, input, head.
+
+        Two models of one digest behave the same; a changed byte makes another. Raises
+        `EngineMissingError`.
+        """
+        spec = self.engine(engine_id)
+        what = [asdict(spec), asdict(self.manifest.input), self.manifest.head]
+        return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
 
     def info(self) -> ModelInfo:
         """Return the model as messages describe it."""
@@ -125,14 +168,17 @@ class Model:
             width=manifest.input.width,
             height=manifest.input.height,
             size_bytes=sum(
-                file.size for engine in manifest.engines.values() for file in engine.files.values()
+                {
+                    file.path: file.size  # several engines may read the same one
+                    for engine in manifest.engines.values()
+                    for file in engine.files.values()
+                }.values()
             ),
         )
 
 
-def load_model(folder: Path) -> Model:
-    """Read a model's manifest and labels. Raises `ModelError` naming what is wrong."""
-    path = folder / MANIFEST_NAME
+def read_manifest(path: Path) -> Manifest:
+    """Read a `model.json` alone. Raises `ModelError` naming what is wrong."""
     try:
         manifest = read(Manifest, json.loads(path.read_bytes()))
     except OSError as err:
@@ -141,6 +187,14 @@ def load_model(folder: Path) -> Model:
         raise ModelError(f"{path} is not a model manifest: {err}") from err
     if manifest.schema != SCHEMA:
         raise ModelError(f"{path} has schema {manifest.schema}; this version reads {SCHEMA}")
+    if manifest.task not in TASKS:
+        raise ModelError(f"{path} is for {manifest.task!r}; this version knows {', '.join(TASKS)}")
+    return manifest
+
+
+def load_model(folder: Path) -> Model:
+    """Read a model's manifest and labels. Raises `ModelError` naming what is wrong."""
+    manifest = read_manifest(folder / MANIFEST_NAME)
     labels = _checked(folder, manifest.labels).read_text("utf-8").splitlines()
     return Model(folder, manifest, tuple(labels))
 

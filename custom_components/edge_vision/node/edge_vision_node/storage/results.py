@@ -195,6 +195,16 @@ class ResultLog:
         events = [read(NodeEvent, json.loads(text)) for text, _ in rows]
         return {event.label: event.count for event in events if event.phase != Phase.END}
 
+    def last_answer(self, pipeline_id: str) -> NodeEvent | None:
+        """Return the event of the last answer about a pipeline's whole frame."""
+        with self._using("read") as db:
+            row = db.execute(
+                "SELECT event FROM events WHERE pipeline_id = ? AND kind = ?"
+                " ORDER BY seq DESC LIMIT 1",
+                (pipeline_id, Kind.CLASSIFICATION),
+            ).fetchone()
+        return read(NodeEvent, json.loads(row[0])) if row else None
+
     def close(self) -> None:
         """Fold the write-ahead log into the file and close it."""
         with self._lock:

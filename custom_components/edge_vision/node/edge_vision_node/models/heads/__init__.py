@@ -8,19 +8,61 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...detections import Detections
 from ...errors import ModelError
-from . import ssd
+from ...results import Result
+from . import (
+    blaze,
+    classification,
+    detr,
+    embedding,
+    end_to_end,
+    fastestdet,
+    landmarks,
+    movenet,
+    nanodet,
+    segmentation,
+    ssd,
+    ssd_postprocess,
+    yolo_nas,
+    yolov5,
+    yolov8,
+    yolox,
+    yunet,
+)
 
-# (outputs in the manifest's order, lowest score of interest 0-1) → detections, best first
-Head = Callable[[Sequence[NDArray[np.float32]], float], Detections]
+# (outputs in the manifest's order, lowest score of interest 0-1) → result
+Head = Callable[[Sequence[NDArray[np.float32]], float], Result]
 
-_BUILDERS: dict[str, Callable[[Mapping[str, Any]], Head]] = {"ssd": ssd.build}
+# `head.type` → (the manifest's `head`, (width, height) of the model's input) → head
+_BUILDERS: dict[str, Callable[[Mapping[str, Any], tuple[int, int]], Head]] = {
+    "blaze": blaze.build,
+    "classification": classification.build,
+    "detr": detr.build,
+    "embedding": embedding.build,
+    "end_to_end": end_to_end.build,
+    "fastestdet": fastestdet.build,
+    "landmarks": landmarks.build,
+    "movenet": movenet.build,
+    "nanodet": nanodet.build,
+    "segmentation": segmentation.build,
+    "ssd": ssd.build,
+    "ssd_postprocess": ssd_postprocess.build,
+    "yolo_nas": yolo_nas.build,
+    "yolov5": yolov5.build,
+    "yolov8": yolov8.build,
+    "yolox": yolox.build,
+    "yunet": yunet.build,
+}
+HEAD_TYPES = tuple(_BUILDERS)
 
 
-def build_head(spec: Mapping[str, Any]) -> Head:
-    """Return the head that a manifest's `head` describes. Raises `ModelError`."""
+def build_head(spec: Mapping[str, Any], size: tuple[int, int]) -> Head:
+    """Return the head that a manifest's `head` describes.
+
+    `size` is width and height of the model's input, for families whose coordinates are pixels.
+    Raises `ModelError`.
+    """
     kind = spec.get("type")
     if kind not in _BUILDERS:
         raise ModelError(f"Unknown head {kind!r}; this version knows {', '.join(_BUILDERS)}")
-    return _BUILDERS[kind](spec)
+    return _BUILDERS[kind](spec, size)

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...detections import Detections, non_maximum_suppression
-from ...errors import InferenceError, ModelError
-from ...protocol import ProtocolError, read
+from ...errors import InferenceError
+from .decoding import read_spec
 
 # More candidates than this are noise; the limit bounds the time of a crowded frame.
 _MAX_CANDIDATES = 400
@@ -131,9 +131,6 @@ class SsdHead:
         return boxes
 
 
-def build(spec: Mapping[str, Any]) -> SsdHead:
+def build(spec: Mapping[str, Any], _size: tuple[int, int]) -> SsdHead:
     """Return the head for a manifest's `head`. Raises `ModelError`."""
-    try:
-        return SsdHead(read(SsdSpec, dict(spec)))
-    except ProtocolError as err:
-        raise ModelError(f"The manifest's head is incomplete: {err}") from err
+    return SsdHead(read_spec(SsdSpec, spec))

@@ -1,21 +1,32 @@
-"""A model on an accelerator: pictures in, detections out."""
+"""A model on an accelerator: pictures in, results out."""
 
 from __future__ import annotations
 
 import statistics
 import time
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .detections import Detections
-from .engines import Session, default_threads, describe_engines, get_engine
-from .errors import EngineMissingError, InferenceError, ModelError
+from .detections import Detections, Placement
+from .engines import (
+    Engine,
+    Session,
+    default_accelerator,
+    default_threads,
+    describe_engines,
+    get_engine,
+)
+from .errors import AcceleratorError, EngineMissingError, InferenceError
 from .frames.decode import decode
 from .frames.tensor import Preprocessor
 from .models.heads import build_head
 from .models.manifest import Model
+from .protocol import Findings
+from .results import Classification, Result, findings
 
 
 @dataclass(frozen=True)
@@ -23,12 +34,14 @@ class Prepared:
     """A picture ready for the engine.
 
     Attributes:
-        tensor: float32, shape as the model's input.
+        tensor: shape and dtype as the model's input.
+        placement: where the frame lies in it.
         width, height: of the camera's picture in pixels.
         decode_ms: time of decoding alone.
     """
 
-    tensor: NDArray[np.float32]
+    tensor: NDArray[Any]
+    placement: Placement
     width: int
     height: int
     decode_ms: float
@@ -47,8 +60,17 @@ def default_engine(model: Model) -> str:
     raise EngineMissingError(f"No engine here can run {model.manifest.name}: {'; '.join(reasons)}")
 
 
-class Detector:
-    """Runs a detection model. `prepare` may run in any thread; the rest in one at a time."""
+def _default_accelerator(model: Model, engine: Engine) -> str:
+    found = default_accelerator(engine.accelerators(), model.engine(engine.id).files)
+    if found is None:
+        raise AcceleratorError(
+            f"{model.manifest.name} has no file for an accelerator that {engine.name} has here"
+        )
+    return found
+
+
+class Runner:
+    """Runs a model. `prepare` may run in any thread; the rest in one at a time."""
 
     def __init__(
         self,
@@ -56,74 +78,80 @@ class Detector:
         engine: str | None = None,
         accelerator: str | None = None,
         threads: int | None = None,
+        cache: Path | None = None,
     ) -> None:
         """Load the model and run it once, so that the first real frame is not the slow one.
 
-        Raises `EngineMissingError`, `AcceleratorError`, `ModelError` or `InferenceError`.
+        `cache` is the folder in which engines may keep what they compile. Raises
+        `EngineMissingError`, `AcceleratorError`, `ModelError` or `InferenceError`.
         """
-        if model.manifest.task != "detection":
-            raise ModelError(f"{model.manifest.name} is for {model.manifest.task}, not detection")
         self.model = model
         self.labels = model.labels
         self.engine = engine or default_engine(model)
         runtime = get_engine(self.engine)
         self.engine_version = runtime.version()
-        self.accelerator = accelerator or runtime.accelerators()[0].id
-        spec = model.engine(self.engine)
-        self.preprocess = Preprocessor(model.manifest.input, spec.layout)
-        self._head = build_head(model.manifest.head)
+        self.accelerator = accelerator or _default_accelerator(model, runtime)
+        self.preprocess = Preprocessor(model.manifest.input, model.engine(self.engine))
+        size = (model.manifest.input.width, model.manifest.input.height)
+        self._head = build_head(model.manifest.head, size)
         started = time.perf_counter()
         self._session: Session | None = runtime.load(
-            model.files(self.engine), self.accelerator, threads or default_threads()
+            model.files(self.engine, cache), self.accelerator, threads or default_threads()
         )
-        self.infer(np.zeros(self.preprocess.shape, np.float32))
+        self.infer(np.zeros(self.preprocess.shape, self.preprocess.dtype))
         self.load_ms = (time.perf_counter() - started) * 1000
 
     def class_ids(self, labels: tuple[str, ...]) -> NDArray[np.int32] | None:
         """Return the class ids of labels, None for "all". Unknown labels raise `ModelError`."""
         if not labels:
             return None
-        unknown = [label for label in labels if label not in self.labels]
-        if unknown:
-            raise ModelError(f"{self.model.manifest.name} has no label {', '.join(unknown)}")
-        return np.array([self.labels.index(label) for label in labels], dtype=np.int32)
+        return np.array(self.model.class_ids(labels), dtype=np.int32)
 
     def prepare(self, data: bytes | memoryview) -> Prepared:
         """Decode a picture and make the model's input of it. Raises `PictureError`."""
         started = time.perf_counter()
         frame = decode(data, self.preprocess.size)
         decode_ms = (time.perf_counter() - started) * 1000
-        return Prepared(self.preprocess(frame), frame.width, frame.height, decode_ms)
+        tensor, placement = self.preprocess(frame)
+        return Prepared(tensor, placement, frame.width, frame.height, decode_ms)
 
-    def infer(self, tensor: NDArray[np.float32]) -> tuple[NDArray[np.float32], ...]:
+    def infer(self, tensor: NDArray[Any]) -> tuple[NDArray[np.float32], ...]:
         """Run the engine alone. Raises `InferenceError`."""
         if self._session is None:
             raise InferenceError("The model has been unloaded")
         return self._session.infer(tensor)
 
-    def detect(
+    def run(
         self,
-        tensor: NDArray[np.float32],
+        prepared: Prepared,
         confidence: float,
         class_ids: NDArray[np.int32] | None = None,
-    ) -> tuple[Detections, float]:
+    ) -> tuple[Result, float]:
         """Run the model and read its outputs.
 
         Args:
-            tensor: from `prepare`.
+            prepared: from `prepare`.
             confidence: the lowest of interest, in percent.
-            class_ids: those of interest; None for all.
+            class_ids: those of interest; None for all. Of a segmentation, all are returned.
 
         Returns:
-            the detections, and the milliseconds that the engine took.
+            the result in coordinates of the frame, and the milliseconds that the engine took.
         """
         started = time.perf_counter()
-        outputs = self.infer(tensor)
+        outputs = self.infer(prepared.tensor)
         inference_ms = (time.perf_counter() - started) * 1000
-        detections = self._head(outputs, score_of(confidence)).of_classes(class_ids)
-        return detections, inference_ms
+        result = self._head(outputs, score_of(confidence))
+        if isinstance(result, Detections):
+            result = result.of_classes(class_ids).placed(prepared.placement)
+        elif isinstance(result, Classification):
+            result = result.of_classes(class_ids)
+        return result, inference_ms
 
-    def measure(self, tensor: NDArray[np.float32], runs: int) -> float:
+    def findings(self, result: Result, confidence: float) -> Findings:
+        """Return a result as messages carry it."""
+        return findings(result, self.labels, self.model.manifest.keypoints, score_of(confidence))
+
+    def measure(self, tensor: NDArray[Any], runs: int) -> float:
         """Return the median milliseconds of some runs of the engine alone."""
         times = []
         for _ in range(runs):
@@ -133,7 +161,7 @@ class Detector:
         return statistics.median(times)
 
     def close(self) -> None:
-        """Unload the model; who still holds the detector gets an error, not a crash."""
+        """Unload the model; who still holds the runner gets an error, not a crash."""
         if self._session is not None:
             self._session.close()
             self._session = None

@@ -1,0 +1,162 @@
+"""HailoRT: Hailo-8, 8L and 10H. Reads .hef files, which Hailo's compiler makes.
+
+Written against Hailo's documentation of the InferModel interface (HailoRT 4.17 and newer) and
+tested against an imitation of it only: NOT TRIED ON HARDWARE.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError
+from importlib.metadata import version as package_version
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import AcceleratorError, EngineMissingError, InferenceError, ModelError
+from ..protocol import AcceleratorInfo
+from .base import EngineFiles, Session
+
+_PREFIX = "hailo:"
+_TIMEOUT_MS = 10_000
+
+
+def _package() -> ModuleType:
+    try:
+        return import_module("hailo_platform")
+    except Exception as err:  # a broken native library raises more than ImportError
+        raise EngineMissingError(
+            f"HailoRT cannot be used here: {err}; install HailoRT and its Python package"
+            " hailo_platform from Hailo"
+        ) from err
+
+
+class HailoEngine:
+    """HailoRT, https://hailo.ai/developer-zone/documentation/."""
+
+    id = "hailort"
+    name = "HailoRT (not tried on hardware)"
+
+    def version(self) -> str:
+        """Return the package's version; without a device there is nothing to run on."""
+        package = _package()
+        if not _devices(package):
+            raise EngineMissingError("HailoRT finds no Hailo accelerator on this device")
+        try:
+            return package_version("hailort")
+        except PackageNotFoundError:
+            return str(getattr(package, "__version__", "unknown"))
+
+    def accelerators(self) -> tuple[AcceleratorInfo, ...]:
+        """Return the devices that HailoRT finds."""
+        return tuple(
+            AcceleratorInfo(id=f"{_PREFIX}{number}", name=f"Hailo {device}")
+            for number, device in enumerate(_devices(_package()))
+        )
+
+    def load(self, files: EngineFiles, accelerator: str, threads: int) -> Session:  # noqa: ARG002
+        """Load a .hef file; the CPU has no part in it."""
+        package = _package()
+        devices = dict(
+            zip((item.id for item in self.accelerators()), _devices(package), strict=True)
+        )
+        if accelerator not in devices:
+            raise AcceleratorError(
+                f"HailoRT has no accelerator {accelerator!r} on this device; it has"
+                f" {', '.join(devices) or 'none'}"
+            )
+        return _HailoSession(package, files, devices[accelerator])
+
+
+def _devices(package: ModuleType) -> list[str]:
+    try:
+        return [str(device) for device in package.Device.scan()]
+    except Exception as err:  # HailoRT's exceptions share no public base
+        raise EngineMissingError(f"HailoRT cannot look for accelerators: {err}") from err
+
+
+class _HailoSession:
+    """One model on one device, which other processes may share by HailoRT's scheduler."""
+
+    def __init__(self, package: ModuleType, files: EngineFiles, device: str) -> None:
+        params = package.VDevice.create_params()
+        params.scheduling_algorithm = package.HailoSchedulingAlgorithm.ROUND_ROBIN
+        try:
+            # All three are held: HailoRT does not keep the device for the model's sake.
+            self._device = package.VDevice(params, device_ids=[device])
+        except Exception as err:
+            raise AcceleratorError(
+                f"The Hailo accelerator {device} cannot be opened (does another program use it?):"
+                f" {err}"
+            ) from err
+        try:
+            self._model = self._device.create_infer_model(str(files.path("model")))
+            self._inputs = {item.name for item in self._model.inputs}
+            outputs = {item.name: item for item in self._model.outputs}
+            self._check(files, outputs.keys())
+            pixels = files.dtype == "uint8"
+            kind = package.FormatType.UINT8 if pixels else package.FormatType.FLOAT32
+            self._model.input(files.inputs[0]).set_format_type(kind)
+            for name in files.outputs:  # HailoRT turns its integers into real units
+                outputs[name].set_format_type(package.FormatType.FLOAT32)
+            self._configured = self._model.configure()
+            self._buffers = {
+                name: np.empty(tuple(outputs[name].shape), np.float32) for name in files.outputs
+            }
+            self._bindings = self._configured.create_bindings(output_buffers=self._buffers)
+        except ModelError:
+            self._device.release()
+            raise
+        except Exception as err:
+            self._device.release()
+            raise ModelError(f"HailoRT cannot load {files.model_id}: {err}") from err
+        self._input = files.inputs[0]
+        self._outputs = files.outputs
+        self._by_class = {name for name in files.outputs if outputs[name].is_nms}
+
+    def _check(self, files: EngineFiles, outputs: Any) -> None:
+        missing = ({files.inputs[0]} - self._inputs) | (set(files.outputs) - set(outputs))
+        if missing:
+            raise ModelError(
+                f"{files.model_id} has no {', '.join(sorted(missing))}; the file has"
+                f" {', '.join((*sorted(self._inputs), *sorted(outputs)))}"
+            )
+
+    def infer(self, tensor: NDArray[Any]) -> tuple[NDArray[np.float32], ...]:
+        try:
+            # HailoRT knows no batch: [1, H, W, C] goes in as [H, W, C], outputs get theirs back.
+            self._bindings.input(self._input).set_buffer(np.ascontiguousarray(tensor[0]))
+            self._configured.run([self._bindings], _TIMEOUT_MS)
+            buffers = {name: self._bindings.output(name).get_buffer() for name in self._outputs}
+        except Exception as err:
+            raise InferenceError(f"HailoRT failed: {err}") from err
+        return tuple(
+            _rows(buffers[name])
+            if name in self._by_class
+            else np.array(buffers[name], np.float32)[np.newaxis]
+            for name in self._outputs
+        )
+
+    def close(self) -> None:
+        self._bindings = self._configured = self._model = None
+        self._device.release()
+
+
+def _rows(by_class: list[NDArray[Any]]) -> NDArray[np.float32]:
+    """Return what non-maximum suppression on the device left, as other engines' models give it.
+
+    Args:
+        by_class: for each class an array [N, 5] of y1, x1, y2, x2 (0-1 of the input) and score.
+
+    Returns:
+        [1, N, 6] of x1, y1, x2, y2, score and class.
+    """
+    rows = [
+        np.column_stack((np.asarray(found)[:, [1, 0, 3, 2, 4]], np.full(len(found), number)))
+        for number, found in enumerate(by_class)
+        if len(found)
+    ]
+    found: NDArray[np.float32] = np.concatenate([np.empty((0, 6)), *rows]).astype(np.float32)
+    return found[np.newaxis]

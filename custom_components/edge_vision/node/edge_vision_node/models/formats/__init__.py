@@ -1,0 +1,113 @@
+"""What is in a model file, read without any engine: tensors, metadata, labels, operators.
+
+These readers are plain Python over bytes that anybody may have made: every offset is checked, what
+is read is bounded, and what makes no sense is a `ModelError` that says where.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ...errors import ModelError
+
+# 1 GiB of float32: no picture model comes near it, and a larger one is made to hurt.
+MAX_ELEMENTS = 2**28
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tensor:
+    """An input or output. A side of `shape` is None where the file leaves it open."""
+
+    name: str
+    shape: tuple[int | None, ...]
+    dtype: str
+
+    @property
+    def text(self) -> str:
+        """Return it in words."""
+        sides = ", ".join("any" if side is None else str(side) for side in self.shape)
+        return f"{self.name} [{sides}] {self.dtype}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelFile:
+    """What a file says about itself.
+
+    Attributes:
+        format: "ONNX", "TensorFlow Lite", "ncnn" or "OpenVINO IR".
+        engine: id of the engine that reads this format first.
+        roles: role → file, as the engine wants them.
+        inputs, outputs: tensors in the file's order.
+        metadata: keys and values as found, and "producer" where the file says it.
+        labels: where the file brings some.
+        custom_operators: that need an accelerator or library of their own.
+        quantised: (scale, zero point) of the input, where it has them.
+        normalised: (mean, standard deviation) per channel, where the metadata tells.
+        external: files that this one reads its weights from.
+    """
+
+    format: str
+    engine: str
+    roles: dict[str, Path]
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    metadata: dict[str, str] = field(default_factory=dict)
+    labels: tuple[str, ...] = ()
+    custom_operators: tuple[str, ...] = ()
+    quantised: tuple[float, int] | None = None
+    normalised: tuple[tuple[float, ...], tuple[float, ...]] | None = None
+    external: tuple[str, ...] = ()
+
+
+def require_sane(name: str, shape: tuple[int | None, ...]) -> None:
+    """Raise `ModelError` where a tensor is larger than any picture model's."""
+    sides = [1 if side is None else side for side in shape]
+    if len(sides) > 8 or min(sides, default=1) < 0 or math.prod(sides) > MAX_ELEMENTS:
+        raise ModelError(f"The tensor {name} has the absurd shape {sides}")
+
+
+def read_model_file(path: Path) -> ModelFile:
+    """Read a model file of any known format; what belongs to it lies beside it.
+
+    Raises `ModelError` saying what was found instead.
+    """
+    from . import ncnn, onnx, openvino, tflite  # noqa: PLC0415 - each needs what is above
+
+    try:
+        with path.open("rb") as file:
+            head = file.read(64)
+    except OSError as err:
+        raise ModelError(f"{path.name} cannot be read: {err.strerror}") from err
+    if not head:
+        raise ModelError(f"{path.name} is empty")
+    if head[4:8] == b"TFL3":
+        return tflite.read(path)
+    if head.startswith(b"7767517"):
+        return ncnn.read(path)
+    if head.lstrip(b"\xef\xbb\xbf \r\n\t").startswith((b"<?xml", b"<net")):
+        return openvino.read(path)
+    if path.suffix.lower() == ".onnx" or onnx.looks_like(head):
+        return onnx.read(path)
+    raise ModelError(
+        f"{path.name} is {_guess(head, path.suffix.lower())}; supported are ONNX (.onnx),"
+        " TensorFlow Lite (.tflite), ncnn (.param with .bin) and OpenVINO (.xml with .bin), also"
+        " packed as .zip or .tar"
+    )
+
+
+def _guess(head: bytes, suffix: str) -> str:
+    if head.startswith(b"PK") or suffix in (".pt", ".pth", ".ckpt"):
+        return "a PyTorch checkpoint, which runs code of its maker; export it to ONNX"
+    if head.startswith(b"\x89HDF") or suffix in (".h5", ".keras"):
+        return "a Keras model; convert it to TensorFlow Lite"
+    if suffix == ".hef" or head.startswith(b"\x01HEF"):
+        return "a Hailo model (.hef); it needs a manifest that names its tensors"
+    if suffix in (".engine", ".plan", ".trt"):
+        return "a TensorRT engine, made for one GPU and version; bring the ONNX it was built from"
+    if suffix == ".pb":
+        return "a TensorFlow graph; convert it to TensorFlow Lite or ONNX"
+    if head.startswith((b"version https://git-lfs", b"<!DOCTYPE", b"<html")):
+        return "a web page or a pointer to a file, not the file itself"
+    return "of a kind that is not known here"

@@ -1,0 +1,71 @@
+"""OpenVINO's intermediate representation: an XML graph beside its weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+from ...errors import ModelError
+from . import ModelFile, Tensor, require_sane
+
+_MAX_BYTES = 32 * 1024 * 1024
+_DTYPES = {
+    "f32": "float32",
+    "f16": "float16",
+    "u8": "uint8",
+    "i8": "int8",
+    "i32": "int32",
+    "i64": "int64",
+    "fp32": "float32",
+    "fp16": "float16",
+}
+
+
+def read(path: Path) -> ModelFile:
+    """Read an .xml file; its .bin lies beside it. Raises `ModelError`."""
+    if path.stat().st_size > _MAX_BYTES:
+        raise ModelError(f"{path.name} is too large for an OpenVINO graph")
+    data = path.read_bytes()
+    if b"<!DOCTYPE" in data or b"<!ENTITY" in data:
+        # An entity may name other files, or itself a billion times; no graph needs one.
+        raise ModelError(f"{path.name} declares XML entities, which no model needs")
+    try:
+        root = ET.fromstring(data)  # noqa: S314 - entities have been refused above
+        inputs = [_tensor(x, "output") for x in root.iterfind("layers/layer[@type='Parameter']")]
+        outputs = [_tensor(x, "input") for x in root.iterfind("layers/layer[@type='Result']")]
+    except (ET.ParseError, ValueError, RecursionError) as err:
+        raise ModelError(
+            f"{path.name} is damaged or cut short: it is not a whole OpenVINO graph"
+        ) from err
+    if root.tag != "net" or not inputs:
+        raise ModelError(f"{path.name} is an XML file, but no OpenVINO graph")
+    weights = path.with_suffix(".bin")
+    if not weights.is_file():
+        raise ModelError(f"{path.name} needs its weights, {weights.name}, beside it")
+    metadata = {x.tag: x.get("value", "") for x in root.iterfind("rt_info/model_info/*")}
+    labels = metadata.pop("labels", "")
+    return ModelFile(
+        format="OpenVINO IR",
+        engine="openvino",
+        roles={"model": path, "weights": weights},
+        inputs=tuple(inputs),
+        outputs=tuple(outputs),
+        metadata={key: value for key, value in metadata.items() if value},
+        labels=tuple(labels.split()),
+    )
+
+
+def _tensor(layer: ET.Element, side: str) -> Tensor:
+    port = layer.find(f"{side}/port")
+    sides: list[int | None] = []
+    names, precision = "", ""
+    if port is not None:
+        sides = [None if (n := int(x.text or "-1")) < 0 else n for x in port.iterfind("dim")]
+        names, precision = port.get("names", ""), port.get("precision", "")
+    data = layer.find("data")
+    if not precision and data is not None:
+        precision = data.get("element_type", "")
+    name = names.split(",")[0] or layer.get("name", "")
+    require_sane(name, tuple(sides))
+    dtype = _DTYPES.get(precision.lower(), precision.lower() or "unknown")
+    return Tensor(name=name, shape=tuple(sides), dtype=dtype)

@@ -1,0 +1,229 @@
+"""What the heads share: checked outputs, grids, box forms, candidates."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...detections import Detections, non_maximum_suppression
+from ...errors import InferenceError, ModelError
+from ...protocol import ProtocolError, read
+
+# The bound on candidates keeps the time of suppression small in the most crowded frame: a dense
+# head has some ten candidates for each object, so this is a hundred objects.
+MAX_CANDIDATES = 1000
+MAX_DETECTIONS = 100
+
+_SpecT = TypeVar("_SpecT")
+
+
+def read_spec(cls: type[_SpecT], spec: Mapping[str, Any]) -> _SpecT:
+    """Build a head's parameters from the manifest's `head`. Raises `ModelError`."""
+    try:
+        return read(cls, dict(spec))
+    except ProtocolError as err:
+        raise ModelError(f"The manifest's head is incomplete: {err}") from err
+
+
+def one_of(what: str, value: str, choices: tuple[str, ...]) -> str:
+    """Return `value` if it is one of `choices`. Raises `ModelError`."""
+    if value not in choices:
+        raise ModelError(f"Unknown {what} {value!r}; this version knows {', '.join(choices)}")
+    return value
+
+
+def tensors(
+    outputs: Sequence[NDArray[Any]], *shapes: tuple[int | None, ...]
+) -> list[NDArray[np.float32]]:
+    """Return the outputs of one picture as float32, without the batch dimension.
+
+    `shapes` are those without the batch; None stands for any length. Raises `InferenceError` for
+    another number of outputs, another shape, or numbers that are not finite.
+    """
+    found = [tuple(output.shape) for output in outputs]
+    wanted = [(1, *shape) for shape in shapes]
+    if len(found) != len(wanted) or not all(
+        len(got) == len(want) and all(w is None or g == w for g, w in zip(got, want, strict=True))
+        for got, want in zip(found, wanted, strict=True)
+    ):
+        expected = ", ".join(str(want).replace("None", "?") for want in wanted)
+        raise InferenceError(
+            f"The model's outputs {', '.join(map(str, found))} do not fit its manifest, which"
+            f" expects {expected}"
+        )
+    arrays = [np.asarray(output[0], dtype=np.float32) for output in outputs]
+    for array in arrays:
+        check_finite(array)
+    return arrays
+
+
+def vector(outputs: Sequence[NDArray[Any]], length: int) -> NDArray[np.float32]:
+    """Return the one output, a vector [1, length] with or without dimensions of length 1.
+
+    Raises `InferenceError` as `tensors` does.
+    """
+    if len(outputs) == 1 and outputs[0].size == length:
+        outputs = [outputs[0].reshape(1, length)]
+    return tensors(outputs, (length,))[0]
+
+
+def check_finite(array: NDArray[np.float32]) -> None:
+    """Raise `InferenceError` where a number is NaN or infinite."""
+    if not np.isfinite(array).all():
+        raise InferenceError("The model answered with numbers that are not finite")
+
+
+def rows_of(outputs: Sequence[NDArray[Any]]) -> int | None:
+    """Return how many rows the first output has; None where it has no such dimension."""
+    return int(outputs[0].shape[1]) if len(outputs) and outputs[0].ndim > 1 else None
+
+
+def sigmoid(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return 1 / (1 + exp(-x)), without overflow for any x."""
+    result: NDArray[np.float32] = 0.5 * (1 + np.tanh(0.5 * values))
+    return result.astype(np.float32, copy=False)
+
+
+def softmax(values: NDArray[np.float32], axis: int = -1) -> NDArray[np.float32]:
+    """Return exp(x) / sum(exp(x)) along an axis."""
+    powers = np.exp(values - values.max(axis=axis, keepdims=True))
+    result: NDArray[np.float32] = powers / powers.sum(axis=axis, keepdims=True)
+    return result
+
+
+def logit(score: float) -> float:
+    """Return the x of which `score` (0-1, exclusive of both ends) is the sigmoid."""
+    return float(np.log(score / (1 - score)))
+
+
+def grid(
+    size: tuple[int, int], strides: Sequence[int]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return the cells of feature maps over an input of `size` (width, height), in pixels.
+
+    Maps come in the order of `strides`; a map's cells row by row, and one more where the stride
+    does not divide the size.
+
+    Returns:
+        float32 [N, 2] column and row of each cell, and float32 [N, 1] the cell's stride.
+    """
+    cells, sizes = [], []
+    for stride in strides:
+        columns, rows = -(-size[0] // stride), -(-size[1] // stride)
+        y, x = np.divmod(np.arange(rows * columns), columns)
+        cells.append(np.stack([x, y], axis=1))
+        sizes.append(np.full((rows * columns, 1), stride))
+    return np.concatenate(cells).astype(np.float32), np.concatenate(sizes).astype(np.float32)
+
+
+def corners(centres: NDArray[np.float32], sizes: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return boxes [N, 4] x_min, y_min, x_max, y_max of centres and sizes, both [N, 2] x, y."""
+    half = sizes / 2
+    return np.concatenate([centres - half, centres + half], axis=1)
+
+
+def expected_distances(logits: NDArray[np.float32], bins: int) -> NDArray[np.float32]:
+    """Return the distances [N, 4] that distributions [N, 4 * bins] over 0, 1, … bins - 1 expect.
+
+    Li et al., "Generalized Focal Loss" (2020), section 3.2.
+    """
+    weights = softmax(logits.reshape(-1, 4, bins))
+    result: NDArray[np.float32] = weights @ np.arange(bins, dtype=np.float32)
+    return result
+
+
+def strongest(scores: NDArray[np.float32], lowest: float) -> NDArray[np.intp]:
+    """Return where scores [N] are at least `lowest`; the best ones where that is a crowd."""
+    chosen = np.flatnonzero(scores >= lowest)
+    if len(chosen) > MAX_CANDIDATES:
+        best = np.argpartition(-scores[chosen], MAX_CANDIDATES)[:MAX_CANDIDATES]
+        chosen = chosen[best]
+    return chosen
+
+
+def normalised(
+    boxes: NDArray[np.float32], size: tuple[int, int] | None = None
+) -> NDArray[np.float32]:
+    """Return boxes [N, 4] divided by `size` (None: they are normalised already).
+
+    Raises `InferenceError` where a number is not finite.
+    """
+    check_finite(boxes)
+    if size is None:
+        return boxes
+    result: NDArray[np.float32] = np.divide(boxes, np.array(size * 2), dtype=np.float32)
+    return result
+
+
+def normalised_keypoints(
+    points: NDArray[np.float32], size: tuple[int, int] | None = None
+) -> NDArray[np.float32]:
+    """Return keypoints [N, K, 3] with x and y normalised by `size`; scores stay.
+
+    They may lie outside the frame: a model guesses where a hidden foot is.
+    """
+    check_finite(points)
+    if size is None:
+        return points
+    result: NDArray[np.float32] = np.divide(points, np.array((*size, 1)), dtype=np.float32)
+    return result
+
+
+def around(points: NDArray[np.float32], min_score: float) -> NDArray[np.float32]:
+    """Return the box [1, 4] of one set of keypoints [1, K, 3].
+
+    It goes round the points of at least `min_score`, and round the best three in any case.
+    """
+    scores = points[0, :, 2]
+    third = np.sort(scores)[-3:][0]
+    chosen = points[0, scores >= min(min_score, third), :2]
+    box: NDArray[np.float32] = np.concatenate([chosen.min(axis=0), chosen.max(axis=0)])
+    return box[np.newaxis]
+
+
+def suppressed(candidates: Detections, iou_threshold: float) -> Detections:
+    """Return what non-maximum suppression leaves of candidates, best first, within the frame."""
+    return in_frame(non_maximum_suppression(candidates, iou_threshold, MAX_DETECTIONS))
+
+
+def best_first(detections: Detections) -> Detections:
+    """Return detections of a model that suppresses for itself, best first, within the frame."""
+    order = np.argsort(-detections.scores, kind="stable")[:MAX_DETECTIONS]
+    return in_frame(detections.keep(order))
+
+
+def in_frame(found: Detections) -> Detections:
+    """Return detections with their boxes cut at the frame's edges.
+
+    After suppression, not before: what lies outside tells two objects at an edge apart.
+    """
+    boxes = np.clip(found.boxes, 0, 1)
+    return Detections(boxes, found.scores, found.class_ids, found.keypoints)
+
+
+def class_of_column(class_ids: Sequence[int], columns: int) -> NDArray[np.int32]:
+    """Return the label of each of a model's classes, -1 for those without one.
+
+    `class_ids` is the model's class for each label; empty where they are the same.
+    Raises `ModelError`.
+    """
+    if not class_ids:
+        return np.arange(columns, dtype=np.int32)
+    if not all(0 <= class_id < columns for class_id in class_ids):
+        raise ModelError(f"The manifest's class_ids must be in 0 to {columns - 1}")
+    labels = np.full(columns, -1, dtype=np.int32)
+    labels[list(class_ids)] = np.arange(len(class_ids))
+    return labels
+
+
+def checked_classes(values: NDArray[np.float32], classes: int) -> NDArray[np.int32]:
+    """Return class numbers [N] as int32. Raises `InferenceError` for one that is out of range."""
+    class_ids = values.astype(np.int32)
+    if len(values) and not (class_ids.min() >= 0 and class_ids.max() < classes):
+        raise InferenceError(
+            f"The model named a class that is not one of the {classes} of its manifest"
+        )
+    return class_ids

@@ -1,0 +1,48 @@
+"""Embeddings: a vector that lies near those of similar pictures.
+
+Output: float32 [1, D], or with further dimensions of length 1: the features before a network's
+last layer. They are scaled to length 1, so that the dot product of two is their cosine similarity.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...errors import InferenceError
+from ...results import Embedding
+from .decoding import read_spec, vector
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmbeddingSpec:
+    """The manifest's `head` for this family. `dimensions`: D."""
+
+    dimensions: int
+
+
+class EmbeddingHead:
+    """Reads [float32 [1, D]]."""
+
+    def __init__(self, spec: EmbeddingSpec) -> None:
+        """Keep the parameters."""
+        self._dimensions = spec.dimensions
+
+    def __call__(self, outputs: Sequence[NDArray[np.float32]], _min_score: float) -> Embedding:
+        """Return the vector; the score does not matter."""
+        values = vector(outputs, self._dimensions)
+        # Scaled by the largest number first: squares of float32 overflow early.
+        largest = np.abs(values).max()
+        if largest == 0:
+            raise InferenceError("The model answered with zeros only, which point nowhere")
+        values = values / largest
+        return Embedding(values / np.linalg.norm(values))
+
+
+def build(spec: Mapping[str, Any], _size: tuple[int, int]) -> EmbeddingHead:
+    """Return the head for a manifest's `head`. Raises `ModelError`."""
+    return EmbeddingHead(read_spec(EmbeddingSpec, spec))

@@ -1,0 +1,54 @@
+"""YOLO-NAS and PP-YOLOE: decoded corner boxes and class scores, as two outputs.
+
+Source: the documentation of SuperGradients' `model.export()`, with its post-processing left out.
+
+Outputs: boxes float32 [1, N, 4] x_min, y_min, x_max, y_max in pixels of the input, and scores
+float32 [1, N, C] (0-1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...detections import Detections
+from .decoding import normalised, read_spec, rows_of, strongest, suppressed, tensors
+
+
+@dataclass(frozen=True, kw_only=True)
+class YoloNasSpec:
+    """The manifest's `head` for this family. `classes`: C."""
+
+    classes: int
+    iou_threshold: float = 0.6
+
+
+class YoloNasHead:
+    """Reads [boxes float32 [1, N, 4], scores float32 [1, N, C]]."""
+
+    def __init__(self, spec: YoloNasSpec, size: tuple[int, int]) -> None:
+        """Prepare for an input of `size` (width, height)."""
+        self._spec = spec
+        self._size = size
+
+    def __call__(self, outputs: Sequence[NDArray[np.float32]], min_score: float) -> Detections:
+        """Return what scores at least `min_score`."""
+        boxes, classes = tensors(outputs, (None, 4), (rows_of(outputs), self._spec.classes))
+        chosen = strongest(classes.max(axis=1), min_score)
+        found = classes[chosen]
+        class_ids = found.argmax(axis=1)
+        candidates = Detections(
+            normalised(boxes[chosen], self._size),
+            found[np.arange(len(found)), class_ids],
+            class_ids.astype(np.int32),
+        )
+        return suppressed(candidates, self._spec.iou_threshold)
+
+
+def build(spec: Mapping[str, Any], size: tuple[int, int]) -> YoloNasHead:
+    """Return the head for a manifest's `head`. Raises `ModelError`."""
+    return YoloNasHead(read_spec(YoloNasSpec, spec), size)

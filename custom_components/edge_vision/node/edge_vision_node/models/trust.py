@@ -1,0 +1,148 @@
+"""Which models have been seen to run here, and which have crashed their engine. Kept on disk.
+
+Both are about a model's bytes on an engine: a changed file is another model, and proves itself
+anew. A file that cannot be read counts as empty; one that cannot be written costs memory of a
+restart, not the node.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from ..errors import QuarantinedError
+from ..protocol import ProtocolError, QuarantinedModel, read, write
+from .manifest import Model
+
+_LOGGER = logging.getLogger(__name__)
+
+PROVEN_NAME = "proven.json"
+QUARANTINE_NAME = "quarantine.json"
+# Crashes in a row after which a model that once ran is left out.
+STRIKES = 3
+
+
+class Trust:
+    """What is known of models on this device. Without a folder it is forgotten at the end."""
+
+    def __init__(self, folder: Path | None = None) -> None:
+        """Read what is known."""
+        self._folder = folder
+        self._proven: dict[str, str] = {}
+        for key, at in self._read(PROVEN_NAME).items():
+            self._proven[key] = str(at)
+        self._strikes: dict[str, QuarantinedModel] = {}
+        for key, item in self._read(QUARANTINE_NAME).items():
+            try:
+                self._strikes[key] = read(QuarantinedModel, item)
+            except ProtocolError as err:
+                _LOGGER.warning("%s: %s is left out: %s", QUARANTINE_NAME, key, err)
+
+    # --- Proven -------------------------------------------------------------------------------
+
+    def is_proven(self, model: Model, engine: str, version: str) -> bool:
+        """Return whether a model has run on this version of an engine."""
+        return f"{model.digest(engine)} {engine} {version}" in self._proven
+
+    def prove(self, model: Model, engine: str, version: str) -> None:
+        """Note that a model has run, loaded as it will be."""
+        self._proven[f"{model.digest(engine)} {engine} {version}"] = _now()
+        self._write(PROVEN_NAME, self._proven)
+
+    # --- Quarantine ---------------------------------------------------------------------------
+
+    @property
+    def quarantined(self) -> tuple[QuarantinedModel, ...]:
+        """Return the models that are left out."""
+        return tuple(item for item in self._strikes.values() if item.strikes >= STRIKES)
+
+    def require_free(self, model: Model, engine: str, accelerator: str) -> None:
+        """Raise `QuarantinedError` where a model is left out."""
+        item = self._strikes.get(_key(model, engine, accelerator))
+        if item is not None and item.strikes >= STRIKES:
+            times = f"{STRIKES} times in a row" if item.proven else "when it was first tried"
+            raise QuarantinedError(
+                f"{item.name} crashed its engine {times} on {engine} {accelerator}"
+                f" ({item.reason}) and is not used any more; choose another model or engine, or"
+                " allow it again"
+            )
+
+    def strike(
+        self, model: Model, engine: str, accelerator: str, reason: str, *, proven: bool = True
+    ) -> None:
+        """Count a crash; one of a model that never ran is enough."""
+        key = _key(model, engine, accelerator)
+        before = self._strikes.get(key)
+        self._strikes[key] = QuarantinedModel(
+            model=model.id,
+            model_version=model.manifest.version,
+            name=model.manifest.name,
+            engine=engine,
+            accelerator=accelerator,
+            strikes=(before.strikes if before else 0) + 1 if proven else STRIKES,
+            reason=reason,
+            at=_now(),
+            proven=proven,
+        )
+        self._write_strikes()
+
+    def forgive(self, model: Model, engine: str, accelerator: str) -> None:
+        """Forget the crashes of a model that runs again."""
+        if self._strikes.pop(_key(model, engine, accelerator), None) is not None:
+            self._write_strikes()
+
+    def clear(self, model_id: str | None) -> tuple[QuarantinedModel, ...]:
+        """Allow a model again, all of them for None; returns those that were left out."""
+        cleared = {
+            key: item for key, item in self._strikes.items() if model_id in (None, item.model)
+        }
+        for key in cleared:
+            del self._strikes[key]
+        if cleared:
+            self._write_strikes()
+        return tuple(replace(item, strikes=0) for item in cleared.values())
+
+    def _write_strikes(self) -> None:
+        self._write(QUARANTINE_NAME, {key: write(item) for key, item in self._strikes.items()})
+
+    # --- Files --------------------------------------------------------------------------------
+
+    def _read(self, name: str) -> dict[str, Any]:
+        if self._folder is None:
+            return {}
+        try:
+            document = json.loads((self._folder / name).read_bytes())
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError, RecursionError) as err:
+            _LOGGER.warning("%s cannot be read: %s", name, err)
+            return {}
+        return document if isinstance(document, dict) else {}
+
+    def _write(self, name: str, document: Mapping[str, Any]) -> None:
+        if self._folder is None:
+            return
+        path = self._folder / name
+        temporary = path.with_suffix(".tmp")
+        try:
+            with temporary.open("w", encoding="utf-8") as file:
+                json.dump(document, file, indent=1)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        except OSError as err:
+            _LOGGER.error("%s cannot be written: %s", path, err.strerror)
+
+
+def _key(model: Model, engine: str, accelerator: str) -> str:
+    return f"{model.digest(engine)} {engine} {accelerator}"
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,93 @@
+"""What a head finds in one frame, as arrays; and the same as messages carry it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .detections import Detections
+from .protocol import ClassScore, Findings
+
+_MOST_CLASSES = 5
+
+
+@dataclass(frozen=True, eq=False)
+class Classification:
+    """One answer for the whole frame.
+
+    Attributes:
+        scores: float32 [C], 0-1, one for each of the model's labels.
+    """
+
+    scores: NDArray[np.float32]
+
+    def of_classes(self, class_ids: NDArray[np.int32] | None) -> Classification:
+        """Return it with a score for some classes only; None keeps all."""
+        if class_ids is None:
+            return self
+        kept = np.isin(np.arange(len(self.scores)), class_ids)
+        return Classification(np.where(kept, self.scores, np.float32(0)))
+
+
+@dataclass(frozen=True, eq=False)
+class Embedding:
+    """A vector that lies near those of similar pictures.
+
+    Attributes:
+        vector: float32 [D], of length 1.
+    """
+
+    vector: NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class Segmentation:
+    """A class for every cell of a grid over the frame.
+
+    Attributes:
+        class_map: int32 [H, W], index into the model's labels; -1 is background.
+    """
+
+    class_map: NDArray[np.int32]
+
+
+Result = Detections | Classification | Embedding | Segmentation
+
+
+def findings(
+    result: Result, labels: Sequence[str], keypoint_names: Sequence[str], min_score: float
+) -> Findings:
+    """Return a result as messages carry it.
+
+    Classes are those of at least `min_score` (0-1), best first, five at most. For a segmentation
+    a class's confidence and area are its share of the frame.
+    """
+    if isinstance(result, Detections):
+        return Findings(objects=result.objects(labels, keypoint_names))
+    if isinstance(result, Classification):
+        best = np.argsort(-result.scores, kind="stable")[:_MOST_CLASSES]
+        return Findings(
+            classes=tuple(
+                ClassScore(label=labels[i], confidence=round(float(result.scores[i]) * 100, 1))
+                for i in best.tolist()
+                if result.scores[i] >= min_score
+            )
+        )
+    if isinstance(result, Segmentation):
+        counts = np.bincount(result.class_map[result.class_map >= 0], minlength=len(labels))
+        shares = counts / result.class_map.size
+        return Findings(
+            classes=tuple(
+                ClassScore(
+                    label=labels[i],
+                    confidence=round(float(shares[i]) * 100, 1),
+                    area=round(float(shares[i]), 4),
+                )
+                for i in np.argsort(-shares, kind="stable").tolist()
+                if counts[i]
+            )
+        )
+    return Findings(embedding=tuple(result.vector.tolist()))

@@ -1,0 +1,136 @@
+"""What a node and its workers say to each other, framed as `protocol` frames pictures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from ..protocol import EngineInfo, Findings
+
+
+class Order(StrEnum):
+    """What a node can ask of a worker."""
+
+    DESCRIBE = "describe"
+    LOAD = "load"
+    UNLOAD = "unload"
+    RUN = "run"
+    MEASURE = "measure"
+    PROBE = "probe"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Describe:
+    """`describe`: what one engine can do here."""
+
+    engine: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Load:
+    """`load`: load a model and run it once.
+
+    `folder` holds its manifest; in `cache` engines may keep what they compile.
+    """
+
+    key: str
+    folder: str
+    engine: str
+    accelerator: str | None = None
+    threads: int | None = None
+    cache: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loaded:
+    """Answer to `load`: what really runs it."""
+
+    engine_version: str
+    accelerator: str
+    load_ms: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unload:
+    """`unload`: give a model's memory back."""
+
+    key: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """`run` (with a picture): decode it, run a model on it, read the outputs.
+
+    `class_ids`: empty keeps all.
+    """
+
+    key: str
+    confidence: float
+    class_ids: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunResult:
+    """Answer to `run`; width and height are the camera's picture's."""
+
+    width: int
+    height: int
+    decode_ms: float
+    inference_ms: float
+    findings: Findings
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measure:
+    """`measure` (with a picture): time a model for some seconds, at least a few runs."""
+
+    key: str
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """Answer to `measure`: the engine alone, in milliseconds."""
+
+    runs: int
+    median_ms: float
+    p95_ms: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Probe:
+    """`probe` (with a picture): run a model whose head is not known yet."""
+
+    folder: str
+    engine: str
+    accelerator: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProbedOutput:
+    """What one output looks like.
+
+    `peaks`: the largest number of each of the first channels, where the output is a table: its
+    shorter side has the channels.
+    """
+
+    shape: tuple[int, ...]
+    minimum: float
+    maximum: float
+    total: float
+    finite: bool
+    peaks: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Probed:
+    """Answer to `probe`: the outputs in the manifest's order."""
+
+    outputs: tuple[ProbedOutput, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Described:
+    """Answer to `describe`."""
+
+    engine: EngineInfo

@@ -1,0 +1,283 @@
+"""All workers of a node: one per engine and accelerator, each with the models it runs."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from ulid_transform import ulid_now
+
+from ..engines import ENGINES, default_accelerator, get_engine
+from ..errors import EngineMissingError, NodeError, WorkerError
+from ..models.checks import check_model
+from ..models.manifest import Model
+from ..models.store import is_bundled
+from ..models.trust import Trust
+from ..protocol import EngineInfo
+from ..scheduler import Scheduler
+from .messages import (
+    Describe,
+    Described,
+    Load,
+    Loaded,
+    Measure,
+    Measured,
+    Order,
+    Run,
+    RunResult,
+    Unload,
+)
+from .proof import prove
+from .worker import Worker
+
+_LOGGER = logging.getLogger(__name__)
+
+_DESCRIBE_DEADLINE_S = 60.0
+# Some engines compile a model for their accelerator when they first see it.
+_LOAD_DEADLINE_S = 300.0
+_RUN_DEADLINE_S = 20.0
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a model runs; this is also its key in a worker."""
+
+    model: Model
+    engine: str
+    accelerator: str
+
+    @property
+    def key(self) -> str:
+        """Return a name for it, another one when the model's files change."""
+        digest = self.model.digest(self.engine)[:8]
+        version = f"{self.model.manifest.version} ({digest})"
+        return f"{self.model.id} {version} on {self.engine} {self.accelerator}"
+
+
+class Lane:
+    """One worker and the fair queue before it."""
+
+    def __init__(
+        self,
+        engine: str,
+        accelerator: str,
+        threads: int | None,
+        cache: Path | None = None,
+        trust: Trust | None = None,
+        version: str = "",
+    ) -> None:
+        """Start nothing yet. `version` is the engine's, as far as it is known."""
+        self._version = version
+        self._threads = threads
+        self._cache = cache
+        self.worker = Worker(f"{engine} on {accelerator}")
+        self._scheduler = Scheduler()
+        self._loading = asyncio.Lock()
+        self._loaded: dict[str, tuple[int, Loaded]] = {}  # with the worker's generation
+        self._trust = trust or Trust()
+
+    async def load(self, place: Place) -> Loaded:
+        """Have a model loaded; one that was is loaded again only after a crash.
+
+        Raises `NodeError`; a model that crashed its engine three times in a row stays out.
+        """
+        async with self._loading:
+            generation, loaded = self._loaded.get(place.key, (0, None))
+            if loaded is not None and generation == self.worker.generation and self.worker.pid:
+                return loaded
+            self._trust.require_free(place.model, place.engine, place.accelerator)
+            await self._prove(place)
+            order = Load(
+                key=place.key,
+                folder=str(place.model.folder),
+                engine=place.engine,
+                accelerator=place.accelerator,
+                threads=self._threads,
+                cache=str(self._cache) if self._cache else None,
+            )
+            try:
+                loaded = await self.worker.ask(
+                    Order.LOAD, order, Loaded, deadline_s=_LOAD_DEADLINE_S
+                )
+            except WorkerError as err:
+                self._strike(place, err)
+                raise
+            self._loaded[place.key] = (self.worker.generation, loaded)
+            _LOGGER.info("Loaded %s in %.0f ms", place.key, loaded.load_ms)
+            return loaded
+
+    async def run(
+        self,
+        user: str,
+        place: Place,
+        picture: memoryview | bytes,
+        confidence: float,
+        class_ids: Iterable[int],
+    ) -> RunResult:
+        """Run a picture when it is the user's turn. Raises `NodeError`."""
+        order = Run(key=place.key, confidence=confidence, class_ids=tuple(class_ids))
+
+        async def job() -> RunResult:
+            await self.load(place)
+            try:
+                result = await self.worker.ask(
+                    Order.RUN, order, RunResult, deadline_s=_RUN_DEADLINE_S, picture=picture
+                )
+            except WorkerError as err:
+                self._strike(place, err)
+                raise
+            self._trust.forgive(place.model, place.engine, place.accelerator)
+            return result
+
+        return await self._scheduler.run(user, job)
+
+    async def measure(self, place: Place, picture: bytes, seconds: float) -> Measured:
+        """Time the engine alone. Raises `NodeError`."""
+        order = Measure(key=place.key, seconds=seconds)
+
+        async def job() -> Measured:
+            await self.load(place)
+            deadline_s = _RUN_DEADLINE_S + seconds
+            return await self.worker.ask(
+                Order.MEASURE, order, Measured, deadline_s=deadline_s, picture=picture
+            )
+
+        return await self._scheduler.run(ulid_now(), job)
+
+    def _strike(self, place: Place, err: WorkerError, *, proven: bool = True) -> None:
+        if not self.worker.closed:  # ended by us, not by the model
+            reason = str(err).rpartition(": ")[2]
+            self._trust.strike(place.model, place.engine, place.accelerator, reason, proven=proven)
+
+    async def _prove(self, place: Place) -> None:
+        """Try a model that did not come with the package in a process that is thrown away.
+
+        Raises `QuarantinedError` where it crashed, or why it cannot be used.
+        """
+        model, engine, accelerator = place.model, place.engine, place.accelerator
+        if is_bundled(model) or self._trust.is_proven(model, engine, self._version):
+            return
+        await asyncio.to_thread(check_model, model, engine)
+        try:
+            loaded = await prove(model, engine, accelerator, self._threads)
+        except WorkerError as err:
+            self._strike(place, err, proven=False)
+            self._trust.require_free(model, engine, accelerator)
+            raise
+        self._trust.prove(model, engine, loaded.engine_version)
+        self._version = loaded.engine_version
+        _LOGGER.info("%s has proven itself", place.key)
+
+    async def unload_all_but(self, keys: set[str]) -> bool:
+        """Unload other models; returns whether any is left."""
+        async with self._loading:
+            for key in self._loaded.keys() - keys:
+                generation, _ = self._loaded.pop(key)
+                if generation == self.worker.generation and self.worker.pid:
+                    await self.worker.ask(
+                        Order.UNLOAD, Unload(key=key), Unload, deadline_s=_RUN_DEADLINE_S
+                    )
+            return bool(self._loaded)
+
+    async def close(self) -> None:
+        """End the worker."""
+        await self._scheduler.close()
+        await self.worker.close()
+
+
+class Workers:
+    """The lanes of a node, and what its engines can do."""
+
+    def __init__(
+        self, threads: int | None = None, cache: Path | None = None, trust: Trust | None = None
+    ) -> None:
+        """Start nothing yet. In `cache` engines may keep what they compile."""
+        self.trust = trust or Trust()
+        self._threads = threads
+        self._cache = cache
+        self._lanes: dict[tuple[str, str], Lane] = {}
+        self._engines: tuple[EngineInfo, ...] | None = None
+        self._describing = asyncio.Lock()
+
+    async def engines(self) -> tuple[EngineInfo, ...]:
+        """Return what every engine can do here. Asked once, each in a process of its own."""
+        async with self._describing:
+            if self._engines is None:
+                self._engines = tuple(await asyncio.gather(*map(_describe, ENGINES)))
+            return self._engines
+
+    async def choose(self, model: Model, engine: str | None, accelerator: str | None) -> Place:
+        """Return where a model runs; None leaves the choice open. Raises `EngineMissingError`."""
+        if engine is not None:
+            get_engine(engine)
+        reasons = []
+        for info in await self.engines():
+            if engine is not None and info.id != engine:
+                continue
+            if info.id not in model.manifest.engines:
+                reasons.append(f"{model.manifest.name} has no files for {info.name}")
+            elif info.version is None:
+                reasons.append(info.missing or f"{info.name} cannot be used here")
+            elif where := accelerator or default_accelerator(
+                info.accelerators, model.engine(info.id).files
+            ):
+                return Place(model, info.id, where)
+            else:
+                reasons.append(
+                    f"{model.manifest.name} has no file for an accelerator of {info.name}"
+                )
+        raise EngineMissingError(f"{model.manifest.name} cannot run here: {'; '.join(reasons)}")
+
+    async def places(self, model: Model) -> list[Place]:
+        """Return everywhere that a model could run, best first."""
+        return [
+            Place(model, info.id, item.id)
+            for info in await self.engines()
+            if info.version is not None and info.id in model.manifest.engines
+            for item in info.accelerators
+            if default_accelerator([item], model.engine(info.id).files)
+        ]
+
+    def lane(self, place: Place) -> Lane:
+        """Return the lane of a place."""
+        key = (place.engine, place.accelerator)
+        if key not in self._lanes:
+            versions = {info.id: info.version or "" for info in self._engines or ()}
+            version = versions.get(place.engine, "")
+            self._lanes[key] = Lane(*key, self._threads, self._cache, self.trust, version)
+        return self._lanes[key]
+
+    @property
+    def pids(self) -> list[int]:
+        """Return the ids of the processes that run."""
+        return [pid for lane in self._lanes.values() if (pid := lane.worker.pid)]
+
+    async def unload_all_but(self, places: Iterable[Place]) -> None:
+        """Keep only these models; a worker without one ends."""
+        keys = {place.key for place in places}
+        for name, lane in list(self._lanes.items()):
+            if not await lane.unload_all_but(keys):
+                del self._lanes[name]
+                await lane.close()
+
+    async def close(self) -> None:
+        """End all workers."""
+        for lane in self._lanes.values():
+            await lane.close()
+        self._lanes.clear()
+
+
+async def _describe(engine: str) -> EngineInfo:
+    worker = Worker(f"look for {engine}")
+    try:
+        answer = await worker.ask(
+            Order.DESCRIBE, Describe(engine=engine), Described, deadline_s=_DESCRIBE_DEADLINE_S
+        )
+    except NodeError as err:  # a package for another processor ends the process it is loaded in
+        return EngineInfo(id=engine, name=ENGINES[engine].name, missing=str(err))
+    finally:
+        await worker.close()
+    return answer.engine

@@ -1,0 +1,69 @@
+"""ncnn's accelerators: the CPU, and Vulkan with its devices called what they are."""
+
+from __future__ import annotations
+
+from types import ModuleType, SimpleNamespace
+
+import numpy as np
+import pytest
+from edge_vision_node.engines import ncnn as engine_module
+from edge_vision_node.engines.base import CPU
+from edge_vision_node.engines.ncnn import NcnnEngine
+from edge_vision_node.errors import AcceleratorError
+from edge_vision_node.models.store import ModelStore
+
+from .engine_files import noise
+
+
+def vulkan(*devices: tuple[str, int]) -> ModuleType:
+    """Return a package whose Vulkan shows devices of a name and a kind."""
+    package = ModuleType("ncnn")
+    package.get_gpu_count = lambda: len(devices)  # type: ignore[attr-defined]
+    package.get_gpu_info = lambda number: SimpleNamespace(  # type: ignore[attr-defined]
+        device_name=lambda: devices[number][0], type=lambda: devices[number][1]
+    )
+    return package
+
+
+def test_graphics_cards_come_first_and_small_gpus_after_the_processor(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    package = vulkan(("V3D 7.1", 1), ("GeForce", 0), ("llvmpipe (LLVM 15)", 3))
+    monkeypatch.setattr(engine_module, "_package", lambda: package)
+    infos = NcnnEngine().accelerators()
+    assert [item.id for item in infos] == ["vulkan:1", "cpu", "vulkan:0", "vulkan:2"]
+
+
+def test_a_program_that_imitates_a_gpu_is_called_that(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine_module, "_package", lambda: vulkan(("llvmpipe", 3)))
+    _, imitation = NcnnEngine().accelerators()
+    assert imitation.name == "llvmpipe: no GPU, a program that imitates one on the processor"
+
+
+def test_a_build_without_vulkan_has_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine_module, "_package", lambda: ModuleType("ncnn"))
+    assert NcnnEngine().accelerators() == (CPU,)
+
+
+def test_an_accelerator_that_is_not_here_is_an_error_that_names_those_that_are() -> None:
+    files = ModelStore().get(None).files("ncnn")
+    with pytest.raises(
+        AcceleratorError, match=r"no accelerator 'vulkan:9' on this device; it has.*cpu"
+    ):
+        NcnnEngine().load(files, "vulkan:9", 1)
+
+
+@pytest.mark.skipif(
+    all(not item.id.startswith("vulkan") for item in NcnnEngine().accelerators()),
+    reason="Vulkan shows no device here",
+)
+def test_vulkan_computes_what_the_processor_computes() -> None:
+    files = ModelStore().get(None).files("ncnn")
+    tensor = np.ascontiguousarray(noise().transpose(0, 3, 1, 2))
+    for mine, other in zip(
+        NcnnEngine().load(files, "vulkan:0", 1).infer(tensor),
+        NcnnEngine().load(files, CPU.id, 1).infer(tensor),
+        strict=True,
+    ):
+        # half precision on many GPUs
+        np.testing.assert_allclose(mine, other, atol=0.3)

@@ -1,0 +1,171 @@
+"""A pipeline whose engine or accelerator does not work: never silently somewhere else."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from edge_vision_node.errors import AcceleratorError, InferenceError, QuarantinedError
+from edge_vision_node.node import Node
+from edge_vision_node.protocol import Configure, Look, LookRequest, PipelineConfig, PipelineStatus
+
+CANNOT_BE_IMPORTED = "raise ImportError('libgomp.so.1 is missing')"
+
+
+@pytest.fixture
+async def node(tmp_path: Path) -> AsyncIterator[Node]:
+    """A node in this process; its workers are processes all the same."""
+    node = Node(tmp_path / "data")
+    yield node
+    await node.close()
+
+
+@pytest.fixture(autouse=True)
+def _data_folder(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+
+
+def fake(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, **modules: str) -> None:
+    """Have workers import these instead of the engines' packages."""
+    folder = tmp_path / "fake"
+    folder.mkdir()
+    for name, code in modules.items():
+        (folder / f"{name}.py").write_text(code)
+    monkeypatch.setenv("PYTHONPATH", str(folder))
+
+
+async def configured(node: Node, **wanted: Any) -> PipelineStatus:
+    config = PipelineConfig(pipeline_id="porch", name="Porch", **wanted)
+    (status,) = (await node.configure(Configure(pipelines=(config,)))).pipelines
+    return status
+
+
+async def status_of(node: Node) -> PipelineStatus:
+    (status,) = (await node.status()).pipelines
+    return status
+
+
+async def look(node: Node, picture: bytes) -> Look:
+    request = LookRequest(pipeline_id="porch", captured_at="2026-11-01T12:00:00+00:00")
+    return await node.look(request, memoryview(picture))
+
+
+async def test_an_accelerator_that_is_not_there_fails_the_pipeline(
+    node: Node, street: bytes
+) -> None:
+    status = await configured(node, engine="onnxruntime", accelerator="cuda:7")
+    assert (status.state, status.error_code) == ("failed", "unknown_accelerator")
+    assert "cuda:7" in (status.error or "")
+    assert status.accelerator is None
+    with pytest.raises(AcceleratorError, match="cuda:7"):
+        await look(node, street)
+
+
+async def test_where_it_is_allowed_it_runs_elsewhere_and_says_so(node: Node, street: bytes) -> None:
+    status = await configured(node, engine="onnxruntime", accelerator="cuda:7", allow_fallback=True)
+    assert (status.state, status.error) == ("ready", None)
+    assert (status.engine, status.accelerator) == ("onnxruntime", "cpu")
+    assert (status.fallback_from or "").startswith("onnxruntime on cuda:7 cannot be used: ")
+    seen = await look(node, street)
+    assert (seen.engine, seen.accelerator) == ("onnxruntime", "cpu")
+
+
+async def test_what_works_is_no_fallback(node: Node) -> None:
+    status = await configured(node, engine="ncnn", accelerator="cpu", allow_fallback=True)
+    assert (status.engine, status.accelerator) == ("ncnn", "cpu")
+    assert status.fallback_from is None
+
+
+async def test_another_setting_does_not_try_again_but_another_accelerator_does(
+    node: Node, street: bytes
+) -> None:
+    wanted: dict[str, Any] = {"engine": "onnxruntime", "allow_fallback": True}
+    before = await configured(node, accelerator="cuda:7", **wanted)
+    after = await configured(node, accelerator="cuda:7", confidence=33.0, **wanted)
+    assert after.fallback_from == before.fallback_from
+    assert (await configured(node, accelerator="cpu", **wanted)).fallback_from is None
+    assert (await look(node, street)).accelerator == "cpu"
+
+
+async def test_taking_the_permission_back_fails_the_pipeline(node: Node) -> None:
+    wanted: dict[str, Any] = {"engine": "onnxruntime", "accelerator": "cuda:7"}
+    assert (await configured(node, allow_fallback=True, **wanted)).state == "ready"
+    status = await configured(node, **wanted)
+    assert (status.state, status.fallback_from) == ("failed", None)
+
+
+async def test_an_engine_that_cannot_be_used(
+    node: Node, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    fake(monkeypatch, tmp_path, ncnn=CANNOT_BE_IMPORTED)
+    status = await configured(node, engine="ncnn")
+    assert (status.state, status.error_code) == ("failed", "engine_missing")
+    status = await configured(node, engine="ncnn", allow_fallback=True)
+    assert (status.state, status.engine) == ("ready", "onnxruntime")
+    assert "libgomp" in (status.fallback_from or "")
+
+
+async def test_where_nothing_else_works_the_reason_is_the_first(
+    node: Node, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    fake(monkeypatch, tmp_path, ncnn=CANNOT_BE_IMPORTED, onnxruntime=CANNOT_BE_IMPORTED)
+    status = await configured(node, engine="ncnn", allow_fallback=True)
+    assert (status.state, status.error_code) == ("failed", "engine_missing")
+    assert "ncnn" in (status.error or "")
+
+
+async def crash_during_a_look(node: Node, picture: bytes) -> None:
+    """Look, and have the worker crash while it does."""
+    (worker,) = workers()
+    os.kill(worker, signal.SIGSTOP)
+    under_way = asyncio.create_task(look(node, picture))
+    await asyncio.sleep(0.1)
+    os.kill(worker, signal.SIGSEGV)
+    os.kill(worker, signal.SIGCONT)
+    with pytest.raises(InferenceError, match="SIGSEGV"):
+        await under_way
+
+
+def workers() -> list[int]:
+    """Return the processes that this one's node runs models in."""
+    pid = os.getpid()
+    children = {
+        int(child)
+        for thread in Path(f"/proc/{pid}/task").iterdir()
+        for child in (thread / "children").read_text().split()
+    }
+    return [
+        child
+        for child in children
+        if b"edge_vision_node.workers.child" in Path(f"/proc/{child}/cmdline").read_bytes()
+    ]
+
+
+@pytest.mark.parametrize("allowed", [False, True])
+async def test_an_engine_that_crashes_again_and_again(
+    node: Node, street: bytes, allowed: bool
+) -> None:
+    wanted = PipelineConfig(
+        pipeline_id="porch", name="Porch", engine="onnxruntime", allow_fallback=allowed
+    )
+    for _ in range(3):
+        # Loaded, so that the process to crash is there.
+        await node.configure(Configure(pipelines=(wanted,)))
+        await crash_during_a_look(node, street)
+    if not allowed:
+        with pytest.raises(QuarantinedError, match="3 times in a row"):
+            await look(node, street)
+        status = await status_of(node)
+        assert (status.state, status.accelerator) == ("failed", None)
+        return
+    seen = await look(node, street)
+    assert seen.engine == "ncnn"
+    assert len(seen.objects) >= 2
+    status = await status_of(node)
+    assert (status.state, status.engine) == ("ready", "ncnn")
+    assert "3 times in a row" in (status.fallback_from or "")

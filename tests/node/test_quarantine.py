@@ -1,0 +1,362 @@
+"""Models from elsewhere: tried where they can do no harm, and left out when they crash."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import os
+import shutil
+import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from edge_vision_node.errors import InferenceError, ModelError, QuarantinedError, WorkerError
+from edge_vision_node.models.manifest import Model, load_model
+from edge_vision_node.models.store import BUNDLED, DEFAULT_MODEL, ModelStore
+from edge_vision_node.models.trust import Trust
+from edge_vision_node.workers import proof
+from edge_vision_node.workers.pool import Lane, Place, Workers
+
+# ncnn reads a second input that this layer does not have: a null pointer, and the process is gone.
+CRASHES = "7767517\n2 2\nInput in 0 1 in0 0=8 1=8 2=3\nROIPooling roi 1 1 in0 out0 0=7 1=7\n"
+
+
+@pytest.fixture
+async def workers(tmp_path: Path) -> AsyncIterator[Workers]:
+    workers = Workers(trust=Trust(tmp_path))
+    yield workers
+    await workers.close()
+
+
+def write_model(folder: Path, engine: str, files: dict[str, tuple[str, bytes]]) -> Model:
+    """Write a model whose files are made up: role → (name, content)."""
+    folder.mkdir(parents=True)
+    manifest = json.loads((BUNDLED / DEFAULT_MODEL / "model.json").read_text())
+    specs = {}
+    for role, (name, data) in files.items():
+        (folder / name).write_bytes(data)
+        specs[role] = {"path": name, "sha256": hashlib.sha256(data).hexdigest(), "size": len(data)}
+    manifest.update(
+        id="stranger",
+        name="Stranger",
+        engines={engine: {"files": specs, "inputs": ["in0"], "outputs": ["out0"]}},
+    )
+    shutil.copyfile(BUNDLED / DEFAULT_MODEL / "labels.txt", folder / "labels.txt")
+    (folder / "model.json").write_text(json.dumps(manifest))
+    return load_model(folder)
+
+
+@pytest.fixture
+def crasher(tmp_path: Path) -> Place:
+    """A model that really crashes its engine."""
+    files = {"param": ("m.param", CRASHES.encode()), "bin": ("m.bin", bytes(64))}
+    return Place(write_model(tmp_path / "crasher", "ncnn", files), "ncnn", "cpu")
+
+
+@pytest.fixture
+def honest(tmp_path: Path) -> Place:
+    """The default model, as if a stranger had brought it."""
+    folder = shutil.copytree(BUNDLED / DEFAULT_MODEL, tmp_path / "honest")
+    return Place(load_model(Path(folder)), "onnxruntime", "cpu")
+
+
+async def crash(lane: Lane, place: Place, picture: bytes) -> None:
+    """Have the worker die while a frame is under way."""
+    await lane.load(place)
+    pid = lane.worker.pid
+    assert pid is not None
+    os.kill(pid, signal.SIGSTOP)
+    frame = asyncio.create_task(lane.run("test", place, picture, 40.0, ()))
+    await asyncio.sleep(0.1)
+    os.kill(pid, signal.SIGKILL)
+    with pytest.raises(WorkerError):
+        await frame
+
+
+async def test_a_model_from_elsewhere_is_tried_once_before_it_is_used(
+    workers: Workers, honest: Place, street: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lane = workers.lane(honest)
+    result = await lane.run("test", honest, street, 40.0, ())
+    assert len(result.findings.objects) >= 2
+    (key,) = json.loads((tmp_path / "proven.json").read_text())
+    assert key.startswith(honest.model.digest("onnxruntime"))
+    # The next start believes it: there is no limit under which it would have run again.
+    monkeypatch.setattr(proof, "_LEAST_MEMORY", 1)
+    monkeypatch.setattr(proof, "_MOST_MEMORY", 1)
+    later = Workers(trust=Trust(tmp_path))
+    try:
+        await later.choose(honest.model, "onnxruntime", "cpu")
+        assert await later.lane(honest).load(honest)
+    finally:
+        await later.close()
+
+
+async def test_a_model_that_came_with_the_package_needs_no_trial(
+    workers: Workers, tmp_path: Path
+) -> None:
+    place = Place(ModelStore().get(None), "onnxruntime", "cpu")
+    await workers.lane(place).load(place)
+    assert not (tmp_path / "proven.json").exists()
+
+
+async def test_a_model_that_crashes_its_trial_is_left_out_at_once_and_for_good(
+    workers: Workers, crasher: Place, tmp_path: Path
+) -> None:
+    lane = workers.lane(crasher)
+    with pytest.raises(QuarantinedError) as caught:
+        await lane.load(crasher)
+    assert str(caught.value) == (
+        "Stranger crashed its engine when it was first tried on ncnn cpu (the engine crashed"
+        " (SIGSEGV)) and is not used any more; choose another model or engine, or allow it again"
+    )
+    assert lane.worker.pid is None  # the worker that others use was never started for it
+    (entry,) = json.loads((tmp_path / "quarantine.json").read_text()).values()
+    assert (entry["model"], entry["proven"]) == ("stranger", False)
+    # The next start knows.
+    later = Workers(trust=Trust(tmp_path))
+    with pytest.raises(QuarantinedError):
+        await later.lane(crasher).load(crasher)
+    await later.close()
+
+
+async def test_other_models_run_on_beside_one_that_crashes(
+    workers: Workers, crasher: Place, street: bytes
+) -> None:
+    good = Place(ModelStore().get(None), "ncnn", "cpu")
+    lane = workers.lane(good)
+    await lane.run("good", good, street, 40.0, ())
+    pid = lane.worker.pid
+    with pytest.raises(QuarantinedError):
+        await lane.run("bad", crasher, street, 40.0, ())
+    assert len((await lane.run("good", good, street, 40.0, ())).findings.objects) >= 2
+    assert lane.worker.pid == pid
+
+
+async def test_three_crashes_in_a_row_are_remembered_over_a_restart(
+    honest: Place, street: bytes, tmp_path: Path
+) -> None:
+    for _ in range(3):  # each in a node of its own
+        workers = Workers(trust=Trust(tmp_path))
+        await crash(workers.lane(honest), honest, street)
+        await workers.close()
+    workers = Workers(trust=Trust(tmp_path))
+    with pytest.raises(QuarantinedError, match="crashed its engine 3 times in a row on onnxr"):
+        await workers.lane(honest).load(honest)
+    (entry,) = workers.trust.quarantined
+    assert (entry.name, entry.reason) == (
+        "SSD MobileNetV2 COCO",
+        "the engine crashed (SIGKILL)",
+    )
+    # Allowed again, it runs.
+    assert workers.trust.clear("ssd_mobilenet_v2_coco")
+    assert workers.trust.quarantined == ()
+    await workers.lane(honest).load(honest)
+    await workers.close()
+
+
+async def test_a_run_that_succeeds_forgives_the_crashes_before_it(
+    workers: Workers, honest: Place, street: bytes, tmp_path: Path
+) -> None:
+    lane = workers.lane(honest)
+    for _ in range(2):
+        await crash(lane, honest, street)
+    assert json.loads((tmp_path / "quarantine.json").read_text()) != {}
+    await lane.run("test", honest, street, 40.0, ())
+    assert json.loads((tmp_path / "quarantine.json").read_text()) == {}
+
+
+async def test_ending_a_worker_on_purpose_counts_against_nobody(
+    workers: Workers, honest: Place, street: bytes, tmp_path: Path
+) -> None:
+    lane = workers.lane(honest)
+    await lane.load(honest)
+    assert lane.worker.pid is not None
+    os.kill(lane.worker.pid, signal.SIGSTOP)
+    frame = asyncio.create_task(lane.run("test", honest, street, 40.0, ()))
+    await asyncio.sleep(0.1)
+    await lane.worker.close()
+    with pytest.raises(WorkerError):
+        await frame
+    assert not (tmp_path / "quarantine.json").exists()
+
+
+async def test_a_model_that_changed_proves_itself_anew(
+    workers: Workers, crasher: Place, tmp_path: Path
+) -> None:
+    """A mended file is another model: what its predecessor did is not held against it."""
+    with pytest.raises(QuarantinedError):
+        await workers.lane(crasher).load(crasher)
+    folder = crasher.model.folder
+    data = b"7767517\n1 1\nInput in 0 1 in0 0=8 1=8 2=3\n"
+    (folder / "m.param").write_bytes(data)
+    manifest = json.loads((folder / "model.json").read_text())
+    spec = manifest["engines"]["ncnn"]["files"]["param"]
+    spec.update(sha256=hashlib.sha256(data).hexdigest(), size=len(data))
+    (folder / "model.json").write_text(json.dumps(manifest))
+    mended = Place(load_model(folder), "ncnn", "cpu")
+    with pytest.raises(InferenceError, match="out0"):  # no crash: an error that says what is wrong
+        await workers.lane(mended).load(mended)
+    assert len(workers.trust.quarantined) == 1
+
+
+async def test_a_model_of_another_kind_than_its_manifest_says_is_refused_and_not_quarantined(
+    workers: Workers, honest: Place
+) -> None:
+    manifest = json.loads((honest.model.folder / "model.json").read_text())
+    manifest["head"] = {"type": "yolox", "classes": 80}
+    (honest.model.folder / "model.json").write_text(json.dumps(manifest))
+    wrong = Place(load_model(honest.model.folder), "onnxruntime", "cpu")
+    with pytest.raises(InferenceError, match="do not fit its manifest"):
+        await workers.lane(wrong).load(wrong)
+    assert workers.trust.quarantined == ()
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{", '{"x": 1}', '{"x": {"model": 3}}'])
+def test_damaged_files_count_as_empty(tmp_path: Path, content: str) -> None:
+    (tmp_path / "quarantine.json").write_text(content)
+    (tmp_path / "proven.json").write_text(content)
+    assert Trust(tmp_path).quarantined == ()
+
+
+def test_a_folder_that_cannot_be_written_costs_the_memory_not_the_node(
+    tmp_path: Path, honest: Place, caplog: pytest.LogCaptureFixture
+) -> None:
+    trust = Trust(tmp_path / "gone")
+    trust.strike(honest.model, "onnxruntime", "cpu", "it crashed", proven=False)
+    assert len(trust.quarantined) == 1
+    assert "cannot be written" in caplog.text
+
+
+# --- Files that reach for more than is theirs -----------------------------------------------------
+
+
+def field(number: int, payload: bytes | int) -> bytes:
+    """Encode one field of a protobuf message."""
+
+    def varint(value: int) -> bytes:
+        out = b""
+        while True:
+            out += bytes([value & 0x7F | (0x80 if value > 0x7F else 0)])
+            value >>= 7
+            if not value:
+                return out
+
+    if isinstance(payload, int):
+        return varint(number << 3) + varint(payload)
+    return varint(number << 3 | 2) + varint(len(payload)) + payload
+
+
+def external(location: str, *, hidden: str = "graph") -> bytes:
+    """Make an ONNX model whose one tensor lies in another file."""
+    entry = field(1, b"location") + field(2, location.encode())
+    tensor = field(1, 4) + field(2, 1) + field(8, b"w") + field(13, entry) + field(14, 1)
+    graph = field(5, tensor)
+    if hidden == "attribute":  # the value of a Constant node
+        graph = field(1, field(4, b"Constant") + field(5, field(5, tensor)))
+    elif hidden == "subgraph":  # the branch of an If node
+        graph = field(1, field(4, b"If") + field(5, field(6, field(5, tensor))))
+    elif hidden == "sparse":
+        graph = field(15, field(1, tensor))
+    return field(1, 8) + field(7, graph)
+
+
+def put(tmp_path: Path, data: bytes) -> Model:
+    return write_model(tmp_path / "stranger", "onnxruntime", {"model": ("model.onnx", data)})
+
+
+@pytest.mark.parametrize("hidden", ["graph", "attribute", "subgraph", "sparse"])
+@pytest.mark.parametrize(
+    "location",
+    ["/etc/passwd", "../secret", "a/../../secret", "sub/weights", "..", ".", "", "..\\x", "C:\\x"],
+)
+async def test_weights_outside_the_folder_are_refused_before_an_engine_sees_the_file(
+    workers: Workers, tmp_path: Path, location: str, hidden: str
+) -> None:
+    place = Place(put(tmp_path, external(location, hidden=hidden)), "onnxruntime", "cpu")
+    with pytest.raises(ModelError, match="outside its own folder, and is refused"):
+        await workers.lane(place).load(place)
+    assert workers.trust.quarantined == ()
+
+
+async def test_weights_behind_a_link_or_unknown_to_the_manifest_are_refused(
+    workers: Workers, tmp_path: Path
+) -> None:
+    place = Place(put(tmp_path, external("weights.bin")), "onnxruntime", "cpu")
+    folder = place.model.folder
+    with pytest.raises(ModelError, match=r"weights\.bin are missing; bring them along"):
+        await workers.lane(place).load(place)
+    (tmp_path / "secret").write_bytes(bytes(16))
+    (folder / "weights.bin").symlink_to(tmp_path / "secret")
+    with pytest.raises(ModelError, match="missing"):
+        await workers.lane(place).load(place)
+    (folder / "weights.bin").unlink()
+    (folder / "weights.bin").write_bytes(bytes(16))
+    with pytest.raises(ModelError, match="not in its manifest"):
+        await workers.lane(place).load(place)
+
+
+def absurd(sides: tuple[int, ...]) -> bytes:
+    tensor = b"".join(field(1, side) for side in sides) + field(2, 1) + field(8, b"w")
+    return field(1, 8) + field(7, field(5, tensor))
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (absurd((2**20, 2**20)), "absurd shape"),
+        (absurd((2**64 - 5,)), "absurd shape"),
+        (absurd((1,) * 9), "absurd shape"),
+        (b"", "empty"),
+        (b"\x08\x08\x12\x04abc", "damaged or cut short"),
+        (b"\x08\x08\x12\x01a\x0b", "damaged or cut short"),
+        (b"\x08\x08\x12\x01a" + b"\xff" * 12, "damaged or cut short"),
+        (b"\x08\x08\x12\x01a", "holds no graph"),
+        (field(1, 8) + field(7, b"\x0a\x00" * 2_000_001), "more parts than any model"),
+    ],
+)
+async def test_absurd_and_damaged_files_are_refused_before_an_engine_sees_them(
+    workers: Workers, tmp_path: Path, data: bytes, reason: str
+) -> None:
+    place = Place(put(tmp_path, data), "onnxruntime", "cpu")
+    with pytest.raises(ModelError, match=reason):
+        await workers.lane(place).load(place)
+
+
+async def test_graphs_within_graphs_within_graphs_are_refused(
+    workers: Workers, tmp_path: Path
+) -> None:
+    graph: Any = b""
+    for _ in range(40):
+        graph = field(1, field(4, b"If") + field(5, field(6, graph)))
+    place = Place(put(tmp_path, field(1, 8) + field(7, graph)), "onnxruntime", "cpu")
+    with pytest.raises(ModelError, match="nests its graphs too deeply"):
+        await workers.lane(place).load(place)
+
+
+def greedy() -> bytes:
+    """Make a sound little ONNX model that fills 13 GB with zeros."""
+
+    def value(name: bytes, *sides: int) -> bytes:
+        shape = b"".join(field(1, field(1, side)) for side in sides)
+        return field(1, name) + field(2, field(1, field(1, 1) + field(2, shape)))
+
+    sides = b"".join((1500).to_bytes(8, "little") for _ in range(3))
+    tensor = field(1, 3) + field(2, 7) + field(8, b"sides") + field(9, sides)
+    node = field(1, b"sides") + field(2, b"out0") + field(4, b"ConstantOfShape")
+    graph = field(1, node) + field(2, b"greedy") + field(5, tensor)
+    graph += field(11, value(b"in0", 1, 300, 300, 3)) + field(12, value(b"out0", 1, 1, 1))
+    return field(1, 8) + field(7, graph) + field(8, field(2, 13))
+
+
+async def test_a_model_that_wants_more_memory_than_there_may_be_is_refused(
+    workers: Workers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(proof, "_MOST_MEMORY", proof._LEAST_MEMORY)
+    place = Place(put(tmp_path, greedy()), "onnxruntime", "cpu")
+    with pytest.raises((ModelError, InferenceError), match=r"cannot load|failed|crashed"):
+        await workers.lane(place).load(place)
+    assert workers.lane(place).worker.pid is None

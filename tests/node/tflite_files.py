@@ -1,0 +1,52 @@
+"""TensorFlow Lite files of one operation, made with the schema that comes with LiteRT."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from edge_vision_node.engines.base import EngineFiles
+
+SCALE, ZERO = 0.5, 10  # a quantised number q means (q - ZERO) * SCALE
+
+
+def one_operation(path: Path, operation: str) -> EngineFiles:
+    """Write a model: "image", uint8 [1, 2, 3], through one operation to "result".
+
+    "RESHAPE" gives quantised uint8 [1, 6]; any other name is a custom operation that LiteRT does
+    not have, and gives float32 [1, 2, 3].
+    """
+    schema = pytest.importorskip(
+        "ai_edge_litert.schema_py_generated", reason="the package ai-edge-litert is not here"
+    )
+    flatbuffers = pytest.importorskip("flatbuffers")
+    reshapes = operation == "RESHAPE"
+
+    def tensor(name: str, shape: list[int], kind: int) -> object:
+        quantisation = schema.QuantizationParametersT(scale=[SCALE], zeroPoint=[ZERO])
+        item = schema.TensorT(name=name, shape=shape, type=kind, buffer=0)
+        item.quantization = quantisation if kind == schema.TensorType.UINT8 else None
+        return item
+
+    code = schema.OperatorCodeT(version=1)
+    code.builtinCode = schema.BuiltinOperator.RESHAPE if reshapes else schema.BuiltinOperator.CUSTOM
+    code.deprecatedBuiltinCode = code.builtinCode
+    step = schema.OperatorT(opcodeIndex=0, inputs=[0], outputs=[1])
+    result = schema.TensorType.UINT8 if reshapes else schema.TensorType.FLOAT32
+    if reshapes:
+        step.builtinOptionsType = schema.BuiltinOptions.ReshapeOptions
+        step.builtinOptions = schema.ReshapeOptionsT(newShape=[1, 6])
+    else:
+        code.customCode = operation
+    graph = schema.SubGraphT(inputs=[0], outputs=[1], operators=[step])
+    graph.tensors = [
+        tensor("image", [1, 2, 3], schema.TensorType.UINT8),
+        tensor("result", [1, 6] if reshapes else [1, 2, 3], result),
+    ]
+    model = schema.ModelT(
+        version=3, operatorCodes=[code], subgraphs=[graph], buffers=[schema.BufferT()]
+    )
+    builder = flatbuffers.Builder(1024)
+    builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
+    path.write_bytes(builder.Output())
+    return EngineFiles(path.stem, {"model": path}, ("image",), ("result",), dtype="uint8")

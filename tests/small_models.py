@@ -1,0 +1,199 @@
+"""Real models, a few hundred bytes each, whose answer depends on the colour of the picture.
+
+The graph is the mean colour of the picture times a matrix: ReduceMean, MatMul, Reshape. What each
+pure colour answers is a row of that matrix, so a test paints what it wants to be seen.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import struct
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+RED, GREEN, BLUE, BLACK = (255, 0, 0), (0, 255, 0), (0, 0, 255), (0, 0, 0)
+_SIDE = 16
+
+COCO_KEYPOINTS = (
+    *("nose", "left_eye", "right_eye", "left_ear", "right_ear", "left_shoulder"),
+    *("right_shoulder", "left_elbow", "right_elbow", "left_wrist", "right_wrist", "left_hip"),
+    *("right_hip", "left_knee", "right_knee", "left_ankle", "right_ankle"),
+)
+# x, y of the middle of shoulders, hips, knees and ankles; the head goes on from the shoulders.
+_BODIES: Mapping[str, tuple[tuple[float, float], ...]] = {
+    "standing": ((0.5, 0.3), (0.5, 0.5), (0.5, 0.7), (0.5, 0.9)),
+    "sitting": ((0.5, 0.3), (0.5, 0.55), (0.7, 0.57), (0.7, 0.8)),
+    "lying": ((0.2, 0.8), (0.45, 0.8), (0.65, 0.8), (0.85, 0.8)),
+}
+
+
+def painted(colour: tuple[int, int, int]) -> bytes:
+    """Return a picture of one colour; PNG, for JPEG would change it a little."""
+    buffer = io.BytesIO()
+    Image.new("RGB", (64, 64), colour).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def add_classification(models: Path) -> str:
+    """Add a model that says which of red, green and blue a picture is."""
+    head = {"type": "classification", "classes": 3, "score": "softmax"}
+    rows = np.eye(3) * 8
+    return _add(models, "colours", "classification", head, ["red", "green", "blue"], rows, (1, 3))
+
+
+def add_pose(models: Path) -> str:
+    """Add a model that sees a body standing (red), sitting (green) or lying (blue); else nobody."""
+    rows = np.stack([body(name) for name in _BODIES]).reshape(3, -1)
+    shape = (1, 1, len(COCO_KEYPOINTS), 3)
+    return _add(
+        models, "bodies", "pose", {"type": "movenet"}, ["person"], rows, shape, COCO_KEYPOINTS
+    )
+
+
+def add_face(models: Path) -> str:
+    """Add a model that sees one face in red pictures, two in green ones, else none."""
+    one, other, nothing = (2, 2, 8, 8, 0.9, 0), (8, 2, 14, 8, 0.7, 0), (0,) * 6
+    rows = np.array([one + nothing, one + other, nothing * 2], dtype=np.float64)
+    head = {"type": "end_to_end", "classes": 1, "keypoints": 0}
+    return _add(models, "faces", "face", head, ["face"], rows, (1, 2, 6))
+
+
+def body(name: str) -> NDArray[np.float64]:
+    """Return y, x and score [17, 3] of COCO's keypoints of a body."""
+    shoulders, hips, knees, ankles = _BODIES[name]
+    middles = {"shoulder": shoulders, "hip": hips, "knee": knees, "ankle": ankles}
+    points = []
+    for keypoint in COCO_KEYPOINTS:
+        x, y = middles.get(keypoint.rpartition("_")[2], shoulders)
+        points.append((y, x + (0.02 if keypoint.startswith("left") else -0.02), 0.9))
+    return np.array(points)
+
+
+def _add(
+    models: Path,
+    model_id: str,
+    task: str,
+    head: Mapping[str, Any],
+    labels: Sequence[str],
+    rows: NDArray[np.float64],
+    shape: tuple[int, ...],
+    keypoints: Sequence[str] = (),
+) -> str:
+    folder = models / model_id
+    folder.mkdir(parents=True)
+    (folder / "model.onnx").write_bytes(_onnx(rows.astype(np.float32), shape))
+    (folder / "labels.txt").write_text("\n".join(labels) + "\n")
+    manifest = {
+        "schema": 1,
+        "id": model_id,
+        "version": "1.0.0",
+        "name": model_id.capitalize(),
+        "task": task,
+        "input": {
+            "width": _SIDE,
+            "height": _SIDE,
+            "layout": "NCHW",
+            "colour": "RGB",
+            "resize": "stretch",
+            "mean": [0, 0, 0],
+            "scale": [1 / 255] * 3,
+        },
+        "head": head,
+        "labels": _file(folder / "labels.txt"),
+        "engines": {
+            "onnxruntime": {
+                "files": {"model": _file(folder / "model.onnx")},
+                "inputs": ["image"],
+                "outputs": ["answer"],
+            }
+        },
+        "license": "Apache-2.0",
+        "source": "made for tests",
+        "keypoints": list(keypoints),
+    }
+    (folder / "model.json").write_text(json.dumps(manifest))
+    return model_id
+
+
+def _file(path: Path) -> dict[str, Any]:
+    data = path.read_bytes()
+    return {"path": path.name, "sha256": hashlib.sha256(data).hexdigest(), "size": len(data)}
+
+
+# --- Just enough of ONNX's protocol buffers (onnx.proto) to write such a graph ----------------
+
+_FLOAT, _INT64 = 1, 7
+_ATTRIBUTE_INT, _ATTRIBUTE_INTS = 2, 7
+
+
+def _onnx(rows: NDArray[np.float32], shape: tuple[int, ...]) -> bytes:
+    nodes = [
+        _node("ReduceMean", ["image"], "mean", axes=[2, 3], keepdims=0),
+        _node("MatMul", ["mean", "rows"], "flat"),
+        _node("Reshape", ["flat", "shape"], "answer"),
+    ]
+    tensors = [_tensor("rows", rows), _tensor("shape", np.array(shape, dtype=np.int64))]
+    graph = b"".join(
+        (
+            *(_bytes(1, node) for node in nodes),
+            _bytes(2, b"graph"),
+            *(_bytes(5, tensor) for tensor in tensors),
+            _bytes(11, _value("image", (1, 3, _SIDE, _SIDE))),
+            _bytes(12, _value("answer", shape)),
+        )
+    )
+    opset = _bytes(1, b"") + _varint(2, 13)
+    return _varint(1, 8) + _bytes(7, graph) + _bytes(8, opset)
+
+
+def _node(kind: str, inputs: Iterable[str], output: str, **attributes: int | list[int]) -> bytes:
+    return b"".join(
+        (
+            *(_bytes(1, name.encode()) for name in inputs),
+            _bytes(2, output.encode()),
+            _bytes(4, kind.encode()),
+            *(_bytes(5, _attribute(name, value)) for name, value in attributes.items()),
+        )
+    )
+
+
+def _attribute(name: str, value: int | list[int]) -> bytes:
+    named = _bytes(1, name.encode())
+    if isinstance(value, int):
+        return named + _varint(3, value) + _varint(20, _ATTRIBUTE_INT)
+    return named + b"".join(_varint(8, item) for item in value) + _varint(20, _ATTRIBUTE_INTS)
+
+
+def _tensor(name: str, values: NDArray[Any]) -> bytes:
+    kind = _INT64 if values.dtype == np.int64 else _FLOAT
+    sizes = b"".join(_varint(1, size) for size in values.shape)
+    return sizes + _varint(2, kind) + _bytes(8, name.encode()) + _bytes(9, values.tobytes())
+
+
+def _value(name: str, shape: Iterable[int]) -> bytes:
+    sizes = b"".join(_bytes(1, _varint(1, size)) for size in shape)
+    tensor = _varint(1, _FLOAT) + _bytes(2, sizes)
+    return _bytes(1, name.encode()) + _bytes(2, _bytes(1, tensor))
+
+
+def _varint(field: int, value: int) -> bytes:
+    return _number(field << 3) + _number(value)
+
+
+def _bytes(field: int, value: bytes) -> bytes:
+    return _number(field << 3 | 2) + _number(len(value)) + value
+
+
+def _number(value: int) -> bytes:
+    encoded = bytearray()
+    while value > 0x7F:
+        encoded += struct.pack("B", value & 0x7F | 0x80)
+        value >>= 7
+    return bytes(encoded) + struct.pack("B", value)
