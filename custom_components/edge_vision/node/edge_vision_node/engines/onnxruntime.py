@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from types import ModuleType
 from typing import Any
@@ -17,6 +18,9 @@ _PROVIDERS = {"cpu": "CPUExecutionProvider"}
 
 
 def _package() -> ModuleType:
+    # From 1.32 on the package reports its use to its maker, beginning when it is imported, unless
+    # this is set before. Nothing leaves this device unasked, so it is not a default to override.
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
     try:
         return import_module("onnxruntime")
     except Exception as err:  # a broken native library raises more than ImportError
