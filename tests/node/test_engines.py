@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 from edge_vision_node.detections import Detections
@@ -11,6 +15,8 @@ from edge_vision_node.runner import Runner
 from PIL import Image
 
 from tests.pictures import SELF_TEST_PICTURE, TEST_DATA, jpeg, needs_test_data
+
+from .conftest import node_environment
 
 
 @pytest.fixture(scope="module")
@@ -86,3 +92,14 @@ def test_engines_describe_themselves() -> None:
     assert described["onnxruntime"].version
     assert described["ncnn"].version
     assert "cpu" in [a.id for a in described["ncnn"].accelerators]
+
+
+@pytest.mark.parametrize("engine", ["onnxruntime", "ncnn"])
+def test_an_engine_leaves_no_trace_of_telemetry(tmp_path: Path, engine: str) -> None:
+    """ONNX Runtime would note a session here before it reports it to its maker."""
+    subprocess.run(
+        [sys.executable, "-m", "edge_vision_node", "detect", SELF_TEST_PICTURE, "--engine", engine],
+        env={**node_environment(), "TMPDIR": str(tmp_path), "HOME": str(tmp_path)},
+        check=True,
+    )
+    assert list(tmp_path.iterdir()) == []

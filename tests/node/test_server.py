@@ -410,11 +410,13 @@ time.sleep(600)
 
 
 async def test_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
-    (tmp_path / "token").write_text(SECRET)
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "token").write_text(SECRET)
     parent = await asyncio.create_subprocess_exec(
         *(sys.executable, "-c", _PARENT, sys.executable, "-P", "-m", "edge_vision_node", "serve"),
-        *("--parent-stdin", "--token-file", str(tmp_path / "token")),
-        *("--socket", str(tmp_path / "s"), "--data", str(tmp_path / "data")),
+        *("--parent-stdin", "--token-file", str(run / "token")),
+        *("--socket", str(run / "s"), "--data", str(tmp_path / "data")),
         stdout=asyncio.subprocess.PIPE,
         env=node_environment(),
     )
@@ -428,6 +430,7 @@ async def test_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
             await asyncio.sleep(0.05)
         os.kill(pid, signal.SIGKILL)
         pytest.fail("the node outlived its parent")
+    assert not run.exists()  # nor does the token stay
 
 
 async def test_two_nodes_cannot_share_a_data_folder(

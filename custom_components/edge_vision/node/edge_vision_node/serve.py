@@ -125,14 +125,14 @@ def _lock(path: Path) -> IO[bytes]:
 
 async def _serve(options: ServeOptions, token: str | None, tls: ssl.SSLContext | None) -> None:
     loop = asyncio.get_running_loop()
-    stop = asyncio.Event()
+    stop, alone = asyncio.Event(), asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     alive = loop.create_task(_stay_alive())
     if options.parent_stdin:
         # The parent shares its cores with us, and answers people: it goes first.
         os.nice(_NICENESS)
-        await _watch_stdin(stop)
+        await _watch_stdin(stop, alone)
     try:
         node = Node(options.data, options.threads)
     except OSError as err:
@@ -161,6 +161,16 @@ async def _serve(options: ServeOptions, token: str | None, tls: ssl.SSLContext |
         if options.socket is not None:
             with suppress(OSError):
                 options.socket.unlink()
+            if alone.is_set():
+                _tidy_up(options.socket.parent, options.token_file)
+
+
+def _tidy_up(folder: Path, token_file: Path | None) -> None:
+    """Remove what a parent that was killed had made for this run, where nothing else is in it."""
+    if token_file is not None and token_file.parent == folder:
+        with suppress(OSError):
+            token_file.unlink()
+            folder.rmdir()
 
 
 async def _listen(
@@ -183,11 +193,12 @@ async def _listen(
         raise NodeError(f"Cannot listen on {options.socket or options.host}: {err}") from err
 
 
-async def _watch_stdin(stop: asyncio.Event) -> None:
+async def _watch_stdin(stop: asyncio.Event, alone: asyncio.Event) -> None:
     """Stop when standard input ends: the parent holds its other end, however it comes to die."""
 
     class Watch(asyncio.Protocol):
         def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
+            alone.set()
             stop.set()
 
     await asyncio.get_running_loop().connect_read_pipe(Watch, sys.stdin)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections import Counter
 from collections.abc import Mapping
 from importlib import import_module
@@ -34,6 +35,9 @@ _LOG_ERRORS = 3
 
 
 def _package() -> ModuleType:
+    # From 1.32 on the package reports its use to its maker, beginning when it is imported, unless
+    # this is set before. Nothing leaves this device unasked, so it is not a default to override.
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
     try:
         package = import_module("onnxruntime")
         package.set_default_logger_severity(_LOG_ERRORS)
