@@ -20,6 +20,8 @@ from edge_vision_node.models.trust import Trust
 from edge_vision_node.workers import proof
 from edge_vision_node.workers.pool import Lane, Place, Workers
 
+from tests.onnx_files import field, value_info
+
 # ncnn reads a second input that this layer does not have: a null pointer, and the process is gone.
 CRASHES = "7767517\n2 2\nInput in 0 1 in0 0=8 1=8 2=3\nROIPooling roi 1 1 in0 out0 0=7 1=7\n"
 
@@ -234,22 +236,6 @@ def test_a_folder_that_cannot_be_written_costs_the_memory_not_the_node(
 # --- Files that reach for more than is theirs -----------------------------------------------------
 
 
-def field(number: int, payload: bytes | int) -> bytes:
-    """Encode one field of a protobuf message."""
-
-    def varint(value: int) -> bytes:
-        out = b""
-        while True:
-            out += bytes([value & 0x7F | (0x80 if value > 0x7F else 0)])
-            value >>= 7
-            if not value:
-                return out
-
-    if isinstance(payload, int):
-        return varint(number << 3) + varint(payload)
-    return varint(number << 3 | 2) + varint(len(payload)) + payload
-
-
 def external(location: str, *, hidden: str = "graph") -> bytes:
     """Make an ONNX model whose one tensor lies in another file."""
     entry = field(1, b"location") + field(2, location.encode())
@@ -340,15 +326,12 @@ async def test_graphs_within_graphs_within_graphs_are_refused(
 def greedy() -> bytes:
     """Make a sound little ONNX model that fills 13 GB with zeros."""
 
-    def value(name: bytes, *sides: int) -> bytes:
-        shape = b"".join(field(1, field(1, side)) for side in sides)
-        return field(1, name) + field(2, field(1, field(1, 1) + field(2, shape)))
-
     sides = b"".join((1500).to_bytes(8, "little") for _ in range(3))
     tensor = field(1, 3) + field(2, 7) + field(8, b"sides") + field(9, sides)
     node = field(1, b"sides") + field(2, b"out0") + field(4, b"ConstantOfShape")
     graph = field(1, node) + field(2, b"greedy") + field(5, tensor)
-    graph += field(11, value(b"in0", 1, 300, 300, 3)) + field(12, value(b"out0", 1, 1, 1))
+    graph += field(11, value_info(("in0", (1, 300, 300, 3), "float32")))
+    graph += field(12, value_info(("out0", (1, 1, 1), "float32")))
     return field(1, 8) + field(7, graph) + field(8, field(2, 13))
 
 
