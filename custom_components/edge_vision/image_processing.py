@@ -13,6 +13,7 @@ from homeassistant.components.image_processing import (
     ImageProcessingEntityDescription,
     ImageProcessingFaceEntity,
 )
+from homeassistant.const import MAX_LENGTH_STATE_STATE
 from homeassistant.core import HomeAssistant, callback
 from homeassistant.exceptions import HomeAssistantError
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
@@ -75,7 +76,8 @@ class LookEntity(PipelineEntity, ImageProcessingEntity):
         return None if (look := self.pipeline.look) is None else self._state(look)
 
     def _state(self, look: Look) -> str | int | None:
-        return look.answer
+        # Home Assistant takes no longer state, and some models are fond of synonyms.
+        return look.answer[:MAX_LENGTH_STATE_STATE] if look.answer else None
 
     @property
     @override

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+from importlib.util import find_spec
 from typing import Any
 
 import pytest
@@ -14,6 +17,7 @@ from custom_components.edge_vision.const import DOMAIN, EVENT_DETECTION, Issue, 
 from custom_components.edge_vision.image_processing import _MAX_FACES
 from tests.hub.conftest import STREET, Cameras, Home, pipeline, until
 from tests.hub.test_subentry_flow import Flow, answers
+from tests.pictures import NODE_FOLDER, TEST_DATA, needs_test_data
 from tests.small_models import (
     BLACK,
     BLUE,
@@ -138,6 +142,53 @@ async def test_each_face_is_fired_as_home_assistant_does(home: Home, cameras: Ca
     assert home.state(ENTITY) == "unknown"
     assert (home.attribute(ENTITY, "faces"), home.attribute(ENTITY, "total_faces")) == ([], 0)
     assert _MAX_FACES * 100 < 16 * 1024
+
+
+# --- Models that others have made -----------------------------------------------------------------
+
+CATALOGUE = NODE_FOLDER / "edge_vision_node" / "models" / "catalogue"
+
+
+def installed(home: Home, model: str) -> str:
+    """Put a model of the catalogue where the node keeps models; its files are the test data's."""
+    folder = home.data_folder / "models" / model
+    shutil.copytree(CATALOGUE / model, folder)
+    manifest = json.loads((folder / "model.json").read_text())
+    files = [file for engine in manifest["engines"].values() for file in engine["files"].values()]
+    for name in {manifest["labels"]["path"], *(file["path"] for file in files)}:
+        if not (folder / name).exists():
+            shutil.copy(TEST_DATA / "models" / name, folder / name)
+    return model
+
+
+@needs_test_data
+@pytest.mark.parametrize("model", ["fastestdet", "yolox_nano"])
+async def test_other_detectors_count_people(home: Home, cameras: Cameras, model: str) -> None:
+    cameras.porch.picture = STREET
+    await home.add(pipeline(model=installed(home, model)))
+    await until(lambda: home.runtime.look is not None)
+    assert int(home.state(ENTITY)) >= 2
+    assert home.attribute(ENTITY, "model") == model
+    assert home.state("binary_sensor.front_door_person") == "on"
+
+
+@needs_test_data
+@pytest.mark.skipif(not find_spec("ai_edge_litert"), reason="LiteRT is not installed")
+@pytest.mark.parametrize(
+    ("model", "picture", "state"),
+    [
+        ("mobilenet_v2_imagenet", "cat_720p.jpg", "Egyptian cat"),
+        ("movenet_lightning", "squat.png", "sitting"),
+    ],
+)
+async def test_models_of_litert(
+    home: Home, cameras: Cameras, model: str, picture: str, state: str
+) -> None:
+    cameras.porch.picture = (TEST_DATA / "images" / picture).read_bytes()
+    labels = ["person"] if state == "sitting" else []
+    await home.add(pipeline(model=installed(home, model), engine="litert", labels=labels))
+    await home.until_state(ENTITY, state)
+    assert home.attribute(ENTITY, "engine") == "litert"
 
 
 # --- Another model for the same camera ------------------------------------------------------------

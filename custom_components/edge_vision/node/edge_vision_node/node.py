@@ -206,7 +206,7 @@ class Node:
         config, workers = pipeline.config, self._workers
         model = self._store.get(config.model)
         if pipeline.place is not None and pipeline.fallback_from is not None:
-            # What was wanted may take minutes to fail again, for a setting that changes nothing there.
+            # It may take minutes to fail again, for a setting that has nothing to do with it.
             with suppress(*_CANNOT_LOAD, InferenceError):
                 await workers.lane(pipeline.place).load(pipeline.place)
                 return pipeline.place, pipeline.fallback_from
