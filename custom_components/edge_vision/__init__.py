@@ -187,7 +187,7 @@ def _remove_stale_entities(
         key = entity.unique_id.removeprefix(f"{pipeline.pipeline_id}_")
         for kind in ("occupancy_", "count_"):
             label = key.removeprefix(kind)
-            if key.startswith(kind) and label not in pipeline.settings.labels:
+            if key.startswith(kind) and label not in pipeline.counted_labels:
                 registry.async_remove(entity.entity_id)
 
 
@@ -205,6 +205,7 @@ async def _async_entry_updated(hass: HomeAssistant, entry: EdgeVisionConfigEntry
         or hub.pipelines.keys() != wanted.keys()
         or any(
             pipeline.settings.needs_reload != wanted[pipeline_id].needs_reload
+            or pipeline.task != hub.task_of(wanted[pipeline_id])
             for pipeline_id, pipeline in hub.pipelines.items()
         )
     ):

@@ -41,7 +41,7 @@ async def async_setup_entry(
     async_add_entities([NodeConnectivity(hub, CONNECTIVITY)])
     for subentry_id, pipeline in hub.pipelines.items():
         async_add_entities(
-            [LabelOccupancy(hub, pipeline, OCCUPANCY, label) for label in pipeline.settings.labels],
+            [LabelOccupancy(hub, pipeline, OCCUPANCY, label) for label in pipeline.counted_labels],
             config_subentry_id=subentry_id,
         )
 

@@ -23,6 +23,7 @@ NODE_TYPE_LOCAL: Final = "local"
 # Data of a `pipeline` subentry (one per camera and purpose).
 SUBENTRY_PIPELINE: Final = "pipeline"
 CONF_ACCELERATOR: Final = "accelerator"
+CONF_ALLOW_FALLBACK: Final = "allow_fallback"
 CONF_CAMERA: Final = "camera"
 CONF_CONFIDENCE: Final = "confidence"
 CONF_LABELS: Final = "labels"
@@ -58,6 +59,7 @@ class PipelineProblem(StrEnum):
 class Issue(StrEnum):
     """Repair issues; also their translation keys. `issue_id` makes the ids."""
 
+    ACCELERATOR_FALLBACK = "accelerator_fallback"
     CAMERA_MISSING = "camera_missing"
     ENGINE_NOT_INSTALLED = "engine_not_installed"
     MODEL_FAILED = "model_failed"

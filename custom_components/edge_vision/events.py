@@ -11,7 +11,7 @@ from homeassistant.helpers import entity_registry as er
 from homeassistant.util import dt as dt_util
 
 from .const import DOMAIN
-from .node.edge_vision_node.protocol import NodeEvent, write
+from .node.edge_vision_node.protocol import ClassScore, DetectedObject, NodeEvent, write
 from .settings import PipelineSettings
 
 
@@ -20,6 +20,16 @@ def milliseconds_since(captured_at: str) -> float | None:
     if (moment := dt_util.parse_datetime(captured_at)) is None:
         return None
     return round((dt_util.utcnow() - dt_util.as_utc(moment)).total_seconds() * 1000, 1)
+
+
+def object_data(item: DetectedObject) -> dict[str, Any]:
+    """Return an object as attributes and answers have it, with what its task knows of it."""
+    return {key: value for key, value in write(item).items() if value not in (None, ())}
+
+
+def class_data(item: ClassScore) -> dict[str, Any]:
+    """Return a class of the whole frame likewise."""
+    return {key: value for key, value in write(item).items() if value is not None}
 
 
 @callback

@@ -36,6 +36,7 @@ from .node.edge_vision_node.protocol import (
     NodeStatus,
     Subscribe,
     Subscribed,
+    Task,
 )
 from .pipeline import PipelineRuntime
 from .settings import PipelineSettings
@@ -127,6 +128,26 @@ class EdgeVisionHub:
     def engine(self) -> str:
         """Return the engine that the user has chosen for the node."""
         return str(self.entry.data[CONF_ENGINE])
+
+    def task_of(self, settings: PipelineSettings) -> str:
+        """Return what a pipeline's model is for: entities are made from that.
+
+        A model that the node does not know fails the pipeline, whatever it is for.
+        """
+        if self.info is not None:
+            wanted = settings.model or self.info.default_model
+            for model in self.info.models:
+                if model.id == wanted:
+                    return model.task
+        return Task.DETECTION
+
+    def place_name(self, engine: str | None, accelerator: str | None) -> str:
+        """Return where a model runs in words, as far as the node has named it."""
+        for item in self.info.engines if self.info else ():
+            if item.id == engine:
+                names = {place.id: place.name for place in item.accelerators}
+                return f"{item.name}, {names.get(accelerator or '', accelerator)}"
+        return f"{engine}, {accelerator}"
 
     @property
     def log_lines(self) -> list[str]:

@@ -1,4 +1,4 @@
-"""The pipeline as an `image_processing` entity: what the newest look showed."""
+"""The pipeline as an `image_processing` entity: what the newest look showed, by task."""
 
 from __future__ import annotations
 
@@ -8,16 +8,21 @@ from collections.abc import Iterable
 from typing import Any, override
 
 from homeassistant.components.image_processing import (
+    FaceInformation,
     ImageProcessingEntity,
     ImageProcessingEntityDescription,
+    ImageProcessingFaceEntity,
 )
-from homeassistant.core import HomeAssistant
+from homeassistant.const import MAX_LENGTH_STATE_STATE
+from homeassistant.core import HomeAssistant, callback
 from homeassistant.exceptions import HomeAssistantError
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
 from .entity import PipelineEntity
-from .hub import EdgeVisionConfigEntry
-from .node.edge_vision_node.protocol import DetectedObject, write
+from .events import class_data, object_data
+from .hub import EdgeVisionConfigEntry, EdgeVisionHub
+from .node.edge_vision_node.protocol import DetectedObject, Look, Task
+from .pipeline import PipelineRuntime
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -25,10 +30,14 @@ PARALLEL_UPDATES = 0
 
 # Home Assistant drops all attributes of a state that has more than 16 KiB of them.
 _MAX_OBJECTS_BYTES = 12 * 1024
+_MAX_FACES = 20
 
-DETECTION = ImageProcessingEntityDescription(
-    key="detection", translation_key="detection", name=None
-)
+
+def _description(translation_key: str) -> ImageProcessingEntityDescription:
+    # One key for all: a pipeline whose model is exchanged keeps its entity.
+    return ImageProcessingEntityDescription(
+        key="detection", translation_key=translation_key, name=None
+    )
 
 
 async def async_setup_entry(
@@ -39,15 +48,14 @@ async def async_setup_entry(
     """Add one entity per pipeline."""
     hub = entry.runtime_data
     for subentry_id, pipeline in hub.pipelines.items():
-        async_add_entities(
-            [DetectionEntity(hub, pipeline, DETECTION)], config_subentry_id=subentry_id
-        )
+        kind, description = _KINDS.get(pipeline.task, _KINDS[Task.DETECTION])
+        async_add_entities([kind(hub, pipeline, description)], config_subentry_id=subentry_id)
 
 
-class DetectionEntity(PipelineEntity, ImageProcessingEntity):
-    """The number of objects in the newest look; what they are is in the attributes."""
+class LookEntity(PipelineEntity, ImageProcessingEntity):
+    """What all tasks have in common."""
 
-    _unrecorded_attributes = frozenset({"objects"})
+    _unrecorded_attributes = frozenset({"objects", "classes", "faces"})
 
     @property
     @override
@@ -57,15 +65,19 @@ class DetectionEntity(PipelineEntity, ImageProcessingEntity):
 
     @property
     @override
-    def confidence(self) -> float:
+    def confidence(self) -> float | None:
         """Return the lowest confidence, in percent, that counts."""
         return self.pipeline.settings.confidence
 
     @property
     @override
-    def state(self) -> int | None:
-        """Return how many objects there are; None is "not looked", never "none there"."""
-        return None if (look := self.pipeline.look) is None else len(look.objects)
+    def state(self) -> str | int | None:
+        """Return what the looks say; None is "not looked", never "none there"."""
+        return None if (look := self.pipeline.look) is None else self._state(look)
+
+    def _state(self, look: Look) -> str | int | None:
+        # Home Assistant takes no longer state, and some models are fond of synonyms.
+        return look.answer[:MAX_LENGTH_STATE_STATE] if look.answer else None
 
     @property
     @override
@@ -78,17 +90,19 @@ class DetectionEntity(PipelineEntity, ImageProcessingEntity):
         }
         if (look := pipeline.look) is None:
             return attributes
-        summary: dict[str, int] = {}
-        for item in look.objects:
-            summary[item.label] = summary.get(item.label, 0) + 1
         return attributes | {
-            "objects": _described(look.objects),
-            "summary": summary,
+            **self._shown(look),
             "model": look.model,
             "engine": look.engine,
             "accelerator": look.accelerator,
             "inference_ms": look.inference_ms,
         }
+
+    def _shown(self, look: Look) -> dict[str, Any]:
+        summary: dict[str, int] = {}
+        for item in look.objects:
+            summary[item.label] = summary.get(item.label, 0) + 1
+        return {"objects": _described(look.objects), "summary": summary}
 
     @override
     async def async_update(self) -> None:
@@ -102,12 +116,82 @@ class DetectionEntity(PipelineEntity, ImageProcessingEntity):
             _LOGGER.warning("%s was not scanned: %s", self.entity_id, err)
 
 
+class DetectionEntity(LookEntity):
+    """The number of objects in the newest look; what they are is in the attributes."""
+
+    @override
+    def _state(self, look: Look) -> int:
+        return len(look.objects)
+
+
+class ClassificationEntity(LookEntity):
+    """What the camera shows as a whole: a label of the model, or "none" of them."""
+
+    @override
+    def _shown(self, look: Look) -> dict[str, Any]:
+        return {"classes": [class_data(item) for item in look.classes]}
+
+
+class PoseEntity(LookEntity):
+    """The posture of the body that is seen best; keypoints of all are in the attributes."""
+
+
+class FaceEntity(LookEntity, ImageProcessingFaceEntity):
+    """The number of faces; each is also fired as Home Assistant's `image_processing.detect_face`.
+
+    The node leaves out the faces below the lowest confidence. Home Assistant is told of none
+    here, for then its state is the number of faces instead of the name of the surest one, and
+    whose faces they are is not known.
+    """
+
+    def __init__(
+        self,
+        hub: EdgeVisionHub,
+        pipeline: PipelineRuntime,
+        description: ImageProcessingEntityDescription,
+    ) -> None:
+        """Follow a pipeline."""
+        ImageProcessingFaceEntity.__init__(self)
+        LookEntity.__init__(self, hub, pipeline, description)
+        self._processed: Look | None = None
+
+    @property
+    @override
+    def confidence(self) -> None:
+        """Return that whatever comes from the node counts."""
+        return
+
+    @override
+    def _state(self, look: Look) -> int:
+        return self.total_faces
+
+    @callback
+    @override
+    def _async_pipeline_changed(self) -> None:
+        look = self.pipeline.look
+        if look is not self._processed:
+            self._processed = look
+            objects = look.objects if look else ()
+            faces = [FaceInformation(confidence=item.confidence) for item in objects]
+            self.async_process_faces(faces, len(faces))
+            self.faces = faces[:_MAX_FACES]
+        super()._async_pipeline_changed()
+
+
+_KINDS: dict[str, tuple[type[LookEntity], ImageProcessingEntityDescription]] = {
+    Task.DETECTION: (DetectionEntity, _description("detection")),
+    Task.CLASSIFICATION: (ClassificationEntity, _description("classification")),
+    Task.POSE: (PoseEntity, _description("pose")),
+    Task.FACE: (FaceEntity, _description("face")),
+}
+
+
 def _described(objects: Iterable[DetectedObject]) -> list[dict[str, Any]]:
     """Return as many objects, the most confident first, as a state can hold."""
     described: list[dict[str, Any]] = []
     size = 0
     for item in sorted(objects, key=lambda item: item.confidence, reverse=True):
-        entry = {**write(item), "track_id": None, "zones": []}
+        entry = {**object_data(item), "track_id": None, "zones": []}
         size += len(json.dumps(entry))
         if size > _MAX_OBJECTS_BYTES:
             break

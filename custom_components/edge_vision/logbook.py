@@ -14,7 +14,7 @@ from homeassistant.components.logbook.const import (
 from homeassistant.core import Event, HomeAssistant, callback
 
 from .const import DOMAIN, EVENT_DETECTION
-from .node.edge_vision_node.protocol import Kind, Phase
+from .node.edge_vision_node.protocol import NO_ANSWER, Kind, Phase
 
 
 @callback
@@ -44,6 +44,8 @@ def async_describe_events(
 def _message(data: Mapping[str, Any]) -> str:
     """Return what was seen. The logbook also shows what an earlier version fired: all may lack."""
     label, count = data.get("label", "something"), data.get("count")
+    if data.get("kind") == Kind.CLASSIFICATION and label == NO_ANSWER:
+        return "recognises nothing"
     if data.get("phase") == Phase.END:
         return f"no longer sees {label}"
     is_scan = data.get("kind") == Kind.SCAN  # which tells of each object by itself

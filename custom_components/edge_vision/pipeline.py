@@ -13,6 +13,7 @@ from homeassistant.const import STATE_UNAVAILABLE
 from homeassistant.core import CALLBACK_TYPE, CoreState, Event, EventStateChangedData, callback
 from homeassistant.exceptions import HomeAssistantError, ServiceValidationError
 from homeassistant.helpers import entity_registry as er
+from homeassistant.helpers import issue_registry as ir
 from homeassistant.helpers.event import (
     async_track_entity_registry_updated_event,
     async_track_state_change_event,
@@ -24,6 +25,7 @@ from .const import CONF_CAMERA, DOMAIN, Issue, PipelineProblem
 from .events import milliseconds_since
 from .issues import async_clear_issue, async_raise_issue
 from .node.edge_vision_node.protocol import (
+    TASKS_WITH_OBJECTS,
     Command,
     ErrorCode,
     Look,
@@ -104,6 +106,16 @@ class PipelineRuntime:
         return self.problem is None
 
     @property
+    def task(self) -> str:
+        """Return what the model is for."""
+        return self._hub.task_of(self.settings)
+
+    @property
+    def counted_labels(self) -> tuple[str, ...]:
+        """Return the labels that have entities of their own: of what can be there or not."""
+        return self.settings.labels if self.task in TASKS_WITH_OBJECTS else ()
+
+    @property
     def activity(self) -> str:
         """Return what the pipeline is doing; the states of the status sensor."""
         if not self.enabled:
@@ -167,7 +179,7 @@ class PipelineRuntime:
     @callback
     def async_forget(self) -> None:
         """Remove what outlives the pipeline: its repair issues."""
-        for issue in (Issue.MODEL_FAILED, Issue.CAMERA_MISSING):
+        for issue in (Issue.MODEL_FAILED, Issue.CAMERA_MISSING, Issue.ACCELERATOR_FALLBACK):
             async_clear_issue(self._hass, issue, self.pipeline_id)
 
     @callback
@@ -213,6 +225,7 @@ class PipelineRuntime:
         """Take in what the node says about the pipeline."""
         self.last_detection_at = status.last_detection_at or self.last_detection_at
         self.picture_at = status.picture_at or self.picture_at
+        self._report_fallback(status)
         if status.state == PipelineState.FAILED:
             if self.enabled:
                 reason = status.error or "the node gave no reason"
@@ -388,7 +401,8 @@ class PipelineRuntime:
             _LOGGER.info("%s looks again", self.settings.name)
         self._clear_problem()
         self._failures = 0
-        self.async_forget()
+        for issue in (Issue.MODEL_FAILED, Issue.CAMERA_MISSING):
+            async_clear_issue(self._hass, issue, self.pipeline_id)
         self.look = look
         self.latency_ms = milliseconds_since(look.captured_at)
         self.last_detection_at = look.last_detection_at or self.last_detection_at
@@ -418,6 +432,25 @@ class PipelineRuntime:
     def _clear_problem(self) -> None:
         self.problem = None
         self.problem_text = None
+
+    @callback
+    def _report_fallback(self, status: PipelineStatus) -> None:
+        """Tell the user while the pipeline does not run where they wanted it."""
+        if status.fallback_from is None:
+            async_clear_issue(self._hass, Issue.ACCELERATOR_FALLBACK, self.pipeline_id)
+            return
+        async_raise_issue(
+            self._hass,
+            Issue.ACCELERATOR_FALLBACK,
+            self.pipeline_id,
+            {
+                "name": self.settings.name,
+                "error": redact(status.fallback_from),
+                "place": self._hub.place_name(status.engine, status.accelerator),
+            },
+            reload_fixes=self._hub.entry.entry_id,
+            severity=ir.IssueSeverity.WARNING,
+        )
 
     @callback
     def _report_missing_camera(self) -> None:

@@ -6,7 +6,7 @@ choose from are the model's. What was chosen is tried on a picture of the camera
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 import voluptuous as vol
@@ -38,6 +38,7 @@ from .client import NodeCommandError, NodeError
 from .const import (
     AUTO,
     CONF_ACCELERATOR,
+    CONF_ALLOW_FALLBACK,
     CONF_CAMERA,
     CONF_CONFIDENCE,
     CONF_ENGINE,
@@ -56,12 +57,15 @@ from .const import (
 )
 from .hub import EdgeVisionHub
 from .node.edge_vision_node.protocol import (
+    TASKS_WITH_OBJECTS,
     Command,
     Detected,
     DetectRequest,
+    EngineInfo,
     ErrorCode,
     ModelInfo,
     NodeInfo,
+    Task,
 )
 from .node_log import redact
 from .stills import async_get_still
@@ -71,6 +75,8 @@ SECTION_SCHEDULE: Final = "schedule"
 SECTION_ADVANCED: Final = "advanced"
 
 DEFAULT_LABELS: Final = ("person", "cat", "dog", "car")
+# What entities can be made from. The node can do more, for models that work with others.
+TASKS: Final = (Task.DETECTION, Task.CLASSIFICATION, Task.POSE, Task.FACE)
 # The engine may have to load the model first.
 _DETECT_TIMEOUT_S = 60.0
 
@@ -124,16 +130,20 @@ class PipelineFlow(ConfigSubentryFlow):
         if not self._hub.connected or self._hub.info is None:
             return self.async_abort(reason="node_unavailable")
         self._info = self._hub.info
-        if len(self._info.models) > 1:
+        if len(self._models) > 1:
             return await self.async_step_model()
-        self._model = self._info.models[0]
+        (self._model,) = self._models.values()
         return await self.async_step_settings()
+
+    @property
+    def _models(self) -> dict[str, ModelInfo]:
+        return {model.id: model for model in self._info.models if model.task in TASKS}
 
     async def async_step_model(
         self, user_input: dict[str, Any] | None = None
     ) -> SubentryFlowResult:
         """Choose the model; everything else depends on it."""
-        models = {model.id: model for model in self._info.models}
+        models = self._models
         if user_input is not None:
             self._model = models[user_input[CONF_MODEL]]
             return await self.async_step_settings()
@@ -193,18 +203,16 @@ class PipelineFlow(ConfigSubentryFlow):
     def _schema(self) -> vol.Schema:
         data = self._data
         labels = {label: key for key, label in _label_keys(self._model).items()}
-        wanted = [label for label in data.get(CONF_LABELS, DEFAULT_LABELS) if label in labels]
+        usual: tuple[str, ...] = DEFAULT_LABELS if self._model.task == Task.DETECTION else ()
+        if self._model.task in TASKS_WITH_OBJECTS and len(labels) == 1:
+            usual = tuple(labels)
+        wanted = [label for label in data.get(CONF_LABELS, usual) if label in labels]
         engines = {
             engine.id: f"{engine.name} {engine.version}"
             for engine in self._info.engines
             if engine.version is not None and engine.id in self._model.engines
         }
-        accelerators = {
-            place.id: place.name
-            for engine in self._info.engines
-            if engine.id in engines
-            for place in engine.accelerators
-        }
+        accelerators = _accelerators(item for item in self._info.engines if item.id in engines)
         detection = {
             vol.Required(CONF_LABELS, default=[labels[label] for label in wanted]): _select(
                 {key: label.capitalize() for label, key in labels.items()},
@@ -246,6 +254,9 @@ class PipelineFlow(ConfigSubentryFlow):
             _required(CONF_ACCELERATOR, data, accelerators): _select(
                 {AUTO: AUTO, **accelerators}, translation_key="accelerator"
             ),
+            vol.Required(
+                CONF_ALLOW_FALLBACK, default=data.get(CONF_ALLOW_FALLBACK, False)
+            ): BooleanSelector(),
             vol.Required(CONF_PATTERN, default=PATTERN_FULL_EDGE): _select(
                 {PATTERN_FULL_EDGE: PATTERN_FULL_EDGE}, translation_key="pattern"
             ),
@@ -271,7 +282,8 @@ class PipelineFlow(ConfigSubentryFlow):
         data = self._data
         if self.hass.states.get(data[CONF_CAMERA]) is None:
             raise _CannotSave({CONF_CAMERA: "camera_not_found"})
-        if not data[CONF_LABELS]:
+        # Which of its answers matter is a choice for a model that gives one about the frame.
+        if not data[CONF_LABELS] and self._model.task in TASKS_WITH_OBJECTS:
             raise _CannotSave({"base": "no_labels"})
         try:
             picture = await async_get_still(self.hass, data[CONF_CAMERA])
@@ -327,8 +339,27 @@ class PipelineFlow(ConfigSubentryFlow):
 
 
 def _label_keys(model: ModelInfo) -> dict[str, str]:
-    """Return a model's labels by keys that a translation may have."""
-    return {slugify(label): label for label in model.labels}
+    """Return a model's labels by keys that a translation may have, each of its own."""
+    keys: dict[str, str] = {}
+    for label in dict.fromkeys(model.labels):
+        key = first = slugify(label)
+        number = 1
+        while key in keys:
+            number += 1
+            key = f"{first}_{number}"
+        keys[key] = label
+    return keys
+
+
+def _accelerators(engines: Iterable[EngineInfo]) -> dict[str, str]:
+    """Return the accelerators of some engines, each with the engines that run on it."""
+    names: dict[str, str] = {}
+    users: dict[str, list[str]] = {}
+    for engine in engines:
+        for place in engine.accelerators:
+            names.setdefault(place.id, place.name)
+            users.setdefault(place.id, []).append(engine.name)
+    return {place: f"{name} ({', '.join(users[place])})" for place, name in names.items()}
 
 
 def _required(key: str, data: Mapping[str, Any], options: Mapping[str, str]) -> vol.Required:

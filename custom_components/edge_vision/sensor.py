@@ -175,7 +175,7 @@ async def async_setup_entry(
     )
     for subentry_id, pipeline in hub.pipelines.items():
         entities: list[SensorEntity] = [StatusSensor(hub, pipeline, STATUS)]
-        entities += [LabelCount(hub, pipeline, COUNT, label) for label in pipeline.settings.labels]
+        entities += [LabelCount(hub, pipeline, COUNT, label) for label in pipeline.counted_labels]
         entities += [Measurement(hub, pipeline, description) for description in MEASUREMENTS]
         async_add_entities(entities, config_subentry_id=subentry_id)
 

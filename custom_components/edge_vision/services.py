@@ -27,6 +27,7 @@ from .const import (
     DOMAIN,
     SERVICE_DETECT,
 )
+from .events import class_data, object_data
 from .hub import EdgeVisionConfigEntry, EdgeVisionHub
 from .node.edge_vision_node.protocol import (
     MAX_PICTURE_BYTES,
@@ -34,7 +35,6 @@ from .node.edge_vision_node.protocol import (
     Detected,
     DetectRequest,
     ErrorCode,
-    write,
 )
 from .node_log import redact
 from .stills import PictureTooLarge, async_get_still
@@ -92,7 +92,7 @@ async def _async_detect(call: ServiceCall) -> ServiceResponse:
     hub = entry.runtime_data
     labels = tuple(label.strip().lower() for label in call.data[CONF_LABELS])
     model = call.data.get(CONF_MODEL)
-    _check_model(hub, model, labels)
+    labels = _known_labels(hub, model, labels)
     if ATTR_ENTITY_ID in call.data:
         picture = await _camera_picture(call.hass, call.data[ATTR_ENTITY_ID])
     elif ATTR_PATH in call.data:
@@ -121,7 +121,9 @@ async def _async_detect(call: ServiceCall) -> ServiceResponse:
     return {
         "width": detected.width,
         "height": detected.height,
-        "objects": [write(item) for item in detected.objects],
+        "task": detected.task,
+        "objects": [object_data(item) for item in detected.objects],
+        "classes": [class_data(item) for item in detected.classes],
         "summary": dict(summary),
         "model": detected.model,
         "engine": detected.engine,
@@ -131,17 +133,24 @@ async def _async_detect(call: ServiceCall) -> ServiceResponse:
     }
 
 
-def _check_model(hub: EdgeVisionHub, model: str | None, labels: tuple[str, ...]) -> None:
-    """Refuse names that the node does not know, and say which it knows."""
+def _known_labels(
+    hub: EdgeVisionHub, model: str | None, labels: tuple[str, ...]
+) -> tuple[str, ...]:
+    """Return labels as the model writes them.
+
+    Refuses names that the node does not know, and says which it knows.
+    """
     if hub.info is None:
-        return
+        return labels
     models = {item.id: item for item in hub.info.models}
     wanted = model or hub.info.default_model
     if wanted not in models:
         raise _refused("unknown_model", model=wanted, models=", ".join(sorted(models)) or "-")
+    known = {label.lower(): label for label in models[wanted].labels}
     for label in labels:
-        if label not in models[wanted].labels:
+        if label not in known:
             raise _refused("unknown_label", label=label, model=wanted)
+    return tuple(known[label] for label in labels)
 
 
 async def _camera_picture(hass: HomeAssistant, camera: str) -> bytes:

@@ -11,6 +11,7 @@ from homeassistant.config_entries import ConfigSubentry
 from .const import (
     AUTO,
     CONF_ACCELERATOR,
+    CONF_ALLOW_FALLBACK,
     CONF_CAMERA,
     CONF_CONFIDENCE,
     CONF_ENGINE,
@@ -39,6 +40,7 @@ class PipelineSettings:
     model: str | None
     engine: str | None
     accelerator: str | None
+    allow_fallback: bool
     pattern: str
     labels: tuple[str, ...]
     confidence: float
@@ -55,6 +57,7 @@ class PipelineSettings:
             model=_chosen(data, CONF_MODEL),
             engine=_chosen(data, CONF_ENGINE),
             accelerator=_chosen(data, CONF_ACCELERATOR),
+            allow_fallback=bool(data.get(CONF_ALLOW_FALLBACK, False)),
             pattern=data.get(CONF_PATTERN, PATTERN_FULL_EDGE),
             labels=tuple(data.get(CONF_LABELS, ())),
             confidence=float(data.get(CONF_CONFIDENCE, DEFAULT_CONFIDENCE)),
@@ -82,6 +85,7 @@ class PipelineSettings:
             confidence=self.confidence,
             looks_to_clear=_LOOKS_TO_CLEAR_ON_REQUEST if self.only_on_request else _LOOKS_TO_CLEAR,
             pattern=self.pattern,
+            allow_fallback=self.allow_fallback,
         )
 
 

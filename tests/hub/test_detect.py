@@ -39,7 +39,9 @@ async def test_a_camera_is_looked_at(home: Home, cameras: Cameras) -> None:
     assert answer.keys() == {
         "width",
         "height",
+        "task",
         "objects",
+        "classes",
         "summary",
         "model",
         "engine",

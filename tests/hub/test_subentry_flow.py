@@ -31,7 +31,12 @@ def answers(camera: str = "camera.porch", **changes: Any) -> dict[str, Any]:
         "camera": camera,
         "detection": {"labels": ["person", "traffic_light"], "confidence": 40},
         "schedule": {"only_on_request": True, "scan_interval": 30},
-        "advanced": {"engine": "auto", "accelerator": "auto", "pattern": "full_edge"},
+        "advanced": {
+            "engine": "auto",
+            "accelerator": "auto",
+            "allow_fallback": False,
+            "pattern": "full_edge",
+        },
     }
     for key, value in changes.items():
         sections = [part for part in form.values() if isinstance(part, dict) and key in part]
@@ -107,14 +112,22 @@ async def test_a_camera_is_tried_and_added_in_one_screen(home: Home, cameras: Ca
         "name": None,
         "detection": {"labels": ["person", "cat", "dog", "car"], "confidence": 50},
         "schedule": {"only_on_request": False, "scan_interval": 10},
-        "advanced": {"engine": "auto", "accelerator": "auto", "pattern": "full_edge"},
+        "advanced": {
+            "engine": "auto",
+            "accelerator": "auto",
+            "allow_fallback": False,
+            "pattern": "full_edge",
+        },
     }
     labels = flow.options("detection", "labels")
     assert len(labels) == 80
     assert labels["traffic_light"] == "Traffic light"
     assert set(flow.options("advanced", "engine")) >= {"auto", "onnxruntime", "ncnn"}
     assert flow.options("advanced", "engine")["onnxruntime"].startswith("ONNX Runtime 1.")
-    assert flow.options("advanced", "accelerator").items() >= {"auto": "auto", "cpu": "CPU"}.items()
+    accelerators = flow.options("advanced", "accelerator")
+    assert accelerators["auto"] == "auto"
+    assert accelerators["cpu"].startswith("CPU (ONNX Runtime")
+    assert "ncnn" in accelerators["cpu"]
     assert set(flow.options("advanced", "pattern")) == {"full_edge"}
 
     made = await flow.send(answers())
@@ -129,6 +142,7 @@ async def test_a_camera_is_tried_and_added_in_one_screen(home: Home, cameras: Ca
         "scan_interval": 30,
         "engine": "auto",
         "accelerator": "auto",
+        "allow_fallback": False,
         "pattern": "full_edge",
     }
     assert cameras.porch.asked == 1
@@ -168,7 +182,12 @@ async def test_the_form_shows_what_was_chosen_and_keeps_the_change(home: Home) -
         "name": "Front door",
         "detection": {"labels": ["person", "traffic_light"], "confidence": 62.0},
         "schedule": {"only_on_request": True, "scan_interval": 3600},
-        "advanced": {"engine": "ncnn", "accelerator": "auto", "pattern": "full_edge"},
+        "advanced": {
+            "engine": "ncnn",
+            "accelerator": "auto",
+            "allow_fallback": False,
+            "pattern": "full_edge",
+        },
     }
     await flow.send(answers("camera.garden", name="Back door", labels=["dog"]))
     assert flow.aborted_with == "reconfigure_successful"

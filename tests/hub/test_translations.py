@@ -29,6 +29,7 @@ from custom_components.edge_vision.pipeline_flow import PipelineFlow
 from custom_components.edge_vision.services import DETECT_SCHEMA
 from tests.hub.conftest import STREET, Cameras, Home, pipeline, until
 from tests.hub.texts import ENGLISH, INTEGRATION, find, leaves, placeholders
+from tests.small_models import add_classification, add_face, add_pose
 
 ICONS: dict[str, Any] = json.loads((INTEGRATION / "icons.json").read_text())
 SERVICES: dict[str, Any] = yaml.safe_load((INTEGRATION / "services.yaml").read_text())
@@ -156,9 +157,15 @@ def test_every_label_of_a_bundled_model_has_a_text() -> None:
 
 async def test_entities_texts_and_icons_are_the_same_set(home: Home, cameras: Cameras) -> None:
     cameras.porch.picture = STREET
-    entry = await home.add(pipeline())
+    models = home.data_folder / "models"
+    entry = await home.add(
+        pipeline(),
+        pipeline("Colours", model=add_classification(models), labels=[]),
+        pipeline("Bodies", model=add_pose(models)),
+        pipeline("Faces", model=add_face(models), labels=["face"]),
+    )
     await until(lambda: home.state("event.front_door") not in ("unknown", "unavailable"))
-    await until(lambda: home.runtime.look is not None)
+    await until(lambda: all(runtime.look for runtime in home.hub.pipelines.values()))
     registry = er.async_get(home.hass)
     entities = er.async_entries_for_config_entry(registry, entry.entry_id)
     found = {(entity.domain, entity.translation_key) for entity in entities}

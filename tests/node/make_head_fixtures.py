@@ -2,11 +2,16 @@
 
 Usage: python tests/node/make_head_fixtures.py FAMILY…        (all of FAMILIES without any)
 
-For each family its own library builds the network with random weights, exports or runs it on a
-picture of noise, and decodes the outputs. Nothing of a library is copied: a fixture holds numbers
-only. Versions that made the committed files, under Python 3.11 with torch 2.13: ultralytics
-8.4.190, yolov5 7.0.14, transformers 5.23.0, super-gradients 3.7.1, opencv-python 5.0.0. None
-of them is needed to run the tests. Several are under the AGPL or GPL: they are tools here.
+The YOLO families: their library builds the network with random weights, exports or runs it on a
+picture of noise, and decodes the outputs. The DETR families and YuNet: their library decodes random
+outputs. Nothing of a library is copied: a fixture holds numbers only. Versions that made the
+committed files, under Python 3.11 with torch 2.13: ultralytics 8.4.190, yolov5 7.0.14, transformers
+5.23.0, rfdetr 1.11.2, super-gradients 3.7.1, opencv-python 5.0.0. None of them is needed to run the
+tests. Several are under the AGPL or GPL: they are tools here.
+
+The committed files were made where torchvision's compiled operators did not load: a greedy
+`torchvision::nms` in Python was registered in their place, so what the YOLO fixtures prove is the
+libraries' decoding and thresholds; suppression itself is proven in test_ssd.py.
 
 A fixture has the outputs as `output0`, `output1`, …; `head` (JSON of the manifest's head) and
 `size`; `min_score`; and the library's answer: `boxes` normalised corners, `scores`, `class_ids`,

@@ -164,8 +164,10 @@ async def test_an_engine_that_crashes_again_and_again(
         assert (status.state, status.accelerator) == ("failed", None)
         return
     seen = await look(node, street)
-    assert seen.engine == "ncnn"
+    # Perhaps another accelerator of the same engine, where there is one.
+    assert (seen.engine, seen.accelerator) != ("onnxruntime", "cpu")
     assert len(seen.objects) >= 2
     status = await status_of(node)
-    assert (status.state, status.engine) == ("ready", "ncnn")
+    assert status.state == "ready"
+    assert (status.engine, status.accelerator) == (seen.engine, seen.accelerator)
     assert "3 times in a row" in (status.fallback_from or "")

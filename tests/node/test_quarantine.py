@@ -9,16 +9,23 @@ import os
 import shutil
 import signal
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 from edge_vision_node.errors import InferenceError, ModelError, QuarantinedError, WorkerError
+from edge_vision_node.models.formats import read_model_file
 from edge_vision_node.models.manifest import Model, load_model
 from edge_vision_node.models.store import BUNDLED, DEFAULT_MODEL, ModelStore
 from edge_vision_node.models.trust import Trust
 from edge_vision_node.workers import proof
 from edge_vision_node.workers.pool import Lane, Place, Workers
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.onnx_files import field, onnx_file, value_info
+from tests.pictures import TEST_DATA, needs_test_data
 
 # ncnn reads a second input that this layer does not have: a null pointer, and the process is gone.
 CRASHES = "7767517\n2 2\nInput in 0 1 in0 0=8 1=8 2=3\nROIPooling roi 1 1 in0 out0 0=7 1=7\n"
@@ -234,22 +241,6 @@ def test_a_folder_that_cannot_be_written_costs_the_memory_not_the_node(
 # --- Files that reach for more than is theirs -----------------------------------------------------
 
 
-def field(number: int, payload: bytes | int) -> bytes:
-    """Encode one field of a protobuf message."""
-
-    def varint(value: int) -> bytes:
-        out = b""
-        while True:
-            out += bytes([value & 0x7F | (0x80 if value > 0x7F else 0)])
-            value >>= 7
-            if not value:
-                return out
-
-    if isinstance(payload, int):
-        return varint(number << 3) + varint(payload)
-    return varint(number << 3 | 2) + varint(len(payload)) + payload
-
-
 def external(location: str, *, hidden: str = "graph") -> bytes:
     """Make an ONNX model whose one tensor lies in another file."""
     entry = field(1, b"location") + field(2, location.encode())
@@ -340,15 +331,12 @@ async def test_graphs_within_graphs_within_graphs_are_refused(
 def greedy() -> bytes:
     """Make a sound little ONNX model that fills 13 GB with zeros."""
 
-    def value(name: bytes, *sides: int) -> bytes:
-        shape = b"".join(field(1, field(1, side)) for side in sides)
-        return field(1, name) + field(2, field(1, field(1, 1) + field(2, shape)))
-
     sides = b"".join((1500).to_bytes(8, "little") for _ in range(3))
     tensor = field(1, 3) + field(2, 7) + field(8, b"sides") + field(9, sides)
     node = field(1, b"sides") + field(2, b"out0") + field(4, b"ConstantOfShape")
     graph = field(1, node) + field(2, b"greedy") + field(5, tensor)
-    graph += field(11, value(b"in0", 1, 300, 300, 3)) + field(12, value(b"out0", 1, 1, 1))
+    graph += field(11, value_info(("in0", (1, 300, 300, 3), "float32")))
+    graph += field(12, value_info(("out0", (1, 1, 1), "float32")))
     return field(1, 8) + field(7, graph) + field(8, field(2, 13))
 
 
@@ -360,3 +348,81 @@ async def test_a_model_that_wants_more_memory_than_there_may_be_is_refused(
     with pytest.raises((ModelError, InferenceError), match=r"cannot load|failed|crashed"):
         await workers.lane(place).load(place)
     assert workers.lane(place).worker.pid is None
+
+
+# --- What the user reads for LiteRT's files -------------------------------------------------------
+
+
+@needs_test_data
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        (
+            "model_invoking_error.tflite",
+            (
+                "stranger uses the operation 'fake-op-double', which LiteRT does not have: the model"
+                " needs the program or the delegate that it was made for"
+            ),
+        ),
+        (
+            "movenet_single_pose_lightning_ptq_edgetpu.tflite",
+            (
+                "stranger is compiled for an Edge TPU and runs on nothing else: connect one and choose"
+                " it as the accelerator, or use the model's file for the CPU"
+            ),
+        ),
+        (
+            "mobilenet_v2_1.0_224_quant.tflite",
+            "stranger has no input in0; the file has input",
+        ),
+    ],
+)
+async def test_a_tflite_file_that_cannot_run_says_why_and_is_not_quarantined(
+    workers: Workers, tmp_path: Path, name: str, reason: str
+) -> None:
+    pytest.importorskip("ai_edge_litert", reason="LiteRT is not installed here")
+    data = (TEST_DATA / "models" / name).read_bytes()
+    model = write_model(tmp_path / "stranger", "litert", {"model": (name, data)})
+    place = Place(model, "litert", "cpu")
+    with pytest.raises(ModelError) as caught:
+        await workers.lane(place).load(place)
+    assert str(caught.value) == reason
+    assert workers.trust.quarantined == ()
+
+
+# --- Files that somebody made to be read wrongly --------------------------------------------------
+
+_SEEDS = {
+    "m.onnx": onnx_file([("x", (1, 3, 4, 4), "float32")], [("y", (1, 5), "float32")], {"a": "b"}),
+    "m.param": CRASHES.encode(),
+    "m.xml": (
+        b"<?xml version='1.0'?><net><layers><layer name='x' type='Parameter'><output><port"
+        b" precision='FP32'><dim>1</dim><dim>3</dim></port></output></layer></layers></net>"
+    ),
+    "m.tflite": bytes.fromhex(
+        "1c00000054464c33140020001c0018001400100010000c00080004001400000014000000140000001c000000"
+        "140000001400000000000000000000000000000003000000"
+    ),
+}
+
+
+@settings(
+    max_examples=300,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(
+    name=st.sampled_from(sorted(_SEEDS)),
+    changes=st.lists(st.tuples(st.integers(0, 400), st.integers(0, 255)), max_size=6),
+    length=st.integers(1, 500),
+)
+def test_whatever_bytes_a_file_has_reading_it_ends_in_a_model_or_a_sentence(
+    tmp_path: Path, name: str, changes: list[tuple[int, int]], length: int
+) -> None:
+    data = bytearray(_SEEDS[name][:length])
+    for at, value in changes:
+        data[at % len(data)] = value
+    (tmp_path / "m.bin").touch()
+    (tmp_path / name).write_bytes(data)
+    with suppress(ModelError):
+        read_model_file(tmp_path / name)

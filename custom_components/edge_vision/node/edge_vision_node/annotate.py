@@ -11,6 +11,7 @@ from functools import lru_cache
 from PIL import Image, ImageDraw, ImageFont
 
 from .protocol import DetectedObject
+from .skeleton import draw_keypoints
 
 _JPEG_QUALITY = 85
 # Hues that stay apart on foliage, asphalt and night pictures; people and pets have fixed ones.
@@ -29,7 +30,7 @@ def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
 
 
 def annotate(image: Image.Image, objects: Sequence[DetectedObject]) -> Image.Image:
-    """Return a copy of an RGB picture with a box and a label for each object.
+    """Return a copy of an RGB picture with a box, a label and the keypoints of each object.
 
     Line width and text scale with the picture. The most confident object is drawn last, on top.
     """
@@ -49,6 +50,9 @@ def annotate(image: Image.Image, objects: Sequence[DetectedObject]) -> Image.Ima
         shorter = min(box[2] - box[0], box[3] - box[1])
         radius = min(round(5 * unit), int(shorter / 4))
         draw.rounded_rectangle(box, radius, fill=(*colour, 26), outline=(*colour, 255), width=line)
+        if item.keypoints:
+            extent = max(box[2] - box[0], box[3] - box[1])
+            draw_keypoints(draw, item.keypoints, image.size, extent, colour, line)
         _draw_label(draw, item, box, colour, font, line, image.size)
     return result
 

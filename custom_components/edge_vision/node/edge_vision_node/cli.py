@@ -23,6 +23,14 @@ from .cli_fits import add_options as add_fits_options
 from .cli_fits import fits
 from .cli_hardware import add_options as add_hardware_options
 from .cli_hardware import hardware
+from .cli_models import (
+    add_inspect_options,
+    add_mirror_option,
+    add_models_options,
+    inspect,
+    models,
+    require_proven,
+)
 from .engines import default_threads
 from .errors import CommandLineError, NodeError
 from .frames.decode import decode
@@ -70,21 +78,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     return status
-
-
-def _models(options: argparse.Namespace) -> int:
-    store = _store(options)
-    infos = [model.info() for model in store.models.values()]
-    if options.json:
-        _print_json([write(info) for info in infos])
-        return 0
-    for info in infos:
-        mark = " (default)" if info.id == DEFAULT_MODEL else ""
-        print(f"{info.id} {info.version}{mark}")
-        print(f"  {info.name}, {info.task}, {info.width}x{info.height}, {len(info.labels)} labels")
-        print(f"  for {', '.join(info.engines)}; {info.size_bytes / 2**20:.1f} MiB; {info.license}")
-        print(f"  {info.source}")
-    return 0
 
 
 def _detect(options: argparse.Namespace) -> int:
@@ -194,6 +187,7 @@ def _serve(options: argparse.Namespace) -> int:
             tls_key=options.tls_key,
             parent_stdin=options.parent_stdin,
             threads=options.threads,
+            mirror=options.mirror,
         )
     )
 
@@ -209,6 +203,7 @@ def _runner(options: argparse.Namespace) -> Runner:
         model = _store(options).get(options.model)
     engine = options.engine or default_engine(model)
     cache = options.data / "cache" if options.data else None
+    require_proven(model, engine, options.accelerator, options.data, options.threads)
     return Runner(model, engine, options.accelerator, options.threads, cache)
 
 
@@ -262,7 +257,8 @@ def _parser() -> argparse.ArgumentParser:
 
     add_hardware_options(add("hardware", hardware, "Show what this machine has to run models on."))
     add_fits_options(add("fits", fits, "Say whether a model fits a microcontroller."))
-    add("models", _models, "List the models.", data)
+    add_models_options(add("models", models, "List the models, install or remove one.", data))
+    add_inspect_options(add("inspect", inspect, "Look at a model of your own and try it.", data))
     detect = add("detect", _detect, "Detect objects in pictures.", data, model)
     detect.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="JPEG, PNG or WebP")
     detect.add_argument(
@@ -288,5 +284,6 @@ def _parser() -> argparse.ArgumentParser:
     server.add_argument("--tls-certificate", type=Path, help="PEM file, for TLS")
     server.add_argument("--tls-key", type=Path, help="PEM file, for TLS")
     server.add_argument("--threads", type=_positive, help="threads of one inference (up to 4)")
+    add_mirror_option(server)
     server.add_argument("--parent-stdin", action="store_true", help="end when standard input ends")
     return parser

@@ -37,7 +37,9 @@ from .hardware.discovery import (
     resident_bytes,
     temperature_c,
 )
+from .models.manager import ModelManager, ProgressListener
 from .models.store import DEFAULT_MODEL, SELF_TEST_EXPECTATION, SELF_TEST_PICTURE, ModelStore
+from .models.trust import Trust
 from .pipeline import History, Pipeline, parse_time, summarise, understood
 from .protocol import (
     NO_ANSWER,
@@ -45,9 +47,12 @@ from .protocol import (
     Detected,
     DetectedObject,
     DetectRequest,
+    Inspection,
+    InspectModel,
     LoggedEvent,
     Look,
     LookRequest,
+    ModelInfo,
     NodeEvent,
     NodeInfo,
     NodeStatus,
@@ -79,13 +84,14 @@ StatusListener = Callable[[NodeStatus], None]
 class Node:
     """Everything a node does, without a word about sockets. Used from one event loop."""
 
-    def __init__(self, data: Path, threads: int | None = None) -> None:
+    def __init__(self, data: Path, threads: int | None = None, mirror: Path | None = None) -> None:
         """Open the data folder. Raises `OSError` where it cannot be written."""
         self._data = data
-        self._workers = Workers(threads, data / "cache")
+        self._workers = Workers(threads, data / "cache", Trust(data))
         self._pictures = PictureStore(data / "pictures")
         self.node_id = _node_id(data / "node_id")
         self._store = ModelStore([data / "models"])
+        self.models = ModelManager(data, self._store, self._workers, mirror)
         self._log: ResultLog | None = None
         self._storage_error: str | None = None
         self._pipelines: dict[str, Pipeline] = {}
@@ -130,6 +136,7 @@ class Node:
             memory_bytes=memory_bytes,
             temperature_c=temperature,
             storage_error=self._storage_error,
+            quarantined=self._workers.trust.quarantined,
         )
 
     def listen_events(self, listener: EventListener) -> Callable[[], None]:
@@ -178,10 +185,12 @@ class Node:
             self._pipelines[config.pipeline_id] = pipeline
         elif pipeline.config != config:
             pipeline.reconfigure(config)
-        await self._load(pipeline)
+        await self._load(pipeline, keep_fallback=True)
 
-    async def _load(self, pipeline: Pipeline) -> None:
+    async def _load(self, pipeline: Pipeline, *, keep_fallback: bool = False) -> None:
         config = pipeline.config
+        if not keep_fallback:
+            pipeline.fallback_from = None  # try what is wanted, whatever came of it before
         try:
             place, fallback_from = await self._load_for(pipeline)
             pipeline.use(place, fallback_from)
@@ -197,7 +206,7 @@ class Node:
         config, workers = pipeline.config, self._workers
         model = self._store.get(config.model)
         if pipeline.place is not None and pipeline.fallback_from is not None:
-            # Whether what was wanted works again is only tried when somebody asks for it.
+            # It may take minutes to fail again, for a setting that has nothing to do with it.
             with suppress(*_CANNOT_LOAD, InferenceError):
                 await workers.lane(pipeline.place).load(pipeline.place)
                 return pipeline.place, pipeline.fallback_from
@@ -237,6 +246,47 @@ class Node:
             return self._pipelines[pipeline_id]
         except KeyError:
             raise UnknownPipelineError(f"This node has no pipeline {pipeline_id!r}") from None
+
+    # --- Models ---------------------------------------------------------------------------
+
+    async def install_model(self, model_id: str, listener: ProgressListener) -> ModelInfo:
+        """Install a model of the catalogue; pipelines that use it change over.
+
+        Raises `UnknownModelError`, `DownloadError`, `ModelError` or `StorageError`.
+        """
+        info = await self.models.install(model_id, listener)
+        await self._reload({model_id})
+        return info
+
+    async def remove_model(self, model_id: str) -> None:
+        """Delete a model that no pipeline uses. Raises `ModelError`, `UnknownModelError`."""
+        pipelines = self._pipelines.values()
+        users = [item.config.name for item in pipelines if item.config.model == model_id]
+        await self.models.remove(model_id, users)
+
+    async def inspect_model(self, request: InspectModel) -> tuple[Inspection, bytes | None]:
+        """Look at a model of the user's own; pipelines that use what is saved change over."""
+        inspection, picture = await self.models.inspect(request)
+        if inspection.saved is not None:
+            await self._reload({inspection.saved.id})
+        return inspection, picture
+
+    async def allow_model(self, model_id: str | None) -> NodeStatus:
+        """Use a model again that crashed its engine; None allows all."""
+        cleared = await self._in_thread(self._disk, self._workers.trust.clear, model_id)
+        await self._reload({item.model for item in cleared})
+        return await self.status()
+
+    async def _reload(self, model_ids: set[str]) -> None:
+        """Have the pipelines of some models load them as they are now."""
+        for pipeline in tuple(self._pipelines.values()):
+            model = pipeline.place.model.id if pipeline.place else pipeline.config.model
+            if (model or DEFAULT_MODEL) in model_ids:
+                await self._load(pipeline)
+        if model_ids:
+            places = [pipeline.place for pipeline in self._pipelines.values() if pipeline.place]
+            await self._workers.unload_all_but(places)
+            await self._announce_status()
 
     # --- Looking --------------------------------------------------------------------------
 
@@ -454,6 +504,7 @@ class Node:
 
     async def close(self) -> None:
         """Finish what is on its way to disk, and close the result log."""
+        await self.models.close()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._workers.close()
         if self._log is not None:

@@ -12,6 +12,7 @@ from ulid_transform import ulid_now
 from .errors import NodeError
 from .protocol import (
     NO_ANSWER,
+    TASKS_WITH_OBJECTS,
     DetectedObject,
     Kind,
     Look,
@@ -29,9 +30,6 @@ from .rules.posture import with_postures
 from .rules.presence import Change, Presence
 from .workers.messages import RunResult
 from .workers.pool import Place
-
-# Tasks that find objects, of which there are more or fewer.
-_WITH_OBJECTS = (Task.DETECTION, Task.POSE, Task.FACE)
 
 
 def parse_time(text: str) -> datetime:
@@ -191,7 +189,7 @@ class Pipeline:
             return event(kind, Phase.INSTANT, label, count, best_object, answer.confidence)
 
         events: list[NodeEvent] = []
-        if place.model.manifest.task in _WITH_OBJECTS:
+        if place.model.manifest.task in TASKS_WITH_OBJECTS:
             events += map(about_change, self.presence.step(objects))
         if seen is not None and (news := self.held.step(seen)) is not None:
             events.append(about_answer(Kind.CLASSIFICATION, news))

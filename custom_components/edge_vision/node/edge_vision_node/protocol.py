@@ -109,6 +109,9 @@ class Task(StrEnum):
     SEGMENTATION = "segmentation"
 
 
+# Tasks that find objects, of which there are more or fewer.
+TASKS_WITH_OBJECTS = (Task.DETECTION, Task.POSE, Task.FACE)
+
 # What a classification says where nothing is certain enough, and a pose where nobody is there.
 NO_ANSWER = "none"
 

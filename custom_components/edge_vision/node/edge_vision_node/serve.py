@@ -50,6 +50,7 @@ class ServeOptions:
     tls_key: Path | None = None
     parent_stdin: bool = False
     threads: int | None = None
+    mirror: Path | None = None
 
 
 def serve(options: ServeOptions) -> int:
@@ -134,7 +135,7 @@ async def _serve(options: ServeOptions, token: str | None, tls: ssl.SSLContext |
         os.nice(_NICENESS)
         await _watch_stdin(stop, alone)
     try:
-        node = Node(options.data, options.threads)
+        node = Node(options.data, options.threads, options.mirror)
     except OSError as err:
         raise NodeError(f"The data folder {options.data} cannot be used: {err}") from err
     runner = web.AppRunner(make_app(node, token), access_log=None, shutdown_timeout=1)

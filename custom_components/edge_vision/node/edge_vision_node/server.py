@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import logging
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
@@ -19,22 +20,28 @@ from .protocol import (
     SCHEMA_MAX,
     SCHEMA_MIN,
     WEBSOCKET_PATH,
+    AllowModel,
     Command,
     Configure,
     DetectRequest,
     ErrorCode,
     Greeting,
+    InspectModel,
+    InstallModel,
+    InstallProgress,
     LookRequest,
     NodeEvent,
     NodeStatus,
     Nothing,
     PictureRequest,
     ProtocolError,
+    RemoveModel,
     Results,
     ResultsRequest,
     SelfTestRequest,
     Subscribe,
     Subscribed,
+    UploadChunk,
     decode_binary,
     decode_text,
     encode_binary,
@@ -45,7 +52,7 @@ from .protocol import (
 
 _LOGGER = logging.getLogger(__name__)
 
-_FEATURES = ("detect", "full_edge", "presence", "results")
+_FEATURES = ("detect", "full_edge", "models", "presence", "results")
 _AUTH_TIMEOUT_S = 10
 _AUTH_FAILURE_DELAY_S = 1
 _MAX_COMMANDS = 64  # under way at once on a connection
@@ -56,7 +63,9 @@ _NOTHING_MISSED = -1
 # An answer, and the picture that comes with it
 _Answer = tuple[Any, bytes | None]
 _Handler = Callable[[dict[str, Any], memoryview | None], Awaitable[_Answer]]
-_WITH_PICTURE = frozenset({Command.LOOK, Command.DETECT})
+# Those that bring a picture, or a part of a file.
+_WITH_PICTURE = frozenset({Command.LOOK, Command.DETECT, Command.UPLOAD})
+_PROGRESS_EVERY_S = 0.2
 
 
 def make_app(node: Node, token: str | None) -> web.Application:
@@ -83,17 +92,24 @@ class _Connection:
         self._tasks: set[asyncio.Task[None]] = set()
         self._pushed: asyncio.Queue[dict[str, Any]] = asyncio.Queue(_MAX_UNSENT)
         self._stop_listening: list[Callable[[], None]] = []
+        self._telling: set[asyncio.Task[None]] = set()
         self._commands: dict[Command, _Handler] = {
+            Command.ALLOW_MODEL: self._allow_model,
+            Command.CATALOGUE: self._catalogue,
             Command.CONFIGURE: self._configure,
             Command.DETECT: self._detect,
             Command.INFO: self._info,
+            Command.INSPECT_MODEL: self._inspect_model,
+            Command.INSTALL_MODEL: self._install_model,
             Command.LOOK: self._look,
             Command.PICTURE: self._picture,
             Command.PING: self._ping,
+            Command.REMOVE_MODEL: self._remove_model,
             Command.RESULTS: self._results,
             Command.SELF_TEST: self._self_test,
             Command.STATUS: self._status,
             Command.SUBSCRIBE: self._subscribe,
+            Command.UPLOAD: self._upload,
         }
 
     async def run(self) -> None:
@@ -117,9 +133,9 @@ class _Connection:
         finally:
             for stop in self._stop_listening:
                 stop()
-            for task in self._tasks:
+            for task in (*self._tasks, *self._telling):
                 task.cancel()
-            await asyncio.gather(*self._tasks, return_exceptions=True)
+            await asyncio.gather(*self._tasks, *self._telling, return_exceptions=True)
             await self._socket.close()
 
     async def _authenticate(self) -> bool:
@@ -233,6 +249,47 @@ class _Connection:
         limit = min(max(request.limit, 1), _MAX_RESULTS)
         events = await self._node.newest_events(request.pipeline_id, limit)
         return Results(events=tuple(events)), None
+
+    async def _catalogue(self, _header: dict[str, Any], _picture: memoryview | None) -> _Answer:
+        return await self._node.models.catalogue(), None
+
+    async def _install_model(self, header: dict[str, Any], _picture: memoryview | None) -> _Answer:
+        request = read(InstallModel, header)
+        told = 0.0
+
+        def listener(progress: InstallProgress) -> None:
+            nonlocal told
+            done = progress.done_bytes == progress.total_bytes
+            if done or time.monotonic() - told >= _PROGRESS_EVERY_S:
+                told = time.monotonic()
+                self._tell({"type": "progress", "command": header["id"], "progress": progress})
+
+        return await self._node.install_model(request.model, listener), None
+
+    def _tell(self, message: dict[str, Any]) -> None:
+        """Send a message on the way of something; a hub that is gone misses it."""
+
+        async def send() -> None:
+            with suppress(ConnectionError):
+                await self._send({**message, "progress": write(message["progress"])})
+
+        task = asyncio.create_task(send())
+        self._telling.add(task)
+        task.add_done_callback(self._telling.discard)
+
+    async def _remove_model(self, header: dict[str, Any], _picture: memoryview | None) -> _Answer:
+        await self._node.remove_model(read(RemoveModel, header).model)
+        return Nothing(), None
+
+    async def _allow_model(self, header: dict[str, Any], _picture: memoryview | None) -> _Answer:
+        return await self._node.allow_model(read(AllowModel, header).model), None
+
+    async def _upload(self, header: dict[str, Any], part: memoryview | None) -> _Answer:
+        assert part is not None  # by _WITH_PICTURE
+        return await self._node.models.upload(read(UploadChunk, header), bytes(part)), None
+
+    async def _inspect_model(self, header: dict[str, Any], _picture: memoryview | None) -> _Answer:
+        return await self._node.inspect_model(read(InspectModel, header))
 
     async def _subscribe(self, header: dict[str, Any], _picture: memoryview | None) -> _Answer:
         request = read(Subscribe, header)

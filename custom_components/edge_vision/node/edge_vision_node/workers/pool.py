@@ -88,8 +88,7 @@ class Lane:
             generation, loaded = self._loaded.get(place.key, (0, None))
             if loaded is not None and generation == self.worker.generation and self.worker.pid:
                 return loaded
-            self._trust.require_free(place.model, place.engine, place.accelerator)
-            await self._prove(place)
+            await self.prove(place)
             order = Load(
                 key=place.key,
                 folder=str(place.model.folder),
@@ -152,12 +151,13 @@ class Lane:
             reason = str(err).rpartition(": ")[2]
             self._trust.strike(place.model, place.engine, place.accelerator, reason, proven=proven)
 
-    async def _prove(self, place: Place) -> None:
+    async def prove(self, place: Place) -> None:
         """Try a model that did not come with the package in a process that is thrown away.
 
         Raises `QuarantinedError` where it crashed, or why it cannot be used.
         """
         model, engine, accelerator = place.model, place.engine, place.accelerator
+        self._trust.require_free(model, engine, accelerator)
         if is_bundled(model) or self._trust.is_proven(model, engine, self._version):
             return
         await asyncio.to_thread(check_model, model, engine)

@@ -1,0 +1,195 @@
+"""A folder with a model that is not known yet: its files, and a manifest in the making."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+from ...errors import ModelError
+from ..archive import is_archive, open_archive
+from ..checks import check_external
+from ..download import MAX_MODEL_BYTES, require_space, writing
+from ..formats import ModelFile, read_model_file
+from ..manifest import MANIFEST_NAME, SCHEMA, Model, load_model
+from .clues import Picture, read_labels
+from .guess import Guess
+
+LABELS_NAME = "labels.txt"
+_MODEL_SUFFIXES = (".onnx", ".tflite", ".param", ".xml")
+_EDGE_TPU = "edgetpu-custom-op"
+# What a correction may reach; everything else follows from the file.
+_CORRECTABLE = re.compile(
+    r"(name|version|task|license|source|keypoints|labels"
+    r"|input\.(width|height|layout|colour|resize|mean|scale|pad)"
+    r"|head\.[a-z_]+(\.[a-z_]+)*"
+    r"|engines\.[a-z]+\.(inputs|outputs|layout|dtype|constants))"
+)
+_PLACEHOLDER = "not known yet"
+
+
+class Candidate:
+    """Brings a file into a folder of its own and writes manifests for it."""
+
+    def __init__(self, folder: Path, path: Path, labels: Path | None) -> None:
+        """Copy or unpack a file, and read it. Raises `ModelError` or `StorageError`."""
+        self.folder = folder
+        self.name = path.name
+        self.size_bytes = path.stat().st_size
+        if self.size_bytes > MAX_MODEL_BYTES:
+            raise ModelError(
+                f"{path.name} has {self.size_bytes >> 20} MiB; the limit is {MAX_MODEL_BYTES >> 20}"
+            )
+        main = self._unpack(path) if is_archive(path) else self._copy(path)
+        self.content: ModelFile = read_model_file(main)
+        beside = {item.name for item in folder.iterdir()}
+        check_external(self.content, folder, beside)
+        self.labels: tuple[str, ...] = ()
+        found = next((item for item in folder.iterdir() if item.suffix == ".txt"), None)
+        if labels is not None or found is not None:
+            self.labels = read_labels(labels or found or path)
+        if found is not None:
+            found.unlink()
+
+    def _copy(self, path: Path) -> Path:
+        content = read_model_file(path)
+        needed = [*content.roles.values(), *(path.parent / name for name in content.external)]
+        require_space(self.folder, sum(item.stat().st_size for item in needed if item.is_file()))
+        check_external(content, path.parent, {item.name for item in path.parent.iterdir()})
+        with writing(path.name):
+            for item in needed:
+                shutil.copyfile(item, self.folder / item.name)
+        return self.folder / path.name
+
+    def _unpack(self, path: Path) -> Path:
+        with open_archive(path) as archive:
+            files = archive.extract_all(self.folder)
+        models = [item for item in files if item.suffix.lower() in _MODEL_SUFFIXES]
+        if len(models) != 1:
+            names = ", ".join(item.name for item in models or files) or "nothing"
+            raise ModelError(f"{path.name} should hold one model; it holds {names}")
+        return models[0]
+
+    @property
+    def for_edge_tpu(self) -> bool:
+        """Return whether the file runs on an Edge TPU and nowhere else."""
+        return _EDGE_TPU in self.content.custom_operators
+
+    def document(
+        self, picture: Picture, guess: Guess | None, constants: dict[str, Any]
+    ) -> dict[str, Any]:
+        """Return a manifest; without a guess one that is good enough to run the file."""
+        content = self.content
+        mean, deviation = _scaling(content, guess)
+        engine: dict[str, Any] = {
+            "files": self._files(),
+            "inputs": [picture.tensor.name],
+            "outputs": guess.outputs if guess else [item.name for item in content.outputs],
+            "constants": constants,
+        }
+        if picture.tensor.dtype in ("uint8", "int8"):
+            engine["dtype"] = "uint8"
+        engines = {content.engine: engine}
+        if content.format == "ONNX":  # OpenVINO reads the same file
+            engines["openvino"] = engine
+        width, height = picture.width, picture.height
+        if guess is not None and guess.side is not None and picture.open:
+            width = height = guess.side
+        name = content.metadata.get("name") or Path(self.name).stem
+        return {
+            "schema": SCHEMA,
+            "id": "candidate",
+            "version": "1.0.0",
+            "name": name[:80],
+            "task": guess.task if guess else "detection",
+            "input": {
+                "width": width,
+                "height": height,
+                "layout": picture.layout,
+                "colour": guess.colour if guess else "RGB",
+                "resize": guess.resize if guess else "stretch",
+                "mean": list(mean),
+                "scale": [1 / value for value in deviation],
+                "pad": guess.pad if guess else 114,
+            },
+            "head": guess.head if guess else {"type": _PLACEHOLDER},
+            "labels": list(guess.labels) if guess else [],
+            "engines": engines,
+            "license": content.metadata.get("license", "not stated")[:200],
+            "source": f"added by the user from {self.name}"[:200],
+            "keypoints": list(guess.keypoints) if guess else [],
+        }
+
+    def _files(self) -> dict[str, dict[str, Any]]:
+        roles = dict(self.content.roles)
+        if self.for_edge_tpu:
+            roles = {"edgetpu": roles["model"]}
+        for number, name in enumerate(self.content.external):
+            roles[f"data{number}"] = self.folder / name
+        return {role: _file(path) for role, path in roles.items()}
+
+    def write(self, document: dict[str, Any], model_id: str | None = None) -> Model:
+        """Write a manifest with its labels, and read it back. Raises `ModelError`."""
+        labels = document["labels"]
+        if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
+            raise ModelError("labels: a list of texts was expected")
+        with writing(LABELS_NAME):
+            text = "".join(f"{' '.join(label.split())}\n" for label in labels)
+            (self.folder / LABELS_NAME).write_text(text, "utf-8")
+            whole = {**document, "labels": _file(self.folder / LABELS_NAME)}
+            if model_id is not None:
+                whole["id"] = model_id
+            path = self.folder / MANIFEST_NAME
+            path.write_text(json.dumps(whole, indent=2) + "\n", "utf-8")
+        return load_model(self.folder)
+
+
+def correct(document: dict[str, Any], corrections: dict[str, Any]) -> None:
+    """Change what the user says is wrong: "head.type", "input.width", … Raises `ModelError`."""
+    for key, value in corrections.items():
+        if not _CORRECTABLE.fullmatch(key):
+            raise ModelError(
+                f"{key} cannot be corrected; what can be: name, version, task, license, source,"
+                " labels, keypoints, input.…, head.… and engines.<engine>.inputs, outputs, layout,"
+                " dtype, constants"
+            )
+        *path, last = key.split(".")
+        place = document
+        for part in path:
+            place = place.setdefault(part, {})
+            if not isinstance(place, dict):
+                raise ModelError(f"{key} cannot be corrected: {part} has no parts")
+        place[last] = value
+
+
+def _scaling(
+    content: ModelFile, guess: Guess | None
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return mean and standard deviation: the file's own word counts more than a guess."""
+    if content.normalised is not None:
+        mean, deviation = content.normalised
+        if mean and deviation and all(deviation):
+            return _three(mean), _three(deviation)
+    try:
+        words = content.metadata.get("mean_values", ""), content.metadata.get("scale_values", "")
+        mean, deviation = (tuple(map(float, text.replace(",", " ").split())) for text in words)
+    except ValueError:
+        mean = deviation = ()
+    if mean and deviation and all(deviation):
+        return _three(mean), _three(deviation)
+    if guess is not None:
+        return guess.mean, guess.deviation
+    return (0.0,) * 3, (255.0,) * 3
+
+
+def _three(values: tuple[float, ...]) -> tuple[float, ...]:
+    return values if len(values) == 3 else (values[0],) * 3
+
+
+def _file(path: Path) -> dict[str, Any]:
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return {"path": path.name, "sha256": digest, "size": path.stat().st_size}

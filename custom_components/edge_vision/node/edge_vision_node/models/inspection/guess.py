@@ -1,0 +1,68 @@
+"""A guess at how a model is read, and what the families' functions share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from .clues import Clues, fit_labels
+
+IMAGENET = ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
+JOINTS = (
+    "nose",
+    "left_eye",
+    "right_eye",
+    "left_ear",
+    "right_ear",
+    "left_shoulder",
+    "right_shoulder",
+    "left_elbow",
+    "right_elbow",
+    "left_wrist",
+    "right_wrist",
+    "left_hip",
+    "right_hip",
+    "left_knee",
+    "right_knee",
+    "left_ankle",
+    "right_ankle",
+)
+
+
+@dataclass
+class Guess:
+    """A way to read a model. `confidence` is a percentage; None leaves a value as it was found."""
+
+    task: str
+    head: dict[str, Any]
+    confidence: float
+    reasons: list[str]
+    labels: tuple[str, ...] = ()
+    outputs: list[str] = field(default_factory=list)
+    keypoints: tuple[str, ...] = ()
+    resize: str = "stretch"
+    pad: int = 114
+    side: int | None = None  # of the picture, where the file leaves it open
+    colour: str = "RGB"
+    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    deviation: tuple[float, float, float] = (255.0, 255.0, 255.0)
+    constants: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+
+def with_classes(clues: Clues, guess: Guess, classes: int, *, ids: bool = False) -> Guess:
+    """Add classes and labels; `ids` where the head can skip classes without a label."""
+    labels, class_ids = fit_labels(clues.labels, classes, guess.reasons)
+    guess.head["classes"] = classes
+    if class_ids and ids:
+        guess.head["class_ids"] = list(class_ids)
+    elif class_ids:
+        by_class = dict(zip(class_ids, labels, strict=True))
+        labels = tuple(by_class.get(i, f"class {i}") for i in range(classes))
+    guess.labels = labels
+    return guess
+
+
+def letterboxed(guess: Guess) -> Guess:
+    """Have the picture keep its shape."""
+    guess.resize = "letterbox"
+    return guess

@@ -1,0 +1,224 @@
+"""Looks at a model of the user's own, tries it, and keeps it where the user wants."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ...annotate import annotate, to_jpeg
+from ...errors import EngineMissingError, ModelError, NodeError, WorkerError
+from ...frames.decode import decode
+from ...protocol import Findings, Inspection, ModelInfo, ModelProposal
+from ...workers.messages import Probed, ProbedOutput, RunResult
+from ...workers.pool import Place, Workers
+from ...workers.proof import probe, trial
+from ..archive import remove_folder
+from ..install import MODEL_ID, Installer
+from ..store import BUNDLED
+from .candidate import Candidate, correct
+from .clues import Picture, describe, find_picture
+from .guess import Guess
+from .recognise import further_inputs, recognise
+
+_PROPOSED = ("name", "version", "task", "input", "head", "keypoints", "license", "source")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wish:
+    """What to look at, and what to do with it. `picture` is the file to try the model on."""
+
+    path: Path
+    picture: bytes
+    labels: Path | None = None
+    corrections: dict[str, Any] = field(default_factory=dict)
+    confidence: float = 40.0
+    save_as: str | None = None
+
+
+@dataclass
+class _Seen:
+    """What has been found out so far."""
+
+    candidate: Candidate
+    problem: str | None = None
+    probed: tuple[ProbedOutput, ...] = ()
+    guess: Guess | None = None
+    document: dict[str, Any] | None = None
+    place: Place | None = None
+    result: RunResult | None = None
+    saved: ModelInfo | None = None
+
+
+class Inspector:
+    """Used from one event loop."""
+
+    def __init__(self, workers: Workers, installer: Installer) -> None:
+        """Prepare."""
+        self._workers = workers
+        self._installer = installer
+
+    async def inspect(self, wish: Wish) -> tuple[Inspection, bytes | None]:
+        """Look at a model; returns what was found, and the annotated picture (JPEG).
+
+        Raises `ModelError` where the file cannot be read at all, and for wrong corrections or ids.
+        """
+        if wish.save_as is not None:
+            _require_free_id(wish.save_as)
+        staging = await asyncio.to_thread(self._installer.stage)
+        try:
+            candidate = await asyncio.to_thread(Candidate, staging, wish.path, wish.labels)
+            seen = _Seen(candidate)
+            try:
+                await self._examine(seen, wish)
+            except WorkerError as err:
+                reason = str(err).rpartition(": ")[2]
+                seen.problem = (
+                    f"It was tried in a process of its own, and there {reason}; it is not used"
+                )
+            except NodeError as err:
+                seen.problem = str(err)
+            jpeg = await asyncio.to_thread(_draw, wish, seen)
+            return _report(seen), jpeg
+        finally:
+            await asyncio.to_thread(remove_folder, staging)
+
+    async def _examine(self, seen: _Seen, wish: Wish) -> None:
+        """Find out as much as there is, in this order; what is known stays when the rest fails."""
+        candidate, content = seen.candidate, seen.candidate.content
+        picture = _corrected_picture(find_picture(content, content.metadata), wish.corrections)
+        constants = further_inputs(content, picture)
+        untried = ""
+        try:
+            seen.place = await self._place(seen, picture, constants)
+        except EngineMissingError as err:
+            untried = str(err)
+        if seen.place is not None:
+            seen.probed = (await _probe(seen.place, wish.picture)).outputs
+        try:
+            labels = candidate.labels or tuple(wish.corrections.get("labels", ()))
+            seen.guess = recognise(content, picture, seen.probed, labels)
+        except ModelError:
+            # Who says which head it has, need not have it recognised.
+            if "head.type" not in wish.corrections:
+                raise
+        document = candidate.document(picture, seen.guess, constants)
+        correct(document, wish.corrections)
+        seen.document = document
+        model = await asyncio.to_thread(candidate.write, document, wish.save_as)
+        if seen.place is None:
+            seen.problem = f"It was not tried: {untried}"
+        else:
+            seen.place = Place(model, seen.place.engine, seen.place.accelerator)
+            seen.result = await trial(
+                model, seen.place.engine, seen.place.accelerator, wish.picture, wish.confidence
+            )
+        if wish.save_as is not None:
+            await self._save(seen)
+
+    async def _place(self, seen: _Seen, picture: Picture, constants: dict[str, Any]) -> Place:
+        """Return where to try the model. Raises `EngineMissingError`, `ModelError`."""
+        candidate = seen.candidate
+        document = candidate.document(picture, None, constants)
+        model = await asyncio.to_thread(candidate.write, document)
+        try:
+            return await self._workers.choose(model, None, None)
+        except EngineMissingError:
+            if candidate.for_edge_tpu:
+                raise ModelError(
+                    "It is compiled for an Edge TPU and runs on nothing else, and there is none"
+                    " here; connect one, or bring the file for the CPU"
+                ) from None
+            raise
+
+    async def _save(self, seen: _Seen) -> None:
+        model = await asyncio.to_thread(self._installer.adopt, seen.candidate.folder)
+        if seen.place is not None:
+            versions = {info.id: info.version for info in await self._workers.engines()}
+            version = versions.get(seen.place.engine)
+            if version is not None:
+                self._workers.trust.prove(model, seen.place.engine, version)
+        seen.saved = model.info()
+
+
+async def _probe(place: Place, picture: bytes) -> Probed:
+    probed = await probe(place.model, place.engine, place.accelerator, picture)
+    if any(not output.finite for output in probed.outputs):
+        raise ModelError(
+            "It answers a picture with numbers that are not finite: it is damaged, or was"
+            " converted to a precision that it does not bear"
+        )
+    return probed
+
+
+def _corrected_picture(picture: Picture, corrections: dict[str, Any]) -> Picture:
+    """Take the user's word for the input's size, before the model is run with it."""
+    sides = [
+        corrections.get(f"input.{side}", value)
+        for side, value in (
+            ("width", picture.width),
+            ("height", picture.height),
+        )
+    ]
+    if not all(isinstance(side, int) and 8 <= side <= 4096 for side in sides):
+        raise ModelError("input.width and input.height are numbers of pixels from 8 to 4096")
+    return Picture(picture.tensor, sides[0], sides[1], picture.layout)
+
+
+def _require_free_id(model_id: str) -> None:
+    if not MODEL_ID.fullmatch(model_id):
+        raise ModelError(
+            f"{model_id!r} cannot be an id: it has small letters, digits, - and _, 64 at most"
+        )
+    if (BUNDLED / model_id).exists() or model_id == "candidate":
+        raise ModelError(f"{model_id} is taken by a model that comes with Edge Vision")
+
+
+def _draw(wish: Wish, seen: _Seen) -> bytes | None:
+    if seen.result is None:
+        return None
+    return to_jpeg(annotate(decode(wish.picture).image, seen.result.findings.objects))
+
+
+def _report(seen: _Seen) -> Inspection:
+    candidate, content = seen.candidate, seen.candidate.content
+    probed = (*seen.probed, *[None] * (len(content.outputs) - len(seen.probed)))
+    result, place = seen.result, seen.place
+    findings: Findings | None = result.findings if result else None
+    return Inspection(
+        file=candidate.name,
+        format=content.format,
+        size_bytes=candidate.size_bytes,
+        inputs=tuple(describe(tensor) for tensor in content.inputs),
+        outputs=tuple(
+            describe(tensor, item) for tensor, item in zip(content.outputs, probed, strict=True)
+        ),
+        metadata={key: value[:500] for key, value in list(content.metadata.items())[:50]},
+        proposal=_proposal(seen),
+        problem=seen.problem,
+        findings=findings,
+        engine=place.engine if place else content.engine,
+        accelerator=place.accelerator if place else None,
+        inference_ms=result.inference_ms if result else None,
+        saved=seen.saved,
+    )
+
+
+def _proposal(seen: _Seen) -> ModelProposal | None:
+    document, guess = seen.document, seen.guess
+    if document is None:
+        return None
+    manifest = {key: document[key] for key in _PROPOSED}
+    manifest["engines"] = {
+        name: {key: value for key, value in engine.items() if key != "files"}
+        for name, engine in document["engines"].items()
+    }
+    return ModelProposal(
+        task=str(document["task"]),
+        family=str(document["head"].get("type")),
+        confidence=guess.confidence if guess else 0.0,
+        reasons=tuple(guess.reasons) if guess else ("As you say",),
+        labels=tuple(document["labels"]),
+        manifest=manifest,
+    )

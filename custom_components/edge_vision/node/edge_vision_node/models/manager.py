@@ -1,0 +1,154 @@
+"""What a hub can ask about models: the catalogue, installing, removing, bringing one's own."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+from yarl import URL
+
+from ..errors import ModelError
+from ..protocol import (
+    CatalogueAnswer,
+    CatalogueModel,
+    Inspection,
+    InspectModel,
+    InstallProgress,
+    ModelInfo,
+    UploadChunk,
+    Uploaded,
+)
+from ..workers.pool import Workers
+from .catalogue import CatalogueEntry, catalogue
+from .download import Download, download
+from .inspection.inspector import Inspector, Wish
+from .install import Installer, Step
+from .store import SELF_TEST_PICTURE, ModelStore
+from .uploads import Uploads, labels_beside, named
+
+ProgressListener = Callable[[InstallProgress], None]
+_DROPPED_SUFFIXES = (".onnx", ".tflite", ".param", ".xml", ".zip", ".tar", ".tgz", ".gz")
+
+
+class ModelManager:
+    """Used from one event loop."""
+
+    def __init__(
+        self, data: Path, store: ModelStore, workers: Workers, mirror: Path | None = None
+    ) -> None:
+        """Prepare for a data folder; `mirror` is a folder to look into before the network."""
+        self._store = store
+        self._workers = workers
+        self._drop = data / "drop"
+        self._drop.mkdir(parents=True, exist_ok=True)
+        self._uploads = Uploads(data / "uploads")
+        self._installer = Installer(store, data / "models", mirror)
+        self._installer.sweep()
+        self._inspector = Inspector(workers, self._installer)
+
+    async def close(self) -> None:
+        """End what is under way."""
+        await self._installer.close()
+
+    async def catalogue(self) -> CatalogueAnswer:
+        """Return what can be installed, and what waits in the folder for new models."""
+        return await asyncio.to_thread(self._catalogue)
+
+    def _catalogue(self) -> CatalogueAnswer:
+        return CatalogueAnswer(
+            models=tuple(describe(item, self._store) for item in catalogue().entries.values()),
+            dropped=tuple(self._dropped()),
+            damaged=tuple(self._store.damaged.values()),
+        )
+
+    def _dropped(self) -> list[str]:
+        names = (path.name for path in self._drop.iterdir() if path.is_file())
+        return sorted(name for name in names if name.lower().endswith(_DROPPED_SUFFIXES))
+
+    async def install(self, model_id: str, listener: ProgressListener) -> ModelInfo:
+        """Install a model of the catalogue. Raises as `Installer.install` does."""
+
+        def step(item: Step) -> None:
+            listener(
+                InstallProgress(
+                    model=item.model,
+                    file=item.file,
+                    done_bytes=item.done_bytes,
+                    total_bytes=item.total_bytes,
+                )
+            )
+
+        return (await self._installer.install(model_id, step)).info()
+
+    async def remove(self, model_id: str, users: list[str]) -> None:
+        """Delete a model that no pipeline uses. Raises `ModelError`, `UnknownModelError`."""
+        if users:
+            raise ModelError(f"{model_id} is used by {', '.join(users)}; choose another one there")
+        await self._installer.remove(model_id)
+
+    async def upload(self, chunk: UploadChunk, data: bytes) -> Uploaded:
+        """Take a part of a file. Raises `ModelError`, `StorageError`."""
+        return await asyncio.to_thread(
+            self._uploads.append, chunk.upload, chunk.name, chunk.offset, data
+        )
+
+    async def inspect(self, request: InspectModel) -> tuple[Inspection, bytes | None]:
+        """Look at a model of the user's own. Raises as `Inspector.inspect` does."""
+        given = [item for item in (request.upload, request.dropped, request.url) if item]
+        if len(given) != 1:
+            raise ModelError("Name either an upload, a dropped file or an address")
+        upload = request.upload
+        if request.url is not None:
+            upload = await self._fetch(request.url)
+        if upload is not None:
+            path, labels = await asyncio.to_thread(self._uploads.find, upload, request.file)
+        else:
+            path = await asyncio.to_thread(named, self._drop, request.dropped or "")
+            labels = labels_beside(path)
+        wish = Wish(
+            path=path,
+            picture=await asyncio.to_thread(SELF_TEST_PICTURE.read_bytes),
+            labels=labels,
+            corrections=request.corrections,
+            confidence=request.confidence,
+            save_as=request.save_as,
+        )
+        try:
+            inspection, picture = await self._inspector.inspect(wish)
+        finally:
+            if request.url is not None and upload is not None:
+                await asyncio.to_thread(self._uploads.remove, upload)
+        if inspection.saved is not None and request.upload is not None:
+            await asyncio.to_thread(self._uploads.remove, request.upload)
+        return inspection, picture
+
+    async def _fetch(self, url: str) -> str:
+        upload, folder = await asyncio.to_thread(self._uploads.folder)
+        try:
+            name = URL(url).name or "model"
+            target = folder / "".join(c if c.isalnum() or c in "._-" else "_" for c in name)[-64:]
+            await download(Download(url=url), target.with_name(target.name.lstrip(".") or "model"))
+        except ValueError as err:
+            raise ModelError(f"{url!r} is not an address") from err
+        return upload
+
+
+def describe(entry: CatalogueEntry, store: ModelStore) -> CatalogueModel:
+    """Return an entry of the catalogue as messages carry it."""
+    manifest = entry.manifest
+    held = store.models.get(entry.id)
+    return CatalogueModel(
+        id=entry.id,
+        version=manifest.version,
+        name=manifest.name,
+        task=manifest.task,
+        summary=entry.sources.summary,
+        engines=tuple(manifest.engines),
+        license=manifest.license,
+        source=manifest.source,
+        download_bytes=entry.size_bytes,
+        recommended=entry.sources.recommended,
+        edgetpu=any("edgetpu" in engine.files for engine in manifest.engines.values()),
+        installed=held.manifest.version if held else None,
+    )
