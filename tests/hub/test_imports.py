@@ -41,7 +41,7 @@ NODE_REQUIREMENTS = {
     for name in re.findall(r"^[\w-]+", requirement)
 }
 # What takes arrays and times in, and gives dataclasses out.
-PURE = ["detections.py", "models/heads", "rules"]
+PURE = ["detections.py", "results.py", "models/heads", "rules"]
 PURE_MAY_IMPORT = {"__future__", "collections", "dataclasses", "enum", "functools", "itertools"}
 PURE_MAY_IMPORT |= {"math", "typing", "numpy"}
 READS_A_CLOCK_OR_A_FILE = {"open", "input", "print"}
