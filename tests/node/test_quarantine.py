@@ -360,18 +360,16 @@ async def test_a_model_that_wants_more_memory_than_there_may_be_is_refused(
         (
             "model_invoking_error.tflite",
             (
-                (
-                    "stranger uses the operation 'fake-op-double', which LiteRT does not have: the"
-                    " model needs the program or the delegate that it was made for"
-                ),
+                "stranger uses the operation 'fake-op-double', which LiteRT does not have: the"
+                " model needs the program or the delegate that it was made for"
+            ),
         ),
         (
             "movenet_single_pose_lightning_ptq_edgetpu.tflite",
             (
-                (
-                    "stranger is compiled for an Edge TPU and runs on nothing else: connect one and"
-                    " choose it as the accelerator, or use the model's file for the CPU"
-                ),
+                "stranger is compiled for an Edge TPU and runs on nothing else: connect one and"
+                " choose it as the accelerator, or use the model's file for the CPU"
+            ),
         ),
         (
             "mobilenet_v2_1.0_224_quant.tflite",
