@@ -13,7 +13,8 @@ Conversation::
     hub  → {"id": 7, "type": "info"}               (a command; binary where it brings a picture)
     node → {"id": 7, "type": "result", "result": {…}}      (binary where it brings a picture)
          | {"id": 7, "type": "error", "code": "unknown_model", "message": "…"}
-    node → {"type": "event", "seq": 12, "event": {…}}      (pushed after ``subscribe``)
+    node → {"type": "event", "seq": 12, "event": {…}}      (pushed after ``subscribe``;
+           seq is null where the node cannot write its log)
     node → {"type": "status", "status": {…}}               (pushed when a pipeline changes state)
 
 Units: confidence is a percentage (0-100, one decimal), boxes are normalised to the full frame
