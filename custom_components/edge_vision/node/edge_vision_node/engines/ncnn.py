@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import IntEnum
 from importlib import import_module
 from importlib.metadata import version as package_version
@@ -39,12 +41,28 @@ class _Kind(IntEnum):
     PROCESSOR = 3
 
 
+@contextmanager
+def _native_output_off() -> Iterator[None]:
+    """Keep what native code writes to stderr to ourselves."""
+    kept = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(nowhere)
+        os.close(kept)
+
+
 def _vulkan_devices(package: ModuleType) -> list[tuple[AcceleratorInfo, int]]:
     """Return what Vulkan offers; a program that draws on the processor is called that."""
     if not hasattr(package, "get_gpu_count"):  # a build without Vulkan
         return []
+    with _native_output_off():  # "vkCreateInstance failed" where there is no GPU: no news
+        count = package.get_gpu_count()
     devices = []
-    for number in range(package.get_gpu_count()):
+    for number in range(count):
         gpu = package.get_gpu_info(number)
         name, kind = str(gpu.device_name()), int(gpu.type())
         if kind == _Kind.PROCESSOR:
@@ -78,8 +96,10 @@ class NcnnEngine:
     def load(self, files: EngineFiles, accelerator: str, threads: int) -> Session:
         """Load a .param and .bin pair."""
         ncnn = _package()
-        if accelerator not in {item.id for item in self.accelerators()}:
-            known = ", ".join(item.id for item in self.accelerators())
+        # Looking for GPUs takes memory that a CPU has no use for.
+        known_ids = [] if accelerator == CPU.id else [item.id for item in self.accelerators()]
+        if accelerator != CPU.id and accelerator not in known_ids:
+            known = ", ".join(known_ids)
             raise AcceleratorError(
                 f"ncnn has no accelerator {accelerator!r} on this device; it has {known}"
             )
