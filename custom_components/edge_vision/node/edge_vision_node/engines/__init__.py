@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import cache
+from importlib.util import find_spec
 
 from ..errors import EngineMissingError
 from ..protocol import AcceleratorInfo, EngineInfo
@@ -23,6 +24,7 @@ __all__ = [
     "default_threads",
     "describe_engines",
     "get_engine",
+    "is_installed",
     "usable_cores",
 ]
 
@@ -69,6 +71,11 @@ def default_accelerator(
 def describe_engines() -> tuple[EngineInfo, ...]:
     """Return what every engine can do here. Imports their packages: slow the first time."""
     return tuple(describe_engine(engine_id) for engine_id in ENGINES)
+
+
+def is_installed(engine_id: str) -> bool:
+    """Return whether an engine's package is there; it may still not work. Imports nothing."""
+    return any(find_spec(module) for module in get_engine(engine_id).modules)
 
 
 def describe_engine(engine_id: str) -> EngineInfo:

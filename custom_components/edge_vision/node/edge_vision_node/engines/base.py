@@ -74,10 +74,14 @@ class Session(Protocol):
 
 
 class Engine(Protocol):
-    """An inference runtime. Its package is imported when it is first asked for, not before."""
+    """An inference runtime. Its package is imported when it is first asked for, not before.
+
+    `modules`: what its package may be imported as; without any of them it is not installed.
+    """
 
     id: str
     name: str
+    modules: tuple[str, ...]
 
     def version(self) -> str:
         """Return the package's version. Raises `EngineMissingError` where it cannot be used."""

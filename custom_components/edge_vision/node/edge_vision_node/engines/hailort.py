@@ -37,6 +37,7 @@ class HailoEngine:
     """HailoRT, https://hailo.ai/developer-zone/documentation/."""
 
     id = "hailort"
+    modules: tuple[str, ...] = ("hailo_platform",)
     name = "HailoRT (not tried on hardware)"
 
     def version(self) -> str:

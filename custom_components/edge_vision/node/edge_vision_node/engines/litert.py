@@ -76,6 +76,7 @@ class LiteRtEngine:
     """LiteRT, https://ai.google.dev/edge/litert."""
 
     id = "litert"
+    modules: tuple[str, ...] = ("ai_edge_litert", "tflite_runtime")
     name = "LiteRT"
 
     def version(self) -> str:

@@ -75,6 +75,7 @@ class NcnnEngine:
     """ncnn, https://github.com/Tencent/ncnn."""
 
     id = "ncnn"
+    modules: tuple[str, ...] = ("ncnn",)
     name = "ncnn"
 
     def version(self) -> str:

@@ -50,6 +50,7 @@ class OnnxRuntimeEngine:
     """ONNX Runtime, https://onnxruntime.ai/docs/api/python/."""
 
     id = "onnxruntime"
+    modules: tuple[str, ...] = ("onnxruntime",)
     name = "ONNX Runtime"
 
     def version(self) -> str:

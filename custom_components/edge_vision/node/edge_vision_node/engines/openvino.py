@@ -38,6 +38,7 @@ class OpenVinoEngine:
     """OpenVINO, https://docs.openvino.ai."""
 
     id = "openvino"
+    modules: tuple[str, ...] = ("openvino",)
     name = "OpenVINO"
 
     def version(self) -> str:

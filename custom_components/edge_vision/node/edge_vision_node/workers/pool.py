@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ulid_transform import ulid_now
 
-from ..engines import ENGINES, default_accelerator, get_engine
+from ..engines import ENGINES, default_accelerator, describe_engine, get_engine, is_installed
 from ..errors import EngineMissingError, NodeError, WorkerError
 from ..models.checks import check_model
 from ..models.manifest import Model
@@ -271,6 +271,8 @@ class Workers:
 
 
 async def _describe(engine: str) -> EngineInfo:
+    if not is_installed(engine):
+        return describe_engine(engine)  # says so; there is no native code that could do harm
     worker = Worker(f"look for {engine}")
     try:
         answer = await worker.ask(
