@@ -12,7 +12,7 @@ _LOGGER = logging.getLogger(NODE_LOGGER)
 
 _KEPT_LINES = 200
 _KEPT_CHARS = 1000
-_LEVEL = re.compile(r"(DEBUG|INFO|WARNING|ERROR|CRITICAL) ([^\s:]+): ")
+NODE_LEVEL = re.compile(r"(DEBUG|INFO|WARNING|ERROR|CRITICAL) ([^\s:]+): ")
 # A node's error is no error of Home Assistant: what follows from it is reported where it shows.
 _LEVELS = {
     "DEBUG": logging.DEBUG,
@@ -91,6 +91,6 @@ class NodeLog:
         if match := _START_ERROR.match(line):
             self.start_error = match[1]
         # Lines without a level are what native libraries print, and traces of errors.
-        match = _LEVEL.match(line)
+        match = NODE_LEVEL.match(line)
         level = _LEVELS[match[1]] if match else logging.DEBUG
         _LOGGER.log(level, "%s", line[match.end() :] if match else line)

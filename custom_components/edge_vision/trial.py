@@ -28,7 +28,7 @@ from .node.edge_vision_node.protocol import (
     SelfTest,
     SelfTestRequest,
 )
-from .node_log import NodeLog
+from .node_log import NODE_LEVEL, NodeLog
 from .node_process import NodeProcess, NodeStartError, describe_exit
 from .requirements import ENGINE_NAMES, EngineInstallError, platform_name
 
@@ -37,6 +37,9 @@ _LOGGER = logging.getLogger(__name__)
 # A slow board loads the model and runs it eleven times.
 SELF_TEST_TIMEOUT_S = 120.0
 _EXIT_STATUS_WAIT_S = 1.0
+# What a node says of a process that ran an engine and is gone.
+_WORDS_OF_A_CRASH = ("the engine crashed", "the engine ended by itself", "the engine hung up")
+_TRACE = "Fatal Python error"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,8 +94,7 @@ async def async_try_engine(hass: HomeAssistant, engine: str, data_dir: Path) -> 
     except NodeVersionMismatch as err:
         raise TrialError("version_mismatch", error=str(err)) from err
     except NodeCommandError as err:
-        key = "engine_unusable" if err.code == ErrorCode.ENGINE_MISSING else "self_test_failed"
-        raise TrialError(key, engine=name, error=err.message) from err
+        raise _failed(err, log, name) from err
     except NodeError as err:
         raise TrialError("self_test_failed", engine=name, error=str(err)) from err
     finally:
@@ -119,6 +121,24 @@ async def _test(process: NodeProcess, engine: str) -> Trial:
     return Trial(info=info, test=test)
 
 
+def _failed(err: NodeCommandError, log: NodeLog, engine: str) -> TrialError:
+    """Say how the engine failed in a node that lives on: engines run in processes of their own."""
+    if "(SIGILL)" in err.message:
+        return TrialError("processor_unsuitable", engine=engine, platform=platform_name())
+    if any(text in err.message for text in _WORDS_OF_A_CRASH):
+        return TrialError("node_crashed", engine=engine, error=err.message, line=_last_line(log))
+    key = "engine_unusable" if err.code == ErrorCode.ENGINE_MISSING else "self_test_failed"
+    return TrialError(key, engine=engine, error=err.message)
+
+
+def _last_line(log: NodeLog) -> str:
+    """Return the last thing that native code said; the trace of a crash follows it."""
+    said = [line for line in log.lines if not NODE_LEVEL.match(line)]
+    traces = [number for number, line in enumerate(said) if line.startswith(_TRACE)]
+    said = said[: traces[-1]] if traces else said
+    return next((line for line in reversed(said) if line), "-")
+
+
 async def _crashed(process: NodeProcess, log: NodeLog, engine: str) -> TrialError:
     """Say how the node ended: its socket closes a moment before there is an exit status."""
     try:
@@ -128,7 +148,6 @@ async def _crashed(process: NodeProcess, log: NodeLog, engine: str) -> TrialErro
         return TrialError("node_crashed", engine=engine, error="it hung up", line="")
     if code == -signal.SIGILL:
         return TrialError("processor_unsuitable", engine=engine, platform=platform_name())
-    lines = log.last_lines(1)
     return TrialError(
-        "node_crashed", engine=engine, error=describe_exit(code), line=lines[0] if lines else "-"
+        "node_crashed", engine=engine, error=describe_exit(code), line=_last_line(log)
     )

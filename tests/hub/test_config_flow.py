@@ -265,11 +265,10 @@ async def test_automatic_with_nothing_that_works_tells_of_the_best(
         (flows.CANNOT_BE_IMPORTED, "engine_unusable", "libgomp.so.1 is missing"),
         (flows.CRASHES.format(signal="SIGSEGV"), "node_crashed", "SIGSEGV"),
         (flows.CRASHES.format(signal="SIGILL"), "processor_unsuitable", "ONNX Runtime"),
-        (flows.HANGS_UP, "node_crashed", "hung up"),
         (flows.CANNOT_LOAD, "self_test_failed", "bad magic"),
         (flows.SEES_NOTHING, "self_test_wrong", "nothing"),
     ],
-    ids=["not-importable", "crash", "illegal-instruction", "hangs-up", "cannot-load", "blind"],
+    ids=["not-importable", "crash", "illegal-instruction", "cannot-load", "blind"],
 )
 async def test_an_engine_that_fails_is_told_in_words(
     hass: HomeAssistant,

@@ -21,6 +21,7 @@ _LOGGER = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
 _MODULE = f"{__package__}.child"
+_EXIT_STATUS_WAIT_S = 1.0
 _PACKAGE_PARENT = Path(__file__).parents[2]
 
 
@@ -130,7 +131,14 @@ class Worker:
         finally:
             assert self._writer is not None
             self._writer.close()
-            status = await process.wait()
+            try:
+                async with asyncio.timeout(_EXIT_STATUS_WAIT_S):
+                    status = await process.wait()
+            except TimeoutError:  # it closed its end, and lives on
+                self._reason = self._reason or "the engine hung up"
+                with suppress(ProcessLookupError):
+                    process.kill()
+                status = await process.wait()
             self.deaths += 1
             reason = self._reason or _describe_exit(status)
             for future in self._waiting.values():
