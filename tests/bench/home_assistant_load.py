@@ -75,6 +75,14 @@ def add_probe(folder: Path) -> None:
         file.write("loop_lag:\n")
 
 
+class Measured(HomeAssistant):
+    """An instance with the probe."""
+
+    def _write_config(self) -> None:
+        super()._write_config()
+        add_probe(self.folder)
+
+
 async def lag(client: HaClient, seconds: float) -> dict[str, float]:
     """Return the lag over some seconds, in milliseconds."""
     await client.call("loop_lag", "begin", {})
@@ -138,8 +146,7 @@ async def until(client: HaClient, entity_id: str, wanted: Any) -> float:
 async def measure(seconds: float) -> dict[str, Any]:
     """Run everything; returns the figures."""
     result: dict[str, Any] = {}
-    home = HomeAssistant(password=secrets.token_urlsafe(9))
-    add_probe(home.folder)
+    home = Measured(password=secrets.token_urlsafe(9))
     camera = ClipCamera(CLIP)
     async with camera, home, home.client.websocket() as socket:
         assert home.process is not None
