@@ -11,7 +11,7 @@ import itertools
 import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from aiohttp import ClientError, ClientSession, ClientWebSocketResponse, UnixConnector, WSMsgType
 
@@ -27,6 +27,13 @@ _MAX_TEXT_CHARS = 4 * 1024 * 1024
 _CLOSE_TIMEOUT_S = 1.0
 
 type _Answer = tuple[object, memoryview | None]
+
+
+class Progress[P](NamedTuple):
+    """Who hears how far a command is: `listener` gets what the node pushes, read as `kind`."""
+
+    kind: type[P]
+    listener: Callable[[P], None]
 
 
 class NodeError(Exception):
@@ -96,6 +103,7 @@ class NodeClient:
         self._reader: asyncio.Task[None] | None = None
         self._ids = itertools.count(1)
         self._pending: dict[int, asyncio.Future[_Answer]] = {}
+        self._progress: dict[int, Progress[Any]] = {}
         self.greeting: Greeting | None = None
         self.disconnected = asyncio.Event()
 
@@ -213,12 +221,13 @@ class NodeClient:
         *,
         picture: bytes | None = None,
         timeout_s: float = REQUEST_TIMEOUT_S,
+        progress: Progress[Any] | None = None,
     ) -> T:
         """Send a command and return its answer, one of the protocol's dataclasses.
 
         Raises `NodeDisconnected`, `NodeTimeout`, `NodeCommandError` or `NodeProtocolError`.
         """
-        result, _ = await self._exchange(command, params, picture, timeout_s)
+        result, _ = await self._exchange(command, params, picture, timeout_s, progress)
         return _read(answer, result)
 
     async def request_picture[T](
@@ -231,13 +240,33 @@ class NodeClient:
         timeout_s: float = REQUEST_TIMEOUT_S,
     ) -> tuple[T, bytes]:
         """Do the same as `request` for a command whose answer brings a picture."""
-        result, view = await self._exchange(command, params, picture, timeout_s)
-        if view is None:
+        header, data = await self.request_either(
+            command, params, answer, picture=picture, timeout_s=timeout_s
+        )
+        if data is None:
             raise NodeProtocolError(f"the answer to {command!r} brought no picture")
-        return _read(answer, result), bytes(view)
+        return header, data
+
+    async def request_either[T](
+        self,
+        command: Command,
+        params: object | None,
+        answer: type[T],
+        *,
+        picture: bytes | None = None,
+        timeout_s: float = REQUEST_TIMEOUT_S,
+    ) -> tuple[T, bytes | None]:
+        """Do the same for a command whose answer may bring a picture."""
+        result, view = await self._exchange(command, params, picture, timeout_s)
+        return _read(answer, result), None if view is None else bytes(view)
 
     async def _exchange(
-        self, command: Command, params: object | None, picture: bytes | None, timeout_s: float
+        self,
+        command: Command,
+        params: object | None,
+        picture: bytes | None,
+        timeout_s: float,
+        progress: Progress[Any] | None = None,
     ) -> _Answer:
         websocket = self._websocket
         if websocket is None or not self.connected:
@@ -248,6 +277,8 @@ class NodeClient:
             message |= protocol.write(params)
         future: asyncio.Future[_Answer] = asyncio.get_running_loop().create_future()
         self._pending[number] = future
+        if progress is not None:
+            self._progress[number] = progress
         try:
             async with asyncio.timeout(timeout_s):
                 if picture is None:
@@ -261,6 +292,7 @@ class NodeClient:
             raise NodeDisconnected(f"the connection to the node ended: {err}") from err
         finally:
             self._pending.pop(number, None)
+            self._progress.pop(number, None)
             # A connection that ends while the frame is still being sent fails the future too.
             if future.done() and not future.cancelled():
                 future.exception()
@@ -293,6 +325,8 @@ class NodeClient:
                 self._on_event(_seq(message), _read(NodeEvent, message.get("event")))
             elif kind == "status" and self._on_status is not None:
                 self._on_status(_read(NodeStatus, message.get("status")))
+            elif kind == "progress":
+                self._take_progress(message)
             else:
                 _LOGGER.debug("Message of unknown type %.40r ignored", kind)
         except NodeProtocolError as err:
@@ -300,6 +334,12 @@ class NodeClient:
         except Exception:
             # A receiver's mistake must not cost the connection.
             _LOGGER.exception("A message of the node could not be handled")
+
+    def _take_progress(self, message: dict[str, Any]) -> None:
+        number = message.get("command")
+        progress = self._progress.get(number) if isinstance(number, int) else None
+        if progress is not None:
+            progress.listener(_read(progress.kind, message.get("progress")))
 
     def _take_answer(self, message: dict[str, Any], picture: memoryview | None) -> None:
         number = message.get("id")

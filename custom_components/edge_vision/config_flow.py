@@ -10,7 +10,7 @@ import asyncio
 import logging
 import shutil
 import tempfile
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
 from typing import Any, Final, override
 
@@ -38,6 +38,8 @@ from .const import (
     NODE_TYPE_LOCAL,
     SUBENTRY_PIPELINE,
 )
+from .figures import table
+from .node.edge_vision_node.protocol import Benchmark, BenchmarkProgress
 from .pipeline_flow import PipelineFlow
 from .requirements import (
     ENGINE_NAMES,
@@ -46,12 +48,12 @@ from .requirements import (
     default_engine,
     platform_name,
 )
-from .trial import Trial, TrialError, async_try_engine, in_words
+from .trial import Trial, TrialError, async_benchmark, async_try_engine, in_words
 
 _LOGGER = logging.getLogger(__name__)
 
 TITLE: Final = "This device"
-_WORKING_STEPS = ("install", "test")
+_WORKING_STEPS = ("install", "test", "benchmark")
 
 
 class EdgeVisionConfigFlow(ConfigFlow, domain=DOMAIN):
@@ -66,6 +68,7 @@ class EdgeVisionConfigFlow(ConfigFlow, domain=DOMAIN):
         self._task: asyncio.Task[Any] | None = None
         self._failure: TrialError | None = None
         self._trial: Trial | None = None
+        self._benchmark: Benchmark | None = None
         self._made_data_dir = False
 
     @classmethod
@@ -151,7 +154,24 @@ class EdgeVisionConfigFlow(ConfigFlow, domain=DOMAIN):
             self._trial = await task
         except TrialError as err:
             return self._failed(err)
+        return self.async_show_progress_done(next_step_id="benchmark")
+
+    async def async_step_benchmark(self, _: dict[str, Any] | None = None) -> ConfigFlowResult:
+        """Measure everything that is here: the user sees what it can do."""
+        if self._task is None:
+            self._task = self._start(self._in_data_dir(self._measure))
+        if not self._task.done():
+            return self._progress("benchmark", self._task)
+        task, self._task = self._task, None
+        self._benchmark = await task
         return self.async_show_progress_done(next_step_id="confirm")
+
+    async def _measure(self, data_dir: Path) -> Benchmark | None:
+        return await async_benchmark(self.hass, data_dir, self._show_progress)
+
+    @callback
+    def _show_progress(self, progress: BenchmarkProgress) -> None:
+        self.async_update_progress(progress.done / max(progress.total, 1))
 
     def _start(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         # In the background: Home Assistant does not wait for it when it stops, it ends it.
@@ -166,14 +186,20 @@ class EdgeVisionConfigFlow(ConfigFlow, domain=DOMAIN):
         )
 
     async def _test(self, engine: str) -> Trial:
+        return await self._in_data_dir(
+            lambda data_dir: async_try_engine(self.hass, engine, data_dir)
+        )
+
+    async def _in_data_dir[T](self, work: Callable[[Path], Awaitable[T]]) -> T:
+        """Work in the data folder of the node to be, or in another one while that is in use."""
         if self.source != SOURCE_RECONFIGURE:
             existed = await self.hass.async_add_executor_job(self._data_dir.exists)
             self._made_data_dir = self._made_data_dir or not existed
-            return await async_try_engine(self.hass, engine, self._data_dir)
+            return await work(self._data_dir)
         # The node that is running keeps its data folder to itself.
         folder = await self.hass.async_add_executor_job(tempfile.mkdtemp, None, "edge_vision_")
         try:
-            return await async_try_engine(self.hass, engine, Path(folder))
+            return await work(Path(folder))
         finally:
             await self.hass.async_add_executor_job(shutil.rmtree, folder, True)
 
@@ -214,7 +240,7 @@ class EdgeVisionConfigFlow(ConfigFlow, domain=DOMAIN):
                 "processor": info.hardware.cpu,
                 "model": models.get(test.model, test.model),
                 "inference_ms": f"{test.inference_ms:.0f}",
-                "pictures_per_second": _per_second(test.inference_ms),
+                "benchmark": table(self._benchmark) if self._benchmark else "-",
                 "found": in_words(test.objects),
             },
             last_step=True,
@@ -256,9 +282,3 @@ class EdgeVisionConfigFlow(ConfigFlow, domain=DOMAIN):
         if task is not None:
             await asyncio.wait([task])
         await self.hass.async_add_executor_job(shutil.rmtree, self._data_dir, True)
-
-
-def _per_second(inference_ms: float) -> str:
-    """Return how many pictures a second a time means, without false precision."""
-    rate = 1000 / max(inference_ms, 0.1)
-    return f"{rate:.0f}" if rate >= 10 else f"{rate:.1f}"

@@ -15,7 +15,7 @@ from homeassistant.helpers import issue_registry as ir
 from homeassistant.helpers.event import async_track_time_interval
 from homeassistant.helpers.storage import Store
 
-from .client import REQUEST_TIMEOUT_S, NodeClient, NodeDisconnected, NodeError
+from .client import REQUEST_TIMEOUT_S, NodeClient, NodeDisconnected, NodeError, Progress
 from .const import (
     CONF_ENGINE,
     CRASH_LOOP_MINUTES,
@@ -28,6 +28,8 @@ from .const import (
 from .events import event_data
 from .issues import async_clear_issue, async_raise_issue
 from .node.edge_vision_node.protocol import (
+    Benchmark,
+    BenchmarkRequest,
     Command,
     Configure,
     Greeting,
@@ -46,6 +48,8 @@ _LOGGER = logging.getLogger(__name__)
 
 # Importing an engine or loading a model takes its time on a small board.
 _SET_UP_TIMEOUT_S = 60.0
+# A compiler of an accelerator may need minutes for a model that it sees for the first time.
+BENCHMARK_TIMEOUT_S = 900.0
 _STATUS_EVERY = timedelta(seconds=30)
 _SAVE_DELAY_S = 5.0
 _STORE_VERSION = 1
@@ -231,17 +235,39 @@ class EdgeVisionHub:
         *,
         picture: bytes | None = None,
         timeout_s: float = REQUEST_TIMEOUT_S,
+        progress: Progress[Any] | None = None,
     ) -> T:
         """Ask the node. Raises `NodeError`, `NodeDisconnected` where there is no connection."""
         return await self._require_client().request(
-            command, params, answer, picture=picture, timeout_s=timeout_s
+            command, params, answer, picture=picture, timeout_s=timeout_s, progress=progress
         )
 
     async def async_request_picture[T](
-        self, command: Command, params: object | None, answer: type[T]
+        self,
+        command: Command,
+        params: object | None,
+        answer: type[T],
+        *,
+        timeout_s: float = REQUEST_TIMEOUT_S,
     ) -> tuple[T, bytes]:
         """Ask the node for something that comes with a picture. Raises `NodeError`."""
-        return await self._require_client().request_picture(command, params, answer)
+        return await self._require_client().request_picture(
+            command, params, answer, timeout_s=timeout_s
+        )
+
+    async def async_refresh_info(self) -> None:
+        """Ask the node anew what it is and has. Raises `NodeError`."""
+        self.info = await self.async_request(
+            Command.INFO, None, NodeInfo, timeout_s=_SET_UP_TIMEOUT_S
+        )
+        self._async_notify()
+
+    async def async_benchmark(self) -> None:
+        """Measure the default model on everything that the node has. Raises `NodeError`."""
+        await self.async_request(
+            Command.BENCHMARK, BenchmarkRequest(), Benchmark, timeout_s=BENCHMARK_TIMEOUT_S
+        )
+        await self.async_refresh_info()
 
     @callback
     def async_note_answer(self, *, in_time: bool) -> None:

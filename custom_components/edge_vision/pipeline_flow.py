@@ -6,7 +6,7 @@ choose from are the model's. What was chosen is tried on a picture of the camera
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
 import voluptuous as vol
@@ -55,13 +55,13 @@ from .const import (
     MIN_SCAN_INTERVAL,
     PATTERN_FULL_EDGE,
 )
+from .figures import figure_of
 from .hub import EdgeVisionHub
 from .node.edge_vision_node.protocol import (
     TASKS_WITH_OBJECTS,
     Command,
     Detected,
     DetectRequest,
-    EngineInfo,
     ErrorCode,
     ModelInfo,
     NodeInfo,
@@ -73,6 +73,9 @@ from .stills import async_get_still
 SECTION_DETECTION: Final = "detection"
 SECTION_SCHEDULE: Final = "schedule"
 SECTION_ADVANCED: Final = "advanced"
+# One field for engine and accelerator: not every one of these goes with every one of those.
+FIELD_PLACE: Final = "place"
+_IN: Final = "/"
 
 DEFAULT_LABELS: Final = ("person", "cat", "dog", "car")
 # What entities can be made from. The node can do more, for models that work with others.
@@ -149,7 +152,8 @@ class PipelineFlow(ConfigSubentryFlow):
             return await self.async_step_settings()
         chosen = self._data.get(CONF_MODEL)
         selector = _select(
-            {model.id: model.name for model in models.values()}, mode=SelectSelectorMode.LIST
+            {model.id: self._described(model) for model in models.values()},
+            mode=SelectSelectorMode.LIST,
         )
         default = chosen if chosen in models else self._info.default_model
         return self.async_show_form(
@@ -157,6 +161,12 @@ class PipelineFlow(ConfigSubentryFlow):
             data_schema=vol.Schema({vol.Required(CONF_MODEL, default=default): selector}),
             last_step=False,
         )
+
+    def _described(self, model: ModelInfo) -> str:
+        """Return a model in words, with what was measured of it."""
+        figure = figure_of(self._info.benchmarks, model.id, self._hub.engine)
+        details = [model.task, f"{model.width}x{model.height}", *([figure] if figure else [])]
+        return f"{model.name} ({', '.join(details)})"
 
     # --- The form --------------------------------------------------------------------------------
 
@@ -189,6 +199,8 @@ class PipelineFlow(ConfigSubentryFlow):
         """Turn the form's answers into the subentry's data."""
         detection, schedule = form[SECTION_DETECTION], form[SECTION_SCHEDULE]
         labels = _label_keys(self._model)
+        advanced = dict(form[SECTION_ADVANCED])
+        engine, _, accelerator = advanced.pop(FIELD_PLACE).partition(_IN)
         self._title = form.get(CONF_NAME, "").strip() or None
         self._data = {
             CONF_CAMERA: form[CONF_CAMERA],
@@ -197,7 +209,9 @@ class PipelineFlow(ConfigSubentryFlow):
             CONF_CONFIDENCE: float(detection[CONF_CONFIDENCE]),
             CONF_ONLY_ON_REQUEST: schedule[CONF_ONLY_ON_REQUEST],
             CONF_SCAN_INTERVAL: int(schedule[CONF_SCAN_INTERVAL]),
-            **form[SECTION_ADVANCED],
+            CONF_ENGINE: engine,
+            CONF_ACCELERATOR: accelerator or AUTO,
+            **advanced,
         }
 
     def _schema(self) -> vol.Schema:
@@ -207,12 +221,8 @@ class PipelineFlow(ConfigSubentryFlow):
         if self._model.task in TASKS_WITH_OBJECTS and len(labels) == 1:
             usual = tuple(labels)
         wanted = [label for label in data.get(CONF_LABELS, usual) if label in labels]
-        engines = {
-            engine.id: f"{engine.name} {engine.version}"
-            for engine in self._info.engines
-            if engine.version is not None and engine.id in self._model.engines
-        }
-        accelerators = _accelerators(item for item in self._info.engines if item.id in engines)
+        places = self._places()
+        place = _place(data.get(CONF_ENGINE, AUTO), data.get(CONF_ACCELERATOR, AUTO))
         detection = {
             vol.Required(CONF_LABELS, default=[labels[label] for label in wanted]): _select(
                 {key: label.capitalize() for label, key in labels.items()},
@@ -248,11 +258,8 @@ class PipelineFlow(ConfigSubentryFlow):
             ),
         }
         advanced = {
-            _required(CONF_ENGINE, data, engines): _select(
-                {AUTO: AUTO, **engines}, translation_key="pipeline_engine"
-            ),
-            _required(CONF_ACCELERATOR, data, accelerators): _select(
-                {AUTO: AUTO, **accelerators}, translation_key="accelerator"
+            vol.Required(FIELD_PLACE, default=place if place in places else AUTO): _select(
+                places, translation_key="place"
             ),
             vol.Required(
                 CONF_ALLOW_FALLBACK, default=data.get(CONF_ALLOW_FALLBACK, False)
@@ -274,6 +281,22 @@ class PipelineFlow(ConfigSubentryFlow):
                 vol.Required(SECTION_ADVANCED): section(vol.Schema(advanced), {"collapsed": True}),
             }
         )
+
+    def _places(self) -> dict[str, str]:
+        """Return where the model can run, each with what was measured there."""
+        places = {AUTO: AUTO}
+        chosen = (self._data.get(CONF_ENGINE, AUTO), self._data.get(CONF_ACCELERATOR, AUTO))
+        for engine in self._info.engines:
+            if engine.version is None or engine.id not in self._model.engines:
+                continue
+            names = {item.id: item.name for item in engine.accelerators}
+            if chosen == (engine.id, AUTO):
+                places[_place(engine.id, AUTO)] = engine.name  # as it was chosen before
+            for accelerator, name in names.items():
+                figure = figure_of(self._info.benchmarks, self._model.id, engine.id, accelerator)
+                label = f"{engine.name}, {name}"
+                places[_place(engine.id, accelerator)] = f"{label}: {figure}" if figure else label
+        return places
 
     # --- Trying it -------------------------------------------------------------------------------
 
@@ -351,21 +374,9 @@ def _label_keys(model: ModelInfo) -> dict[str, str]:
     return keys
 
 
-def _accelerators(engines: Iterable[EngineInfo]) -> dict[str, str]:
-    """Return the accelerators of some engines, each with the engines that run on it."""
-    names: dict[str, str] = {}
-    users: dict[str, list[str]] = {}
-    for engine in engines:
-        for place in engine.accelerators:
-            names.setdefault(place.id, place.name)
-            users.setdefault(place.id, []).append(engine.name)
-    return {place: f"{name} ({', '.join(users[place])})" for place, name in names.items()}
-
-
-def _required(key: str, data: Mapping[str, Any], options: Mapping[str, str]) -> vol.Required:
-    """Return a field that keeps its value where that is still to be had."""
-    value = data.get(key)
-    return vol.Required(key, default=value if value in options else AUTO)
+def _place(engine: str, accelerator: str) -> str:
+    """Return engine and accelerator as one value of the form."""
+    return AUTO if engine == accelerator == AUTO else f"{engine}{_IN}{accelerator}"
 
 
 def _select(

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import signal
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,8 +19,12 @@ from .client import (
     NodeError,
     NodeTimeout,
     NodeVersionMismatch,
+    Progress,
 )
 from .node.edge_vision_node.protocol import (
+    Benchmark,
+    BenchmarkProgress,
+    BenchmarkRequest,
     Command,
     DetectedObject,
     ErrorCode,
@@ -37,6 +41,9 @@ _LOGGER = logging.getLogger(__name__)
 # A slow board loads the model and runs it eleven times.
 SELF_TEST_TIMEOUT_S = 120.0
 _EXIT_STATUS_WAIT_S = 1.0
+# Of each engine and accelerator: whoever sets something up wants to see it soon.
+BENCHMARK_SECONDS = 1.5
+BENCHMARK_TIMEOUT_S = 300.0
 # What a node says of a process that ran an engine and is gone.
 _WORDS_OF_A_CRASH = ("the engine crashed", "the engine ended by itself", "the engine hung up")
 _TRACE = "Fatal Python error"
@@ -97,6 +104,35 @@ async def async_try_engine(hass: HomeAssistant, engine: str, data_dir: Path) -> 
         raise _failed(err, log, name) from err
     except NodeError as err:
         raise TrialError("self_test_failed", engine=name, error=str(err)) from err
+    finally:
+        await process.stop()
+
+
+async def async_benchmark(
+    hass: HomeAssistant, data_dir: Path, listener: Callable[[BenchmarkProgress], None]
+) -> Benchmark | None:
+    """Start a node, let it measure everything that is here, and end it.
+
+    Returns None where that fails, which the log tells: nothing depends on it.
+    """
+    try:
+        process = await NodeProcess.start(hass, data_dir, NodeLog())
+    except NodeStartError as err:
+        _LOGGER.warning("No benchmark was made: %s", err)
+        return None
+    try:
+        async with NodeClient() as client:
+            await client.connect(process.socket, process.token)
+            return await client.request(
+                Command.BENCHMARK,
+                BenchmarkRequest(seconds=BENCHMARK_SECONDS),
+                Benchmark,
+                timeout_s=BENCHMARK_TIMEOUT_S,
+                progress=Progress(BenchmarkProgress, listener),
+            )
+    except NodeError as err:
+        _LOGGER.warning("No benchmark was made: %s", err)
+        return None
     finally:
         await process.stop()
 

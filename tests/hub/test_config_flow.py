@@ -13,7 +13,7 @@ from homeassistant.core import HomeAssistant
 from homeassistant.data_entry_flow import FlowResultType, UnknownFlow
 from homeassistant.requirements import RequirementsNotFound
 
-from custom_components.edge_vision import node_process, requirements, trial
+from custom_components.edge_vision import figures, node_process, requirements, trial
 from custom_components.edge_vision.const import CONF_ENGINE, DATA_DIR, DOMAIN
 from custom_components.edge_vision.node.edge_vision_node import protocol
 from tests.hub import flows
@@ -44,6 +44,11 @@ def not_to_be_had(monkeypatch: pytest.MonkeyPatch) -> set[str]:
 
     monkeypatch.setattr(requirements, "async_process_requirements", install)
     return engines
+
+
+@pytest.fixture(autouse=True)
+def _short_benchmarks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trial, "BENCHMARK_SECONDS", 0.05)
 
 
 @pytest.fixture(autouse=True)
@@ -79,7 +84,7 @@ async def test_an_engine_is_installed_tested_and_kept(
     assert working["progress_action"] == "install"
     actions: list[str] = []
     shown = await through_progress(hass, form["flow_id"], actions)
-    assert actions == ["install", "test"]
+    assert actions == ["install", "test", "benchmark"]
 
     assert shown["type"] is FlowResultType.FORM
     assert shown["step_id"] == "confirm"
@@ -89,7 +94,8 @@ async def test_an_engine_is_installed_tested_and_kept(
     assert told["model"]
     assert re.fullmatch(r"\d+ x person.*", told["found"])
     assert int(told["inference_ms"]) > 0
-    assert float(told["pictures_per_second"]) > 0
+    assert "| ONNX Runtime, CPU | " in told["benchmark"] and "| ncnn, CPU | " in told["benchmark"]
+    assert "pictures a second." in told["benchmark"]
     assert processes_of(Path(hass.config.config_dir)) == []  # the node for the test has ended
 
     made = await hass.config_entries.flow.async_configure(form["flow_id"], {})
@@ -98,8 +104,10 @@ async def test_an_engine_is_installed_tested_and_kept(
     assert "next_flow" not in made  # there is no camera to go on with
     entry = made["result"]
     assert entry.state is ConfigEntryState.LOADED
-    # the node is the one that was tested
+    # the node is the one that was tested, and knows what was measured
     assert entry.unique_id == entry.runtime_data.greeting.node_id
+    (kept,) = entry.runtime_data.info.benchmarks
+    assert figures.table(kept) == told["benchmark"]
 
 
 async def test_the_first_camera_comes_next(hass: HomeAssistant, home: Home) -> None:
@@ -111,12 +119,13 @@ async def test_the_first_camera_comes_next(hass: HomeAssistant, home: Home) -> N
     assert hass.config_entries.subentries.async_get(flow_id)["step_id"] == "settings"
 
 
-async def test_times_are_told_without_false_precision(hass: HomeAssistant) -> None:
-    from custom_components.edge_vision.config_flow import _per_second
-
-    assert _per_second(13.4) == "75"
-    assert _per_second(400.0) == "2.5"
-    assert _per_second(0.0) == "10000"
+async def test_a_benchmark_that_fails_is_in_nobodys_way(
+    hass: HomeAssistant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trial, "BENCHMARK_TIMEOUT_S", 0.001)
+    shown = await try_engine(hass, "onnxruntime")
+    assert shown["step_id"] == "confirm"
+    assert shown["description_placeholders"]["benchmark"] == "-"
 
 
 # --- Only one of them -----------------------------------------------------------------------------

@@ -32,8 +32,7 @@ def answers(camera: str = "camera.porch", **changes: Any) -> dict[str, Any]:
         "detection": {"labels": ["person", "traffic_light"], "confidence": 40},
         "schedule": {"only_on_request": True, "scan_interval": 30},
         "advanced": {
-            "engine": "auto",
-            "accelerator": "auto",
+            "place": "auto",
             "allow_fallback": False,
             "pattern": "full_edge",
         },
@@ -113,8 +112,7 @@ async def test_a_camera_is_tried_and_added_in_one_screen(home: Home, cameras: Ca
         "detection": {"labels": ["person", "cat", "dog", "car"], "confidence": 50},
         "schedule": {"only_on_request": False, "scan_interval": 10},
         "advanced": {
-            "engine": "auto",
-            "accelerator": "auto",
+            "place": "auto",
             "allow_fallback": False,
             "pattern": "full_edge",
         },
@@ -122,12 +120,10 @@ async def test_a_camera_is_tried_and_added_in_one_screen(home: Home, cameras: Ca
     labels = flow.options("detection", "labels")
     assert len(labels) == 80
     assert labels["traffic_light"] == "Traffic light"
-    assert set(flow.options("advanced", "engine")) >= {"auto", "onnxruntime", "ncnn"}
-    assert flow.options("advanced", "engine")["onnxruntime"].startswith("ONNX Runtime 1.")
-    accelerators = flow.options("advanced", "accelerator")
-    assert accelerators["auto"] == "auto"
-    assert accelerators["cpu"].startswith("CPU (ONNX Runtime")
-    assert "ncnn" in accelerators["cpu"]
+    places = flow.options("advanced", "place")
+    assert places["auto"] == "auto"
+    assert places["onnxruntime/cpu"] == "ONNX Runtime, CPU"
+    assert places["ncnn/cpu"] == "ncnn, CPU"
     assert set(flow.options("advanced", "pattern")) == {"full_edge"}
 
     made = await flow.send(answers())
@@ -161,7 +157,7 @@ async def test_a_camera_can_be_added_twice_under_another_name(home: Home) -> Non
 async def test_every_engine_can_be_chosen_for_a_camera(home: Home, cameras: Cameras) -> None:
     await home.add()
     flow = await Flow.begin(home)
-    made = await flow.send(answers(engine="ncnn", accelerator="cpu"))
+    made = await flow.send(answers(place="ncnn/cpu"))
     assert made["type"] is FlowResultType.CREATE_ENTRY
     await home.hass.async_block_till_done()
     await home.until_state("sensor.porch_status", "on_request")
@@ -183,8 +179,7 @@ async def test_the_form_shows_what_was_chosen_and_keeps_the_change(home: Home) -
         "detection": {"labels": ["person", "traffic_light"], "confidence": 62.0},
         "schedule": {"only_on_request": True, "scan_interval": 3600},
         "advanced": {
-            "engine": "ncnn",
-            "accelerator": "auto",
+            "place": "ncnn/auto",
             "allow_fallback": False,
             "pattern": "full_edge",
         },
@@ -203,8 +198,7 @@ async def test_what_is_no_longer_to_be_had_falls_back(home: Home) -> None:
     await home.add(pipeline(labels=["person", "unicorn"], engine="hailo", accelerator="hailo:0"))
     flow = await Flow.change(home)
     assert flow.defaults["detection"]["labels"] == ["person"]
-    assert flow.defaults["advanced"]["engine"] == "auto"
-    assert flow.defaults["advanced"]["accelerator"] == "auto"
+    assert flow.defaults["advanced"]["place"] == "auto"
 
 
 async def test_a_name_taken_away_becomes_the_cameras(home: Home) -> None:
@@ -252,7 +246,8 @@ async def test_with_more_models_the_model_comes_first(home: Home, second_model: 
     assert labels["pedestrian"] == "Pedestrian"
     assert "person" not in labels
     assert flow.defaults["detection"]["labels"] == ["cat", "dog", "car"]  # what it has of the usual
-    assert set(flow.options("advanced", "engine")) == {"auto", "onnxruntime"}
+    places = flow.options("advanced", "place")
+    assert {place.partition("/")[0] for place in places} == {"auto", "onnxruntime"}
 
     made = await flow.send(answers(labels=["cyclist"]))
     assert made["data"]["model"] == second_model

@@ -58,31 +58,45 @@ def street_720p() -> bytes:
     return buffer.getvalue()
 
 
-def bench(runner: Runner, data: bytes, seconds: float, threads: int | None) -> BenchResult:
-    """Time whole stills and the engine alone, by turns, for some seconds."""
-    with Image.open(io.BytesIO(data)) as image:
-        picture = f"{image.format} {image.width}x{image.height}, {len(data) / 1024:.0f} KiB"
+@dataclass(frozen=True)
+class Timings:
+    """Milliseconds of as many runs: the engine alone, whole stills, and parts of those."""
+
+    engine_ms: list[float]
+    still_ms: list[float]
+    decode_ms: list[float]
+    overhead_ms: list[float]
+
+
+def time_stills(runner: Runner, data: bytes, seconds: float, least: int = _LEAST_RUNS) -> Timings:
+    """Time whole stills and the engine alone, by turns, for some seconds and `least` times."""
     still = runner.prepare(data)
-    engine_ms: list[float] = []
-    still_ms: list[float] = []
-    decode_ms: list[float] = []
-    overhead_ms: list[float] = []
+    timings = Timings([], [], [], [])
     for _ in range(_WARM_UP_RUNS):
         runner.run(still, 50)
     until = time.perf_counter() + seconds
-    while len(still_ms) < _LEAST_RUNS or time.perf_counter() < until:
+    while len(timings.still_ms) < least or time.perf_counter() < until:
         started = time.perf_counter()
         runner.infer(still.tensor)
-        engine_ms.append((time.perf_counter() - started) * 1000)
+        timings.engine_ms.append((time.perf_counter() - started) * 1000)
         started = time.perf_counter()
         prepared = runner.prepare(data)
         result, inference_ms = runner.run(prepared, 50)
         runner.findings(result, 50)
-        still_ms.append((time.perf_counter() - started) * 1000)
-        decode_ms.append(prepared.decode_ms)
-        overhead_ms.append(still_ms[-1] - prepared.decode_ms - inference_ms)
+        still_ms = (time.perf_counter() - started) * 1000
+        timings.still_ms.append(still_ms)
+        timings.decode_ms.append(prepared.decode_ms)
+        timings.overhead_ms.append(still_ms - prepared.decode_ms - inference_ms)
+    return timings
+
+
+def bench(runner: Runner, data: bytes, seconds: float, threads: int | None) -> BenchResult:
+    """Time whole stills and the engine alone, by turns, for some seconds."""
+    with Image.open(io.BytesIO(data)) as image:
+        picture = f"{image.format} {image.width}x{image.height}, {len(data) / 1024:.0f} KiB"
+    timings = time_stills(runner, data, seconds)
     memory = resident_bytes()
-    engine, whole = statistics.median(engine_ms), statistics.median(still_ms)
+    engine, whole = statistics.median(timings.engine_ms), statistics.median(timings.still_ms)
     return BenchResult(
         model=runner.model.id,
         engine=runner.engine,
@@ -90,19 +104,20 @@ def bench(runner: Runner, data: bytes, seconds: float, threads: int | None) -> B
         accelerator=runner.accelerator,
         threads=threads,
         picture=picture,
-        runs=len(still_ms),
+        runs=len(timings.still_ms),
         load_ms=round(runner.load_ms, 1),
         engine_ms=round(engine, 2),
-        engine_p95_ms=round(_p95(engine_ms), 2),
+        engine_p95_ms=round(p95(timings.engine_ms), 2),
         still_ms=round(whole, 2),
-        still_p95_ms=round(_p95(still_ms), 2),
-        decode_ms=round(statistics.median(decode_ms), 2),
-        overhead_ms=round(statistics.median(overhead_ms), 2),
+        still_p95_ms=round(p95(timings.still_ms), 2),
+        decode_ms=round(statistics.median(timings.decode_ms), 2),
+        overhead_ms=round(statistics.median(timings.overhead_ms), 2),
         ratio=round(whole / engine, 2),
         frames_per_second=round(1000 / whole, 1),
         memory_mb=round(memory / 2**20, 1) if memory else None,
     )
 
 
-def _p95(times: list[float]) -> float:
+def p95(times: list[float]) -> float:
+    """Return the time that 95 of 100 keep."""
     return statistics.quantiles(times, n=20)[-1]

@@ -12,13 +12,13 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from . import __version__
 from .annotate import annotate, to_jpeg
 from .bench import bench, street_720p
+from .cli_bench import bench_all, print_bench
 from .cli_fits import add_options as add_fits_options
 from .cli_fits import fits
 from .cli_hardware import add_options as add_hardware_options
@@ -34,7 +34,7 @@ from .cli_models import (
 from .engines import default_threads
 from .errors import CommandLineError, NodeError
 from .frames.decode import decode
-from .models.manifest import MANIFEST_NAME, load_model
+from .models.manifest import MANIFEST_NAME, Model, load_model
 from .models.store import DEFAULT_MODEL, ModelStore
 from .protocol import write
 from .runner import Runner, default_engine
@@ -129,24 +129,14 @@ def _detect(options: argparse.Namespace) -> int:
 
 
 def _bench(options: argparse.Namespace) -> int:
+    if options.all:
+        if options.engine or options.accelerator or options.image:
+            raise CommandLineError("--all measures every engine, on its own picture")
+        return bench_all(options, _model(options))
     runner = _runner(options)
     data = options.image.read_bytes() if options.image else street_720p()
     result = bench(runner, data, options.seconds, options.threads or default_threads())
-    if options.json:
-        _print_json(asdict(result))
-        return 0
-    print(
-        f"{result.model} on {runner.engine} {result.engine_version}, {result.accelerator},"
-        f" {result.threads} threads; {result.picture}; {result.runs} runs"
-    )
-    print(f"  engine alone    {result.engine_ms:7.2f} ms   p95 {result.engine_p95_ms:.2f}")
-    print(f"  whole picture   {result.still_ms:7.2f} ms   p95 {result.still_p95_ms:.2f}")
-    print(f"    decoding      {result.decode_ms:7.2f} ms")
-    print(f"    all the rest  {result.overhead_ms:7.2f} ms   (resizing, reading the outputs)")
-    print(f"  ratio           {result.ratio:7.2f}      whole picture / engine alone")
-    print(f"  frames          {result.frames_per_second:7.1f} /s")
-    if result.memory_mb is not None:
-        print(f"  memory          {result.memory_mb:7.1f} MB")
+    print_bench(result, as_json=options.json)
     return 0
 
 
@@ -196,11 +186,14 @@ def _store(options: argparse.Namespace) -> ModelStore:
     return ModelStore([options.data / "models"] if options.data else [])
 
 
-def _runner(options: argparse.Namespace) -> Runner:
+def _model(options: argparse.Namespace) -> Model:
     if options.model and options.model.endswith(MANIFEST_NAME):
-        model = load_model(Path(options.model).parent)
-    else:
-        model = _store(options).get(options.model)
+        return load_model(Path(options.model).parent)
+    return _store(options).get(options.model)
+
+
+def _runner(options: argparse.Namespace) -> Runner:
+    model = _model(options)
     engine = options.engine or default_engine(model)
     cache = options.data / "cache" if options.data else None
     require_proven(model, engine, options.accelerator, options.data, options.threads)
@@ -209,10 +202,6 @@ def _runner(options: argparse.Namespace) -> Runner:
 
 def _labels(options: argparse.Namespace) -> tuple[str, ...]:
     return tuple(label.strip() for label in (options.labels or "").split(",") if label.strip())
-
-
-def _print_json(document: Any) -> None:
-    print(json.dumps(document, indent=2))
 
 
 def _percent(text: str) -> float:
@@ -270,6 +259,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     timing = add("bench", _bench, "Measure what a picture costs here.", data, model)
     timing.add_argument("--seconds", type=float, default=5.0, help="how long (%(default)s)")
+    timing.add_argument(
+        "--all", action="store_true", help="measure every engine and accelerator, and recommend one"
+    )
     timing.add_argument("--image", type=Path, help="a picture of yours (a street in 720p)")
     results = add("results", _results, "Read the local result log, newest first.")
     results.add_argument("--data", type=Path, required=True, help="the node's data folder")

@@ -87,6 +87,12 @@ class QuarantinedError(ModelError):
     code = ErrorCode.MODEL_QUARANTINED
 
 
+class BusyError(NodeError):
+    """What was asked for is being done already."""
+
+    code = ErrorCode.BUSY
+
+
 class CommandLineError(NodeError):
     """A wrong option or combination of options."""
 

@@ -19,6 +19,8 @@ from ulid_transform import ulid_now
 
 from . import __version__
 from .annotate import annotate, to_jpeg
+from .benchmark import Benchmarks
+from .benchmark import ProgressListener as BenchmarkListener
 from .errors import (
     AcceleratorError,
     EngineMissingError,
@@ -43,6 +45,8 @@ from .models.trust import Trust
 from .pipeline import History, Pipeline, parse_time, summarise, understood
 from .protocol import (
     NO_ANSWER,
+    Benchmark,
+    BenchmarkRequest,
     Configure,
     Detected,
     DetectedObject,
@@ -92,6 +96,7 @@ class Node:
         self.node_id = _node_id(data / "node_id")
         self._store = ModelStore([data / "models"])
         self.models = ModelManager(data, self._store, self._workers, mirror)
+        self._benchmarks = Benchmarks(data, self._workers)
         self._log: ResultLog | None = None
         self._storage_error: str | None = None
         self._pipelines: dict[str, Pipeline] = {}
@@ -122,6 +127,7 @@ class Node:
             default_model=DEFAULT_MODEL,
             devices=devices,
             board_profile=await self._in_thread(self._disk, board_profile, devices),
+            benchmarks=self._benchmarks.kept,
         )
 
     async def status(self) -> NodeStatus:
@@ -166,8 +172,7 @@ class Node:
             del self._pipelines[pipeline_id]
         for config in configs.values():
             await self._set_up(config)
-        places = [pipeline.place for pipeline in self._pipelines.values() if pipeline.place]
-        await self._workers.unload_all_but(places)
+        await self._unload_unused()
         self._spawn(self._delete_old_pictures())
         return await self.status()
 
@@ -284,9 +289,12 @@ class Node:
             if (model or DEFAULT_MODEL) in model_ids:
                 await self._load(pipeline)
         if model_ids:
-            places = [pipeline.place for pipeline in self._pipelines.values() if pipeline.place]
-            await self._workers.unload_all_but(places)
+            await self._unload_unused()
             await self._announce_status()
+
+    async def _unload_unused(self) -> None:
+        places = [pipeline.place for pipeline in self._pipelines.values() if pipeline.place]
+        await self._workers.unload_all_but(places)
 
     # --- Looking --------------------------------------------------------------------------
 
@@ -404,6 +412,15 @@ class Node:
             expected=", ".join(f"{item['min_count']} x {item['label']}" for item in expect),
             objects=objects,
         )
+
+    async def benchmark(self, request: BenchmarkRequest, listener: BenchmarkListener) -> Benchmark:
+        """Measure a model on everything that is here. Raises `BusyError`, `UnknownModelError`."""
+        try:
+            return await self._benchmarks.run(
+                self._store.get(request.model), request.seconds, listener
+            )
+        finally:
+            await self._unload_unused()
 
     # --- Events and pictures --------------------------------------------------------------
 

@@ -55,6 +55,7 @@ class ErrorCode(StrEnum):
     AUTH_FAILED = "auth_failed"
     BAD_MESSAGE = "bad_message"
     BAD_PICTURE = "bad_picture"
+    BUSY = "busy"
     DOWNLOAD_FAILED = "download_failed"
     ENGINE_MISSING = "engine_missing"
     INFERENCE_FAILED = "inference_failed"
@@ -75,6 +76,7 @@ class Command(StrEnum):
     """What a hub can ask of a node. Those that bring or return a picture are binary."""
 
     ALLOW_MODEL = "allow_model"
+    BENCHMARK = "benchmark"
     CATALOGUE = "catalogue"
     CONFIGURE = "configure"
     DETECT = "detect"
@@ -274,6 +276,76 @@ class BoardProfile:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CameraLoad:
+    """How many pictures a second of each of so many cameras a place can look at."""
+
+    cameras: int
+    frames_per_second: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchmarkRow:
+    """How fast a model runs in one place.
+
+    `median_ms` and `p95_ms` are the engine's alone, `still_ms` is a whole picture of 1280x720 from
+    its bytes to what is in it, and `frames_per_second` how many of those there can be. `error`
+    says why it could not be measured; the figures are None then.
+    """
+
+    engine: str
+    engine_name: str
+    accelerator: str
+    accelerator_name: str
+    median_ms: float | None = None
+    p95_ms: float | None = None
+    still_ms: float | None = None
+    frames_per_second: float | None = None
+    cameras: tuple[CameraLoad, ...] = ()
+    error: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recommendation:
+    """Where a model runs best here, and why, in a sentence."""
+
+    engine: str
+    accelerator: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Benchmark:
+    """How fast a model ran, at a time, on everything that this node can run it on."""
+
+    model: str
+    model_name: str
+    at: str
+    rows: tuple[BenchmarkRow, ...]
+    recommendation: Recommendation | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchmarkRequest:
+    """`benchmark`: measure a model everywhere, so many seconds each. Answer: `Benchmark`.
+
+    Meanwhile `progress` is pushed as for `install_model`, with `BenchmarkProgress`.
+    """
+
+    model: str | None = None
+    seconds: float = 2.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchmarkProgress:
+    """How far a benchmark is: `done` places of `total`, and the one being measured."""
+
+    engine_name: str
+    accelerator_name: str
+    done: int
+    total: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class NodeInfo:
     """Answer to `info`."""
 
@@ -286,6 +358,7 @@ class NodeInfo:
     default_model: str
     devices: tuple[DeviceInfo, ...] = ()
     board_profile: BoardProfile | None = None
+    benchmarks: tuple[Benchmark, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

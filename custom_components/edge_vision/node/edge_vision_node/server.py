@@ -8,6 +8,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from aiohttp import WSMsgType, web
@@ -21,6 +22,7 @@ from .protocol import (
     SCHEMA_MIN,
     WEBSOCKET_PATH,
     AllowModel,
+    BenchmarkRequest,
     Command,
     Configure,
     DetectRequest,
@@ -95,6 +97,7 @@ class _Connection:
         self._telling: set[asyncio.Task[None]] = set()
         self._commands: dict[Command, _Handler] = {
             Command.ALLOW_MODEL: self._allow_model,
+            Command.BENCHMARK: self._benchmark,
             Command.CATALOGUE: self._catalogue,
             Command.CONFIGURE: self._configure,
             Command.DETECT: self._detect,
@@ -262,16 +265,21 @@ class _Connection:
             done = progress.done_bytes == progress.total_bytes
             if done or time.monotonic() - told >= _PROGRESS_EVERY_S:
                 told = time.monotonic()
-                self._tell({"type": "progress", "command": header["id"], "progress": progress})
+                self._tell_progress(header, progress)
 
         return await self._node.install_model(request.model, listener), None
 
-    def _tell(self, message: dict[str, Any]) -> None:
-        """Send a message on the way of something; a hub that is gone misses it."""
+    async def _benchmark(self, header: dict[str, Any], _picture: memoryview | None) -> _Answer:
+        listener = partial(self._tell_progress, header)
+        return await self._node.benchmark(read(BenchmarkRequest, header), listener), None
+
+    def _tell_progress(self, header: dict[str, Any], progress: object) -> None:
+        """Say how far a command is; a hub that is gone misses it."""
+        message = {"type": "progress", "command": header["id"], "progress": write(progress)}
 
         async def send() -> None:
             with suppress(ConnectionError):
-                await self._send({**message, "progress": write(message["progress"])})
+                await self._send(message)
 
         task = asyncio.create_task(send())
         self._telling.add(task)

@@ -109,11 +109,14 @@ class Model:
         return self.manifest.id
 
     def class_ids(self, labels: tuple[str, ...]) -> list[int]:
-        """Return the class ids of labels. Unknown labels raise `ModelError`."""
+        """Return the class ids of labels; some models have several classes of the same name.
+
+        Unknown labels raise `ModelError`.
+        """
         unknown = [label for label in labels if label not in self.labels]
         if unknown:
             raise ModelError(f"{self.manifest.name} has no label {', '.join(unknown)}")
-        return [self.labels.index(label) for label in labels]
+        return [number for number, label in enumerate(self.labels) if label in labels]
 
     def engine(self, engine_id: str) -> EngineSpec:
         """Return what the model has for an engine. Raises `EngineMissingError`."""

@@ -13,7 +13,6 @@ import socket
 import statistics
 import sys
 import threading
-import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..bench import p95, time_stills
 from ..engines import default_threads, describe_engine, get_engine
 from ..errors import ModelError, NodeError
 from ..frames.decode import decode
@@ -46,7 +46,6 @@ from .messages import (
 _LOGGER = logging.getLogger(__name__)
 
 _PR_SET_PDEATHSIG = 1
-_LEAST_MEASURE_RUNS = 10
 _MOST_PEAKS = 8
 # One picture being decoded while the one before it runs; more would only grow old here.
 _WAITING = 1
@@ -116,9 +115,9 @@ class Child:
                 os._exit(0)
             header, picture = decode_binary(stream.read(int.from_bytes(head)))
             prepared: Prepared | NodeError | bytes | None = None
-            if header["type"] == Order.PROBE:
+            if header["type"] in (Order.PROBE, Order.MEASURE):
                 prepared = bytes(picture)
-            if header["type"] in (Order.RUN, Order.MEASURE) and header["key"] in self._runners:
+            if header["type"] == Order.RUN and header["key"] in self._runners:
                 try:
                     prepared = self._runners[header["key"]].prepare(picture)
                 except NodeError as err:
@@ -138,14 +137,14 @@ class Child:
                 runner.close()
             return Unload(key=header["key"])
         if isinstance(prepared, bytes):
-            return _probe(read(Probe, header), prepared)
+            if order is Order.PROBE:
+                return _probe(read(Probe, header), prepared)
+            return self._measure(read(Measure, header), prepared)
         if isinstance(prepared, NodeError):
             raise prepared
         if prepared is None:
             raise ModelError("The model is not loaded")
         runner = self._runners[header["key"]]
-        if order is Order.MEASURE:
-            return _measure(runner, prepared, read(Measure, header).seconds)
         request = read(Run, header)
         class_ids = np.array(request.class_ids, dtype=np.int32) if request.class_ids else None
         result, inference_ms = runner.run(prepared, request.confidence, class_ids)
@@ -172,6 +171,17 @@ class Child:
             engine_version=runner.engine_version,
             accelerator=runner.accelerator,
             load_ms=round(runner.load_ms, 1),
+        )
+
+    def _measure(self, order: Measure, picture: bytes) -> Measured:
+        if (runner := self._runners.get(order.key)) is None:
+            raise ModelError("The model is not loaded")
+        times = time_stills(runner, picture, order.seconds, order.least)
+        return Measured(
+            runs=len(times.engine_ms),
+            median_ms=round(statistics.median(times.engine_ms), 2),
+            p95_ms=round(p95(times.engine_ms), 2),
+            still_ms=round(statistics.median(times.still_ms), 2),
         )
 
     def _send_error(self, header: dict[str, Any], code: str, text: str) -> None:
@@ -209,20 +219,6 @@ def _describe_output(output: NDArray[np.float32]) -> ProbedOutput:
         total=float(values.sum()),
         finite=finite,
         peaks=tuple(peaks),
-    )
-
-
-def _measure(runner: Runner, prepared: Prepared, seconds: float) -> Measured:
-    times: list[float] = []
-    until = time.perf_counter() + seconds
-    while len(times) < _LEAST_MEASURE_RUNS or time.perf_counter() < until:
-        started = time.perf_counter()
-        runner.infer(prepared.tensor)
-        times.append((time.perf_counter() - started) * 1000)
-    return Measured(
-        runs=len(times),
-        median_ms=round(statistics.median(times), 2),
-        p95_ms=round(statistics.quantiles(times, n=20)[-1], 2),
     )
 
 

@@ -82,19 +82,21 @@ class RunResult:
 
 @dataclass(frozen=True, kw_only=True)
 class Measure:
-    """`measure` (with a picture): time a model for some seconds, at least a few runs."""
+    """`measure` (with a picture): time a model for some seconds, and at least so many times."""
 
     key: str
     seconds: float
+    least: int = 10
 
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """Answer to `measure`: the engine alone, in milliseconds."""
+    """Answer to `measure`: the engine alone, and (median) everything from the picture's bytes."""
 
     runs: int
     median_ms: float
     p95_ms: float
+    still_ms: float
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -133,9 +133,14 @@ class Lane:
 
         return await self._scheduler.run(user, job)
 
-    async def measure(self, place: Place, picture: bytes, seconds: float) -> Measured:
-        """Time the engine alone. Raises `NodeError`."""
-        order = Measure(key=place.key, seconds=seconds)
+    async def measure(
+        self, place: Place, picture: bytes, seconds: float, least: int = 10
+    ) -> Measured:
+        """Time a model for some seconds, and at least `least` (2 or more) times.
+
+        Raises `NodeError`.
+        """
+        order = Measure(key=place.key, seconds=seconds, least=least)
 
         async def job() -> Measured:
             await self.load(place)

@@ -1,0 +1,58 @@
+"""What a node does when it is told to."""
+
+from __future__ import annotations
+
+from typing import override
+
+from homeassistant.components.button import ButtonEntity, ButtonEntityDescription
+from homeassistant.const import EntityCategory
+from homeassistant.core import HomeAssistant
+from homeassistant.exceptions import HomeAssistantError, ServiceValidationError
+from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
+
+from .client import NodeCommandError, NodeError
+from .const import DOMAIN
+from .entity import NodeEntity
+from .hub import EdgeVisionConfigEntry
+from .node.edge_vision_node.protocol import ErrorCode
+
+PARALLEL_UPDATES = 0
+
+BENCHMARK = ButtonEntityDescription(
+    key="benchmark", translation_key="benchmark", entity_category=EntityCategory.DIAGNOSTIC
+)
+
+
+async def async_setup_entry(
+    _hass: HomeAssistant,
+    entry: EdgeVisionConfigEntry,
+    async_add_entities: AddConfigEntryEntitiesCallback,
+) -> None:
+    """Add one button."""
+    async_add_entities([BenchmarkButton(entry.runtime_data, BENCHMARK)])
+
+
+class BenchmarkButton(NodeEntity, ButtonEntity):
+    """Measures how fast the default model runs on everything here; takes some seconds."""
+
+    @override
+    async def async_press(self) -> None:
+        """Run the benchmark. The figures are shown in the cameras' settings and diagnostics."""
+        try:
+            await self.hub.async_benchmark()
+        except NodeCommandError as err:
+            if err.code == ErrorCode.BUSY:
+                raise ServiceValidationError(
+                    translation_domain=DOMAIN, translation_key="benchmark_running"
+                ) from err
+            raise self._failed(err) from err
+        except NodeError as err:
+            raise self._failed(err) from err
+
+    @staticmethod
+    def _failed(err: NodeError) -> HomeAssistantError:
+        return HomeAssistantError(
+            translation_domain=DOMAIN,
+            translation_key="benchmark_failed",
+            translation_placeholders={"reason": str(err)},
+        )

@@ -1,0 +1,184 @@
+"""How fast a model runs on everything that is here, and where it should."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from .bench import street_720p
+from .errors import BusyError, NodeError
+from .models.manifest import Model
+from .protocol import (
+    Benchmark,
+    BenchmarkProgress,
+    BenchmarkRow,
+    CameraLoad,
+    ProtocolError,
+    Recommendation,
+    read,
+    write,
+)
+from .workers.messages import Measured
+from .workers.pool import Place, Workers
+
+_LOGGER = logging.getLogger(__name__)
+
+FILE_NAME = "benchmarks.json"
+_CAMERAS = (1, 2, 4, 8)
+# What may be used of a place all the time: the rest is for peaks, heat and everything else.
+_SAFE_SHARE = 0.7
+# An accelerator this much slower than the processor is still better: it leaves that one free.
+_WORTH_ITS_FREEDOM = 0.8
+_LONGEST_S = 30.0
+# Some places need a second for a picture; nobody who waits wants more of those than that.
+_LEAST_RUNS = 3
+
+ProgressListener = Callable[[BenchmarkProgress], None]
+
+
+class Benchmarks:
+    """Runs benchmarks, one at a time, and keeps the newest of each model in a file."""
+
+    def __init__(self, data: Path, workers: Workers) -> None:
+        """Read what was measured before; a damaged file counts as none."""
+        self._path = data / FILE_NAME
+        self._workers = workers
+        self._running = asyncio.Lock()
+        self._kept = _read_kept(self._path)
+
+    @property
+    def kept(self) -> tuple[Benchmark, ...]:
+        """Return the newest result of each model."""
+        return tuple(self._kept.values())
+
+    async def run(self, model: Model, seconds: float, listener: ProgressListener) -> Benchmark:
+        """Measure a model in every place, for so many seconds each.
+
+        Raises `BusyError` while another benchmark runs, `NodeError` where there is no place.
+        """
+        if self._running.locked():
+            raise BusyError("A benchmark is running already")
+        async with self._running:
+            places = await self._workers.places(model)
+            if not places:
+                await self._workers.choose(model, None, None)  # raises, and says why
+            rows = [await self._describe(place) for place in places]
+            picture = await asyncio.to_thread(street_720p)
+            for number, place in enumerate(places):
+                row = rows[number]
+                listener(
+                    BenchmarkProgress(
+                        engine_name=row.engine_name,
+                        accelerator_name=row.accelerator_name,
+                        done=number,
+                        total=len(places),
+                    )
+                )
+                rows[number] = await self._measure(place, row, picture, min(seconds, _LONGEST_S))
+            result = Benchmark(
+                model=model.id,
+                model_name=model.manifest.name,
+                at=datetime.now(UTC).isoformat(timespec="seconds"),
+                rows=tuple(rows),
+                recommendation=recommend(rows),
+            )
+            self._kept[model.id] = result
+            await asyncio.to_thread(self._write)
+            return result
+
+    async def _describe(self, place: Place) -> BenchmarkRow:
+        (engine,) = [info for info in await self._workers.engines() if info.id == place.engine]
+        names = {item.id: item.name for item in engine.accelerators}
+        return BenchmarkRow(
+            engine=engine.id,
+            engine_name=engine.name,
+            accelerator=place.accelerator,
+            accelerator_name=names.get(place.accelerator, place.accelerator),
+        )
+
+    async def _measure(
+        self, place: Place, row: BenchmarkRow, picture: bytes, seconds: float
+    ) -> BenchmarkRow:
+        try:
+            lane = self._workers.lane(place)
+            measured = await lane.measure(place, picture, seconds, _LEAST_RUNS)
+        except NodeError as err:
+            _LOGGER.warning("%s cannot be measured: %s", place.key, err)
+            return replace(row, error=str(err))
+        return with_figures(row, measured)
+
+    def _write(self) -> None:
+        temporary = self._path.with_suffix(".tmp")
+        try:
+            temporary.write_text(json.dumps([write(item) for item in self.kept]), "utf-8")
+            temporary.replace(self._path)
+        except OSError as err:
+            _LOGGER.warning("The benchmark is not kept: %s", err)
+
+
+def with_figures(row: BenchmarkRow, measured: Measured) -> BenchmarkRow:
+    """Return a row with what was measured, and what that means for cameras.
+
+    Each camera gets its part of 70 % of the pictures that there can be: the rest is for peaks,
+    heat and everything else that runs here.
+    """
+    rate = 1000 / max(measured.still_ms, 0.01)
+    return replace(
+        row,
+        median_ms=measured.median_ms,
+        p95_ms=measured.p95_ms,
+        still_ms=measured.still_ms,
+        frames_per_second=round(rate, 1),
+        cameras=tuple(
+            CameraLoad(cameras=count, frames_per_second=round(rate * _SAFE_SHARE / count, 1))
+            for count in _CAMERAS
+        ),
+    )
+
+
+def recommend(rows: Sequence[BenchmarkRow]) -> Recommendation | None:
+    """Return the best place: the fastest, or an accelerator that is nearly as fast as a CPU."""
+    measured = [row for row in rows if row.frames_per_second is not None]
+    if not measured:
+        return None
+
+    def rate(row: BenchmarkRow) -> float:
+        return row.frames_per_second or 0.0
+
+    best = max(measured, key=rate)
+    others = [row for row in measured if row.accelerator != "cpu"]
+    if best.accelerator == "cpu" and others:
+        other = max(others, key=rate)
+        if rate(other) >= _WORTH_ITS_FREEDOM * rate(best):
+            return Recommendation(
+                engine=other.engine,
+                accelerator=other.accelerator,
+                reason=f"{_name(other)} is nearly as fast as {_name(best)} and leaves the processor"
+                " free.",
+            )
+    if len(measured) == 1:
+        reason = f"{_name(best)} is the only one that can run it here."
+    else:
+        reason = f"{_name(best)} is the fastest here: {rate(best):.0f} pictures a second."
+    return Recommendation(engine=best.engine, accelerator=best.accelerator, reason=reason)
+
+
+def _name(row: BenchmarkRow) -> str:
+    return f"{row.engine_name} on {row.accelerator_name}"
+
+
+def _read_kept(path: Path) -> dict[str, Benchmark]:
+    try:
+        document = json.loads(path.read_text("utf-8"))
+        kept = [read(Benchmark, item) for item in document]
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, TypeError, ProtocolError) as err:
+        _LOGGER.warning("Earlier benchmarks cannot be read: %s", err)
+        return {}
+    return {item.model: item for item in kept}
