@@ -13,6 +13,7 @@ from homeassistant.exceptions import ConfigEntryError, ConfigEntryNotReady
 from homeassistant.helpers import config_validation as cv
 from homeassistant.helpers import device_registry as dr
 from homeassistant.helpers import entity_registry as er
+from homeassistant.helpers import issue_registry as ir
 from homeassistant.helpers.device_registry import DeviceEntryType
 from homeassistant.helpers.entity_component import DATA_INSTANCES, EntityComponent
 from homeassistant.helpers.typing import ConfigType
@@ -27,6 +28,7 @@ from .const import (
     SUBENTRY_PIPELINE,
     Issue,
 )
+from .flow_picture import async_setup_flow_pictures
 from .hub import EdgeVisionConfigEntry, EdgeVisionHub, data_dir, event_store
 from .issues import async_clear_issue, async_raise_issue
 from .node_process import NodeStartError
@@ -51,8 +53,9 @@ PLATFORMS = [
 
 
 async def async_setup(hass: HomeAssistant, _config: ConfigType) -> bool:
-    """Register the actions."""
+    """Register the actions, and serve the pictures that flows show."""
     async_setup_services(hass)
+    async_setup_flow_pictures(hass)
     return True
 
 
@@ -100,6 +103,9 @@ async def async_remove_entry(hass: HomeAssistant, entry: EdgeVisionConfigEntry) 
     for issue in Issue:
         for owner in (entry.entry_id, *entry.subentries):
             async_clear_issue(hass, issue, owner)
+    for domain, issue_key in tuple(ir.async_get(hass).issues):
+        if domain == DOMAIN and entry.entry_id in issue_key:  # those of its models
+            ir.async_delete_issue(hass, domain, issue_key)
     await event_store(hass, entry.entry_id).async_remove()
     if entry.data.get(CONF_NODE_TYPE, NODE_TYPE_LOCAL) == NODE_TYPE_LOCAL:
         await hass.async_add_executor_job(_delete_folder, data_dir(hass))

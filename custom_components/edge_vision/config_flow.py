@@ -39,6 +39,7 @@ from .const import (
     SUBENTRY_PIPELINE,
 )
 from .figures import table
+from .model_flow import ModelFlow
 from .node.edge_vision_node.protocol import Benchmark, BenchmarkProgress
 from .pipeline_flow import PipelineFlow
 from .requirements import (
@@ -79,6 +80,13 @@ class EdgeVisionConfigFlow(ConfigFlow, domain=DOMAIN):
     ) -> dict[str, type[ConfigSubentryFlow]]:
         """Return what can be added to a node."""
         return {SUBENTRY_PIPELINE: PipelineFlow}
+
+    @staticmethod
+    @callback
+    @override
+    def async_get_options_flow(config_entry: ConfigEntry) -> ModelFlow:
+        """Return what the gear opens: the node's models."""
+        return ModelFlow()
 
     # --- Choosing ------------------------------------------------------------------------------
 

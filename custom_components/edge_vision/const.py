@@ -63,6 +63,7 @@ class Issue(StrEnum):
     CAMERA_MISSING = "camera_missing"
     ENGINE_NOT_INSTALLED = "engine_not_installed"
     MODEL_FAILED = "model_failed"
+    MODEL_QUARANTINED = "model_quarantined"
     NODE_CRASH_LOOP = "node_crash_loop"
     STORAGE_FAILED = "storage_failed"
     VERSION_MISMATCH = "version_mismatch"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterable
+from collections.abc import Set as AbstractSet
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from .const import (
 from .events import event_data
 from .issues import async_clear_issue, async_raise_issue
 from .node.edge_vision_node.protocol import (
+    AllowModel,
     Benchmark,
     BenchmarkRequest,
     Command,
@@ -36,10 +38,12 @@ from .node.edge_vision_node.protocol import (
     NodeEvent,
     NodeInfo,
     NodeStatus,
+    QuarantinedModel,
     Subscribe,
     Subscribed,
     Task,
 )
+from .node_log import redact
 from .pipeline import PipelineRuntime
 from .settings import PipelineSettings
 from .supervisor import NodeCallbacks, NodeSupervisor
@@ -114,6 +118,7 @@ class EdgeVisionHub:
         self._stopping = False
         self._save_pending = False
         self._timeouts = 0
+        self._quarantined: AbstractSet[str] = frozenset()
         self._unsubscribe_timer: CALLBACK_TYPE | None = None
 
     # --- What others read -----------------------------------------------------------------------
@@ -255,12 +260,37 @@ class EdgeVisionHub:
             command, params, answer, timeout_s=timeout_s
         )
 
+    async def async_request_either[T](
+        self, command: Command, params: object | None, answer: type[T], *, timeout_s: float
+    ) -> tuple[T, bytes | None]:
+        """Ask the node for something that may come with a picture. Raises `NodeError`."""
+        return await self._require_client().request_either(
+            command, params, answer, timeout_s=timeout_s
+        )
+
     async def async_refresh_info(self) -> None:
-        """Ask the node anew what it is and has. Raises `NodeError`."""
+        """Ask the node anew what it is and has. Raises `NodeError`.
+
+        A pipeline whose model now is for something else gets other entities: by a reload.
+        """
+        before = [pipeline.task for pipeline in self.pipelines.values()]
         self.info = await self.async_request(
             Command.INFO, None, NodeInfo, timeout_s=_SET_UP_TIMEOUT_S
         )
         self._async_notify()
+        if before != [pipeline.task for pipeline in self.pipelines.values()]:
+            self.hass.config_entries.async_schedule_reload(self.entry.entry_id)
+
+    async def async_allow_model(self, model: str) -> None:
+        """Use a model again that crashed its engine. Raises `NodeError`."""
+        self._async_take_status(
+            await self.async_request(
+                Command.ALLOW_MODEL,
+                AllowModel(model=model),
+                NodeStatus,
+                timeout_s=_SET_UP_TIMEOUT_S,
+            )
+        )
 
     async def async_benchmark(self) -> None:
         """Measure the default model on everything that the node has. Raises `NodeError`."""
@@ -356,6 +386,7 @@ class EdgeVisionHub:
     def _async_take_status(self, status: NodeStatus) -> None:
         self.status = status
         self._report_storage(status.storage_error)
+        self._report_quarantine(status.quarantined)
         for item in status.pipelines:
             if (pipeline := self.pipelines.get(item.pipeline_id)) is not None:
                 pipeline.async_take_status(item)
@@ -412,6 +443,29 @@ class EdgeVisionHub:
             {"error": error},
             severity=ir.IssueSeverity.WARNING,
         )
+
+    @callback
+    def _report_quarantine(self, models: Iterable[QuarantinedModel]) -> None:
+        """Tell the user of models that are left out because they crashed their engine."""
+        entry_id = self.entry.entry_id
+        now = {f"{entry_id}_{item.model}_{item.engine}_{item.accelerator}": item for item in models}
+        for owner in self._quarantined - now.keys():
+            async_clear_issue(self.hass, Issue.MODEL_QUARANTINED, owner)
+        for owner in now.keys() - self._quarantined:
+            item = now[owner]
+            async_raise_issue(
+                self.hass,
+                Issue.MODEL_QUARANTINED,
+                owner,
+                {
+                    "model": item.name,
+                    "place": self.place_name(item.engine, item.accelerator),
+                    "count": str(item.strikes),
+                    "error": redact(item.reason),
+                },
+                data={"entry_id": entry_id, "model": item.model},
+            )
+        self._quarantined = now.keys()
 
     @callback
     def _async_stable(self) -> None:

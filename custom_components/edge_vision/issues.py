@@ -18,19 +18,23 @@ def async_raise_issue(
     placeholders: Mapping[str, str] | None,
     *,
     reload_fixes: str | None = None,
+    data: Mapping[str, str] | None = None,
     severity: ir.IssueSeverity = ir.IssueSeverity.ERROR,
 ) -> None:
     """Tell the user of something that only they can put right.
 
     `owner` is the id of the entry or subentry that it is about. `reload_fixes` is the id of the
-    entry that a click of theirs reloads, for problems that may be gone by then.
+    entry that a click of theirs reloads, for problems that may be gone by then; `data` is for
+    another way to fix it (`repairs.py`).
     """
+    if reload_fixes is not None:
+        data = {"entry_id": reload_fixes}
     ir.async_create_issue(
         hass,
         DOMAIN,
         issue_id(issue, owner),
-        data={"entry_id": reload_fixes} if reload_fixes else None,
-        is_fixable=reload_fixes is not None,
+        data=dict(data) if data else None,
+        is_fixable=data is not None,
         severity=severity,
         translation_key=issue,
         translation_placeholders=dict(placeholders or {}),

@@ -58,10 +58,11 @@ _PROBLEM_OF_CODE: dict[str | None, PipelineProblem] = {
 class _CannotLook(Exception):
     """Why a look failed."""
 
-    def __init__(self, problem: PipelineProblem, reason: str) -> None:
+    def __init__(self, problem: PipelineProblem, reason: str, *, quarantined: bool = False) -> None:
         # Cameras like to put their address, password and all, into their errors.
         super().__init__(redact(reason))
         self.problem = problem
+        self.quarantined = quarantined
 
 
 class _Superseded(Exception):
@@ -230,7 +231,8 @@ class PipelineRuntime:
             if self.enabled:
                 reason = status.error or "the node gave no reason"
                 problem = _PROBLEM_OF_CODE.get(status.error_code, PipelineProblem.MODEL_FAILED)
-                self._fail(problem, reason)
+                quarantined = status.error_code == ErrorCode.MODEL_QUARANTINED
+                self._fail(problem, reason, quarantined=quarantined)
         elif self.problem is PipelineProblem.MODEL_FAILED:
             self.async_wake()
         self.async_notify()
@@ -334,7 +336,7 @@ class PipelineRuntime:
             except _CannotLook as err:
                 self._failures = min(self._failures + 1, 10)
                 if self.enabled:
-                    self._fail(err.problem, str(err))
+                    self._fail(err.problem, str(err), quarantined=err.quarantined)
                 if scan:
                     self.async_wake()  # who only looks on request must still try to come back
                 raise
@@ -355,7 +357,8 @@ class PipelineRuntime:
             if err.code == ErrorCode.SUPERSEDED:
                 raise _Superseded(str(err)) from err
             problem = _PROBLEM_OF_CODE.get(err.code, PipelineProblem.MODEL_FAILED)
-            raise _CannotLook(problem, str(err)) from err
+            quarantined = err.code == ErrorCode.MODEL_QUARANTINED
+            raise _CannotLook(problem, str(err), quarantined=quarantined) from err
         except NodeError as err:
             if isinstance(err, NodeTimeout):
                 self._hub.async_note_answer(in_time=False)
@@ -411,14 +414,16 @@ class PipelineRuntime:
         self.async_notify()
 
     @callback
-    def _fail(self, problem: PipelineProblem, reason: str) -> None:
+    def _fail(self, problem: PipelineProblem, reason: str, *, quarantined: bool = False) -> None:
         if self.problem is None and self.enabled:
             _LOGGER.info("%s cannot look: %s", self.settings.name, reason)
         self.problem = problem
         self.problem_text = reason
         self.look = None
         self._finished.clear()
-        if problem is PipelineProblem.MODEL_FAILED:
+        if quarantined:  # there is an issue about the model, with a way to allow it again
+            async_clear_issue(self._hass, Issue.MODEL_FAILED, self.pipeline_id)
+        elif problem is PipelineProblem.MODEL_FAILED:
             async_raise_issue(
                 self._hass,
                 Issue.MODEL_FAILED,

@@ -10,6 +10,7 @@ from homeassistant.config_entries import ConfigEntryState, OperationNotAllowed
 from homeassistant.core import HomeAssistant
 from homeassistant.helpers import issue_registry as ir
 
+from .client import NodeError
 from .const import DOMAIN
 
 if TYPE_CHECKING:
@@ -20,7 +21,10 @@ async def async_create_fix_flow(
     hass: HomeAssistant, issue_id: str, data: dict[str, str | int | float | None] | None
 ) -> RepairsFlow:
     """Return the flow that fixes an issue."""
-    return ReloadFlow(str((data or {})["entry_id"]))
+    given = data or {}
+    if "model" in given:
+        return AllowModelFlow(str(given["entry_id"]), str(given["model"]))
+    return ReloadFlow(str(given["entry_id"]))
 
 
 class ReloadFlow(RepairsFlow):
@@ -64,3 +68,39 @@ class ReloadFlow(RepairsFlow):
         return self.async_abort(
             reason="not_fixed", description_placeholders={**placeholders, "error": error}
         )
+
+
+class AllowModelFlow(RepairsFlow):
+    """Use a model again that crashed its engine."""
+
+    def __init__(self, entry_id: str, model: str) -> None:
+        """Remember which model of whose node."""
+        self._entry_id = entry_id
+        self._model = model
+
+    async def async_step_init(self, _: dict[str, Any] | None = None) -> RepairsFlowResult:
+        """Begin."""
+        return await self.async_step_confirm()
+
+    async def async_step_confirm(
+        self, user_input: dict[str, Any] | None = None
+    ) -> RepairsFlowResult:
+        """Ask, then do it; the node says in its status that it is done."""
+        issue = ir.async_get(self.hass).async_get_issue(DOMAIN, self.issue_id)
+        placeholders = (issue and issue.translation_placeholders) or {}
+        if user_input is None:
+            return self.async_show_form(
+                step_id="confirm",
+                data_schema=vol.Schema({}),
+                description_placeholders=placeholders,
+            )
+        entry = self.hass.config_entries.async_get_entry(self._entry_id)
+        if entry is None or entry.state is not ConfigEntryState.LOADED:
+            return self.async_abort(reason="entry_removed")
+        try:
+            await entry.runtime_data.async_allow_model(self._model)
+        except NodeError as err:
+            return self.async_abort(
+                reason="not_fixed", description_placeholders={**placeholders, "error": str(err)}
+            )
+        return self.async_create_entry(data={})

@@ -76,11 +76,15 @@ def test_a_text_is_plain(path: str, text: str) -> None:
         ("config.error", ("trial.py",)),
         ("config.progress", ("config_flow.py",)),
         ("config_subentries.pipeline.error", ("pipeline_flow.py",)),
+        *(
+            (f"options.{part}", ("model_flow.py",))
+            for part in ("step", "progress", "error", "abort")
+        ),
         ("config_subentries.pipeline.step.no_picture.menu_options", ("pipeline_flow.py",)),
         ("exceptions", ()),
         ("system_health.info", ("system_health.py",)),
         ("services", ("const.py",)),
-        ("selector", ("config_flow.py", "pipeline_flow.py", "const.py")),
+        ("selector", ("config_flow.py", "model_flow.py", "pipeline_flow.py", "const.py")),
         *(
             (f"issues.{key}.fix_flow.{part}", ("repairs.py",))
             for key, issue in ENGLISH["issues"].items()
@@ -134,7 +138,7 @@ def raised() -> Iterator[str]:
 
 def test_every_error_that_is_raised_has_a_text_and_no_other() -> None:
     errors = set(ENGLISH["exceptions"])
-    of_others = {"engine", "label", "pattern", "place"}
+    of_others = {"engine", "label", "pattern", "place", "then"}
     of_others |= {key for platform in ENGLISH["entity"].values() for key in platform}
     found = set(raised())
     assert errors - found == set()

@@ -7,7 +7,11 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from homeassistant.config_entries import ConfigEntriesFlowManager, ConfigSubentryFlowManager
+from homeassistant.config_entries import (
+    ConfigEntriesFlowManager,
+    ConfigSubentryFlowManager,
+    OptionsFlowManager,
+)
 from homeassistant.core import HomeAssistant
 from homeassistant.data_entry_flow import FlowResultType, section
 from homeassistant.exceptions import HomeAssistantError
@@ -15,6 +19,7 @@ from homeassistant.helpers import issue_registry as ir
 from homeassistant.helpers.selector import SelectSelector
 
 from custom_components.edge_vision.const import DOMAIN
+from custom_components.edge_vision.model_flow import ModelFlow
 from tests.pictures import NODE_FOLDER
 
 INTEGRATION = NODE_FOLDER.parent
@@ -83,6 +88,8 @@ def _missing(path: str, given: Mapping[str, str] | None) -> Iterator[str]:
 def _where(hass: HomeAssistant, manager: Any, flow: Any) -> str | None:
     if isinstance(manager, ConfigEntriesFlowManager):
         return "config" if flow.handler == DOMAIN else None
+    if isinstance(manager, OptionsFlowManager):
+        return "options" if isinstance(flow, ModelFlow) else None
     if isinstance(manager, ConfigSubentryFlowManager):
         entry = hass.config_entries.async_get_entry(flow.handler[0])
         ours = entry is not None and entry.domain == DOMAIN
@@ -127,5 +134,6 @@ def _fields(step: str, schema: Any) -> Iterator[str]:
                 label = option if isinstance(option, str) else option["label"]
                 translated = f"selector.{kind.config.get('translation_key')}.options.{value}"
                 # A name of its own does without a translation.
-                if label == value or find(translated) is not None:
+                own = isinstance(option, dict) and kind.config.get("translation_key") is None
+                if (label == value and not own) or find(translated) is not None:
                     yield translated

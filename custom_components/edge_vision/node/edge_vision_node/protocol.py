@@ -488,7 +488,8 @@ class Inspection:
     """Answer to `inspect_model`.
 
     `problem` says what keeps the model from being used. `proposal` is None where it was not
-    recognised, `findings` where it was not tried. `saved` is the model where it was kept.
+    recognised, `findings` where it was not tried. `saved` is the model where it was kept. `heads`
+    are the families that this node can read, for corrections.
     """
 
     file: str
@@ -504,6 +505,7 @@ class Inspection:
     accelerator: str | None = None
     inference_ms: float | None = None
     saved: ModelInfo | None = None
+    heads: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

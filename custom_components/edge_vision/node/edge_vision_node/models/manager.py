@@ -37,13 +37,16 @@ class ModelManager:
     def __init__(
         self, data: Path, store: ModelStore, workers: Workers, mirror: Path | None = None
     ) -> None:
-        """Prepare for a data folder; `mirror` is a folder to look into before the network."""
+        """Prepare for a data folder; `mirror` is a folder to look into before the network.
+
+        Without one it is the folder for new models: who has no internet puts the files there.
+        """
         self._store = store
         self._workers = workers
         self._drop = data / "drop"
         self._drop.mkdir(parents=True, exist_ok=True)
         self._uploads = Uploads(data / "uploads")
-        self._installer = Installer(store, data / "models", mirror)
+        self._installer = Installer(store, data / "models", mirror or self._drop)
         self._installer.sweep()
         self._inspector = Inspector(workers, self._installer)
 

@@ -15,6 +15,7 @@ from ...workers.messages import Probed, ProbedOutput, RunResult
 from ...workers.pool import Place, Workers
 from ...workers.proof import probe, trial
 from ..archive import remove_folder
+from ..heads import HEAD_TYPES
 from ..install import MODEL_ID, Installer
 from ..store import BUNDLED
 from .candidate import Candidate, correct
@@ -202,6 +203,7 @@ def _report(seen: _Seen) -> Inspection:
         accelerator=place.accelerator if place else None,
         inference_ms=result.inference_ms if result else None,
         saved=seen.saved,
+        heads=HEAD_TYPES,
     )
 
 

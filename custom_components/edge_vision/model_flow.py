@@ -1,0 +1,440 @@
+"""Models in the UI: add one from the catalogue, bring one's own, remove one."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any, Final, override
+
+import voluptuous as vol
+from homeassistant.components.file_upload import process_uploaded_file
+from homeassistant.config_entries import ConfigEntryState, ConfigFlowResult, OptionsFlow
+from homeassistant.core import HomeAssistant, callback
+from homeassistant.helpers.selector import (
+    FileSelector,
+    FileSelectorConfig,
+    NumberSelector,
+    NumberSelectorConfig,
+    NumberSelectorMode,
+    SelectOptionDict,
+    SelectSelector,
+    SelectSelectorConfig,
+    SelectSelectorMode,
+    TextSelector,
+    TextSelectorConfig,
+    TextSelectorType,
+)
+from homeassistant.util import slugify
+
+from .client import NodeError, Progress
+from .const import DATA_DIR
+from .flow_picture import FlowPicture
+from .hub import EdgeVisionHub
+from .model_report import as_form, catalogue_line, corrections, report
+from .node.edge_vision_node.protocol import (
+    CatalogueAnswer,
+    Command,
+    Inspection,
+    InspectModel,
+    InstallModel,
+    InstallProgress,
+    ModelInfo,
+    Nothing,
+    RemoveModel,
+    Task,
+    UploadChunk,
+    Uploaded,
+)
+from .node_log import redact
+
+_LOGGER = logging.getLogger(__name__)
+
+# Hundreds of megabytes over a slow line; the node itself gives up on a line that is silent.
+_INSTALL_TIMEOUT_S: Final = 3600.0
+# An accelerator may compile a model that it has never seen.
+_INSPECT_TIMEOUT_S: Final = 900.0
+_PART_BYTES: Final = 4 * 1024 * 1024
+_MODEL_FILES: Final = ".onnx,.tflite,.param,.xml,.zip,.tar,.gz,.tgz"
+_FURTHER_FILES: Final = ".bin,.txt,.data"
+_AGAIN, _SAVE = "again", "save"
+
+
+class ModelFlow(OptionsFlow):
+    """What the gear of the integration opens."""
+
+    _hub: EdgeVisionHub
+    _picture: FlowPicture
+
+    def __init__(self) -> None:
+        """Start with nothing chosen."""
+        self._catalogue = CatalogueAnswer(models=())
+        self._model = ""
+        self._task: asyncio.Task[Any] | None = None
+        self._back = ""  # the step to which a failure leads
+        self._reason = ""
+        self._files: list[str] = []
+        self._source = InspectModel()
+        self._found: Inspection | None = None
+        self._shown = ""
+        self._corrections: dict[str, Any] = {}
+        self._confidence = 40.0
+        self._save_as: str | None = None
+
+    # --- What to do ------------------------------------------------------------------------------
+
+    async def async_step_init(self, _: dict[str, Any] | None = None) -> ConfigFlowResult:
+        """Ask what to do."""
+        if self.config_entry.state is not ConfigEntryState.LOADED:
+            return self.async_abort(reason="entry_not_loaded")
+        self._hub = self.config_entry.runtime_data
+        self._picture = FlowPicture(self.hass)
+        try:
+            self._catalogue = await self._hub.async_request(
+                Command.CATALOGUE, None, CatalogueAnswer
+            )
+        except NodeError as err:
+            return self._end("node_unavailable", reason=str(err))
+        options = ["catalogue", "own", *(["remove"] if self._removable else [])]
+        return self.async_show_menu(step_id="init", menu_options=options)
+
+    @property
+    def _removable(self) -> dict[str, str]:
+        info = self._hub.info
+        if info is None:
+            return {}
+        return {item.id: item.name for item in info.models if item.id != info.default_model}
+
+    def _end(self, why: str, **placeholders: str) -> ConfigFlowResult:
+        return self.async_abort(reason=why, description_placeholders=placeholders)
+
+    def _errors(self, key: str) -> dict[str, str]:
+        return {"base": key} if self._reason else {}
+
+    def _failed(self, err: Exception) -> ConfigFlowResult:
+        """Go back to where the work was asked for, with what became of it."""
+        self._reason = redact(str(err))
+        return self.async_show_progress_done(next_step_id=self._back)
+
+    def _start(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        return self.hass.async_create_background_task(work, "Edge Vision model")
+
+    # --- From the catalogue ----------------------------------------------------------------------
+
+    async def async_step_catalogue(
+        self, user_input: dict[str, Any] | None = None
+    ) -> ConfigFlowResult:
+        """Choose a model to install."""
+        if user_input is not None:
+            self._model, self._back, self._reason = user_input["model"], "catalogue", ""
+            return await self.async_step_install()
+        models = sorted(self._catalogue.models, key=lambda item: (not item.recommended, item.name))
+        selector = _select(
+            {item.id: catalogue_line(item) for item in models}, SelectSelectorMode.LIST
+        )
+        default = self._model or vol.UNDEFINED
+        result = self.async_show_form(
+            step_id="catalogue",
+            data_schema=vol.Schema({vol.Required("model", default=default): selector}),
+            errors=self._errors("install_failed"),
+            description_placeholders={"reason": self._reason},
+            last_step=False,
+        )
+        self._reason = ""
+        return result
+
+    async def async_step_install(self, _: dict[str, Any] | None = None) -> ConfigFlowResult:
+        """Show how far the installation is."""
+        if self._task is None:
+            self._task = self._start(self._install())
+        if not self._task.done():
+            return self._progress("install", model=self._model)
+        task, self._task = self._task, None
+        try:
+            await task
+        except NodeError as err:
+            return self._failed(err)
+        return self.async_show_progress_done(next_step_id="installed")
+
+    async def _install(self) -> None:
+        def listener(step: InstallProgress) -> None:
+            self.async_update_progress(step.done_bytes / max(step.total_bytes, 1))
+
+        info = await self._hub.async_request(
+            Command.INSTALL_MODEL,
+            InstallModel(model=self._model),
+            ModelInfo,
+            timeout_s=_INSTALL_TIMEOUT_S,
+            progress=Progress(InstallProgress, listener),
+        )
+        self._model = info.name
+        await self._hub.async_refresh_info()
+
+    async def async_step_installed(self, _: dict[str, Any] | None = None) -> ConfigFlowResult:
+        """Say what can be done now."""
+        return self._end("model_added", model=self._model)
+
+    def _progress(self, step_id: str, **placeholders: str) -> ConfigFlowResult:
+        assert self._task is not None
+        return self.async_show_progress(
+            step_id=step_id,
+            progress_action=step_id,
+            progress_task=self._task,
+            description_placeholders=placeholders,
+        )
+
+    # --- One's own -------------------------------------------------------------------------------
+
+    async def async_step_own(self, _: dict[str, Any] | None = None) -> ConfigFlowResult:
+        """Ask where the model is."""
+        options = ["upload", *(["dropped"] if self._catalogue.dropped else []), "address"]
+        return self.async_show_menu(
+            step_id="own",
+            menu_options=options,
+            description_placeholders={"folder": self.hass.config.path(DATA_DIR, "drop")},
+        )
+
+    async def async_step_upload(self, user_input: dict[str, Any] | None = None) -> ConfigFlowResult:
+        """Upload it."""
+        if user_input is not None:
+            self._files = [user_input[key] for key in ("file", "further") if user_input.get(key)]
+            return await self._inspect_from("upload", InspectModel())
+        schema = vol.Schema(
+            {
+                vol.Required("file"): FileSelector(FileSelectorConfig(accept=_MODEL_FILES)),
+                vol.Optional("further"): FileSelector(FileSelectorConfig(accept=_FURTHER_FILES)),
+            }
+        )
+        return self._ask_for_file("upload", schema)
+
+    async def async_step_dropped(
+        self, user_input: dict[str, Any] | None = None
+    ) -> ConfigFlowResult:
+        """Take one that lies in the node's folder."""
+        if user_input is not None:
+            return await self._inspect_from("dropped", InspectModel(dropped=user_input["file"]))
+        names = {name: name for name in self._catalogue.dropped}
+        schema = vol.Schema({vol.Required("file"): _select(names, SelectSelectorMode.LIST)})
+        return self._ask_for_file("dropped", schema)
+
+    async def async_step_address(
+        self, user_input: dict[str, Any] | None = None
+    ) -> ConfigFlowResult:
+        """Fetch it."""
+        if user_input is not None:
+            return await self._inspect_from("address", InspectModel(url=user_input["url"]))
+        url = TextSelector(TextSelectorConfig(type=TextSelectorType.URL))
+        return self._ask_for_file("address", vol.Schema({vol.Required("url"): url}))
+
+    def _ask_for_file(self, step_id: str, schema: vol.Schema) -> ConfigFlowResult:
+        result = self.async_show_form(
+            step_id=step_id,
+            data_schema=schema,
+            errors=self._errors("model_unreadable"),
+            description_placeholders={"reason": self._reason},
+            last_step=False,
+        )
+        self._reason = ""
+        return result
+
+    async def _inspect_from(self, step_id: str, source: InspectModel) -> ConfigFlowResult:
+        self._back, self._source = step_id, source
+        self._found, self._corrections, self._save_as, self._reason = None, {}, None, ""
+        return await self.async_step_inspect()
+
+    async def async_step_inspect(self, _: dict[str, Any] | None = None) -> ConfigFlowResult:
+        """Wait while the node looks at it and tries it."""
+        if self._task is None:
+            self._task = self._start(self._inspect())
+        if not self._task.done():
+            return self._progress("inspect")
+        task, self._task = self._task, None
+        try:
+            self._found = found = await task
+        except (NodeError, OSError, ValueError) as err:
+            return self._failed(err)
+        return self.async_show_progress_done(next_step_id="saved" if found.saved else "review")
+
+    async def _inspect(self) -> Inspection:
+        if self._files:
+            upload = None
+            for number, file_id in enumerate(self._files):
+                upload = await self._upload(file_id, upload, number)
+            self._files = []
+            self._source = InspectModel(upload=upload)
+        source = self._source
+        request = InspectModel(
+            upload=source.upload,
+            dropped=source.dropped,
+            url=source.url,
+            corrections=self._corrections,
+            confidence=self._confidence,
+            save_as=self._save_as,
+        )
+        found, jpeg = await self._hub.async_request_either(
+            Command.INSPECT_MODEL, request, Inspection, timeout_s=_INSPECT_TIMEOUT_S
+        )
+        self._shown = self._picture.show(jpeg) if jpeg else ""
+        self._back = "review"  # a correction that is refused is corrected there
+        if found.saved is not None:
+            await self._hub.async_refresh_info()
+        return found
+
+    async def _upload(self, file_id: str, upload: str | None, number: int) -> str:
+        """Hand a file that the browser has sent on to the node."""
+        name, data = await self.hass.async_add_executor_job(_take_upload, self.hass, file_id)
+        for offset in range(0, max(len(data), 1), _PART_BYTES):
+            answer = await self._hub.async_request(
+                Command.UPLOAD,
+                UploadChunk(name=name, offset=offset, upload=upload),
+                Uploaded,
+                picture=data[offset : offset + _PART_BYTES],
+            )
+            upload = answer.upload
+            done = (number + min(1.0, (offset + _PART_BYTES) / max(len(data), 1))) / 2
+            self.async_update_progress(min(done, 0.9))
+        assert upload is not None  # a part was sent, however empty
+        return upload
+
+    async def async_step_review(self, user_input: dict[str, Any] | None = None) -> ConfigFlowResult:
+        """Show what was found and let the user correct it, try it again, or keep it."""
+        found = self._found
+        assert found is not None
+        proposed = as_form(found)
+        errors = self._errors("model_refused")
+        if user_input is not None:
+            errors = {}
+            try:
+                changed = corrections(user_input, proposed, self._corrections)
+            except ValueError as err:
+                errors = {str(err): "no_numbers"}
+            else:
+                self._corrections = changed
+                self._confidence = float(user_input["confidence"])
+                save = user_input["then"] == _SAVE
+                self._save_as = self._free_id(user_input.get("name", "")) if save else None
+                self._reason = ""
+                return await self.async_step_inspect()
+        result = self.async_show_form(
+            step_id="review",
+            data_schema=self._review_schema(found, {**proposed, **(user_input or {})}),
+            errors=errors,
+            description_placeholders={
+                "report": report(found),
+                "picture": self._shown,
+                "reason": self._reason,
+            },
+            last_step=False,
+        )
+        self._reason = ""
+        return result
+
+    def _review_schema(self, found: Inspection, values: dict[str, Any]) -> vol.Schema:
+        def text(key: str, *, multiline: bool = False) -> dict[vol.Optional, TextSelector]:
+            marker = vol.Optional(key, description={"suggested_value": values.get(key, "")})
+            return {marker: TextSelector(TextSelectorConfig(multiline=multiline))}
+
+        def choice(
+            key: str, options: list[str], default: str, translation_key: str | None = None
+        ) -> dict[vol.Required, Any]:
+            value = values.get(key, default)
+            value = value if value in options else default
+            config = SelectSelectorConfig(
+                options=[SelectOptionDict(value=item, label=item) for item in options],
+                mode=SelectSelectorMode.DROPDOWN,
+            )
+            if translation_key is not None:
+                config["translation_key"] = translation_key
+            return {vol.Required(key, default=value): SelectSelector(config)}
+
+        heads = list(found.heads)
+        then = SelectSelector(
+            SelectSelectorConfig(
+                options=[_AGAIN, _SAVE], mode=SelectSelectorMode.LIST, translation_key="then"
+            )
+        )
+        usable = found.proposal is not None and found.problem is None
+        return vol.Schema(
+            {
+                **text("name"),
+                **choice("task", [task.value for task in Task], Task.DETECTION, "task"),
+                **choice("head", heads, heads[0] if heads else ""),
+                **choice("colour", ["rgb", "bgr"], "rgb", "colour"),
+                **choice("resize", ["stretch", "letterbox"], "stretch", "resize"),
+                **text("mean"),
+                **text("scale"),
+                **text("labels", multiline=True),
+                vol.Required("confidence", default=self._confidence): NumberSelector(
+                    NumberSelectorConfig(
+                        min=1,
+                        max=99,
+                        step=1,
+                        unit_of_measurement="%",
+                        mode=NumberSelectorMode.SLIDER,
+                    )
+                ),
+                vol.Required("then", default=_SAVE if usable else _AGAIN): then,
+            }
+        )
+
+    def _free_id(self, name: str) -> str:
+        """Return an id for a name; one of the user's own models is replaced by its new version."""
+        wanted = slugify(name)[:60] or "model"
+        info = self._hub.info
+        return f"{wanted}_2" if info and wanted == info.default_model else wanted
+
+    async def async_step_saved(self, _: dict[str, Any] | None = None) -> ConfigFlowResult:
+        """Say what can be done now."""
+        saved = self._found.saved if self._found else None
+        assert saved is not None
+        return self._end("model_added", model=saved.name)
+
+    # --- Removing --------------------------------------------------------------------------------
+
+    async def async_step_remove(self, user_input: dict[str, Any] | None = None) -> ConfigFlowResult:
+        """Remove a model that no camera uses."""
+        names = self._removable
+        if user_input is not None:
+            model = user_input["model"]
+            try:
+                await self._hub.async_request(
+                    Command.REMOVE_MODEL, RemoveModel(model=model), Nothing
+                )
+                await self._hub.async_refresh_info()
+            except NodeError as err:
+                self._reason = str(err)
+            else:
+                return self._end("model_removed", model=names.get(model, model))
+        result = self.async_show_form(
+            step_id="remove",
+            data_schema=vol.Schema({vol.Required("model"): _select(names)}),
+            errors=self._errors("not_removed"),
+            description_placeholders={"reason": self._reason},
+        )
+        self._reason = ""
+        return result
+
+    @callback
+    @override
+    def async_remove(self) -> None:
+        """Leave no picture behind. The manager has cancelled the task."""
+        if hasattr(self, "_picture"):
+            self._picture.remove()
+
+
+def _take_upload(hass: HomeAssistant, file_id: str) -> tuple[str, bytes]:
+    """Return name and content of a file that the browser has sent, which is deleted."""
+    with process_uploaded_file(hass, file_id) as path:
+        return Path(path).name, Path(path).read_bytes()
+
+
+def _select(
+    options: dict[str, str], mode: SelectSelectorMode = SelectSelectorMode.DROPDOWN
+) -> SelectSelector:
+    return SelectSelector(
+        SelectSelectorConfig(
+            options=[SelectOptionDict(value=key, label=label) for key, label in options.items()],
+            mode=mode,
+        )
+    )

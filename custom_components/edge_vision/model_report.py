@@ -1,0 +1,135 @@
+"""What a node found out about a model, in words; and what a form's answers change about it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from .node.edge_vision_node.protocol import CatalogueModel, Inspection, ModelTensor
+
+_MEBIBYTE = 2**20
+_MOST_METADATA = 6
+_MOST_CHARS = 80
+
+
+def catalogue_line(model: CatalogueModel) -> str:
+    """Return an entry of the catalogue as a line to choose."""
+    details = [model.task, f"{model.download_bytes / _MEBIBYTE:.1f} MB", model.license]
+    if model.recommended:
+        details.append("recommended")
+    if model.installed is not None:
+        details.append(f"installed: {model.installed}")
+    return f"{model.name} ({', '.join(details)}): {model.summary}"
+
+
+def report(found: Inspection) -> str:
+    """Return what was found as Markdown."""
+    lines = [f"**{_plain(found.file)}**: {found.format}, {found.size_bytes / _MEBIBYTE:.1f} MB"]
+    for what, tensors in (("Inputs", found.inputs), ("Outputs", found.outputs)):
+        lines.append(f"- {what}: {'; '.join(map(_tensor, tensors)) or 'none'}")
+    for key, value in list(found.metadata.items())[:_MOST_METADATA]:
+        lines.append(f"- {_plain(key)}: {_plain(value)}")
+    if (proposal := found.proposal) is not None:
+        reasons = "; ".join(map(_plain, proposal.reasons))
+        lines.append(
+            f"- Read as {proposal.family} for {proposal.task} ({proposal.confidence:.0f} %):"
+            f" {reasons}"
+        )
+    if found.findings is not None:
+        objects, classes = found.findings.objects, found.findings.classes
+        items = [(item.label, item.confidence) for item in objects]
+        items += [(item.label, item.confidence) for item in classes]
+        seen = ", ".join(f"{_plain(label)} {confidence:.0f} %" for label, confidence in items)
+        if found.findings.embedding:
+            seen = f"a vector of {len(found.findings.embedding)} numbers"
+        lines.append(
+            f"- In the test picture: {seen or 'nothing'} ({found.inference_ms:.0f} ms on"
+            f" {found.engine}, {found.accelerator})"
+        )
+    if found.problem is not None:
+        lines.append(f"\n**{_plain(found.problem)}**")
+    return "\n".join(lines)
+
+
+def _tensor(tensor: ModelTensor) -> str:
+    sides = " x ".join("any" if side < 0 else str(side) for side in tensor.shape)
+    return f"{_plain(tensor.name) or 'without a name'} {sides or 'one number'} {tensor.dtype}"
+
+
+def _plain(text: str) -> str:
+    """Return text of a file, which may be anything, so that Markdown shows just that."""
+    kept = " ".join(text.split())[:_MOST_CHARS]
+    return "".join(f"\\{char}" if char in "\\`*_{}[]()<>#!|~" else char for char in kept)
+
+
+def as_form(found: Inspection) -> dict[str, Any]:
+    """Return what a proposal says, as the form's fields have it; empty where there is none."""
+    if (proposal := found.proposal) is None:
+        return {}
+    manifest = proposal.manifest
+    picture = manifest.get("input", {})
+    return {
+        "name": manifest.get("name", ""),
+        "task": proposal.task,
+        "head": proposal.family,
+        "colour": str(picture.get("colour", "RGB")).lower(),
+        "resize": picture.get("resize", "stretch"),
+        "mean": _numbers(picture.get("mean", ())),
+        "scale": _numbers(picture.get("scale", ())),
+        "labels": "\n".join(proposal.labels),
+    }
+
+
+def _numbers(values: Any) -> str:
+    return ", ".join(f"{value:.8g}" for value in values)
+
+
+# The form's fields → what a correction calls them.
+_CORRECTIONS = {
+    "name": "name",
+    "task": "task",
+    "head": "head.type",
+    "colour": "input.colour",
+    "resize": "input.resize",
+    "mean": "input.mean",
+    "scale": "input.scale",
+    "labels": "labels",
+}
+
+
+def corrections(
+    form: Mapping[str, Any], proposed: Mapping[str, Any], before: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the corrections that a form's answers come down to.
+
+    Args:
+        form: the answers.
+        proposed: `as_form` of what the form was filled with.
+        before: the corrections that this already takes in.
+
+    Raises:
+        ValueError: names the field whose numbers are none.
+    """
+    result = dict(before)
+    for field, key in _CORRECTIONS.items():
+        value = form.get(field, "")
+        if value in ("", proposed.get(field)):
+            continue
+        if field in ("mean", "scale"):
+            result[key] = _read_numbers(field, value)
+        elif field == "labels":
+            result[key] = [line.strip() for line in value.splitlines() if line.strip()]
+        else:
+            # Keys of translations are small; the manifest's colours are not.
+            result[key] = value.upper() if field == "colour" else value
+    return result
+
+
+def _read_numbers(field: str, text: str) -> list[float]:
+    try:
+        numbers = [float(part) for part in text.replace(";", ",").split(",")]
+    except ValueError:
+        raise ValueError(field) from None
+    if len(numbers) not in (1, 3):
+        raise ValueError(field)
+    return numbers if len(numbers) == 3 else numbers * 3

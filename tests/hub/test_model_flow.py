@@ -1,0 +1,267 @@
+"""Models in the UI: the catalogue, one's own, removing, and those that crash."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import re
+import shutil
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+
+import pytest
+from homeassistant.components.repairs import repairs_flow_manager
+from homeassistant.core import HomeAssistant
+from homeassistant.data_entry_flow import FlowResultType
+from homeassistant.helpers import issue_registry as ir
+from homeassistant.setup import async_setup_component
+from pytest_homeassistant_custom_component.typing import ClientSessionGenerator
+
+from custom_components.edge_vision.const import DOMAIN, Issue
+from custom_components.edge_vision.model_report import corrections
+from custom_components.edge_vision.node.edge_vision_node import protocol
+from tests.hub.conftest import Home, pipeline, until
+from tests.hub.test_subentry_flow import BUNDLED, MODEL, Flow
+from tests.pictures import TEST_DATA, needs_test_data
+from tests.small_models import add_classification
+
+
+class ModelFlow:
+    """The gear, in a browser."""
+
+    def __init__(self, home: Home) -> None:
+        self._manager = home.hass.config_entries.options
+        self._home = home
+        self.result: Any = None
+
+    @classmethod
+    async def open(cls, home: Home, *steps: str) -> ModelFlow:
+        flow = cls(home)
+        flow.result = await flow._manager.async_init(home.entry.entry_id)
+        for step in steps:
+            await flow.send({"next_step_id": step})
+        return flow
+
+    async def send(self, answer: dict[str, Any]) -> Any:
+        flow_id = self.result["flow_id"]
+        self.result = await self._manager.async_configure(flow_id, answer)
+        while self.result["type"] is FlowResultType.SHOW_PROGRESS:
+            await asyncio.sleep(0.05)
+            self.result = await self._manager.async_configure(flow_id)
+        return self.result
+
+    @property
+    def told(self) -> dict[str, str]:
+        placeholders: dict[str, str] = self.result["description_placeholders"]
+        return placeholders
+
+    def options(self, field: str) -> dict[str, str]:
+        schema = self.result["data_schema"].schema
+        return {item["value"]: item["label"] for item in schema[field].config["options"]}
+
+    def answers(self, **changes: Any) -> dict[str, Any]:
+        """Return the form as it is shown, with changes."""
+        values = {}
+        for key in self.result["data_schema"].schema:
+            suggested = (key.description or {}).get("suggested_value")
+            values[str(key)] = suggested if suggested is not None else key.default()
+        return {**values, **changes}
+
+
+async def upload(
+    hass: HomeAssistant, client: ClientSessionGenerator, name: str, data: bytes
+) -> str:
+    """Send a file as the browser does."""
+    assert await async_setup_component(hass, "file_upload", {})
+    file = io.BytesIO(data)
+    file.name = name
+    response = await (await client()).post("/api/file_upload", data={"file": file})
+    assert response.status == HTTPStatus.OK
+    file_id: str = (await response.json())["file_id"]
+    return file_id
+
+
+def drop(home: Home, name: str, data: bytes | None = None, source: Path | None = None) -> None:
+    folder = home.data_folder / "drop"
+    folder.mkdir(exist_ok=True)
+    if source is not None:
+        shutil.copyfile(source, folder / name)
+    else:
+        (folder / name).write_bytes(data or b"")
+
+
+async def test_a_model_of_ones_own_from_upload_to_camera(
+    home: Home,
+    hass_client: ClientSessionGenerator,
+    hass_client_no_auth: ClientSessionGenerator,
+) -> None:
+    hass = home.hass
+    await home.add()
+    flow = await ModelFlow.open(home)
+    assert flow.result["menu_options"] == ["catalogue", "own"]  # nothing to remove yet
+    flow = await ModelFlow.open(home, "own")
+    assert flow.result["menu_options"] == ["upload", "address"]
+    assert flow.told["folder"].endswith("/edge_vision/drop")
+
+    # What is no model says so, and leads back.
+    flow = await ModelFlow.open(home, "own", "upload")
+    await flow.send({"file": await upload(hass, hass_client, "my.onnx", b"not a model")})
+    assert (flow.result["step_id"], flow.result["errors"]) == (
+        "upload",
+        {"base": "model_unreadable"},
+    )
+    assert "my.onnx" in flow.told["reason"]
+
+    # A real one is recognised, tried, and shown.
+    onnx = (BUNDLED / "model.onnx").read_bytes()
+    await flow.send({"file": await upload(hass, hass_client, "street.onnx", onnx)})
+    assert flow.result["step_id"] == "review", flow.told
+    assert "Read as ssd for detection" in flow.told["report"]
+    assert "person" in flow.told["report"]
+    (address,) = re.findall(r"!\[\]\((.+)\)", flow.told["picture"])
+    picture = await (await hass_client()).get(address)
+    assert picture.status == HTTPStatus.OK
+    assert (await picture.read()).startswith(b"\xff\xd8")
+    unsigned, anybody = address.partition("?")[0], await hass_client_no_auth()
+    assert (await anybody.get(unsigned)).status == HTTPStatus.UNAUTHORIZED
+
+    # A correction that makes no sense is told; the form keeps what was typed.
+    await flow.send(flow.answers(mean="a, b", then="again"))
+    assert flow.result["errors"] == {"mean": "no_numbers"}
+    # Another one is tried: with so high a bar, nothing is found.
+    await flow.send(flow.answers(confidence=99, mean="127.5", then="again"))
+    assert flow.result["step_id"] == "review"
+    assert "In the test picture: nothing" in flow.told["report"]
+    await flow.send(flow.answers(name="My street", then="save"))
+    assert (flow.result["type"], flow.result["reason"]) == (FlowResultType.ABORT, "model_added")
+    assert flow.told["model"] == "My street"
+    assert (await (await hass_client()).get(address)).status == HTTPStatus.NOT_FOUND
+
+    # It is there for cameras at once, and can be removed while none uses it.
+    choice = await Flow.begin(home)
+    assert set(choice.options("model")) == {MODEL, "my_street"}
+    flow = await ModelFlow.open(home, "remove")
+    assert flow.options("model") == {"my_street": "My street"}
+    await flow.send({"model": "my_street"})
+    assert (flow.result["type"], flow.result["reason"]) == (FlowResultType.ABORT, "model_removed")
+    assert home.hub.info is not None
+    assert [model.id for model in home.hub.info.models] == [MODEL]
+
+
+async def test_a_dropped_model_that_is_not_recognised_gets_its_head_by_hand(home: Home) -> None:
+    await home.add()
+    add_classification(home.data_folder / "models")
+    file = next((home.data_folder / "models" / "colours").glob("**/*.onnx"))
+    drop(home, "colours.onnx", source=file)
+    shutil.rmtree(home.data_folder / "models" / "colours")
+    flow = await ModelFlow.open(home, "own", "dropped")
+    await flow.send({"file": "colours.onnx"})
+    assert flow.result["step_id"] == "review"
+    await flow.send(
+        flow.answers(
+            name="Colours",
+            task="classification",
+            head="classification",
+            labels="red\ngreen\nblue",
+            then="save",
+        )
+    )
+    assert flow.result["reason"] == "model_added", flow.told
+    assert home.hub.info is not None
+    added = next(model for model in home.hub.info.models if model.id == "colours")
+    assert (added.task, added.labels) == ("classification", ("red", "green", "blue"))
+
+
+async def test_the_catalogue_tells_what_it_has_and_why_an_installation_fails(home: Home) -> None:
+    await home.add()
+    flow = await ModelFlow.open(home, "catalogue")
+    lines = flow.options("model")
+    assert "recommended" in lines["yolox_nano"]
+    assert "Apache-2.0" in lines["yolox_nano"]
+    drop(home, "yolox_nano.onnx", b"not what it should be")
+    await flow.send({"model": "yolox_nano"})  # and there is no network here
+    assert (flow.result["step_id"], flow.result["errors"]) == (
+        "catalogue",
+        {"base": "install_failed"},
+    )
+    assert flow.told["reason"]
+
+
+@needs_test_data
+async def test_a_model_of_the_catalogue_is_installed_without_a_network_and_in_use_not_removed(
+    home: Home,
+) -> None:
+    await home.add(pipeline())
+    drop(home, "yolox_nano.onnx", source=TEST_DATA / "models" / "yolox_nano.onnx")
+    flow = await ModelFlow.open(home, "catalogue")
+    await flow.send({"model": "yolox_nano"})
+    assert flow.result["reason"] == "model_added", flow.told
+    before = home.hub
+    subentry = next(iter(home.entry.subentries.values()))
+    home.hass.config_entries.async_update_subentry(
+        home.entry, subentry, data={**subentry.data, "model": "yolox_nano"}
+    )
+    await home.hass.async_block_till_done()
+    assert home.hub is before  # it is for the same: no entity changes
+    await home.scan()
+    assert home.runtime.look.model == "yolox_nano"
+    flow = await ModelFlow.open(home, "remove")
+    await flow.send({"model": "yolox_nano"})
+    assert flow.result["errors"] == {"base": "not_removed"}
+    assert "Front door" in flow.told["reason"]
+
+
+def our_issues(hass: HomeAssistant) -> list[ir.IssueEntry]:
+    return [item for item in ir.async_get(hass).issues.values() if item.domain == DOMAIN]
+
+
+async def test_a_model_that_crashed_is_named_and_can_be_allowed_again(home: Home) -> None:
+    assert await async_setup_component(home.hass, "repairs", {})
+    await home.add(pipeline())
+    item = protocol.QuarantinedModel(
+        model=MODEL,
+        model_version="1.0.0",
+        name="SSD",
+        engine="onnxruntime",
+        accelerator="cpu",
+        strikes=3,
+        reason="the engine crashed (SIGSEGV)",
+        at="2026-11-01T12:00:00+00:00",
+    )
+    status = home.hub.status
+    assert status is not None
+    home.hub._async_take_status(
+        protocol.NodeStatus(pipelines=status.pipelines, uptime_s=1.0, quarantined=(item,))
+    )
+    (issue,) = our_issues(home.hass)
+    assert issue.translation_key == Issue.MODEL_QUARANTINED
+    assert issue.translation_placeholders == {
+        "model": "SSD",
+        "place": "ONNX Runtime, CPU",
+        "count": "3",
+        "error": "the engine crashed (SIGSEGV)",
+    }
+    manager = repairs_flow_manager(home.hass)
+    assert manager is not None
+    form = await manager.async_init(DOMAIN, data={"issue_id": issue.issue_id})
+    result = await manager.async_configure(form["flow_id"], {})
+    assert result["type"] is FlowResultType.CREATE_ENTRY
+    await until(lambda: not our_issues(home.hass))
+
+
+@pytest.mark.parametrize(
+    ("form", "changed"),
+    [
+        ({"task": "pose", "head": "movenet"}, {"task": "pose", "head.type": "movenet"}),
+        ({"mean": "127.5"}, {"input.mean": [127.5] * 3}),
+        ({"scale": "1; 2; 3"}, {"input.scale": [1.0, 2.0, 3.0]}),
+        ({"labels": " a \n\nb"}, {"labels": ["a", "b"]}),
+        ({"task": "detection", "labels": ""}, {}),
+    ],
+)
+def test_what_a_form_changes(form: dict[str, str], changed: dict[str, Any]) -> None:
+    before = {"name": "kept"}
+    assert corrections(form, {"task": "detection"}, before) == {**before, **changed}
+    assert json.dumps(changed)
