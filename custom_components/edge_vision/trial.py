@@ -44,8 +44,6 @@ _EXIT_STATUS_WAIT_S = 1.0
 # Of each engine and accelerator: whoever sets something up wants to see it soon.
 BENCHMARK_SECONDS = 1.5
 BENCHMARK_TIMEOUT_S = 300.0
-# What a node says of a process that ran an engine and is gone.
-_WORDS_OF_A_CRASH = ("the engine crashed", "the engine ended by itself", "the engine hung up")
 _TRACE = "Fatal Python error"
 
 
@@ -161,7 +159,7 @@ def _failed(err: NodeCommandError, log: NodeLog, engine: str) -> TrialError:
     """Say how the engine failed in a node that lives on: engines run in processes of their own."""
     if "(SIGILL)" in err.message:
         return TrialError("processor_unsuitable", engine=engine, platform=platform_name())
-    if any(text in err.message for text in _WORDS_OF_A_CRASH):
+    if err.code == ErrorCode.ENGINE_CRASHED:
         return TrialError("node_crashed", engine=engine, error=err.message, line=_last_line(log))
     key = "engine_unusable" if err.code == ErrorCode.ENGINE_MISSING else "self_test_failed"
     return TrialError(key, engine=engine, error=err.message)

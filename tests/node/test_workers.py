@@ -179,6 +179,6 @@ async def test_a_crashed_worker_is_a_failed_look_for_the_hub_and_the_next_one_su
         await asyncio.sleep(0.1)
         os.kill(worker, signal.SIGKILL)
         answer = await look
-        assert answer["code"] == "inference_failed"
+        assert answer["code"] == "engine_crashed"
         assert "SIGKILL" in answer["message"]
         assert len((await hub.look("door", street))["objects"]) >= 2

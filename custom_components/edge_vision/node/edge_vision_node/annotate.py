@@ -10,7 +10,7 @@ from functools import lru_cache
 
 from PIL import Image, ImageDraw, ImageFont
 
-from .protocol import DetectedObject
+from .protocol import ClassScore, DetectedObject
 from .skeleton import draw_keypoints
 
 _JPEG_QUALITY = 85
@@ -29,10 +29,13 @@ def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     return ImageFont.load_default(size)
 
 
-def annotate(image: Image.Image, objects: Sequence[DetectedObject]) -> Image.Image:
+def annotate(
+    image: Image.Image, objects: Sequence[DetectedObject], classes: Sequence[ClassScore] = ()
+) -> Image.Image:
     """Return a copy of an RGB picture with a box, a label and the keypoints of each object.
 
-    Line width and text scale with the picture. The most confident object is drawn last, on top.
+    Line width and text scale with the picture. The most confident object is drawn last, on top;
+    the best of `classes`, for the whole picture, is written into its top left corner.
     """
     result = image.copy()
     draw = ImageDraw.Draw(result, "RGBA")
@@ -53,26 +56,32 @@ def annotate(image: Image.Image, objects: Sequence[DetectedObject]) -> Image.Ima
         if item.keypoints:
             extent = max(box[2] - box[0], box[3] - box[1])
             draw_keypoints(draw, item.keypoints, image.size, extent, colour, line)
-        _draw_label(draw, item, box, colour, font, line, image.size)
+        text = f"{item.label} {item.confidence:.0f}%"
+        if item.posture is not None:
+            text = f"{item.posture}, {text}"
+        # Above the box; inside it where there is no room above.
+        _draw_label(draw, text, (box[0], box[1]), colour, font, line, image.size)
+    if classes:
+        best = classes[0]
+        text, colour = f"{best.label} {best.confidence:.0f}%", _colour(best.label)
+        _draw_label(draw, text, (2 * line, 2 * line), colour, font, line, image.size)
     return result
 
 
 def _draw_label(
     draw: ImageDraw.ImageDraw,
-    item: DetectedObject,
-    box: tuple[float, float, float, float],
+    text: str,
+    place: tuple[float, float],
     colour: tuple[int, int, int],
     font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
     line: int,
     size: tuple[int, int],
 ) -> None:
-    text = f"{item.label} {item.confidence:.0f}%"
     left, top, right, bottom = draw.textbbox((0, 0), text, font=font)
     pad = line + 1
     width, height = right - left + 2 * pad, bottom - top + 2 * pad
-    # Above the box; inside it where there is no room above. Never beyond the picture.
-    x = min(max(box[0], 0), max(size[0] - width, 0))
-    y = box[1] - height if box[1] >= height else box[1]
+    x = min(max(place[0], 0), max(size[0] - width, 0))  # never beyond the picture
+    y = place[1] - height if place[1] >= height else place[1]
     draw.rounded_rectangle((x, y, x + width, y + height), line, fill=(*colour, 235))
     luminance = 0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2]
     ink = (16, 16, 16, 255) if luminance > 110 else (255, 255, 255, 255)

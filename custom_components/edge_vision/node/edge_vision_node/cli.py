@@ -124,7 +124,7 @@ def _detect(options: argparse.Namespace) -> int:
             target = options.annotate / f"{path.stem}.jpg"
             if target.exists() and target.samefile(path):
                 raise CommandLineError(f"--annotate would overwrite {path}; name another folder")
-            target.write_bytes(to_jpeg(annotate(decode(data).image, found.objects)))
+            target.write_bytes(to_jpeg(annotate(decode(data).image, found.objects, found.classes)))
     return 1 if failed else 0
 
 

@@ -50,6 +50,8 @@ class InferenceError(NodeError):
 class WorkerError(InferenceError):
     """The process that runs the engine crashed, or did not answer in time."""
 
+    code = ErrorCode.ENGINE_CRASHED
+
 
 class SupersededError(NodeError):
     """A newer frame of the same pipeline took this one's place."""

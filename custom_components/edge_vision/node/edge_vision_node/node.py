@@ -49,8 +49,8 @@ from .protocol import (
     BenchmarkRequest,
     Configure,
     Detected,
-    DetectedObject,
     DetectRequest,
+    Findings,
     Inspection,
     InspectModel,
     LoggedEvent,
@@ -317,12 +317,12 @@ class Node:
             raise
         async with pipeline.turn:
             events = pipeline.conclude(request, result, place)
-            objects = result.findings.objects
-            if (objects or result.findings.classes) and any(
+            findings = result.findings
+            if (findings.objects or findings.classes) and any(
                 event.phase != Phase.END and event.label != NO_ANSWER for event in events
             ):
                 pipeline.picture_at = captured_at
-                self._spawn(self._keep_picture(pipeline, bytes(data), objects, captured_at))
+                self._spawn(self._keep_picture(pipeline, bytes(data), findings, captured_at))
             await self._publish(events)
         return pipeline.look(request, result, place, (time.perf_counter() - started) * 1000)
 
@@ -370,7 +370,7 @@ class Node:
         objects = result.findings.objects
         picture = None
         if request.annotate:
-            picture = await self._in_thread(self._drawing, _draw, data, objects)
+            picture = await self._in_thread(self._drawing, _draw, data, result.findings)
         answer = Detected(
             width=result.width,
             height=result.height,
@@ -478,11 +478,11 @@ class Node:
         self,
         pipeline: Pipeline,
         data: bytes,
-        objects: tuple[DetectedObject, ...],
+        findings: Findings,
         captured_at: datetime,
     ) -> None:
         try:
-            jpeg = await self._in_thread(self._drawing, _draw, data, objects)
+            jpeg = await self._in_thread(self._drawing, _draw, data, findings)
             pipeline_id = pipeline.config.pipeline_id
             await self._in_thread(self._disk, self._pictures.write, pipeline_id, jpeg, captured_at)
         except (OSError, NodeError) as err:
@@ -545,5 +545,5 @@ def _node_id(path: Path) -> str:
     return node_id
 
 
-def _draw(data: bytes | memoryview, objects: tuple[DetectedObject, ...]) -> bytes:
-    return to_jpeg(annotate(decode(data).image, objects))
+def _draw(data: bytes | memoryview, findings: Findings) -> bytes:
+    return to_jpeg(annotate(decode(data).image, findings.objects, findings.classes))

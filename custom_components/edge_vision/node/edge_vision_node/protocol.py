@@ -57,6 +57,7 @@ class ErrorCode(StrEnum):
     BAD_PICTURE = "bad_picture"
     BUSY = "busy"
     DOWNLOAD_FAILED = "download_failed"
+    ENGINE_CRASHED = "engine_crashed"
     ENGINE_MISSING = "engine_missing"
     INFERENCE_FAILED = "inference_failed"
     INTERNAL = "internal"
@@ -201,13 +202,17 @@ class AcceleratorInfo:
 
 @dataclass(frozen=True, kw_only=True)
 class EngineInfo:
-    """An inference runtime; `version` is None and `missing` says why where it cannot be used."""
+    """An inference runtime; `version` is None and `missing` says why where it cannot be used.
+
+    `crashed`: it is there, but ended or hung the process in which it was looked at.
+    """
 
     id: str
     name: str
     version: str | None = None
     missing: str | None = None
     accelerators: tuple[AcceleratorInfo, ...] = ()
+    crashed: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -35,9 +35,12 @@ from .worker import Worker
 
 _LOGGER = logging.getLogger(__name__)
 
-_DESCRIBE_DEADLINE_S = 60.0
-# Some engines compile a model for their accelerator when they first see it.
-_LOAD_DEADLINE_S = 300.0
+# Importing the largest of them takes ten seconds on a slow card; one that needs more hangs.
+_DESCRIBE_DEADLINE_S = 30.0
+_LOAD_DEADLINE_S = 120.0
+# Accelerators compile a model when they first see it: TensorRT on a small board takes a quarter of
+# an hour. What comes of it is kept.
+_COMPILE_DEADLINE_S = 1800.0
 _RUN_DEADLINE_S = 20.0
 
 
@@ -99,7 +102,7 @@ class Lane:
             )
             try:
                 loaded = await self.worker.ask(
-                    Order.LOAD, order, Loaded, deadline_s=_LOAD_DEADLINE_S
+                    Order.LOAD, order, Loaded, deadline_s=load_deadline_s(place.accelerator)
                 )
             except WorkerError as err:
                 self._strike(place, err)
@@ -215,13 +218,18 @@ class Workers:
             return self._engines
 
     async def choose(self, model: Model, engine: str | None, accelerator: str | None) -> Place:
-        """Return where a model runs; None leaves the choice open. Raises `EngineMissingError`."""
+        """Return where a model runs; None leaves the choice open. Raises `EngineMissingError`.
+
+        `WorkerError` where the engine that is named crashed when it was looked at.
+        """
         if engine is not None:
             get_engine(engine)
         reasons = []
         for info in await self.engines():
             if engine is not None and info.id != engine:
                 continue
+            if engine is not None and info.crashed:
+                raise WorkerError(info.missing or f"{info.name} crashed")
             if info.id not in model.manifest.engines:
                 reasons.append(f"{model.manifest.name} has no files for {info.name}")
             elif info.version is None:
@@ -275,6 +283,11 @@ class Workers:
         self._lanes.clear()
 
 
+def load_deadline_s(accelerator: str) -> float:
+    """Return how long loading a model may take there."""
+    return _LOAD_DEADLINE_S if accelerator == "cpu" else _COMPILE_DEADLINE_S
+
+
 async def _describe(engine: str) -> EngineInfo:
     if not is_installed(engine):
         return describe_engine(engine)  # says so; there is no native code that could do harm
@@ -284,7 +297,8 @@ async def _describe(engine: str) -> EngineInfo:
             Order.DESCRIBE, Describe(engine=engine), Described, deadline_s=_DESCRIBE_DEADLINE_S
         )
     except NodeError as err:  # a package for another processor ends the process it is loaded in
-        return EngineInfo(id=engine, name=ENGINES[engine].name, missing=str(err))
+        name = ENGINES[engine].name
+        return EngineInfo(id=engine, name=name, missing=str(err), crashed=True)
     finally:
         await worker.close()
     return answer.engine

@@ -15,7 +15,7 @@ from .worker import Worker
 
 _LOAD_DEADLINE_S = 60.0
 # An accelerator's compiler may take its time over a model that it has never seen.
-_COMPILE_DEADLINE_S = 300.0
+_COMPILE_DEADLINE_S = 1800.0
 _RUN_DEADLINE_S = 20.0
 # Of address space, which is more than what is really used: engines map a lot that they never touch.
 _LEAST_MEMORY = 3 * 2**30

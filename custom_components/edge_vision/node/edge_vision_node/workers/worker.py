@@ -148,7 +148,8 @@ class Worker:
     async def _kill(self, reason: str) -> None:
         """End the process and wait until all who waited for it know."""
         if self._process is not None and self._process.returncode is None:
-            _LOGGER.info("The worker %s is ended: %s", self.name, reason)
+            level = logging.DEBUG if self.closed else logging.WARNING
+            _LOGGER.log(level, "The worker %s is ended: %s", self.name, reason)
             self._reason = reason
             with suppress(ProcessLookupError):
                 self._process.kill()

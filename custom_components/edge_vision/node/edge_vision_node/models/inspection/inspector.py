@@ -179,7 +179,8 @@ def _require_free_id(model_id: str) -> None:
 def _draw(wish: Wish, seen: _Seen) -> bytes | None:
     if seen.result is None:
         return None
-    return to_jpeg(annotate(decode(wish.picture).image, seen.result.findings.objects))
+    found = seen.result.findings
+    return to_jpeg(annotate(decode(wish.picture).image, found.objects, found.classes))
 
 
 def _report(seen: _Seen) -> Inspection:
