@@ -21,6 +21,7 @@ from homeassistant.helpers.typing import ConfigType
 from .client import NodeError, NodeVersionMismatch
 from .const import (
     CONF_ENGINE,
+    CONF_FURTHER_ENGINES,
     CONF_NODE_TYPE,
     DOMAIN,
     MANUFACTURER,
@@ -142,6 +143,11 @@ async def _install_engine(hass: HomeAssistant, entry: EdgeVisionConfigEntry) -> 
             translation_placeholders=err.translation_placeholders,
         ) from err
     async_clear_issue(hass, Issue.ENGINE_NOT_INSTALLED, entry.entry_id)
+    for engine in entry.data.get(CONF_FURTHER_ENGINES, ()):
+        try:
+            await async_install_engine(hass, engine)
+        except EngineInstallError as err:
+            _LOGGER.warning("%s; the cameras that need it cannot look", err)
 
 
 async def _start(hass: HomeAssistant, entry: EdgeVisionConfigEntry, hub: EdgeVisionHub) -> None:

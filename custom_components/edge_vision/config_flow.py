@@ -183,7 +183,8 @@ class EdgeVisionConfigFlow(ConfigFlow, domain=DOMAIN):
 
     def _start(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         # In the background: Home Assistant does not wait for it when it stops, it ends it.
-        return self.hass.async_create_background_task(work, "Edge Vision set-up")
+        # Not eagerly: a step whose work is done at once would hand its answers on to the next one.
+        return self.hass.async_create_background_task(work, "Edge Vision set-up", eager_start=False)
 
     def _progress(self, step_id: str, task: asyncio.Task[Any]) -> ConfigFlowResult:
         return self.async_show_progress(

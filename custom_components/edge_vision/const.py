@@ -18,6 +18,7 @@ SERVICE_DETECT: Final = "detect"
 # Data of a config entry (one per node).
 CONF_NODE_TYPE: Final = "node_type"
 CONF_ENGINE: Final = "engine"
+CONF_FURTHER_ENGINES: Final = "further_engines"
 NODE_TYPE_LOCAL: Final = "local"
 
 # Data of a `pipeline` subentry (one per camera and purpose).

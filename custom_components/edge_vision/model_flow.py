@@ -29,7 +29,7 @@ from homeassistant.helpers.selector import (
 from homeassistant.util import slugify
 
 from .client import NodeError, Progress
-from .const import DATA_DIR
+from .const import CONF_FURTHER_ENGINES, DATA_DIR
 from .flow_picture import FlowPicture
 from .hub import EdgeVisionHub
 from .model_report import as_form, catalogue_line, corrections, report
@@ -48,6 +48,7 @@ from .node.edge_vision_node.protocol import (
     Uploaded,
 )
 from .node_log import redact
+from .requirements import FURTHER_NAMES, EngineInstallError, async_install_engine
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -74,6 +75,7 @@ class ModelFlow(OptionsFlow):
         self._task: asyncio.Task[Any] | None = None
         self._back = ""  # the step to which a failure leads
         self._reason = ""
+        self._engines: list[str] = []
         self._files: list[str] = []
         self._source = InspectModel()
         self._found: Inspection | None = None
@@ -96,7 +98,7 @@ class ModelFlow(OptionsFlow):
             )
         except NodeError as err:
             return self._end("node_unavailable", reason=str(err))
-        options = ["catalogue", "own", *(["remove"] if self._removable else [])]
+        options = ["catalogue", "own", *(["remove"] if self._removable else []), "engines"]
         return self.async_show_menu(step_id="init", menu_options=options)
 
     @property
@@ -118,7 +120,8 @@ class ModelFlow(OptionsFlow):
         return self.async_show_progress_done(next_step_id=self._back)
 
     def _start(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
-        return self.hass.async_create_background_task(work, "Edge Vision model")
+        # Not eagerly: a step whose work is done at once would hand its answers on to the next one.
+        return self.hass.async_create_background_task(work, "Edge Vision model", eager_start=False)
 
     # --- From the catalogue ----------------------------------------------------------------------
 
@@ -153,11 +156,15 @@ class ModelFlow(OptionsFlow):
         task, self._task = self._task, None
         try:
             await task
-        except NodeError as err:
+        except (NodeError, EngineInstallError) as err:
             return self._failed(err)
         return self.async_show_progress_done(next_step_id="installed")
 
     async def _install(self) -> None:
+        engine = self._missing_engine(self._model)
+        if engine is not None:
+            await async_install_engine(self.hass, engine)
+
         def listener(step: InstallProgress) -> None:
             self.async_update_progress(step.done_bytes / max(step.total_bytes, 1))
 
@@ -170,6 +177,26 @@ class ModelFlow(OptionsFlow):
         )
         self._model = info.name
         await self._hub.async_refresh_info()
+        if engine is not None:
+            self._keep_engines({*self._further, engine})
+
+    @property
+    def _further(self) -> list[str]:
+        return list(self.config_entry.data.get(CONF_FURTHER_ENGINES, ()))
+
+    def _keep_engines(self, engines: set[str]) -> None:
+        """Have the node use these engines from now on: a change sets the entry up anew."""
+        data = {**self.config_entry.data, CONF_FURTHER_ENGINES: sorted(engines)}
+        self.hass.config_entries.async_update_entry(self.config_entry, data=data)
+
+    def _missing_engine(self, model: str) -> str | None:
+        """Return the engine that a model of the catalogue needs, where the node has none for it."""
+        (entry,) = [item for item in self._catalogue.models if item.id == model]
+        info = self._hub.info
+        usable = {item.id for item in info.engines if item.version} if info else set()
+        if usable & set(entry.engines):
+            return None
+        return next((item for item in entry.engines if item in FURTHER_NAMES), None)
 
     async def async_step_installed(self, _: dict[str, Any] | None = None) -> ConfigFlowResult:
         """Say what can be done now."""
@@ -389,6 +416,56 @@ class ModelFlow(OptionsFlow):
         saved = self._found.saved if self._found else None
         assert saved is not None
         return self._end("model_added", model=saved.name)
+
+    # --- Engines ---------------------------------------------------------------------------------
+
+    async def async_step_engines(
+        self, user_input: dict[str, Any] | None = None
+    ) -> ConfigFlowResult:
+        """Choose which engines there are beside the node's own."""
+        if user_input is not None:
+            self._engines, self._back, self._reason = user_input["engines"], "engines", ""
+            return await self.async_step_install_engines()
+        selector = SelectSelector(
+            SelectSelectorConfig(
+                options=list(FURTHER_NAMES),
+                multiple=True,
+                mode=SelectSelectorMode.LIST,
+                translation_key="further_engine",
+            )
+        )
+        result = self.async_show_form(
+            step_id="engines",
+            data_schema=vol.Schema({vol.Required("engines", default=self._further): selector}),
+            errors=self._errors("install_failed"),
+            description_placeholders={"reason": self._reason},
+        )
+        self._reason = ""
+        return result
+
+    async def async_step_install_engines(self, _: dict[str, Any] | None = None) -> ConfigFlowResult:
+        """Install their packages."""
+        if self._task is None:
+            self._task = self._start(self._install_engines())
+        if not self._task.done():
+            return self._progress("install_engines")
+        task, self._task = self._task, None
+        try:
+            await task
+        except EngineInstallError as err:
+            return self._failed(err)
+        return self.async_show_progress_done(next_step_id="engines_installed")
+
+    async def _install_engines(self) -> None:
+        for engine in self._engines:
+            await async_install_engine(self.hass, engine)
+
+    async def async_step_engines_installed(
+        self, _: dict[str, Any] | None = None
+    ) -> ConfigFlowResult:
+        """Keep the choice."""
+        self._keep_engines(set(self._engines))
+        return self._end("engines_kept")
 
     # --- Removing --------------------------------------------------------------------------------
 

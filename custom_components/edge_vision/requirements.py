@@ -30,6 +30,10 @@ ENGINE_REQUIREMENTS: Final = {
 }
 ENGINE_NAMES: Final = {ENGINE_ONNXRUNTIME: "ONNX Runtime", ENGINE_NCNN: "ncnn"}
 
+# Beside the engine of the node: for models and accelerators that others cannot serve.
+FURTHER_REQUIREMENTS: Final = {"litert": "ai-edge-litert==2.3.0", "openvino": "openvino==2026.4.1"}
+FURTHER_NAMES: Final = {"litert": "LiteRT", "openvino": "OpenVINO"}
+
 # Where ONNX Runtime publishes packages, for 64-bit Python: (system, machine).
 _ONNXRUNTIME_PLATFORMS = {("Linux", "x86_64"), ("Linux", "aarch64"), ("Darwin", "arm64")}
 
@@ -41,18 +45,28 @@ class EngineInstallError(HomeAssistantError):
         """Name the engine, this machine, and what the user can do."""
         self.engine = engine
         self.platform = platform_name()
+        name = engine_name(engine)
         super().__init__(
-            f"{ENGINE_NAMES[engine]} ({ENGINE_REQUIREMENTS[engine]}) cannot be installed on"
+            f"{name} ({_requirement(engine)}) cannot be installed on"
             f" {self.platform}: check the internet connection and try again, or choose another"
             " engine",
             translation_domain=DOMAIN,
             translation_key="engine_not_installed",
             translation_placeholders={
-                "engine": ENGINE_NAMES[engine],
-                "requirement": ENGINE_REQUIREMENTS[engine],
+                "engine": name,
+                "requirement": _requirement(engine),
                 "platform": self.platform,
             },
         )
+
+
+def engine_name(engine: str) -> str:
+    """Return what an engine that can be installed is called."""
+    return (ENGINE_NAMES | FURTHER_NAMES)[engine]
+
+
+def _requirement(engine: str) -> str:
+    return (ENGINE_REQUIREMENTS | FURTHER_REQUIREMENTS)[engine]
 
 
 def _libc() -> str:
@@ -86,7 +100,7 @@ async def async_install_engine(hass: HomeAssistant, engine: str) -> None:
 
     Call it at every set-up: an update of Home Assistant replaces its whole environment.
     """
-    requirement = ENGINE_REQUIREMENTS[engine]
+    requirement = _requirement(engine)
     try:
         await async_process_requirements(hass, DOMAIN, [requirement], is_built_in=False)
     except RequirementsNotFound as err:

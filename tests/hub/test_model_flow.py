@@ -7,18 +7,22 @@ import io
 import json
 import re
 import shutil
+from dataclasses import replace
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
+from unittest.mock import AsyncMock
 
 import pytest
 from homeassistant.components.repairs import repairs_flow_manager
 from homeassistant.core import HomeAssistant
 from homeassistant.data_entry_flow import FlowResultType
 from homeassistant.helpers import issue_registry as ir
+from homeassistant.requirements import RequirementsNotFound
 from homeassistant.setup import async_setup_component
 from pytest_homeassistant_custom_component.typing import ClientSessionGenerator
 
+from custom_components.edge_vision import requirements
 from custom_components.edge_vision.const import DOMAIN, Issue
 from custom_components.edge_vision.model_report import corrections
 from custom_components.edge_vision.node.edge_vision_node import protocol
@@ -100,7 +104,7 @@ async def test_a_model_of_ones_own_from_upload_to_camera(
     hass = home.hass
     await home.add()
     flow = await ModelFlow.open(home)
-    assert flow.result["menu_options"] == ["catalogue", "own"]  # nothing to remove yet
+    assert flow.result["menu_options"] == ["catalogue", "own", "engines"]  # nothing to remove yet
     flow = await ModelFlow.open(home, "own")
     assert flow.result["menu_options"] == ["upload", "address"]
     assert flow.told["folder"].endswith("/edge_vision/drop")
@@ -187,6 +191,39 @@ async def test_the_catalogue_tells_what_it_has_and_why_an_installation_fails(hom
         {"base": "install_failed"},
     )
     assert flow.told["reason"]
+
+
+async def test_further_engines_are_installed_and_kept(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await home.add()
+    before = home.hub
+    refused = RequirementsNotFound("edge_vision", ["ai-edge-litert"])
+    with monkeypatch.context() as patch:
+        patch.setattr(requirements, "async_process_requirements", AsyncMock(side_effect=refused))
+        flow = await ModelFlow.open(home, "engines")
+        assert flow.answers() == {"engines": []}
+        await flow.send({"engines": ["litert"]})
+        assert (flow.result["step_id"], flow.result["errors"]) == (
+            "engines",
+            {"base": "install_failed"},
+        )
+        assert "ai-edge-litert==2.3.0" in flow.told["reason"]
+    await flow.send({"engines": ["litert"]})
+    assert flow.result["reason"] == "engines_kept"
+    await home.reloaded(before)
+    assert home.entry.data["further_engines"] == ["litert"]
+    assert (await ModelFlow.open(home, "engines")).answers() == {"engines": ["litert"]}
+    # A model that needs an engine that is not here brings it along.
+    flow = await ModelFlow.open(home, "catalogue")
+    handler = home.hass.config_entries.options._progress[flow.result["flow_id"]]
+    assert handler._missing_engine("movenet_lightning") is None
+    info = home.hub.info
+    assert info is not None
+    engines = tuple(item for item in info.engines if item.id != "litert")
+    home.hub.info = replace(info, engines=engines)
+    assert handler._missing_engine("movenet_lightning") == "litert"
+    assert handler._missing_engine("yolox_nano") is None
 
 
 @needs_test_data

@@ -138,7 +138,7 @@ def raised() -> Iterator[str]:
 
 def test_every_error_that_is_raised_has_a_text_and_no_other() -> None:
     errors = set(ENGLISH["exceptions"])
-    of_others = {"engine", "label", "pattern", "place", "then"}
+    of_others = {"engine", "label", "pattern", "place", "then", "further_engine"}
     of_others |= {key for platform in ENGLISH["entity"].values() for key in platform}
     found = set(raised())
     assert errors - found == set()
