@@ -38,7 +38,7 @@ from .const import (
     NODE_TYPE_LOCAL,
     SUBENTRY_PIPELINE,
 )
-from .figures import table
+from .figures import accelerators, table
 from .model_flow import ModelFlow
 from .node.edge_vision_node.protocol import Benchmark, BenchmarkProgress
 from .pipeline_flow import PipelineFlow
@@ -249,6 +249,7 @@ class EdgeVisionConfigFlow(ConfigFlow, domain=DOMAIN):
                 "processor": info.hardware.cpu,
                 "model": models.get(test.model, test.model),
                 "inference_ms": f"{test.inference_ms:.0f}",
+                "accelerators": accelerators(info.devices),
                 "benchmark": table(self._benchmark) if self._benchmark else "-",
                 "found": in_words(test.objects),
             },

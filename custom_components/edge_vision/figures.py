@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from .node.edge_vision_node.protocol import Benchmark, BenchmarkRow
+from .node.edge_vision_node.protocol import Benchmark, BenchmarkRow, DeviceInfo
 
 
 def per_second(rate: float) -> str:
@@ -41,6 +41,12 @@ def _row(row: BenchmarkRow) -> str:
 def _plain(text: str) -> str:
     """Return text that ends no cell of a table."""
     return text.replace("|", "/").replace("\n", " ")
+
+
+def accelerators(devices: Iterable[DeviceInfo]) -> str:
+    """Return what is really there beside the processor, and what each still lacks."""
+    lines = [f"- {device.name}: {device.missing or 'ready'}" for device in devices]
+    return "\n".join(lines) or "- None was found: models run on the processor."
 
 
 def figure_of(

@@ -96,6 +96,7 @@ async def test_an_engine_is_installed_tested_and_kept(
     assert int(told["inference_ms"]) > 0
     assert "| ONNX Runtime, CPU | " in told["benchmark"] and "| ncnn, CPU | " in told["benchmark"]
     assert "pictures a second." in told["benchmark"]
+    assert told["accelerators"].startswith("- ")
     assert processes_of(Path(hass.config.config_dir)) == []  # the node for the test has ended
 
     made = await hass.config_entries.flow.async_configure(form["flow_id"], {})
@@ -117,6 +118,13 @@ async def test_the_first_camera_comes_next(hass: HomeAssistant, home: Home) -> N
     kind, flow_id = made["next_flow"]
     assert kind is FlowType.CONFIG_SUBENTRIES_FLOW
     assert hass.config_entries.subentries.async_get(flow_id)["step_id"] == "settings"
+
+
+def test_accelerators_are_listed_with_what_they_lack() -> None:
+    stick = protocol.DeviceInfo(id="usb", kind="edge_tpu", name="Coral", missing="Plug it in.")
+    chip = protocol.DeviceInfo(id="pci", kind="hailo", name="Hailo-8L")
+    assert figures.accelerators([stick, chip]) == "- Coral: Plug it in.\n- Hailo-8L: ready"
+    assert "None was found" in figures.accelerators([])
 
 
 async def test_a_benchmark_that_fails_is_in_nobodys_way(

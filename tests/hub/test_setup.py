@@ -35,6 +35,7 @@ pytestmark = pytest.mark.usefixtures("run_folders")
 
 NODE_ENTITIES = {
     ("binary_sensor", "connectivity"),
+    ("button", "benchmark"),
     ("sensor", "hardware"),
     ("sensor", "memory"),
 }
