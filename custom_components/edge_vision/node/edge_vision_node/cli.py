@@ -31,6 +31,8 @@ from .cli_models import (
     models,
     require_proven,
 )
+from .cli_track import add_options as add_track_options
+from .cli_track import track
 from .engines import default_threads
 from .errors import CommandLineError, NodeError
 from .frames.decode import decode
@@ -138,6 +140,10 @@ def _bench(options: argparse.Namespace) -> int:
     result = bench(runner, data, options.seconds, options.threads or default_threads())
     print_bench(result, as_json=options.json)
     return 0
+
+
+def _track(options: argparse.Namespace) -> int:
+    return track(options, _runner(options))
 
 
 def _results(options: argparse.Namespace) -> int:
@@ -263,6 +269,7 @@ def _parser() -> argparse.ArgumentParser:
         "--all", action="store_true", help="measure every engine and accelerator, and recommend one"
     )
     timing.add_argument("--image", type=Path, help="a picture of yours (a street in 720p)")
+    add_track_options(add("track", _track, "Follow the objects of a video.", data, model))
     results = add("results", _results, "Read the local result log, newest first.")
     results.add_argument("--data", type=Path, required=True, help="the node's data folder")
     results.add_argument("--pipeline", help="only this pipeline's")

@@ -131,6 +131,41 @@ class Box:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Point:
+    """A place in the frame (0-1, origin top left)."""
+
+    x: float
+    y: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Zone:
+    """A part of the frame that an object is in when its bottom centre is.
+
+    `labels`: empty means all. `confidence`: the lowest in this zone, in percent, None for the
+    usual. `loitering_s`: how long an object may stay before that is an event; None for ever.
+    `counting`: whether the number of objects in it makes events.
+    """
+
+    name: str
+    points: tuple[Point, ...]
+    labels: tuple[str, ...] = ()
+    confidence: float | None = None
+    loitering_s: float | None = None
+    counting: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """A line that objects cross: "in" from its left to its right as seen from start to end."""
+
+    name: str
+    start: Point
+    end: Point
+    labels: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Keypoint:
     """A named point of an object, a joint or a feature of a face (0-1, origin top left)."""
 
@@ -742,8 +777,12 @@ class Kind(StrEnum):
     """Which rule speaks in an event."""
 
     CLASSIFICATION = "classification"
+    COUNT = "count"
+    LINE = "line"
+    LOITERING = "loitering"
     OBJECT = "object"
     SCAN = "scan"
+    ZONE = "zone"
 
 
 class Phase(StrEnum):

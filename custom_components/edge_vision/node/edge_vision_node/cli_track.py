@@ -1,0 +1,201 @@
+"""The command `track`: follow the objects of a video, and tell what they do."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+
+from .detections import Detections
+from .errors import CommandLineError, ModelError
+from .frames.decode import Frame
+from .frames.video import VideoFrame, read_video
+from .protocol import Box, Line, Point, Zone, write
+from .rules.scene import RuleEvent, SceneObject
+from .rules.video import VideoRules, Watch
+from .runner import Prepared, Runner
+from .tracking.tracker import Settings, Track, Tracker
+
+_PROGRESS_EVERY_S = 1.0
+
+
+def add_options(command: argparse.ArgumentParser) -> None:
+    """Add what the command takes besides the model."""
+    command.add_argument("video", help="a file, or the address of a stream")
+    command.add_argument("--confidence", type=float, default=50.0, help="percent (%(default)s)")
+    command.add_argument("--labels", help="only these labels, comma-separated")
+    command.add_argument("--fps", type=float, help="frames a second to look at, at most (all)")
+    command.add_argument("--mot", type=Path, metavar="FILE", help="write MOTChallenge rows")
+    command.add_argument(
+        "--zone",
+        action="append",
+        default=[],
+        metavar="NAME:x,y;x,y;x,y",
+        help="tell who enters and leaves this polygon (0-1, from the top left; several times)",
+    )
+    command.add_argument(
+        "--line",
+        action="append",
+        default=[],
+        metavar="NAME:x,y;x,y",
+        help="count who crosses this line (several times)",
+    )
+    command.add_argument("--loitering", type=float, help="seconds until staying in a zone is told")
+
+
+@dataclass
+class _Summary:
+    frames: int = 0
+    tracks: int = 0
+    looking_s: float = 0.0
+    following_s: float = 0.0
+
+
+def track(options: argparse.Namespace, runner: Runner) -> int:
+    """Follow objects through a video; print each event as it happens."""
+    labels = tuple(part.strip() for part in (options.labels or "").split(",") if part.strip())
+    if not 0 < options.confidence < 100:
+        raise CommandLineError("--confidence: a percentage between 0 and 100")
+    if options.fps is not None and options.fps <= 0:
+        raise CommandLineError("--fps: more than 0")
+    watch = Watch(
+        labels=labels,
+        confidence=options.confidence,
+        zones=tuple(_zone(text, options.loitering) for text in options.zone),
+        lines=tuple(_line(text) for text in options.line),
+    )
+    with ExitStack() as stack:
+        mot = stack.enter_context(options.mot.open("w")) if options.mot else None
+        summary = _follow(options, runner, watch, mot)
+    if not options.json:
+        frames = max(summary.frames, 1)
+        print(
+            f"{summary.frames} frames, {summary.tracks} objects;"
+            f" {1000 * summary.looking_s / frames:.1f} ms a frame for looking,"
+            f" {1000 * summary.following_s / frames:.2f} ms for following",
+            file=sys.stderr,
+        )
+    return 0
+
+
+def _follow(
+    options: argparse.Namespace, runner: Runner, watch: Watch, mot: TextIO | None
+) -> _Summary:
+    settings = Settings.for_confidence(options.confidence / 100)
+    class_ids = runner.class_ids(watch.labels)
+    tracker, rules, summary = Tracker(settings), VideoRules(watch), _Summary()
+    seen: set[int] = set()
+    told_at = time.monotonic()
+    for frame in read_video(options.video, options.fps):
+        started = time.perf_counter()
+        found = _look(runner, frame, settings.low * 100, class_ids)
+        looked = time.perf_counter()
+        tracks = [item for item in tracker.step(found, frame.at) if item.confirmed]
+        events = rules.step([_scene_object(item, runner.labels) for item in tracks], frame.at)
+        summary.frames += 1
+        summary.looking_s += looked - started
+        summary.following_s += time.perf_counter() - looked
+        counted = {item.track_id for item in rules.objects}
+        seen |= counted
+        if mot is not None:
+            shown = [item for item in tracks if item.seen and item.id in counted]
+            mot.writelines(_mot_rows(frame, shown))
+        for event in events:
+            print(_event_line(event, frame, as_json=options.json), flush=True)
+        if sys.stderr.isatty() and time.monotonic() - told_at >= _PROGRESS_EVERY_S:
+            told_at = time.monotonic()
+            print(f"\r{frame.at:8.1f} s", end="", file=sys.stderr, flush=True)
+    summary.tracks = len(seen)
+    return summary
+
+
+def _look(runner: Runner, frame: VideoFrame, confidence: float, class_ids: Any) -> Detections:
+    image = frame.image
+    tensor, placement = runner.preprocess(Frame(image, image.width, image.height))
+    result, _ = runner.run(
+        Prepared(tensor, placement, image.width, image.height, 0.0), confidence, class_ids
+    )
+    if not isinstance(result, Detections):
+        raise ModelError(f"{runner.model.manifest.name} finds no objects that could be followed")
+    return result
+
+
+def _scene_object(item: Track, labels: tuple[str, ...]) -> SceneObject:
+    x_min, y_min, x_max, y_max = (round(float(value), 4) for value in item.box)
+    return SceneObject(
+        track_id=item.id,
+        label=labels[item.class_id],
+        confidence=round(item.score * 100, 1),
+        box=Box(x_min=x_min, y_min=y_min, x_max=x_max, y_max=y_max),
+        stationary=item.stationary,
+        returned=item.returned,
+    )
+
+
+def _mot_rows(frame: VideoFrame, tracks: Iterable[Track]) -> Iterator[str]:
+    size = np.array([frame.image.width, frame.image.height] * 2)
+    for item in tracks:
+        left, top, right, bottom = item.box * size
+        yield (
+            f"{frame.number},{item.id},{left:.2f},{top:.2f},{right - left:.2f},"
+            f"{bottom - top:.2f},{item.score:.4f},-1,-1,-1\n"
+        )
+
+
+def _event_line(event: RuleEvent, frame: VideoFrame, *, as_json: bool) -> str:
+    item = event.item
+    if as_json:
+        data = {
+            "frame": frame.number,
+            "at_s": round(frame.at, 3),
+            "kind": event.kind,
+            "phase": event.phase,
+            "label": event.label,
+            "count": event.count,
+            "track_id": item.track_id if item else None,
+            "confidence": item.confidence if item else None,
+            "box": write(item.box) if item else None,
+            "zone": event.zone,
+            "line": event.line,
+            "direction": event.direction,
+            "total": event.total,
+        }
+        return json.dumps({key: value for key, value in data.items() if value is not None})
+    where = event.zone or event.line or ""
+    more = f" {event.direction}, {event.total} so far" if event.direction else ""
+    who = f"{event.label} {item.track_id}" if item else event.label
+    return f"{frame.at:8.2f} s  {event.kind:<9} {event.phase:<7} {who}  {where}{more}".rstrip()
+
+
+def _zone(text: str, loitering_s: float | None) -> Zone:
+    name, points = _shape(text, "--zone")
+    if len(points) < 3:
+        raise CommandLineError(f"--zone {text}: a polygon has three corners or more")
+    return Zone(name=name, points=points, loitering_s=loitering_s)
+
+
+def _line(text: str) -> Line:
+    name, points = _shape(text, "--line")
+    if len(points) != 2 or points[0] == points[1]:
+        raise CommandLineError(f"--line {text}: a line has two ends")
+    return Line(name=name, start=points[0], end=points[1])
+
+
+def _shape(text: str, option: str) -> tuple[str, tuple[Point, ...]]:
+    name, _, places = text.partition(":")
+    try:
+        pairs = [tuple(float(value) for value in pair.split(",")) for pair in places.split(";")]
+        points = tuple(Point(x=x, y=y) for x, y in pairs)
+    except ValueError:
+        raise CommandLineError(f"{option} {text}: NAME:x,y;x,y… was expected") from None
+    if not name or not all(0 <= point.x <= 1 and 0 <= point.y <= 1 for point in points):
+        raise CommandLineError(f"{option} {text}: it needs a name, and numbers from 0 to 1")
+    return name, points

@@ -1,0 +1,112 @@
+"""Objects: each one that is followed is told once, when it appears and when it is gone.
+
+In a sentence for users: "You are told when an object appears, when one that stood still moves on
+or the other way round, and when it is gone; the same object is not told twice."
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from ..protocol import Kind, Phase
+from .scene import RuleEvent, SceneObject
+
+
+class Qualification:
+    """Which objects count: those that were once confident and large enough, until they are gone.
+
+    In a sentence for users: "An object counts once it has reached the minimum confidence and the
+    size that you asked for; it need not keep them."
+    """
+
+    def __init__(
+        self,
+        confidence: float,
+        label_confidence: Mapping[str, float],
+        min_area: float,
+        max_area: float,
+    ) -> None:
+        """Take the limits: confidences are percentages, areas shares of the frame (0-1)."""
+        self._confidence = confidence
+        self._label_confidence = dict(label_confidence)
+        self._areas = (min_area, max_area)
+        self._qualified: set[int] = set()
+
+    def step(self, objects: Iterable[SceneObject]) -> list[SceneObject]:
+        """Return the objects that count."""
+        counted = [
+            item for item in objects if item.track_id in self._qualified or self._qualifies(item)
+        ]
+        self._qualified = {item.track_id for item in counted}
+        return counted
+
+    def _qualifies(self, item: SceneObject) -> bool:
+        least, most = self._areas
+        needed = self._label_confidence.get(item.label, self._confidence)
+        return item.confidence >= needed and least <= item.area <= most
+
+    def restore(self, track_ids: Iterable[int]) -> None:
+        """Take up which objects counted before a restart."""
+        self._qualified = set(track_ids)
+
+
+class Announcements:
+    """The rule over the objects of each moment."""
+
+    def __init__(self) -> None:
+        """Start with nothing there."""
+        self._known: dict[int, SceneObject] = {}
+
+    @property
+    def known(self) -> Mapping[int, SceneObject]:
+        """Return the objects that were told and are not gone, by track."""
+        return self._known
+
+    def restore(self, objects: Iterable[SceneObject]) -> None:
+        """Take up what was told before a restart."""
+        self._known = {item.track_id: item for item in objects}
+
+    def step(self, objects: Sequence[SceneObject]) -> list[RuleEvent]:
+        """Take in the objects of a moment; return what is new about them."""
+        now = {item.track_id: item for item in objects}
+        counts = count_labels(objects)
+        events = []
+        for track_id, item in now.items():
+            before = self._known.get(track_id)
+            if before is None:
+                # A parked car that a shadow hid for a while has not just arrived.
+                phase = Phase.UPDATE if item.returned else Phase.START
+            elif before.stationary != item.stationary:
+                phase = Phase.UPDATE
+            else:
+                continue
+            events.append(
+                RuleEvent(
+                    kind=Kind.OBJECT,
+                    phase=phase,
+                    label=item.label,
+                    count=counts[item.label],
+                    item=item,
+                )
+            )
+        events += [
+            RuleEvent(
+                kind=Kind.OBJECT,
+                phase=Phase.END,
+                label=item.label,
+                count=counts.get(item.label, 0),
+                item=item,
+            )
+            for track_id, item in self._known.items()
+            if track_id not in now
+        ]
+        self._known = now
+        return events
+
+
+def count_labels(objects: Iterable[SceneObject]) -> dict[str, int]:
+    """Return label → how many."""
+    counts: dict[str, int] = {}
+    for item in objects:
+        counts[item.label] = counts.get(item.label, 0) + 1
+    return counts

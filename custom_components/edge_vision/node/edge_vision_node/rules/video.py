@@ -1,0 +1,168 @@
+"""All rules over a live picture, in their order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from ..protocol import Kind, LabelPresence, Line, Phase, Zone
+from .lines import LineRule
+from .objects import Announcements, Qualification, count_labels
+from .scene import RuleEvent, SceneObject
+from .zones import ZoneRule
+
+
+@dataclass(frozen=True, kw_only=True)
+class Watch:
+    """What somebody wants to be told of a camera.
+
+    `labels` are those that `presence` shows from the first look. Confidences are percentages;
+    `label_confidence` overrules `confidence` for some labels. `min_area` and `max_area` are shares
+    of the frame (0-1) that a box must have. `cooldown_s`: see `Cooldown`.
+    """
+
+    labels: tuple[str, ...] = ()
+    confidence: float = 50.0
+    label_confidence: Mapping[str, float] = field(default_factory=dict)
+    min_area: float = 0.0
+    max_area: float = 1.0
+    zones: tuple[Zone, ...] = ()
+    lines: tuple[Line, ...] = ()
+    cooldown_s: float = 0.0
+
+
+class Cooldown:
+    """Of the same kind, label and zone, one beginning within a time is told.
+
+    In a sentence for users: "After an event, further ones of the same object, rule and zone are
+    left out for as long as you say." An event whose beginning was left out has no end either.
+    """
+
+    def __init__(self, cooldown_s: float) -> None:
+        """Take the time in seconds; 0 leaves nothing out."""
+        self._cooldown_s = cooldown_s
+        self._told_at: dict[tuple[Kind, str, str | None], float] = {}
+        self._left_out: set[tuple[Kind, int, str | None]] = set()
+
+    def step(self, events: Iterable[RuleEvent], at: float) -> list[RuleEvent]:
+        """Return the events that are to be told."""
+        if not self._cooldown_s:
+            return list(events)
+        return [event for event in events if self._is_told(event, at)]
+
+    def _is_told(self, event: RuleEvent, at: float) -> bool:
+        if event.item is None or event.phase == Phase.INSTANT:
+            return True
+        this = (event.kind, event.item.track_id, event.zone)
+        if event.phase == Phase.START:
+            key = (event.kind, event.label, event.zone)
+            before = self._told_at.get(key)
+            if before is not None and at - before < self._cooldown_s:
+                self._left_out.add(this)
+                return False
+            self._told_at[key] = at
+            return True
+        told = this not in self._left_out
+        if event.phase == Phase.END:
+            self._left_out.discard(this)
+        return told
+
+
+class VideoRules:
+    """The rules of one camera."""
+
+    def __init__(self, config: Watch) -> None:
+        """Start with an empty picture."""
+        self._labels = config.labels
+        self._qualification = Qualification(
+            config.confidence, config.label_confidence, config.min_area, config.max_area
+        )
+        self._announcements = Announcements()
+        self._zones = [ZoneRule(zone) for zone in config.zones]
+        self._lines = [LineRule(line) for line in config.lines]
+        self._cooldown = Cooldown(config.cooldown_s)
+        self._looked = False
+
+    def restore(
+        self,
+        objects: Sequence[SceneObject],
+        zones: Mapping[str, Iterable[int]],
+        totals: Mapping[str, Mapping[tuple[str, str], int]],
+        at: float,
+    ) -> None:
+        """Take up what held before a restart.
+
+        Args:
+            objects: that were told and not gone.
+            zones: name → tracks in it.
+            totals: line → (label, direction) → crossings.
+            at: now, in seconds.
+        """
+        self._qualification.restore(item.track_id for item in objects)
+        self._announcements.restore(objects)
+        for zone in self._zones:
+            members = set(zones.get(zone.zone.name, ()))
+            zone.restore([item for item in objects if item.track_id in members], at)
+        for line in self._lines:
+            line.restore(totals.get(line.line.name, {}))
+
+    def step(self, objects: Sequence[SceneObject], at: float) -> list[RuleEvent]:
+        """Take in the confirmed objects of a moment (`at`, in seconds); return what is new.
+
+        Moments in which nobody could look are none: don't pass them in.
+        """
+        self._looked = True
+        counted = self._qualification.step(objects)
+        ordered = sorted(counted, key=lambda item: item.confidence, reverse=True)
+        events = self._announcements.step(ordered)
+        for zone in self._zones:
+            events += zone.step(ordered, at)
+        for line in self._lines:
+            events += line.step(ordered)
+        # What ends comes last, so that an object is not gone before it has left its zones.
+        events.sort(key=lambda event: event.phase == Phase.END and event.kind == Kind.OBJECT)
+        return self._cooldown.step(events, at)
+
+    @property
+    def objects(self) -> list[SceneObject]:
+        """Return the objects that count and are there."""
+        return list(self._announcements.known.values())
+
+    def zones_of(self, track_id: int) -> tuple[str, ...]:
+        """Return the names of the zones that an object is in."""
+        return tuple(
+            zone.zone.name
+            for zone in self._zones
+            if any(item.track_id == track_id for item in zone.members)
+        )
+
+    @property
+    def presence(self) -> dict[str, LabelPresence]:
+        """Return what holds of each label in the whole picture; empty before the first look."""
+        return self._presence(self.objects)
+
+    @property
+    def zone_presence(self) -> dict[str, dict[str, LabelPresence]]:
+        """Return the same for each zone."""
+        return {zone.zone.name: self._presence(zone.members) for zone in self._zones}
+
+    def _presence(self, objects: Sequence[SceneObject]) -> dict[str, LabelPresence]:
+        if not self._looked:
+            return {}
+        counts = count_labels(objects)
+        best: dict[str, float] = {}
+        for item in objects:
+            best[item.label] = max(item.confidence, best.get(item.label, 0.0))
+        return {
+            label: LabelPresence(
+                present=counts.get(label, 0) > 0,
+                count=counts.get(label, 0),
+                confidence=best.get(label),
+            )
+            for label in dict.fromkeys((*self._labels, *counts))
+        }
+
+    @property
+    def line_totals(self) -> dict[str, dict[tuple[str, str], int]]:
+        """Return line → (label, direction) → crossings."""
+        return {line.line.name: dict(line.totals) for line in self._lines}

@@ -1,0 +1,164 @@
+"""Zones: an object enters and leaves, stays too long, and there are more or fewer of them.
+
+In sentences for users:
+
+- *zone*: "An object is in a zone when the middle of its lower edge has been in there for a moment
+  (three looks, or half a second); it has left when that has been outside for as long."
+- *loitering*: "You are told when an object stays in a zone longer than you allow."
+- *count*: "You are told how many objects of a kind are in a zone when that number has held for two
+  seconds."
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from ..protocol import Kind, Phase, Zone
+from .objects import count_labels
+from .scene import RuleEvent, SceneObject, inside
+
+# Inertia: whichever of these comes first. A box trembles at a zone's edge; a person does not.
+_LOOKS_TO_CHANGE = 3
+_SECONDS_TO_CHANGE = 0.5
+_SECONDS_TO_COUNT = 2.0
+
+
+@dataclass
+class _Stay:
+    """An object's relation to a zone; times in seconds."""
+
+    item: SceneObject
+    within: bool = False
+    entered_at: float = 0.0
+    loiters: bool = False
+    changing_since: float | None = None
+    looks: int = 0
+
+
+class ZoneRule:
+    """The rule over one zone."""
+
+    def __init__(self, zone: Zone) -> None:
+        """Start with an empty zone."""
+        self.zone = zone
+        self._stays: dict[int, _Stay] = {}
+        self._counts: dict[str, int] = {}
+        self._candidates: dict[str, tuple[int, float]] = {}
+
+    @property
+    def members(self) -> list[SceneObject]:
+        """Return the objects in the zone."""
+        return [stay.item for stay in self._stays.values() if stay.within]
+
+    @property
+    def loiterers(self) -> list[SceneObject]:
+        """Return those that have been in there for too long."""
+        return [stay.item for stay in self._stays.values() if stay.loiters]
+
+    def restore(self, objects: Iterable[SceneObject], at: float) -> None:
+        """Take up which objects were in the zone before a restart."""
+        self._stays = {item.track_id: _Stay(item, within=True, entered_at=at) for item in objects}
+        self._counts = count_labels(self.members)
+
+    def step(self, objects: Sequence[SceneObject], at: float) -> list[RuleEvent]:
+        """Take in the objects of a moment (`at`, in seconds); return what is new in the zone."""
+        zone = self.zone
+        here = {
+            item.track_id: item for item in objects if not zone.labels or item.label in zone.labels
+        }
+        entered, left, began, ended = [], [], [], []
+        for track_id, item in here.items():
+            stay = self._stays.setdefault(track_id, _Stay(item))
+            stay.item = item
+            if not self._changes(stay, at):
+                continue
+            stay.within = not stay.within
+            if stay.within:
+                entered.append(item)
+                stay.entered_at = at
+            else:
+                left.append(item)
+                if stay.loiters:
+                    ended.append(item)
+                stay.loiters = False
+        for track_id in self._stays.keys() - here.keys():
+            stay = self._stays.pop(track_id)
+            if stay.within:
+                left.append(stay.item)
+            if stay.loiters:
+                ended.append(stay.item)
+        if zone.loitering_s is not None:
+            for stay in self._stays.values():
+                if stay.within and not stay.loiters and at - stay.entered_at >= zone.loitering_s:
+                    stay.loiters = True
+                    began.append(stay.item)
+        return [
+            *self._events(Kind.ZONE, Phase.START, entered, self.members),
+            *self._events(Kind.LOITERING, Phase.START, began, self.loiterers),
+            *self._events(Kind.LOITERING, Phase.END, ended, self.loiterers),
+            *self._events(Kind.ZONE, Phase.END, left, self.members),
+            *(self._count(at) if zone.counting else ()),
+        ]
+
+    def _changes(self, stay: _Stay, at: float) -> bool:
+        """Return whether an object now is where it was not, and has been for long enough."""
+        least = self.zone.confidence
+        sure = stay.within or least is None or stay.item.confidence >= least
+        if (sure and inside(self.zone.points, stay.item.foot)) == stay.within:
+            stay.changing_since = None
+            return False
+        if stay.changing_since is None:
+            stay.changing_since, stay.looks = at, 0
+        stay.looks += 1
+        if stay.looks < _LOOKS_TO_CHANGE and at - stay.changing_since < _SECONDS_TO_CHANGE:
+            return False
+        stay.changing_since = None
+        return True
+
+    def _events(
+        self, kind: Kind, phase: Phase, items: Iterable[SceneObject], among: Iterable[SceneObject]
+    ) -> list[RuleEvent]:
+        counts = count_labels(among)
+        return [
+            RuleEvent(
+                kind=kind,
+                phase=phase,
+                label=item.label,
+                count=counts.get(item.label, 0),
+                item=item,
+                zone=self.zone.name,
+            )
+            for item in items
+        ]
+
+    def _count(self, at: float) -> list[RuleEvent]:
+        counts = count_labels(self.members)
+        events = []
+        for label in self._counts.keys() | counts.keys():
+            count = counts.get(label, 0)
+            if count == self._counts.get(label, 0):
+                self._candidates.pop(label, None)
+                continue
+            candidate, since = self._candidates.get(label, (None, at))
+            if candidate != count:
+                self._candidates[label] = (count, at)
+            elif at - since >= _SECONDS_TO_COUNT:
+                del self._candidates[label]
+                self._counts[label] = count
+                best = max(
+                    (item for item in self.members if item.label == label),
+                    key=lambda item: item.confidence,
+                    default=None,
+                )
+                events.append(
+                    RuleEvent(
+                        kind=Kind.COUNT,
+                        phase=Phase.INSTANT,
+                        label=label,
+                        count=count,
+                        item=best,
+                        zone=self.zone.name,
+                    )
+                )
+        return events

@@ -1,0 +1,1 @@
+"""Tracking: which detection in this frame is which object of the frames before. Pure."""

@@ -1,0 +1,184 @@
+"""The rules over live video: objects, zones, lines, cooldown."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from edge_vision_node.protocol import Box, Kind, Line, Phase, Point, Zone
+from edge_vision_node.rules.scene import RuleEvent, SceneObject, inside
+from edge_vision_node.rules.video import VideoRules, Watch
+from hypothesis import given
+from hypothesis import strategies as st
+
+LEFT_HALF = (Point(x=0, y=0), Point(x=0.5, y=0), Point(x=0.5, y=1), Point(x=0, y=1))
+UP_THE_MIDDLE = {"start": Point(x=0.5, y=1.0), "end": Point(x=0.5, y=0.0)}
+
+
+def person(x: float, y: float = 0.8, track: int = 1, **more: Any) -> SceneObject:
+    """Return somebody whose feet are at a place."""
+    box = Box(x_min=x - 0.05, y_min=y - 0.3, x_max=x + 0.05, y_max=y)
+    return SceneObject(
+        track_id=track,
+        label=more.pop("label", "person"),
+        confidence=more.pop("confidence", 90.0),
+        box=box,
+        **more,
+    )
+
+
+def rules(**config: Any) -> VideoRules:
+    return VideoRules(Watch(labels=config.pop("labels", ("person",)), **config))
+
+
+def told(events: list[RuleEvent]) -> list[tuple[str, str, int]]:
+    return [(event.kind, event.phase, event.count) for event in events]
+
+
+class TestObjects:
+    def test_each_is_told_once_and_when_it_is_gone(self) -> None:
+        rule = rules()
+        assert told(rule.step([person(0.2)], 0)) == [("object", "start", 1)]
+        assert rule.step([person(0.3)], 0.2) == []
+        assert told(rule.step([person(0.3), person(0.7, track=2)], 0.4)) == [("object", "start", 2)]
+        (gone,) = rule.step([person(0.7, track=2)], 0.6)
+        assert told([gone]) == [("object", "end", 1)]
+        assert gone.item is not None and gone.item.track_id == 1
+
+    def test_one_that_comes_to_a_stop_and_moves_on_is_an_update(self) -> None:
+        rule = rules()
+        rule.step([person(0.2)], 0)
+        assert told(rule.step([person(0.2, stationary=True)], 9)) == [("object", "update", 1)]
+        assert told(rule.step([person(0.2)], 10)) == [("object", "update", 1)]
+
+    def test_it_counts_once_it_was_sure_and_large_enough_and_then_stays(self) -> None:
+        rule = rules(confidence=60.0, label_confidence={"dog": 80.0}, min_area=0.02)
+        assert rule.step([person(0.2, confidence=59.0)], 0) == []
+        assert rule.step([person(0.2, label="dog", confidence=70.0)], 0.1) == []
+        tiny = SceneObject(
+            track_id=3,
+            label="person",
+            confidence=99.0,
+            box=Box(x_min=0, y_min=0, x_max=0.1, y_max=0.1),
+        )
+        assert rule.step([tiny], 0.2) == []
+        assert told(rule.step([person(0.2, confidence=61.0)], 0.3)) == [("object", "start", 1)]
+        assert rule.step([person(0.2, confidence=30.0)], 0.4) == []
+        assert rule.presence["person"].count == 1
+
+    def test_presence_is_unknown_before_the_first_look_and_none_after_an_empty_one(self) -> None:
+        rule = rules()
+        assert rule.presence == {}
+        rule.step([], 0)
+        assert not rule.presence["person"].present
+
+    def test_what_was_told_before_a_restart_is_not_told_again(self) -> None:
+        rule = rules(zones=(Zone(name="left", points=LEFT_HALF),))
+        rule.restore([person(0.2)], {"left": [1]}, {}, 0)
+        assert rule.step([person(0.2)], 1) == []
+        assert rule.zone_presence["left"]["person"].count == 1
+        assert told(rule.step([], 2)) == [("zone", "end", 0), ("object", "end", 0)]
+
+
+class TestZones:
+    def test_the_feet_decide_and_an_edge_does_not_flutter(self) -> None:
+        rule = rules(zones=(Zone(name="left", points=LEFT_HALF),))
+        rule.step([person(0.6)], 0)
+        for i in range(20):  # trembling on the edge
+            assert rule.step([person(0.49 if i % 2 else 0.51)], 0.1 * (i + 1)) == []
+        assert rule.step([person(0.51)], 2.5) == []
+        assert rule.step([person(0.4)], 3.0) == []
+        assert rule.step([person(0.4)], 3.1) == []
+        (entered,) = rule.step([person(0.4)], 3.2)
+        assert (entered.kind, entered.phase, entered.zone) == (Kind.ZONE, Phase.START, "left")
+        assert rule.zones_of(1) == ("left",)
+
+    def test_slow_looks_need_fewer_of_them(self) -> None:
+        rule = rules(zones=(Zone(name="left", points=LEFT_HALF),))
+        assert told(rule.step([person(0.2)], 0)) == [("object", "start", 1)]
+        assert told(rule.step([person(0.2)], 1.0)) == [("zone", "start", 1)]
+
+    def test_labels_and_confidence_of_its_own(self) -> None:
+        zone = Zone(name="left", points=LEFT_HALF, labels=("dog",), confidence=95.0)
+        rule = rules(labels=("person", "dog"), zones=(zone,))
+        dog = {"label": "dog", "track": 2}
+        for i in range(5):
+            events = rule.step([person(0.2), person(0.2, **dog)], i)
+            assert all(event.kind != Kind.ZONE for event in events)
+        rule.step([person(0.2, confidence=96.0, **dog)], 6)
+        events = rule.step([person(0.2, confidence=96.0, **dog)], 7)
+        assert [event.label for event in events if event.kind == Kind.ZONE] == ["dog"]
+
+    def test_who_stays_too_long_loiters_until_they_leave(self) -> None:
+        rule = rules(zones=(Zone(name="left", points=LEFT_HALF, loitering_s=10),))
+        heard = []
+        for second in range(30):
+            heard += rule.step([person(0.2 if second < 20 else 0.8)], second)
+        assert [(event.kind, event.phase) for event in heard if event.kind == Kind.LOITERING] == [
+            (Kind.LOITERING, Phase.START),
+            (Kind.LOITERING, Phase.END),
+        ]
+
+    def test_a_number_that_does_not_hold_is_not_told(self) -> None:
+        rule = rules(zones=(Zone(name="left", points=LEFT_HALF, counting=True),))
+        heard: list[RuleEvent] = []
+        for tick in range(100):  # ten a second; the second person is only seen now and then
+            crowd = [person(0.2), *([person(0.3, track=2)] if tick % 7 == 0 else [])]
+            heard += rule.step(crowd, tick / 10)
+        counts = [event.count for event in heard if event.kind == Kind.COUNT]
+        assert counts == [1]
+
+
+class TestLines:
+    @pytest.mark.parametrize(("way", "direction"), [((0.3, 0.7), "in"), ((0.7, 0.3), "out")])
+    def test_a_crossing_has_a_direction_and_a_total(
+        self, way: tuple[float, float], direction: str
+    ) -> None:
+        rule = rules(lines=(Line(name="gate", **UP_THE_MIDDLE),))
+        rule.step([person(way[0])], 0)
+        (crossing,) = rule.step([person(way[1])], 1)
+        assert (crossing.kind, crossing.direction, crossing.total) == (Kind.LINE, direction, 1)
+        assert rule.line_totals == {"gate": {("person", direction): 1}}
+
+    @given(st.lists(st.floats(-0.011, 0.011), max_size=30))
+    def test_trembling_on_it_counts_for_nothing(self, offsets: list[float]) -> None:
+        rule = rules(lines=(Line(name="gate", **UP_THE_MIDDLE),))
+        rule.step([person(0.4)], 0)
+        heard = [rule.step([person(0.5 + offset)], 1 + i) for i, offset in enumerate(offsets)]
+        assert not any(heard)
+
+    def test_past_its_end_is_not_across_it(self) -> None:
+        short = Line(name="gate", start=Point(x=0.5, y=0.5), end=Point(x=0.5, y=0.1))
+        rule = rules(lines=(short,))
+        rule.step([person(0.3, y=0.9)], 0)
+        assert rule.step([person(0.7, y=0.9)], 1) == []
+
+    def test_totals_go_on_after_a_restart(self) -> None:
+        rule = rules(lines=(Line(name="gate", **UP_THE_MIDDLE),))
+        rule.restore([], {}, {"gate": {("person", "in"): 41}}, 0)
+        rule.step([person(0.3)], 1)
+        assert [event.total for event in rule.step([person(0.7)], 2)] == [42]
+
+
+class TestCooldown:
+    def test_beginnings_within_it_are_left_out_and_so_are_their_ends(self) -> None:
+        rule = rules(cooldown_s=60)
+        assert told(rule.step([person(0.2)], 0)) == [("object", "start", 1)]
+        assert told(rule.step([], 10)) == [("object", "end", 0)]
+        assert rule.step([person(0.2, track=2)], 20) == []
+        assert rule.presence["person"].present  # states are not cooled down
+        assert rule.step([], 30) == []
+        assert told(rule.step([person(0.2, track=3)], 61)) == [("object", "start", 1)]
+
+
+@given(st.floats(0.01, 0.99), st.floats(0.01, 0.99))
+def test_a_point_is_in_a_rectangle_when_its_coordinates_are(x: float, y: float) -> None:
+    rectangle = (
+        Point(x=0.25, y=0.25),
+        Point(x=0.75, y=0.25),
+        Point(x=0.75, y=0.5),
+        Point(x=0.25, y=0.5),
+    )
+    edges = {0.25, 0.5, 0.75}
+    if x not in edges and y not in edges:
+        assert inside(rectangle, Point(x=x, y=y)) == (0.25 < x < 0.75 and 0.25 < y < 0.5)

@@ -1,0 +1,56 @@
+"""The command `track`, on the clip that the demo plays."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from edge_vision_node import cli
+
+from tests.pictures import ROOT
+
+CLIP = ROOT / "scripts" / "demo_data" / "footpath.mp4"
+
+
+def test_objects_are_told_once_and_written_down(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows_file = tmp_path / "rows.txt"
+    arguments = ["track", str(CLIP), "--json", "--fps", "5", "--labels", "person"]
+    arguments += ["--mot", str(rows_file), "--zone", "all:0,0;1,0;1,1;0,1"]
+    assert cli.main(arguments) == 0
+    events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    starts = [event for event in events if (event["kind"], event["phase"]) == ("object", "start")]
+    assert starts
+    tracks = [event["track_id"] for event in starts]
+    assert len(tracks) == len(set(tracks))
+    assert {event["zone"] for event in events if event["kind"] == "zone"} == {"all"}
+    rows = [line.split(",") for line in rows_file.read_text().splitlines()]
+    assert {int(row[1]) for row in rows} <= set(tracks)
+    assert all(len(row) == 10 and row[7:] == ["-1"] * 3 for row in rows)
+    frames = [int(row[0]) for row in rows]
+    assert frames == sorted(frames)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "words"),
+    [
+        (["nowhere.mp4"], 1, "No such file"),
+        ([str(Path(__file__))], 1, "cannot be read"),
+        ([str(CLIP), "--zone", "porch:0,0;1,1"], 2, "three corners"),
+        ([str(CLIP), "--line", "gate:0,0;x,1"], 2, "was expected"),
+        ([str(CLIP), "--line", "gate:0,0;2,1"], 2, "from 0 to 1"),
+        ([str(CLIP), "--fps", "0"], 2, "more than 0"),
+        ([str(CLIP), "--confidence", "100"], 2, "between 0 and 100"),
+        ([str(CLIP), "--labels", "unicorn"], 1, "no label unicorn"),
+    ],
+)
+def test_what_is_wrong_is_one_clear_line(
+    arguments: list[str], status: int, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["track", *arguments]) == status
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert words in err
+    assert len(err.strip().splitlines()) == 1

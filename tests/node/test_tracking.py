@@ -1,0 +1,206 @@
+"""The tracker: who is who over frames, what stands still, what is gone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from edge_vision_node.detections import Detections
+from edge_vision_node.tracking.association import assign, covered, overlaps
+from edge_vision_node.tracking.tracker import Track, Tracker
+from hypothesis import given
+from hypothesis import strategies as st
+
+WHOLE = np.array([[0.0, 0.0, 1.0, 1.0]])
+NOWHERE = np.empty((0, 4))
+
+
+def seen(
+    *places: tuple[float, float], score: float | Sequence[float] = 0.9, label: int = 0
+) -> Detections:
+    """Return boxes of a tenth of the frame's width and a quarter of its height around places."""
+    centres = np.array(places, dtype=np.float32).reshape(-1, 2)
+    half = np.array([0.05, 0.125], dtype=np.float32)
+    boxes = np.concatenate((centres - half, centres + half), axis=1)
+    scores = np.broadcast_to(np.float32(score), len(boxes)).copy()
+    return Detections(boxes, scores, np.full(len(boxes), label, np.int32))
+
+
+def follow(
+    tracker: Tracker,
+    frames: Iterable[Detections],
+    fps: float = 5.0,
+    start: float = 0.0,
+    **more: Any,
+) -> list[list[Track]]:
+    """Return the confirmed tracks of every frame."""
+    return [
+        [track for track in tracker.step(found, start + number / fps, **more) if track.confirmed]
+        for number, found in enumerate(frames)
+    ]
+
+
+def ids(tracks: Sequence[Track]) -> list[int]:
+    return sorted(track.id for track in tracks)
+
+
+class TestConfirmation:
+    def test_a_very_sure_look_is_enough(self) -> None:
+        assert ids(follow(Tracker(), [seen((0.5, 0.5), score=0.9)])[0]) == [1]
+
+    def test_otherwise_the_second_one_confirms(self) -> None:
+        shown = follow(Tracker(), [seen((0.5, 0.5), score=0.7)] * 2)
+        assert [ids(tracks) for tracks in shown] == [[], [1]]
+
+    def test_doubtful_looks_alone_never_do(self) -> None:
+        shown = follow(Tracker(), [seen((0.5, 0.5), score=0.45)] * 50)
+        assert not any(shown)
+
+    def test_noise_that_comes_and_goes_is_not_followed(self) -> None:
+        frames = [seen((0.5, 0.5), score=0.7) if n % 9 == 0 else seen() for n in range(90)]
+        assert not any(follow(Tracker(), frames))
+
+
+class TestFollowing:
+    @pytest.mark.parametrize("fps", [3.0, 5.0, 15.0, 30.0])
+    def test_two_who_cross_keep_their_numbers(self, fps: float) -> None:
+        steps = round(4 * fps)
+        ways = np.linspace(0.1, 0.9, steps)
+        frames = [seen((x, 0.4), (1 - x, 0.62)) for x in ways]
+        last = follow(Tracker(), frames, fps)[-1]
+        places = {track.id: float(track.box[0]) for track in last}
+        assert ids(last) == [1, 2]
+        assert places[1] > places[2]
+
+    def test_who_is_hidden_for_a_second_comes_out_as_the_same(self) -> None:
+        ways = np.linspace(0.1, 0.9, 40)  # eight seconds
+        frames = [seen() if 18 <= n < 23 else seen((x, 0.5)) for n, x in enumerate(ways)]
+        shown = follow(Tracker(), frames)
+        assert {track.id for tracks in shown for track in tracks} == {1}
+
+    def test_doubtful_looks_keep_a_track_alive(self) -> None:
+        frames = [seen((0.5, 0.5))] * 3 + [seen((0.5, 0.5), score=0.3)] * 50
+        assert ids(follow(Tracker(), frames)[-1]) == [1]
+
+    def test_frames_come_when_they_come(self) -> None:
+        tracker, at = Tracker(), 0.0
+        for dt in (0.2, 0.2, 0.7, 0.05, 1.1, 0.2, 0.4):
+            at += dt
+            tracks = tracker.step(seen((0.2 + 0.1 * at, 0.5)), at)
+            assert ids(tracks) == [1]
+
+    def test_who_has_left_is_gone_after_two_seconds(self) -> None:
+        shown = follow(Tracker(), [seen((0.5, 0.5))] * 5 + [seen()] * 12)
+        assert [bool(tracks) for tracks in shown] == [True] * 15 + [False] * 2
+
+    def test_classes_do_not_mix(self) -> None:
+        tracker = Tracker()
+        follow(tracker, [seen((0.5, 0.5))] * 3)
+        (dog,) = [t for t in follow(tracker, [seen((0.5, 0.5), label=1)], start=1)[0] if t.seen]
+        assert (dog.id, dog.class_id) == (2, 1)
+
+    def test_what_nobody_looked_at_was_not_missed(self) -> None:
+        tracker = Tracker()
+        follow(tracker, [seen((0.8, 0.5))] * 3)
+        left = np.array([[0.0, 0.0, 0.5, 1.0]])
+        assert ids(follow(tracker, [seen()] * 50, start=1, looked=left)[-1]) == [1]
+        assert follow(tracker, [seen()] * 15, start=12, looked=WHOLE)[-1] == []
+
+
+class TestStandingStill:
+    def park(self, tracker: Tracker) -> Track:
+        random = np.random.default_rng(0)
+        trembling = [seen((0.5 + x, 0.5)) for x in random.normal(0, 0.002, 75)]
+        (car,) = follow(tracker, trembling)[-1]
+        assert car.stationary
+        return car
+
+    def test_it_stays_the_same_while_nothing_moves_there(self) -> None:
+        tracker = Tracker()
+        self.park(tracker)
+        night = [
+            tracker.step(seen(), 20.0 + 60 * minute, disturbed=NOWHERE) for minute in range(600)
+        ]
+        assert all(ids(tracks) == [1] for tracks in night)
+        (car,) = tracker.step(seen((0.5, 0.5)), 40_000.0, disturbed=NOWHERE)
+        assert (car.id, car.stationary, car.returned) == (1, True, False)
+
+    def test_it_has_left_when_something_moved_there_and_it_is_not_seen(self) -> None:
+        tracker = Tracker()
+        self.park(tracker)
+        there = np.array([[0.4, 0.4, 0.6, 0.6]])
+        tracker.step(seen(), 20.0, disturbed=there)
+        shown = follow(tracker, [seen()] * 30, start=20.2, disturbed=NOWHERE)
+        assert ids(shown[0]) == [1]
+        assert shown[-1] == []
+
+    def test_what_is_there_again_is_the_same_one_returned(self) -> None:
+        tracker = Tracker()
+        self.park(tracker)
+        assert follow(tracker, [seen()] * 40, start=20)[-1] == []
+        (car,) = tracker.step(seen((0.5, 0.5)), 60.0)
+        assert (car.id, car.returned, car.confirmed) == (1, True, True)
+
+    def test_it_moves_on_as_the_same(self) -> None:
+        tracker = Tracker()
+        self.park(tracker)
+        shown = follow(tracker, [seen((0.5 + 0.02 * n, 0.5)) for n in range(15)], start=15.2)
+        assert all(ids(tracks) == [1] for tracks in shown)
+        assert not shown[-1][0].stationary
+
+
+class TestRestart:
+    def test_tracks_go_on_and_numbers_are_not_used_again(self) -> None:
+        before = Tracker()
+        follow(before, [seen((0.2, 0.5), (0.7, 0.5))] * 5)
+        kept = json.loads(json.dumps(before.snapshot()))
+        after = Tracker()
+        after.restore(kept, 100.0)
+        tracks = after.step(seen((0.21, 0.5), (0.7, 0.5), (0.45, 0.5)), 100.2)
+        assert ids(tracks) == [1, 2, 3]
+
+    def test_damaged_snapshots_are_left_out(self) -> None:
+        tracker = Tracker()
+        bad = {"id": 1, "class_id": 0, "score": 1, "best_score": 1, "stationary": False}
+        tracker.restore([{**bad, "box": [0.5, 0.5, 0.1, 0.1]}, {**bad, "box": [0, 0, 1]}], 0.0)
+        assert tracker.step(seen(), 0.1) == []
+
+
+class TestAssociation:
+    def test_overlap_and_cover(self) -> None:
+        one, other = np.array([[0, 0, 2, 2]], float), np.array([[1, 1, 3, 3]], float)
+        assert overlaps(one, other)[0, 0] == pytest.approx(1 / 7)
+        assert covered(one, other)[0] == pytest.approx(1 / 4)
+        assert covered(one, NOWHERE)[0] == 0
+
+    @given(st.integers(0, 6), st.integers(0, 6), st.randoms(use_true_random=False))
+    def test_each_is_assigned_at_most_once_and_best_first(
+        self, rows: int, columns: int, random: Any
+    ) -> None:
+        similarity = np.array([[random.random() for _ in range(columns)] for _ in range(rows)])
+        similarity = similarity.reshape(rows, columns)
+        left, right = assign(similarity, 0.3)
+        assert len(set(left.tolist())) == len(left) == len(set(right.tolist()))
+        assert all(similarity[left, right] >= 0.3)
+        if similarity.size and similarity.max() >= 0.3:
+            assert similarity[left[0], right[0]] == similarity.max()
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.floats(0, 1), st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), max_size=5)
+        ),
+        max_size=12,
+    )
+)
+def test_whatever_is_seen_boxes_are_sane(frames: list[tuple[float, list[Any]]]) -> None:
+    tracker, at = Tracker(), 0.0
+    for dt, places in frames:
+        at += dt
+        for track in tracker.step(seen(*places), at):
+            assert np.isfinite(track.box).all()
+            assert (track.box >= 0).all() and (track.box <= 1).all()
