@@ -92,9 +92,9 @@ class TestFollowing:
             tracks = tracker.step(seen((0.2 + 0.1 * at, 0.5)), at)
             assert ids(tracks) == [1]
 
-    def test_who_has_left_is_gone_after_two_seconds(self) -> None:
-        shown = follow(Tracker(), [seen((0.5, 0.5))] * 5 + [seen()] * 12)
-        assert [bool(tracks) for tracks in shown] == [True] * 15 + [False] * 2
+    def test_who_has_left_is_gone_after_three_seconds(self) -> None:
+        shown = follow(Tracker(), [seen((0.5, 0.5))] * 5 + [seen()] * 17)
+        assert [bool(tracks) for tracks in shown] == [True] * 20 + [False] * 2
 
     def test_classes_do_not_mix(self) -> None:
         tracker = Tracker()
@@ -107,7 +107,7 @@ class TestFollowing:
         follow(tracker, [seen((0.8, 0.5))] * 3)
         left = np.array([[0.0, 0.0, 0.5, 1.0]])
         assert ids(follow(tracker, [seen()] * 50, start=1, looked=left)[-1]) == [1]
-        assert follow(tracker, [seen()] * 15, start=12, looked=WHOLE)[-1] == []
+        assert follow(tracker, [seen()] * 20, start=12, looked=WHOLE)[-1] == []
 
 
 class TestStandingStill:

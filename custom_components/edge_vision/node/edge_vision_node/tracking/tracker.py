@@ -46,7 +46,7 @@ class Settings:
     high: float = 0.5
     begin: float = 0.6
     at_once: float = 0.85
-    lost_s: float = 2.0
+    lost_s: float = 3.0
     doubtful_s: float = 0.6
     still_s: float = 10.0
     gone_s: float = 4.0
@@ -113,7 +113,7 @@ class _Place:
 
 
 # A match needs this much overlap of widened boxes in the first round, of boxes in the second.
-_LEAST_OVERLAP = 0.15
+_LEAST_OVERLAP = 0.1
 _LEAST_DOUBTFUL_OVERLAP = 0.5
 # A new track may not lie this much on one that was just seen: the model saw the object twice.
 _SAME_OBJECT = 0.6
