@@ -71,6 +71,7 @@ class EdgeVisionConfigFlow(ConfigFlow, domain=DOMAIN):
         self._trial: Trial | None = None
         self._benchmark: Benchmark | None = None
         self._made_data_dir = False
+        self._not_asked_yet = False
 
     @classmethod
     @callback
@@ -109,7 +110,9 @@ class EdgeVisionConfigFlow(ConfigFlow, domain=DOMAIN):
         return await self._choose("reconfigure", user_input)
 
     async def _choose(self, step_id: str, user_input: dict[str, Any] | None) -> ConfigFlowResult:
-        if user_input is not None:
+        # Where the work was done at once, the manager hands us the answers that began it again.
+        asked, self._not_asked_yet = not self._not_asked_yet, False
+        if user_input is not None and asked:
             self._choice = user_input[CONF_ENGINE]
             best = default_engine()
             # Automatic means the first that works, not the first that ought to.
@@ -183,8 +186,7 @@ class EdgeVisionConfigFlow(ConfigFlow, domain=DOMAIN):
 
     def _start(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         # In the background: Home Assistant does not wait for it when it stops, it ends it.
-        # Not eagerly: a step whose work is done at once would hand its answers on to the next one.
-        return self.hass.async_create_background_task(work, "Edge Vision set-up", eager_start=False)
+        return self.hass.async_create_background_task(work, "Edge Vision set-up")
 
     def _progress(self, step_id: str, task: asyncio.Task[Any]) -> ConfigFlowResult:
         return self.async_show_progress(
@@ -218,6 +220,7 @@ class EdgeVisionConfigFlow(ConfigFlow, domain=DOMAIN):
         self._failure = self._failure or err
         if self._engines:
             return self.async_show_progress_done(next_step_id="install")
+        self._not_asked_yet = True
         step_id = "reconfigure" if self.source == SOURCE_RECONFIGURE else "user"
         return self.async_show_progress_done(next_step_id=step_id)
 

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Coroutine
 from pathlib import Path
-from typing import Any, Final, override
+from typing import Any, Final, TypeGuard, override
 
 import voluptuous as vol
 from homeassistant.components.file_upload import process_uploaded_file
@@ -75,6 +75,7 @@ class ModelFlow(OptionsFlow):
         self._task: asyncio.Task[Any] | None = None
         self._back = ""  # the step to which a failure leads
         self._reason = ""
+        self._not_asked_yet = False
         self._engines: list[str] = []
         self._files: list[str] = []
         self._source = InspectModel()
@@ -117,11 +118,23 @@ class ModelFlow(OptionsFlow):
     def _failed(self, err: Exception) -> ConfigFlowResult:
         """Go back to where the work was asked for, with what became of it."""
         self._reason = redact(str(err))
-        return self.async_show_progress_done(next_step_id=self._back)
+        return self._go_on(self._back)
+
+    def _go_on(self, step_id: str) -> ConfigFlowResult:
+        """Go on with a step that asks for something.
+
+        Where the work was done at once, the manager hands it the answers of the step before.
+        """
+        self._not_asked_yet = True
+        return self.async_show_progress_done(next_step_id=step_id)
+
+    def _is_answer(self, user_input: dict[str, Any] | None) -> TypeGuard[dict[str, Any]]:
+        """Return whether these are the answers to the form that was shown."""
+        asked, self._not_asked_yet = not self._not_asked_yet, False
+        return user_input is not None and asked
 
     def _start(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
-        # Not eagerly: a step whose work is done at once would hand its answers on to the next one.
-        return self.hass.async_create_background_task(work, "Edge Vision model", eager_start=False)
+        return self.hass.async_create_background_task(work, "Edge Vision model")
 
     # --- From the catalogue ----------------------------------------------------------------------
 
@@ -129,7 +142,7 @@ class ModelFlow(OptionsFlow):
         self, user_input: dict[str, Any] | None = None
     ) -> ConfigFlowResult:
         """Choose a model to install."""
-        if user_input is not None:
+        if self._is_answer(user_input):
             self._model, self._back, self._reason = user_input["model"], "catalogue", ""
             return await self.async_step_install()
         models = sorted(self._catalogue.models, key=lambda item: (not item.recommended, item.name))
@@ -224,7 +237,7 @@ class ModelFlow(OptionsFlow):
 
     async def async_step_upload(self, user_input: dict[str, Any] | None = None) -> ConfigFlowResult:
         """Upload it."""
-        if user_input is not None:
+        if self._is_answer(user_input):
             self._files = [user_input[key] for key in ("file", "further") if user_input.get(key)]
             return await self._inspect_from("upload", InspectModel())
         schema = vol.Schema(
@@ -239,7 +252,7 @@ class ModelFlow(OptionsFlow):
         self, user_input: dict[str, Any] | None = None
     ) -> ConfigFlowResult:
         """Take one that lies in the node's folder."""
-        if user_input is not None:
+        if self._is_answer(user_input):
             return await self._inspect_from("dropped", InspectModel(dropped=user_input["file"]))
         names = {name: name for name in self._catalogue.dropped}
         schema = vol.Schema({vol.Required("file"): _select(names, SelectSelectorMode.LIST)})
@@ -249,7 +262,7 @@ class ModelFlow(OptionsFlow):
         self, user_input: dict[str, Any] | None = None
     ) -> ConfigFlowResult:
         """Fetch it."""
-        if user_input is not None:
+        if self._is_answer(user_input):
             return await self._inspect_from("address", InspectModel(url=user_input["url"]))
         url = TextSelector(TextSelectorConfig(type=TextSelectorType.URL))
         return self._ask_for_file("address", vol.Schema({vol.Required("url"): url}))
@@ -281,7 +294,7 @@ class ModelFlow(OptionsFlow):
             self._found = found = await task
         except (NodeError, OSError, ValueError) as err:
             return self._failed(err)
-        return self.async_show_progress_done(next_step_id="saved" if found.saved else "review")
+        return self._go_on("saved" if found.saved else "review")
 
     async def _inspect(self) -> Inspection:
         if self._files:
@@ -329,9 +342,10 @@ class ModelFlow(OptionsFlow):
         found = self._found
         assert found is not None
         proposed = as_form(found)
+        shown = dict(proposed)
         errors = self._errors("model_refused")
-        if user_input is not None:
-            errors = {}
+        if self._is_answer(user_input):
+            errors, shown = {}, {**proposed, **user_input}
             try:
                 changed = corrections(user_input, proposed, self._corrections)
             except ValueError as err:
@@ -345,7 +359,7 @@ class ModelFlow(OptionsFlow):
                 return await self.async_step_inspect()
         result = self.async_show_form(
             step_id="review",
-            data_schema=self._review_schema(found, {**proposed, **(user_input or {})}),
+            data_schema=self._review_schema(found, shown),
             errors=errors,
             description_placeholders={
                 "report": report(found),
@@ -423,7 +437,7 @@ class ModelFlow(OptionsFlow):
         self, user_input: dict[str, Any] | None = None
     ) -> ConfigFlowResult:
         """Choose which engines there are beside the node's own."""
-        if user_input is not None:
+        if self._is_answer(user_input):
             self._engines, self._back, self._reason = user_input["engines"], "engines", ""
             return await self.async_step_install_engines()
         selector = SelectSelector(
@@ -472,7 +486,7 @@ class ModelFlow(OptionsFlow):
     async def async_step_remove(self, user_input: dict[str, Any] | None = None) -> ConfigFlowResult:
         """Remove a model that no camera uses."""
         names = self._removable
-        if user_input is not None:
+        if self._is_answer(user_input):
             model = user_input["model"]
             try:
                 await self._hub.async_request(

@@ -168,7 +168,9 @@ async def test_entities_texts_and_icons_are_the_same_set(home: Home, cameras: Ca
         pipeline("Bodies", model=add_pose(models)),
         pipeline("Faces", model=add_face(models), labels=["face"]),
     )
-    await until(lambda: home.state("event.front_door") not in ("unknown", "unavailable"))
+    events = [f"event.{name}" for name in ("front_door", "colours", "bodies", "faces")]
+    nothing = ("unknown", "unavailable")
+    await until(lambda: all(home.state(event) not in nothing for event in events))
     await until(lambda: all(runtime.look for runtime in home.hub.pipelines.values()))
     registry = er.async_get(home.hass)
     entities = er.async_entries_for_config_entry(registry, entry.entry_id)

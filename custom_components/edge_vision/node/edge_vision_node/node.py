@@ -526,8 +526,8 @@ class Node:
         await self._workers.close()
         if self._log is not None:
             await self._in_thread(self._disk, self._log.close)
-        self._drawing.shutdown(wait=False, cancel_futures=True)
-        self._disk.shutdown(wait=False, cancel_futures=True)
+        for pool in (self._drawing, self._disk):
+            await asyncio.to_thread(pool.shutdown, cancel_futures=True)
 
 
 def _node_id(path: Path) -> str:
