@@ -16,7 +16,14 @@ from typing import Any, NamedTuple, Self
 from aiohttp import ClientError, ClientSession, ClientWebSocketResponse, UnixConnector, WSMsgType
 
 from .node.edge_vision_node import protocol
-from .node.edge_vision_node.protocol import Command, ErrorCode, Greeting, NodeEvent, NodeStatus
+from .node.edge_vision_node.protocol import (
+    Command,
+    ErrorCode,
+    Greeting,
+    Look,
+    NodeEvent,
+    NodeStatus,
+)
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -82,8 +89,8 @@ class NodeCommandError(NodeError):
 class NodeClient:
     """Talks to one node over one websocket.
 
-    `on_event(seq, event)` and `on_status(status)` take what the node pushes; `seq` is None for an
-    event that the node could not write to its log. `on_disconnect()` is called once when an
+    `on_event(seq, event)`, `on_status(status)` and `on_look(look)` take what the node pushes; `seq`
+    is None for an event that the node could not write to its log. `on_disconnect()` is called once when an
     established connection is gone, whoever ended it. All run in the event loop.
     """
 
@@ -92,11 +99,13 @@ class NodeClient:
         *,
         on_event: Callable[[int | None, NodeEvent], None] | None = None,
         on_status: Callable[[NodeStatus], None] | None = None,
+        on_look: Callable[[Look], None] | None = None,
         on_disconnect: Callable[[], None] | None = None,
     ) -> None:
         """Make a client that is not connected yet."""
         self._on_event = on_event
         self._on_status = on_status
+        self._on_look = on_look
         self._on_disconnect = on_disconnect
         self._session: ClientSession | None = None
         self._websocket: ClientWebSocketResponse | None = None
@@ -327,6 +336,8 @@ class NodeClient:
                 self._on_status(_read(NodeStatus, message.get("status")))
             elif kind == "progress":
                 self._take_progress(message)
+            elif kind == "look" and self._on_look is not None:
+                self._on_look(_read(Look, message.get("look")))
             else:
                 _LOGGER.debug("Message of unknown type %.40r ignored", kind)
         except NodeProtocolError as err:

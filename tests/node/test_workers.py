@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import os
 import signal
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
 import pytest
 from edge_vision_node.errors import (
     AcceleratorError,
@@ -22,6 +24,7 @@ from edge_vision_node.workers import pool
 from edge_vision_node.workers.messages import Load, Loaded, Order, RunResult
 from edge_vision_node.workers.pool import Lane, Place, Workers
 from edge_vision_node.workers.worker import Worker
+from PIL import Image
 
 from .conftest import NodeProcess, StartNode
 
@@ -51,6 +54,24 @@ async def run(lane: Lane, place: Place, picture: bytes, user: str = "test") -> R
 def pid_of(lane: Lane) -> int:
     assert lane.worker.pid is not None
     return lane.worker.pid
+
+
+async def test_parts_of_a_frame_give_boxes_in_the_frame(workers: Workers, street: bytes) -> None:
+    lane = workers.lane(ONNX)
+    await lane.load(ONNX)
+    size = (MODEL.manifest.input.width, MODEL.manifest.input.height)
+    image = Image.open(io.BytesIO(street)).convert("RGB")
+    left = image.crop((0, 0, image.width // 2, image.height))
+    pixels = b"".join(part.resize(size, Image.Resampling.BOX).tobytes() for part in (image, left))
+    crops = pool.Crops(pixels, ((1.0, 1.0, 0.0, 0.0), (2.0, 1.0, 0.0, 0.0)))
+    people = MODEL.class_ids(("person",))
+    whole, half = (await lane.run_crops("test", ONNX, crops, 40.0, people)).crops
+    assert len(whole.scores) >= 2 and len(half.scores) >= 1
+    assert all(box[2] <= 0.5 for box in half.boxes)
+    nearest = min(abs(np.array(whole.boxes) - np.array(half.boxes[0])).max(axis=1))
+    assert nearest < 0.06
+    with pytest.raises(PictureError, match="parts of a frame"):
+        await lane.run_crops("test", ONNX, pool.Crops(pixels[:-1], crops.placements), 40.0, people)
 
 
 async def test_a_model_runs_in_a_process_of_its_own(workers: Workers, street: bytes) -> None:

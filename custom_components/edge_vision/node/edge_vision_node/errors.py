@@ -71,6 +71,12 @@ class NoPictureError(NodeError):
     code = ErrorCode.NO_PICTURE
 
 
+class FrameGoneError(NodeError):
+    """The camera's process does not keep this frame: too old, lost, or too many are kept."""
+
+    code = ErrorCode.FRAME_GONE
+
+
 class StorageError(NodeError):
     """The result log cannot be opened, read or written."""
 
@@ -95,6 +101,12 @@ class BusyError(NodeError):
     code = ErrorCode.BUSY
 
 
+class CameraError(NodeError):
+    """The camera's live video is not there."""
+
+    code = ErrorCode.CAMERA_UNAVAILABLE
+
+
 class CommandLineError(NodeError):
     """A wrong option or combination of options."""
 
@@ -110,6 +122,7 @@ _BY_CODE: dict[str, type[NodeError]] = {
         ModelError,
         UnknownModelError,
         InferenceError,
+        FrameGoneError,
     )
 }
 

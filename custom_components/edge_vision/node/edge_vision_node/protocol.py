@@ -16,6 +16,7 @@ Conversation::
     node → {"type": "event", "seq": 12, "event": {…}}      (pushed after ``subscribe``;
            seq is null where the node cannot write its log)
     node → {"type": "status", "status": {…}}               (pushed when a pipeline changes state)
+    node → {"type": "look", "look": {…}}                   (pushed while live video is watched)
 
 Units: confidence is a percentage (0-100, one decimal), boxes are normalised to the full frame
 (0-1, origin top left), times are ISO 8601 in UTC, durations are milliseconds.
@@ -56,9 +57,11 @@ class ErrorCode(StrEnum):
     BAD_MESSAGE = "bad_message"
     BAD_PICTURE = "bad_picture"
     BUSY = "busy"
+    CAMERA_UNAVAILABLE = "camera_unavailable"
     DOWNLOAD_FAILED = "download_failed"
     ENGINE_CRASHED = "engine_crashed"
     ENGINE_MISSING = "engine_missing"
+    FRAME_GONE = "frame_gone"
     INFERENCE_FAILED = "inference_failed"
     INTERNAL = "internal"
     MODEL_FAILED = "model_failed"
@@ -81,14 +84,18 @@ class Command(StrEnum):
     CATALOGUE = "catalogue"
     CONFIGURE = "configure"
     DETECT = "detect"
+    EVIDENCE = "evidence"
     INFO = "info"
     INSPECT_MODEL = "inspect_model"
     INSTALL_MODEL = "install_model"
+    LIVE = "live"
     LOOK = "look"
+    OUTLINE = "outline"
     PICTURE = "picture"
     PING = "ping"
     REMOVE_MODEL = "remove_model"
     RESULTS = "results"
+    SCAN = "scan"
     SELF_TEST = "self_test"
     STATUS = "status"
     SUBSCRIBE = "subscribe"
@@ -177,13 +184,20 @@ class Keypoint:
 
 @dataclass(frozen=True, kw_only=True)
 class DetectedObject:
-    """One object in one frame; `posture` of a body: standing, sitting, lying or unclear."""
+    """One object in one frame; `posture` of a body: standing, sitting, lying or unclear.
+
+    In live video: `track_id` is the same over frames, `zones` names those it stands in, and
+    `stationary` tells that it has not moved for a while.
+    """
 
     label: str
     confidence: float
     box: Box
     keypoints: tuple[Keypoint, ...] = ()
     posture: str | None = None
+    track_id: int | None = None
+    zones: tuple[str, ...] = ()
+    stationary: bool | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -587,6 +601,42 @@ class PipelineState(StrEnum):
     FAILED = "failed"
 
 
+class Thoroughness(StrEnum):
+    """How much work is put into finding small and distant objects in live video."""
+
+    ECONOMICAL = "economical"
+    BALANCED = "balanced"
+    THOROUGH = "thorough"
+
+
+class Sensitivity(StrEnum):
+    """How little movement in live video is worth a look."""
+
+    LOW = "low"
+    MEDIUM = "medium"
+    HIGH = "high"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Video:
+    """Live video that the node reads itself.
+
+    `url`: RTSP, HTTP, a file or a device; it may hold a password and is never told to anybody.
+    `transport` of RTSP: "tcp", "udp" or "auto". `fps`: the most frames a second to look at.
+    `key_frames_only`: decode only those, for weak hardware; `hardware_decoding`: use the GPU where
+    it can. `motion_masks`: polygons in which movement counts for nothing.
+    """
+
+    url: str
+    transport: str = "auto"
+    fps: float = 5.0
+    key_frames_only: bool = False
+    hardware_decoding: bool = False
+    look: str = Thoroughness.BALANCED
+    sensitivity: str = Sensitivity.MEDIUM
+    motion_masks: tuple[tuple[Point, ...], ...] = ()
+
+
 @dataclass(frozen=True, kw_only=True)
 class PipelineConfig:
     """One camera's path from frame to event, as the hub wants it.
@@ -595,6 +645,12 @@ class PipelineConfig:
     every label of the model. `looks_to_clear`: looks in a row without an object after which it
     counts as gone, or that must agree on another answer. `allow_fallback`: run elsewhere where the
     wanted engine or accelerator cannot be used, instead of failing.
+
+    `video`: None where the hub sends stills. The rest is for video: `zones`, `lines`;
+    `label_confidence` overrules `confidence` for some labels; `min_area` and `max_area` are shares
+    of the frame (0-1) that a box must have; `cooldown_s`: how long after a start no other one of
+    the same label and rule is told. `privacy_masks`: polygons that are blackened before anything
+    is looked at, stored or shown.
     """
 
     pipeline_id: str
@@ -607,6 +663,31 @@ class PipelineConfig:
     looks_to_clear: int = 2
     pattern: str = "full_edge"
     allow_fallback: bool = False
+    video: Video | None = None
+    zones: tuple[Zone, ...] = ()
+    lines: tuple[Line, ...] = ()
+    label_confidence: dict[str, float] = field(default_factory=dict)
+    min_area: float = 0.0
+    max_area: float = 1.0
+    cooldown_s: float = 0.0
+    privacy_masks: tuple[tuple[Point, ...], ...] = ()
+
+
+class SourceState(StrEnum):
+    """Whether a pipeline's live video is there."""
+
+    CONNECTING = "connecting"
+    LIVE = "live"
+    UNAVAILABLE = "unavailable"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceStatus:
+    """How a pipeline's live video is doing, `since` when, and in `reason` what is wrong with it."""
+
+    state: str
+    since: str
+    reason: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -614,7 +695,8 @@ class PipelineStatus:
     """How a pipeline is doing; model, engine and accelerator are those that really run.
 
     `fallback_from`: in a sentence, what was wanted and why it runs elsewhere; None where it does
-    not.
+    not. `source`: of live video, None where the hub sends stills. `slowed`: it looks at fewer
+    frames than wanted, because accelerator or processor cannot keep up.
     """
 
     pipeline_id: str
@@ -632,6 +714,8 @@ class PipelineStatus:
     last_detection_at: str | None = None
     picture_at: str | None = None
     fallback_from: str | None = None
+    source: SourceStatus | None = None
+    slowed: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -670,11 +754,25 @@ class LookRequest:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LineTotal:
+    """How often objects of a label have crossed a line, in one direction, "in" or "out"."""
+
+    line: str
+    label: str
+    direction: str
+    total: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Look:
     """What one frame showed. An empty `objects` means "looked, and nothing there".
 
     `answer`: what the looks so far say about the whole frame: the label of a classification, the
     posture of a pose, or `NO_ANSWER`; None where the task has no such answer.
+
+    Of live video it is what holds now: `objects` are those that are followed, `zones` the presence
+    in each zone, `lines` the crossings so far, `frames_per_second` the rate of the newest frames.
+    It is pushed as {"type": "look", "look": …} when something has changed.
     """
 
     pipeline_id: str
@@ -695,6 +793,49 @@ class Look:
     task: str = "detection"
     classes: tuple[ClassScore, ...] = ()
     answer: str | None = None
+    zones: dict[str, dict[str, LabelPresence]] = field(default_factory=dict)
+    lines: tuple[LineTotal, ...] = ()
+    frames_per_second: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScanRequest:
+    """`scan`: look once at the newest frame of a pipeline's live video. Answer: `Look`.
+
+    Tells one `scan` event per object, as a `look` that asks for it; states are left as they are.
+    """
+
+    pipeline_id: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class LiveRequest:
+    """`live`: the newest frame of a pipeline's live video, with what is followed drawn in.
+
+    `motion`: what the motion gate sees, instead. The answer is `Picture`, binary.
+    """
+
+    pipeline_id: str
+    max_width: int = 1280
+    motion: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvidenceRequest:
+    """`evidence`: the picture of an event, with its boxes or `clean`. Answer: `Picture`, binary."""
+
+    event_id: str
+    clean: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutlineRequest:
+    """`outline` (binary, with a picture): draw zones, lines and masks. Answer: `Picture`, binary."""
+
+    zones: tuple[Zone, ...] = ()
+    lines: tuple[Line, ...] = ()
+    privacy_masks: tuple[tuple[Point, ...], ...] = ()
+    motion_masks: tuple[tuple[Point, ...], ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -796,7 +937,10 @@ class Phase(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class NodeEvent:
-    """Something a rule has to say about one label."""
+    """Something a rule has to say about one label.
+
+    `evidence`: the event whose picture shows it, for `evidence`; None where there is none.
+    """
 
     event_id: str
     pipeline_id: str
@@ -816,6 +960,10 @@ class NodeEvent:
     source: str = "edge"
     track_id: int | None = None
     zones: tuple[str, ...] = ()
+    line: str | None = None
+    direction: str | None = None
+    total: int | None = None
+    evidence: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

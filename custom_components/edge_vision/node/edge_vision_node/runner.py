@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from .engines import (
     describe_engines,
     get_engine,
 )
-from .errors import AcceleratorError, EngineMissingError, InferenceError
+from .errors import AcceleratorError, EngineMissingError, InferenceError, PictureError
 from .frames.decode import decode
 from .frames.tensor import Preprocessor
 from .models.heads import build_head
@@ -114,6 +115,27 @@ class Runner:
         decode_ms = (time.perf_counter() - started) * 1000
         tensor, placement = self.preprocess(frame)
         return Prepared(tensor, placement, frame.width, frame.height, decode_ms)
+
+    def prepare_crops(
+        self, pixels: bytes | memoryview, placements: Sequence[Sequence[float]]
+    ) -> list[Prepared]:
+        """Make the model's inputs of parts of a frame.
+
+        Args:
+            pixels: uint8 RGB [N, H, W, 3] with the model's height and width.
+            placements: N times scale_x, scale_y, offset_x, offset_y (`Placement`).
+
+        Raises:
+            PictureError: the pixels are not as many as they should be.
+        """
+        width, height = self.preprocess.size
+        if len(pixels) != len(placements) * height * width * 3:
+            raise PictureError(f"{len(pixels)} bytes are not {len(placements)} parts of a frame")
+        crops = np.frombuffer(pixels, np.uint8).reshape(-1, height, width, 3)
+        return [
+            Prepared(self.preprocess.tensor(crop), Placement(*place), width, height, 0.0)
+            for crop, place in zip(crops, placements, strict=True)
+        ]
 
     def infer(self, tensor: NDArray[Any]) -> tuple[NDArray[np.float32], ...]:
         """Run the engine alone. Raises `InferenceError`."""

@@ -15,7 +15,7 @@ def overlaps(one: Floats, other: Floats) -> Floats:
     high = np.minimum(one[:, None, 2:], other[None, :, 2:])
     size = np.maximum(high - low, 0)
     shared = size[..., 0] * size[..., 1]
-    union = _areas(one)[:, None] + _areas(other)[None] - shared
+    union = areas(one)[:, None] + areas(other)[None] - shared
     result: Floats = shared / np.maximum(union, 1e-12)
     return result
 
@@ -27,11 +27,11 @@ def covered(boxes: Floats, by: Floats) -> Floats:
     low = np.maximum(boxes[:, None, :2], by[None, :, :2])
     high = np.minimum(boxes[:, None, 2:], by[None, :, 2:])
     size = np.maximum(high - low, 0)
-    result: Floats = (size[..., 0] * size[..., 1]).max(axis=1) / np.maximum(_areas(boxes), 1e-12)
+    result: Floats = (size[..., 0] * size[..., 1]).max(axis=1) / np.maximum(areas(boxes), 1e-12)
     return result
 
 
-def _areas(boxes: Floats) -> Floats:
+def areas(boxes: Floats) -> Floats:
     result: Floats = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
     return result
 

@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
-import ctypes
-import faulthandler
 import logging
 import os
 import queue
-import resource
-import signal
-import socket
 import statistics
-import sys
 import threading
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +14,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..bench import p95, time_stills
+from ..detections import Detections
 from ..engines import default_threads, describe_engine, get_engine
 from ..errors import ModelError, NodeError
 from ..frames.decode import decode
 from ..frames.tensor import Preprocessor
 from ..models.manifest import load_model
-from ..protocol import ErrorCode, decode_binary, encode_binary, read, write
+from ..protocol import ErrorCode, read
 from ..runner import Prepared, Runner
 from .messages import (
+    CropDetections,
+    CropsResult,
     Described,
     Load,
     Loaded,
@@ -39,53 +35,35 @@ from .messages import (
     Probed,
     ProbedOutput,
     Run,
+    RunCrops,
     RunResult,
     Unload,
 )
+from .process import Link, begin
 
 _LOGGER = logging.getLogger(__name__)
 
-_PR_SET_PDEATHSIG = 1
 _MOST_PEAKS = 8
 # One picture being decoded while the one before it runs; more would only grow old here.
 _WAITING = 1
 
+# What comes with an order: a decoded picture, parts of one, a file as it is, or what was wrong.
+_Input = Prepared | list[Prepared] | NodeError | bytes | None
+
 
 def main() -> None:
     """Serve the node at the other end of a socket until it hangs up."""
-    descriptor, memory_limit = int(sys.argv[1]), int(sys.argv[2])
-    logging.basicConfig(level=sys.argv[3], format="%(levelname)s %(name)s: %(message)s")
-    faulthandler.enable()  # a native crash leaves the place in the log
-    _die_with_parent()
-    if memory_limit:
-        resource.setrlimit(resource.RLIMIT_AS, (memory_limit, memory_limit))
-    if "disposable" in sys.argv[4:]:
-        _prepare_for_the_worst()
-    Child(socket.socket(fileno=descriptor)).serve()
-
-
-def _die_with_parent() -> None:
-    """Have the kernel end this process with its node, however that ends (Linux only)."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    # Elsewhere, and if it is gone already, the socket's end tells.
-
-
-def _prepare_for_the_worst() -> None:
-    """Have a model that was never seen before fall alone, and leave no trace."""
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    with suppress(OSError):  # not Linux: whoever uses most memory goes first there
-        Path("/proc/self/oom_score_adj").write_text("1000", "ascii")
+    Child(begin()).serve()
 
 
 class Child:
     """Takes orders one after the other; pictures are decoded while the one before them runs."""
 
-    def __init__(self, connection: socket.socket) -> None:
+    def __init__(self, link: Link) -> None:
         """Begin with no model."""
-        self._connection = connection
+        self._link = link
         self._runners: dict[str, Runner] = {}
-        self._orders: queue.Queue[tuple[dict[str, Any], Prepared | NodeError | bytes | None]]
+        self._orders: queue.Queue[tuple[dict[str, Any], _Input]]
         self._orders = queue.Queue(_WAITING)
 
     def serve(self) -> None:
@@ -96,37 +74,39 @@ class Child:
             try:
                 answer = self._execute(header, prepared)
             except NodeError as err:
-                self._send_error(header, err.code, str(err))
+                self._link.refuse(header, err.code, str(err))
             except MemoryError:
-                self._send_error(header, ErrorCode.MODEL_FAILED, "It needs more memory than it may")
+                self._link.refuse(
+                    header, ErrorCode.MODEL_FAILED, "It needs more memory than it may"
+                )
             except Exception as err:
                 _LOGGER.exception("Order %s failed", header.get("type"))
-                self._send_error(header, ErrorCode.INTERNAL, f"{type(err).__name__}: {err}")
+                self._link.refuse(header, ErrorCode.INTERNAL, f"{type(err).__name__}: {err}")
             else:
-                self._send({"id": header["id"], "type": "result", "result": write(answer)})
+                self._link.answer(header, answer)
 
     def _receive(self) -> None:
         """Read orders and decode their pictures; end the process when the node is gone."""
-        stream = self._connection.makefile("rb")
-        while True:
-            head = stream.read(4)
-            if len(head) < 4:
-                # Whatever the other thread does, nobody waits for it any more.
-                os._exit(0)
-            header, picture = decode_binary(stream.read(int.from_bytes(head)))
-            prepared: Prepared | NodeError | bytes | None = None
-            if header["type"] in (Order.PROBE, Order.MEASURE):
-                prepared = bytes(picture)
-            if header["type"] == Order.RUN and header["key"] in self._runners:
-                try:
-                    prepared = self._runners[header["key"]].prepare(picture)
-                except NodeError as err:
-                    prepared = err
-            self._orders.put((header, prepared))
+        for header, picture in self._link.orders():
+            try:
+                self._orders.put((header, self._prepare(header, picture)))
+            except NodeError as err:
+                self._orders.put((header, err))
+        # Whatever the other thread does, nobody waits for it any more.
+        os._exit(0)
 
-    def _execute(
-        self, header: dict[str, Any], prepared: Prepared | NodeError | bytes | None
-    ) -> Any:
+    def _prepare(self, header: dict[str, Any], picture: memoryview) -> _Input:
+        if header["type"] in (Order.PROBE, Order.MEASURE):
+            return bytes(picture)
+        if (runner := self._runners.get(header.get("key", ""))) is None:
+            return None
+        if header["type"] == Order.RUN:
+            return runner.prepare(picture)
+        if header["type"] == Order.RUN_CROPS:
+            return runner.prepare_crops(picture, header["placements"])
+        return None
+
+    def _execute(self, header: dict[str, Any], prepared: _Input) -> Any:
         order = Order(header["type"])
         if order is Order.DESCRIBE:
             return Described(engine=describe_engine(header["engine"]))
@@ -145,6 +125,8 @@ class Child:
         if prepared is None:
             raise ModelError("The model is not loaded")
         runner = self._runners[header["key"]]
+        if isinstance(prepared, list):
+            return _run_crops(runner, prepared, read(RunCrops, header))
         request = read(Run, header)
         class_ids = np.array(request.class_ids, dtype=np.int32) if request.class_ids else None
         result, inference_ms = runner.run(prepared, request.confidence, class_ids)
@@ -184,15 +166,23 @@ class Child:
             still_ms=round(statistics.median(times.still_ms), 2),
         )
 
-    def _send_error(self, header: dict[str, Any], code: str, text: str) -> None:
-        self._send({"id": header["id"], "type": "error", "code": code, "message": text})
 
-    def _send(self, message: dict[str, Any]) -> None:
-        frame = encode_binary(message, b"")
-        try:
-            self._connection.sendall(len(frame).to_bytes(4) + frame)
-        except OSError:
-            os._exit(0)
+def _run_crops(runner: Runner, parts: list[Prepared], order: RunCrops) -> CropsResult:
+    class_ids = np.array(order.class_ids, dtype=np.int32) if order.class_ids else None
+    crops, total_ms = [], 0.0
+    for part in parts:
+        result, inference_ms = runner.run(part, order.confidence, class_ids)
+        total_ms += inference_ms
+        if not isinstance(result, Detections):
+            raise ModelError(f"{runner.model.manifest.name} finds no objects")
+        crops.append(
+            CropDetections(
+                boxes=tuple(map(tuple, result.boxes.tolist())),
+                scores=tuple(result.scores.tolist()),
+                class_ids=tuple(result.class_ids.tolist()),
+            )
+        )
+    return CropsResult(inference_ms=round(total_ms, 2), crops=tuple(crops))
 
 
 def _probe(order: Probe, picture: bytes) -> Probed:

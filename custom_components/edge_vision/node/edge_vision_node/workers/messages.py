@@ -15,6 +15,7 @@ class Order(StrEnum):
     LOAD = "load"
     UNLOAD = "unload"
     RUN = "run"
+    RUN_CROPS = "run_crops"
     MEASURE = "measure"
     PROBE = "probe"
 
@@ -78,6 +79,37 @@ class RunResult:
     decode_ms: float
     inference_ms: float
     findings: Findings
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunCrops:
+    """`run_crops` (with pixels): run a detector on parts of one frame.
+
+    The pixels are uint8 RGB [N, H, W, 3], H and W as the model wants them. `placements` says for
+    each where the frame lies in it: scale_x, scale_y, offset_x, offset_y (`Placement`).
+    """
+
+    key: str
+    confidence: float
+    placements: tuple[tuple[float, ...], ...]
+    class_ids: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class CropDetections:
+    """What was found in one part: boxes in coordinates of the frame, scores 0-1, class ids."""
+
+    boxes: tuple[tuple[float, ...], ...]
+    scores: tuple[float, ...]
+    class_ids: tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CropsResult:
+    """Answer to `run_crops`, in the order of the parts; `inference_ms` is that of all."""
+
+    inference_ms: float
+    crops: tuple[CropDetections, ...]
 
 
 @dataclass(frozen=True, kw_only=True)

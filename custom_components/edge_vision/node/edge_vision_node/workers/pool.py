@@ -7,6 +7,7 @@ import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from ulid_transform import ulid_now
 
@@ -19,6 +20,7 @@ from ..models.trust import Trust
 from ..protocol import EngineInfo
 from ..scheduler import Scheduler
 from .messages import (
+    CropsResult,
     Describe,
     Described,
     Load,
@@ -27,6 +29,7 @@ from .messages import (
     Measured,
     Order,
     Run,
+    RunCrops,
     RunResult,
     Unload,
 )
@@ -34,6 +37,7 @@ from .proof import prove
 from .worker import Worker
 
 _LOGGER = logging.getLogger(__name__)
+_T = TypeVar("_T")
 
 # Importing the largest of them takes ten seconds on a slow card; one that needs more hangs.
 _DESCRIBE_DEADLINE_S = 30.0
@@ -42,6 +46,19 @@ _LOAD_DEADLINE_S = 120.0
 # an hour. What comes of it is kept.
 _COMPILE_DEADLINE_S = 1800.0
 _RUN_DEADLINE_S = 20.0
+
+
+@dataclass(frozen=True)
+class Crops:
+    """Parts of one frame, ready for a model.
+
+    Attributes:
+        pixels: uint8 RGB [N, H, W, 3], H and W as the model wants them.
+        placements: for each where the frame lies in it, as the fields of `Placement`.
+    """
+
+    pixels: bytes | memoryview
+    placements: tuple[tuple[float, ...], ...]
 
 
 @dataclass(frozen=True)
@@ -121,12 +138,34 @@ class Lane:
     ) -> RunResult:
         """Run a picture when it is the user's turn. Raises `NodeError`."""
         order = Run(key=place.key, confidence=confidence, class_ids=tuple(class_ids))
+        return await self._run(user, place, Order.RUN, order, RunResult, picture)
 
-        async def job() -> RunResult:
+    async def run_crops(
+        self, user: str, place: Place, crops: Crops, confidence: float, class_ids: Iterable[int]
+    ) -> CropsResult:
+        """Run a detector on parts of a frame when it is the user's turn. Raises `NodeError`."""
+        order = RunCrops(
+            key=place.key,
+            confidence=confidence,
+            placements=crops.placements,
+            class_ids=tuple(class_ids),
+        )
+        return await self._run(user, place, Order.RUN_CROPS, order, CropsResult, crops.pixels)
+
+    async def _run(
+        self,
+        user: str,
+        place: Place,
+        order: Order,
+        message: Run | RunCrops,
+        answer: type[_T],
+        pixels: memoryview | bytes,
+    ) -> _T:
+        async def job() -> _T:
             await self.load(place)
             try:
                 result = await self.worker.ask(
-                    Order.RUN, order, RunResult, deadline_s=_RUN_DEADLINE_S, picture=picture
+                    order, message, answer, deadline_s=_RUN_DEADLINE_S, picture=pixels
                 )
             except WorkerError as err:
                 self._strike(place, err)

@@ -1,0 +1,266 @@
+"""Where to look: the whole frame now and then, and parts of it where something small is.
+
+A model sees a few hundred pixels, whatever the camera has. A person who is 40 pixels high in a
+1280x720 frame is 17 high at 300x300: too small to be found. The same person in a part of the frame
+is seen with all the pixels that the camera has. Who is large in the frame gains nothing from that,
+and is looked at in the whole frame.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .detections import Detections
+from .protocol import Thoroughness
+from .tracking.association import Floats, areas
+
+WHOLE = np.array([[0.0, 0.0, 1.0, 1.0]])
+
+
+@dataclass(frozen=True)
+class Effort:
+    """What a setting means.
+
+    Attributes:
+        most: looks at one frame, at most.
+        whole_every_s: at least so often the whole frame is looked at while something is going on.
+        idle_every_s: the same while nothing moves and nothing is followed.
+        tiles: columns and rows of tiles, one of which comes with each look at the whole frame;
+            (1, 1) for none.
+    """
+
+    most: int
+    whole_every_s: float
+    idle_every_s: float
+    tiles: tuple[int, int] = (1, 1)
+
+
+EFFORTS = {
+    Thoroughness.ECONOMICAL: Effort(1, 1.0, 5.0),
+    Thoroughness.BALANCED: Effort(3, 1.0, 2.0),
+    Thoroughness.THOROUGH: Effort(6, 0.5, 1.0, (2, 2)),
+}
+
+# What share of a part's height or width an object should have: enough to be found well, and little
+# enough that a part shows its surroundings, which the model needs, and its neighbours as well.
+_SHARE = 0.3
+# A part may be smaller than the model's input by this: enlarging further shows nothing new.
+_LEAST_OF_INPUT = 0.8
+# A part that has more of the frame than this is no better than the whole.
+_MOST_OF_FRAME = 0.7
+# Of a part: how far from its border an object must be to be looked at whole.
+_MARGIN = 0.04
+_TILE_OVERLAP = 0.2
+# Movement is explained by followed objects, a little enlarged, that cover this much of it.
+_EXPLAINED = 0.5
+_GROWN = np.array([-0.2, -0.2, 0.2, 0.2])
+# How many looks of the past are remembered, to take turns.
+_REMEMBERED = 24
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """Where to look in one frame.
+
+    Attributes:
+        boxes: float64 [N, 4], normalised; N may be 0, and then there is nothing to look for now.
+        whole: whether the whole frame is one of them; it is the first one then.
+    """
+
+    boxes: Floats
+    whole: bool
+
+
+class Planner:
+    """Decides for one camera. Time is passed in."""
+
+    def __init__(
+        self, look: str | Effort, frame: tuple[int, int], model: tuple[int, int]
+    ) -> None:
+        """Plan for frames of that many pixels (width, height), and a model's input likewise."""
+        self.effort = look if isinstance(look, Effort) else EFFORTS[Thoroughness(look)]
+        self._model = model
+        self._tiles = tiles(*self.effort.tiles)
+        self._tile = 0
+        self._whole_at: float | None = None
+        self._looked: list[tuple[float, Floats]] = []
+        self.resize(frame)
+
+    def resize(self, frame: tuple[int, int]) -> None:
+        """Plan for frames of another size."""
+        # Parts have the model's shape, so that nothing is distorted.
+        self._shape = (self._model[0] / frame[0]) / (self._model[1] / frame[1])
+        self._least = _LEAST_OF_INPUT * self._model[1] / frame[1]
+
+    def plan(self, at: float, moving: Floats, followed: Floats, *, unsure: bool = False) -> Plan:
+        """Return where to look.
+
+        Args:
+            at: time of the frame in seconds.
+            moving: [N, 4] where something moves.
+            followed: [M, 4] boxes of what is followed and not known to stand still.
+            unsure: nobody can tell what moves; the whole frame is looked at then.
+        """
+        interest = np.concatenate((followed, _unexplained(moving, followed)))
+        heights = self._heights(interest)
+        small = heights <= _MOST_OF_FRAME / max(1.0, self._shape)
+        every_s = self.effort.whole_every_s if len(interest) else self.effort.idle_every_s
+        since = None if self._whole_at is None else at - self._whole_at
+        due = unsure or since is None or since >= every_s
+        whole = due or not small.all()
+        boxes = [WHOLE[0]] if whole else []
+        if due and len(self._tiles) > 1:
+            boxes.append(self._tiles[self._tile])
+            self._tile = (self._tile + 1) % len(self._tiles)
+        boxes += self._parts(interest[small], heights[small], self.effort.most - len(boxes))
+        if whole:
+            self._whole_at = at
+        self._looked = [*self._looked, *((at, box) for box in boxes)][-_REMEMBERED:]
+        return Plan(np.array(boxes).reshape(-1, 4), whole)
+
+    def _heights(self, boxes: Floats) -> Floats:
+        """Return how high a part around each of [N, 4] should be: [N]."""
+        size = boxes[:, 2:] - boxes[:, :2]
+        needed = np.maximum(size[:, 1], size[:, 0] / self._shape) / _SHARE
+        result: Floats = np.maximum(needed, self._least)
+        return result
+
+    def _parts(self, boxes: Floats, heights: Floats, most: int) -> list[Floats]:
+        """Return up to so many parts, first those of what has not been looked at for longest."""
+        parts: list[Floats] = []
+        waiting = [int(i) for i in np.argsort(self._last_looks(boxes), kind="stable")]
+        while waiting and len(parts) < most:
+            height = float(heights[waiting[0]])
+            extent = np.minimum([height * self._shape, height], 1.0)
+            room = extent * (1 - 2 * _MARGIN)
+            around, taken = boxes[waiting[0]], [waiting[0]]
+            gaps = np.abs(_centres(boxes[waiting]) - _centres(around[None])).max(axis=1)
+            for number in np.argsort(gaps, kind="stable")[1:].tolist():
+                with_it = _union(around, boxes[waiting[number]])
+                # Something far smaller would be looked at too small.
+                alike = 2 * heights[waiting[number]] >= height
+                if alike and (with_it[2:] - with_it[:2] <= room).all():
+                    around = with_it
+                    taken.append(waiting[number])
+            low = np.clip(_centres(around[None])[0] - extent / 2, 0, 1 - extent)
+            parts.append(np.concatenate((low, low + extent)))
+            waiting = [number for number in waiting if number not in taken]
+        return parts
+
+    def _last_looks(self, boxes: Floats) -> Floats:
+        """Return when each of [N, 4] was last looked at closely: [N]."""
+        result = np.full(len(boxes), -np.inf)
+        for at, part in self._looked:
+            if part[2] - part[0] < 1 or part[3] - part[1] < 1:
+                centres = _centres(boxes)
+                result[((part[:2] <= centres) & (centres <= part[2:])).all(axis=1)] = at
+        return result
+
+
+def _unexplained(moving: Floats, followed: Floats) -> Floats:
+    """Return the movement that is not that of what is followed: swinging legs, a group's blob."""
+    grown = followed + np.tile(followed[:, 2:] - followed[:, :2], 2) * _GROWN
+    low = np.maximum(moving[:, None, :2], grown[None, :, :2])
+    extent = np.maximum(np.minimum(moving[:, None, 2:], grown[None, :, 2:]) - low, 0)
+    explained = (extent[..., 0] * extent[..., 1]).sum(axis=1)
+    return moving[explained < _EXPLAINED * areas(moving)]
+
+
+def _centres(boxes: Floats) -> Floats:
+    result: Floats = (boxes[:, :2] + boxes[:, 2:]) / 2
+    return result
+
+
+def _union(one: Floats, other: Floats) -> Floats:
+    result: Floats = np.concatenate(
+        (np.minimum(one[:2], other[:2]), np.maximum(one[2:], other[2:]))
+    )
+    return result
+
+
+def tiles(columns: int, rows: int) -> Floats:
+    """Return overlapping tiles that cover the frame, [columns * rows, 4]."""
+    width = (1 + _TILE_OVERLAP) / (columns + _TILE_OVERLAP)
+    height = (1 + _TILE_OVERLAP) / (rows + _TILE_OVERLAP)
+    return np.array(
+        [
+            [x, y, x + width, y + height]
+            for y in np.linspace(0, 1 - height, rows)
+            for x in np.linspace(0, 1 - width, columns)
+        ]
+    )
+
+
+# --- What several parts show -----------------------------------------------------------------------
+
+# A box this near to the border of a part is cut by it: models end boxes short of the border.
+_BORDER = 0.06
+_SAME_OBJECT = 0.5
+# Of a cut box: how much of it must lie in another one to be a piece of the same object.
+_PIECE = 0.7
+# How far a cut box is trusted, and one that is very small in its part; from `_WELL_SEEN` of its
+# part's size on a box is as good as it gets.
+_TRUST_CUT, _TRUST_TINY, _WELL_SEEN = 0.5, 0.3, 0.15
+_MOST_DETECTIONS = 100
+
+
+def merge(found: list[Detections], parts: NDArray[np.floating[Any]]) -> Detections:
+    """Return what several parts of a frame show as one, each object once, best first.
+
+    Non-maximum suppression over all parts, in which a box counts less that the border of its part
+    cuts off, or that is so small in its part that its place is a guess; and a piece of an object
+    gives way to the object.
+
+    Args:
+        found: for each part its detections, in coordinates of the frame.
+        parts: [N, 4] the parts.
+    """
+    if len(found) == 1:
+        return found[0]
+    every = Detections(
+        np.concatenate([item.boxes for item in found]),
+        np.concatenate([item.scores for item in found]),
+        np.concatenate([item.class_ids for item in found]),
+    )
+    part = np.repeat(parts.astype(np.float64), [len(item) for item in found], axis=0)
+    boxes = every.boxes.astype(np.float64)
+    size = part[:, 2:] - part[:, :2]
+    near = np.abs(boxes - part) < _BORDER * np.tile(size, 2)
+    inner = np.concatenate((part[:, :2] > 0, part[:, 2:] < 1), axis=1)
+    cut = (near & inner).any(axis=1)
+    share = np.sqrt(areas(boxes) / areas(part))
+    trust = np.clip(_TRUST_TINY + (1 - _TRUST_TINY) * share / _WELL_SEEN, 0, 1)
+    trust[cut] *= _TRUST_CUT
+    order = np.argsort(-every.scores * trust, kind="stable")
+    kept = _suppress(every.keep(order), boxes[order], cut[order])
+    merged = every.keep(order[kept])
+    scores = (every.scores * trust)[order[kept]].astype(np.float32)
+    best = np.argsort(-scores, kind="stable")
+    return Detections(merged.boxes[best], scores[best], merged.class_ids[best])
+
+
+def _suppress(
+    ordered: Detections, boxes: Floats, cut: NDArray[np.bool_]
+) -> NDArray[np.intp]:
+    """Return which of some detections, best first, are no other's double or piece."""
+    sizes = areas(boxes)
+    alive = np.ones(len(ordered), dtype=np.bool_)
+    kept: list[int] = []
+    for i in range(len(ordered)):
+        if not alive[i]:
+            continue
+        kept.append(i)
+        if len(kept) == _MOST_DETECTIONS:
+            break
+        low = np.maximum(boxes[i, :2], boxes[i + 1 :, :2])
+        extent = np.maximum(np.minimum(boxes[i, 2:], boxes[i + 1 :, 2:]) - low, 0)
+        shared = extent[:, 0] * extent[:, 1]
+        double = shared > _SAME_OBJECT * (sizes[i] + sizes[i + 1 :] - shared)
+        piece = cut[i + 1 :] & (shared > _PIECE * sizes[i + 1 :])
+        same = ordered.class_ids[i + 1 :] == ordered.class_ids[i]
+        alive[i + 1 :] &= ~(same & (double | piece))
+    return np.array(kept, dtype=np.intp)

@@ -1,0 +1,71 @@
+"""The pictures of events: for each the best one, clean and annotated."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from ..errors import NoPictureError
+from .results import DEFAULT_MAX_AGE
+
+DEFAULT_MAX_BYTES = 256 * 1024 * 1024
+_EVENT_ID = re.compile(r"[0-9A-Z]{26}")
+_CLEAN = ".clean.jpg"
+_ANNOTATED = ".jpg"
+_SUFFIXES = (_CLEAN, _ANNOTATED)
+
+
+class EvidenceStore:
+    """Keeps two JPEGs per event, named by its id. Methods raise `OSError`.
+
+    Ids are ULIDs, so names in order are events in order of time. What cannot be read is left
+    alone: only age and the size of the whole decide what is deleted.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        max_age: timedelta = DEFAULT_MAX_AGE,
+        max_bytes: int = DEFAULT_MAX_BYTES,
+    ) -> None:
+        """Make the folder."""
+        folder.mkdir(parents=True, exist_ok=True)
+        self._folder = folder
+        self._max_age = max_age
+        self._max_bytes = max_bytes
+
+    def write(self, event_id: str, clean: bytes, annotated: bytes) -> None:
+        """Keep an event's pictures, or replace them by better ones, each whole or not at all."""
+        for suffix, jpeg in ((_CLEAN, clean), (_ANNOTATED, annotated)):
+            path = self._folder / (event_id + suffix)
+            temporary = path.with_suffix(".tmp")
+            temporary.write_bytes(jpeg)
+            temporary.replace(path)
+
+    def read(self, event_id: str, *, clean: bool = False) -> tuple[bytes, datetime]:
+        """Return an event's picture and when it was written. Raises `NoPictureError`."""
+        if not _EVENT_ID.fullmatch(event_id):
+            raise NoPictureError(f"{event_id!r} is not an event's id")
+        path = self._folder / (event_id + (_CLEAN if clean else _ANNOTATED))
+        try:
+            return path.read_bytes(), datetime.fromtimestamp(path.stat().st_mtime, UTC)
+        except FileNotFoundError:
+            raise NoPictureError("There is no picture of this event, or not any more") from None
+
+    def trim(self, now: datetime) -> int:
+        """Delete what is too old, then the oldest beyond the size limit; return how many files."""
+        oldest = (now - self._max_age).timestamp()
+        files = sorted(
+            (path.name, path.stat().st_size, path.stat().st_mtime)
+            for path in self._folder.iterdir()
+            if path.name.endswith(_SUFFIXES)
+        )
+        surplus = sum(size for _, size, _ in files) - self._max_bytes
+        deleted = 0
+        for name, size, written_at in files:
+            if written_at < oldest or surplus > 0:
+                (self._folder / name).unlink(missing_ok=True)
+                surplus -= size
+                deleted += 1
+        return deleted
