@@ -90,8 +90,8 @@ class NodeClient:
     """Talks to one node over one websocket.
 
     `on_event(seq, event)`, `on_status(status)` and `on_look(look)` take what the node pushes; `seq`
-    is None for an event that the node could not write to its log. `on_disconnect()` is called once when an
-    established connection is gone, whoever ended it. All run in the event loop.
+    is None for an event that the node could not write to its log. `on_disconnect()` is called once
+    when an established connection is gone, whoever ended it. All run in the event loop.
     """
 
     def __init__(

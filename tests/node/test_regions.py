@@ -108,7 +108,7 @@ def test_tiles_cover_the_frame_and_overlap() -> None:
     assert four[0, 2] - four[1, 0] == pytest.approx(0.2 / 2.2)
 
 
-# --- Merging ---------------------------------------------------------------------------------------
+# --- Merging -------------------------------------------------------------------------------------
 
 
 def found(*items: tuple[tuple[float, float, float, float], float, int]) -> Detections:

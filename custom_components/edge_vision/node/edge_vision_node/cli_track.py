@@ -16,13 +16,14 @@ import numpy as np
 
 from .detections import Detections
 from .errors import CommandLineError, ModelError
+from .following import Follower
 from .frames.decode import Frame
 from .frames.video import VideoFrame, read_video
-from .protocol import Box, Line, Point, Zone, write
-from .rules.scene import RuleEvent, SceneObject
-from .rules.video import VideoRules, Watch
+from .protocol import Line, Point, Zone, write
+from .rules.scene import RuleEvent
+from .rules.video import Watch
 from .runner import Prepared, Runner
-from .tracking.tracker import Settings, Track, Tracker
+from .tracking.tracker import Track
 
 _PROGRESS_EVERY_S = 1.0
 
@@ -89,24 +90,22 @@ def track(options: argparse.Namespace, runner: Runner) -> int:
 def _follow(
     options: argparse.Namespace, runner: Runner, watch: Watch, mot: TextIO | None
 ) -> _Summary:
-    settings = Settings.for_confidence(options.confidence / 100)
     class_ids = runner.class_ids(watch.labels)
-    tracker, rules, summary = Tracker(settings), VideoRules(watch), _Summary()
+    follower, summary = Follower(watch, runner.labels), _Summary()
     seen: set[int] = set()
     told_at = time.monotonic()
     for frame in read_video(options.video, options.fps):
         started = time.perf_counter()
-        found = _look(runner, frame, settings.low * 100, class_ids)
+        found = _look(runner, frame, follower.confidence, class_ids)
         looked = time.perf_counter()
-        tracks = [item for item in tracker.step(found, frame.at) if item.confirmed]
-        events = rules.step([_scene_object(item, runner.labels) for item in tracks], frame.at)
+        events = follower.step(found, frame.at)
         summary.frames += 1
         summary.looking_s += looked - started
         summary.following_s += time.perf_counter() - looked
-        counted = {item.track_id for item in rules.objects}
+        counted = {item.track_id for item in follower.objects}
         seen |= counted
         if mot is not None:
-            shown = [item for item in tracks if item.seen and item.id in counted]
+            shown = [item for item in follower.tracks if item.seen and item.id in counted]
             mot.writelines(_mot_rows(frame, shown))
         for event in events:
             print(_event_line(event, frame, as_json=options.json), flush=True)
@@ -126,18 +125,6 @@ def _look(runner: Runner, frame: VideoFrame, confidence: float, class_ids: Any) 
     if not isinstance(result, Detections):
         raise ModelError(f"{runner.model.manifest.name} finds no objects that could be followed")
     return result
-
-
-def _scene_object(item: Track, labels: tuple[str, ...]) -> SceneObject:
-    x_min, y_min, x_max, y_max = (round(float(value), 4) for value in item.box)
-    return SceneObject(
-        track_id=item.id,
-        label=labels[item.class_id],
-        confidence=round(item.score * 100, 1),
-        box=Box(x_min=x_min, y_min=y_min, x_max=x_max, y_max=y_max),
-        stationary=item.stationary,
-        returned=item.returned,
-    )
 
 
 def _mot_rows(frame: VideoFrame, tracks: Iterable[Track]) -> Iterator[str]:

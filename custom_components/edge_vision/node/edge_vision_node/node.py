@@ -7,9 +7,10 @@ import json
 import logging
 import re
 import time
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -39,6 +40,7 @@ from .hardware.discovery import (
     resident_bytes,
     temperature_c,
 )
+from .lives import LivePipelines
 from .models.manager import ModelManager, ProgressListener
 from .models.store import DEFAULT_MODEL, SELF_TEST_EXPECTATION, SELF_TEST_PICTURE, ModelStore
 from .models.trust import Trust
@@ -70,7 +72,7 @@ from .protocol import (
 from .storage.pictures import PictureStore
 from .storage.results import FILE_NAME, ResultLog
 from .workers.messages import RunResult
-from .workers.pool import Place, Workers
+from .workers.pool import Lane, Place, Workers
 
 _LOGGER = logging.getLogger(__name__)
 _T = TypeVar("_T")
@@ -83,6 +85,7 @@ _CANNOT_LOAD = (AcceleratorError, EngineMissingError, ModelError)
 # (sequence number or None where the event could not be written, event)
 EventListener = Callable[[int | None, NodeEvent], None]
 StatusListener = Callable[[NodeStatus], None]
+LookListener = Callable[[Look], None]
 
 
 class Node:
@@ -97,6 +100,7 @@ class Node:
         self._store = ModelStore([data / "models"])
         self.models = ModelManager(data, self._store, self._workers, mirror)
         self._benchmarks = Benchmarks(data, self._workers)
+        self.lives = LivePipelines(self, data, self._pictures)
         self._log: ResultLog | None = None
         self._storage_error: str | None = None
         self._pipelines: dict[str, Pipeline] = {}
@@ -104,6 +108,7 @@ class Node:
         self._disk = ThreadPoolExecutor(1, thread_name_prefix="disk")
         self._tasks: set[asyncio.Task[None]] = set()
         self._event_listeners: set[EventListener] = set()
+        self._look_listeners: set[LookListener] = set()
         self._status_listeners: set[StatusListener] = set()
         self._started = time.monotonic()
 
@@ -132,12 +137,15 @@ class Node:
 
     async def status(self) -> NodeStatus:
         """Return how the node and its pipelines are doing."""
-        memory_bytes = await self._in_thread(self._disk, resident_bytes, self._workers.pids)
+        pids = [*self._workers.pids, *self.lives.pids]
+        memory_bytes = await self._in_thread(self._disk, resident_bytes, pids)
         return self._status(memory_bytes, await self._in_thread(self._disk, temperature_c))
 
     def _status(self, memory_bytes: int | None, temperature: float | None) -> NodeStatus:
         return NodeStatus(
-            pipelines=tuple(pipeline.status for pipeline in self._pipelines.values()),
+            pipelines=tuple(
+                self.lives.status(pipeline.status) for pipeline in self._pipelines.values()
+            ),
             uptime_s=round(time.monotonic() - self._started, 1),
             memory_bytes=memory_bytes,
             temperature_c=temperature,
@@ -155,6 +163,20 @@ class Node:
         self._status_listeners.add(listener)
         return partial(self._status_listeners.discard, listener)
 
+    def listen_looks(self, listener: LookListener) -> Callable[[], None]:
+        """Call back with what live pipelines see when it changes; returns how to stop that."""
+        self._look_listeners.add(listener)
+        return partial(self._look_listeners.discard, listener)
+
+    def show(self, look: Look) -> None:
+        """Tell what holds in a live pipeline."""
+        for listener in tuple(self._look_listeners):
+            listener(look)
+
+    def changed(self) -> None:
+        """Tell the status soon."""
+        self.spawn(self._announce_status())
+
     async def _announce_status(self) -> None:
         status = await self.status()
         for listener in tuple(self._status_listeners):
@@ -170,14 +192,16 @@ class Node:
         configs = {config.pipeline_id: config for config in wanted.pipelines}
         for pipeline_id in self._pipelines.keys() - configs.keys():
             del self._pipelines[pipeline_id]
+            await self.lives.drop(pipeline_id)
         for config in configs.values():
             await self._set_up(config)
         await self._unload_unused()
-        self._spawn(self._delete_old_pictures())
+        self.spawn(self._delete_old_pictures())
         return await self.status()
 
     async def _set_up(self, config: PipelineConfig) -> None:
         pipeline = self._pipelines.get(config.pipeline_id)
+        changed = pipeline is None or pipeline.config != config
         if pipeline is None:
             taken_at = await self._in_thread(
                 self._disk, self._pictures.taken_at, config.pipeline_id
@@ -191,6 +215,7 @@ class Node:
         elif pipeline.config != config:
             pipeline.reconfigure(config)
         await self._load(pipeline, keep_fallback=True)
+        await self.lives.apply(pipeline, changed=changed)
 
     async def _load(self, pipeline: Pipeline, *, keep_fallback: bool = False) -> None:
         config = pipeline.config
@@ -322,14 +347,16 @@ class Node:
                 event.phase != Phase.END and event.label != NO_ANSWER for event in events
             ):
                 pipeline.picture_at = captured_at
-                self._spawn(self._keep_picture(pipeline, bytes(data), findings, captured_at))
-            await self._publish(events)
+                self.spawn(self._keep_picture(pipeline, bytes(data), findings, captured_at))
+            await self.publish(events)
         return pipeline.look(request, result, place, (time.perf_counter() - started) * 1000)
 
-    async def _run(self, pipeline: Pipeline, data: memoryview) -> tuple[Place, RunResult]:
-        """Run a picture where the pipeline's model is loaded, or can be."""
+    async def run_in(
+        self, pipeline: Pipeline, work: Callable[[Lane, Place], Awaitable[_T]]
+    ) -> tuple[Place, _T]:
+        """Do work where the pipeline's model is loaded, or can be. Raises `NodeError`."""
         try:
-            return await self._run_once(pipeline, data)
+            return await self._run_once(pipeline, work)
         except _CANNOT_LOAD as err:
             if pipeline.place is None:
                 raise  # it was tried just now
@@ -337,20 +364,49 @@ class Node:
             await self._announce_status()
             if not pipeline.config.allow_fallback:
                 raise
-        return await self._run_once(pipeline, data)
+        return await self._run_once(pipeline, work)
 
-    async def _run_once(self, pipeline: Pipeline, data: memoryview) -> tuple[Place, RunResult]:
+    async def _run_once(
+        self, pipeline: Pipeline, work: Callable[[Lane, Place], Awaitable[_T]]
+    ) -> tuple[Place, _T]:
+        place = await self.ready(pipeline)
+        return place, await work(self._workers.lane(place), place)
+
+    async def ready(self, pipeline: Pipeline) -> Place:
+        """Return where the pipeline's model is loaded, after loading it where need be.
+
+        Raises `NodeError`.
+        """
         if pipeline.place is None:
             await self._load(pipeline)
             await self._announce_status()
         if pipeline.error is not None:
             raise pipeline.error
-        place, config = pipeline.place, pipeline.config
-        assert place is not None  # loaded, or it would have failed above
-        result = await self._workers.lane(place).run(
-            config.pipeline_id, place, data, config.confidence, pipeline.class_ids
-        )
+        assert pipeline.place is not None  # loaded, or it would have failed above
+        return pipeline.place
+
+    async def _run(self, pipeline: Pipeline, data: memoryview) -> tuple[Place, RunResult]:
+        async def work(lane: Lane, place: Place) -> RunResult:
+            config = pipeline.config
+            return await lane.run(
+                config.pipeline_id, place, data, config.confidence, pipeline.class_ids
+            )
+
+        place, result = await self.run_in(pipeline, work)
         return place, understood(place, result)
+
+    async def scan(self, pipeline_id: str) -> Look:
+        """Look once at the newest frame of live video; states are left as they are.
+
+        Raises as `look` does, or `CameraError`.
+        """
+        started = time.perf_counter()
+        pipeline = self._pipeline(pipeline_id)
+        request, jpeg = await self.lives.still(pipeline_id)
+        place, result = await self._run(pipeline, memoryview(jpeg))
+        await self.publish(pipeline.scanned(request, result, place))
+        look = pipeline.look(request, result, place, (time.perf_counter() - started) * 1000)
+        return replace(look, presence=self.lives.get(pipeline_id).presence)
 
     async def detect(
         self, request: DetectRequest, data: memoryview
@@ -424,7 +480,7 @@ class Node:
 
     # --- Events and pictures --------------------------------------------------------------
 
-    async def _publish(self, events: list[NodeEvent]) -> None:
+    async def publish(self, events: list[NodeEvent]) -> None:
         """Write events to the log, then push them. A log that fails does not silence the node."""
         if not events:
             return
@@ -460,7 +516,7 @@ class Node:
             return result
         finally:
             if (self._storage_error is None) != (before is None):
-                self._spawn(self._announce_status())
+                self.spawn(self._announce_status())
 
     async def events_after(self, seq: int) -> list[LoggedEvent]:
         """Return up to 1000 events that follow a number, oldest first. Raises `StorageError`."""
@@ -508,13 +564,22 @@ class Node:
 
     # --- Threads and the end --------------------------------------------------------------
 
+    async def on_disk(self, function: Callable[..., _T], *args: object) -> _T:
+        """Call a function in the thread for files."""
+        return await self._in_thread(self._disk, function, *args)
+
+    async def draw(self, function: Callable[..., _T], *args: object) -> _T:
+        """Call a function in the thread for pictures."""
+        return await self._in_thread(self._drawing, function, *args)
+
     @staticmethod
     async def _in_thread(
         pool: ThreadPoolExecutor, function: Callable[..., _T], *args: object
     ) -> _T:
         return await asyncio.get_running_loop().run_in_executor(pool, function, *args)
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do something that nobody waits for; it is finished before the node ends."""
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -522,6 +587,7 @@ class Node:
     async def close(self) -> None:
         """Finish what is on its way to disk, and close the result log."""
         await self.models.close()
+        await self.lives.close()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._workers.close()
         if self._log is not None:

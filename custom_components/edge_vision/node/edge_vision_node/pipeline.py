@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 
 from ulid_transform import ulid_now
 
@@ -71,7 +72,7 @@ class Pipeline:
         self.looks = 0
         self.failures = 0
         self.dropped = 0
-        self._last_detection_at: str | None = None
+        self.last_detection_at: str | None = None
 
     def reconfigure(self, config: PipelineConfig) -> None:
         """Take a new configuration; what is present stays present where it still is of interest."""
@@ -139,7 +140,7 @@ class Pipeline:
             failures=self.failures,
             dropped=self.dropped,
             presence=self.presence.state,
-            last_detection_at=self._last_detection_at,
+            last_detection_at=self.last_detection_at,
             picture_at=self.picture_at.isoformat() if self.picture_at else None,
             fallback_from=self.fallback_from,
         )
@@ -151,59 +152,68 @@ class Pipeline:
         seen, best_object = _answer(place, result)
         self.looks += 1
         if objects or (seen is not None and seen.label != NO_ANSWER):
-            self._last_detection_at = captured_at.isoformat()
+            self.last_detection_at = captured_at.isoformat()
 
-        def event(
-            kind: Kind,
-            phase: Phase,
-            label: str,
-            count: int,
-            best: DetectedObject | None,
-            confidence: float,
-        ) -> NodeEvent:
-            return NodeEvent(
-                event_id=ulid_now(),
-                pipeline_id=self.config.pipeline_id,
-                kind=kind,
-                phase=phase,
-                label=label,
-                confidence=confidence,
-                count=count,
-                box=best.box if best else None,
-                model=place.model.id,
-                model_version=place.model.manifest.version,
-                engine=place.engine,
-                accelerator=place.accelerator,
-                pattern=self.config.pattern,
-                captured_at=captured_at.isoformat(),
-                inference_ms=round(result.inference_ms, 1),
-            )
+        event = partial(self._event, captured_at, result, place)
 
         def about_change(change: Change) -> NodeEvent:
             best, label = change.best, change.label
             confidence = best.confidence if best else self.presence.last_confidence(label)
             return event(Kind.OBJECT, change.phase, label, change.count, best, confidence)
 
-        def about_answer(kind: Kind, answer: Answer) -> NodeEvent:
-            label, count = answer.label, int(answer.label != NO_ANSWER)
-            return event(kind, Phase.INSTANT, label, count, best_object, answer.confidence)
-
         events: list[NodeEvent] = []
         if place.model.manifest.task in TASKS_WITH_OBJECTS:
             events += map(about_change, self.presence.step(objects))
         if seen is not None and (news := self.held.step(seen)) is not None:
-            events.append(about_answer(Kind.CLASSIFICATION, news))
+            count = int(news.label != NO_ANSWER)
+            kind, confidence = Kind.CLASSIFICATION, news.confidence
+            events.append(event(kind, Phase.INSTANT, news.label, count, best_object, confidence))
         if request.scan:
-            totals = summarise(objects)
-            events += [
-                event(
-                    Kind.SCAN, Phase.INSTANT, item.label, totals[item.label], item, item.confidence
-                )
-                for item in objects
-            ]
-            if seen is not None and seen.label != NO_ANSWER:
-                events.append(about_answer(Kind.SCAN, seen))
+            events += self.scanned(request, result, place)
         return events
+
+    def scanned(self, request: LookRequest, result: RunResult, place: Place) -> list[NodeEvent]:
+        """Return an event for each thing that a look showed, whatever was there before."""
+        event = partial(self._event, parse_time(request.captured_at), result, place)
+        totals = summarise(result.findings.objects)
+        events = [
+            event(Kind.SCAN, Phase.INSTANT, item.label, totals[item.label], item, item.confidence)
+            for item in result.findings.objects
+        ]
+        seen, best = _answer(place, result)
+        if seen is not None and seen.label != NO_ANSWER:
+            events.append(event(Kind.SCAN, Phase.INSTANT, seen.label, 1, best, seen.confidence))
+        return events
+
+    def _event(
+        self,
+        captured_at: datetime,
+        result: RunResult,
+        place: Place,
+        kind: Kind,
+        phase: Phase,
+        label: str,
+        count: int,
+        best: DetectedObject | None,
+        confidence: float,
+    ) -> NodeEvent:
+        return NodeEvent(
+            event_id=ulid_now(),
+            pipeline_id=self.config.pipeline_id,
+            kind=kind,
+            phase=phase,
+            label=label,
+            confidence=confidence,
+            count=count,
+            box=best.box if best else None,
+            model=place.model.id,
+            model_version=place.model.manifest.version,
+            engine=place.engine,
+            accelerator=place.accelerator,
+            pattern=self.config.pattern,
+            captured_at=captured_at.isoformat(),
+            inference_ms=round(result.inference_ms, 1),
+        )
 
     def look(self, request: LookRequest, result: RunResult, place: Place, node_ms: float) -> Look:
         """Return the answer to a look; `node_ms` is what all of it took."""
@@ -222,7 +232,7 @@ class Pipeline:
             decode_ms=result.decode_ms,
             inference_ms=result.inference_ms,
             node_ms=round(node_ms, 2),
-            last_detection_at=self._last_detection_at,
+            last_detection_at=self.last_detection_at,
             picture_at=self.picture_at.isoformat() if self.picture_at else None,
             task=place.model.manifest.task,
             classes=result.findings.classes,

@@ -830,7 +830,7 @@ class EvidenceRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class OutlineRequest:
-    """`outline` (binary, with a picture): draw zones, lines and masks. Answer: `Picture`, binary."""
+    """`outline` (binary, with a picture): draw zones, lines and masks on it. Answer: `Picture`."""
 
     zones: tuple[Zone, ...] = ()
     lines: tuple[Line, ...] = ()

@@ -78,9 +78,7 @@ class Plan:
 class Planner:
     """Decides for one camera. Time is passed in."""
 
-    def __init__(
-        self, look: str | Effort, frame: tuple[int, int], model: tuple[int, int]
-    ) -> None:
+    def __init__(self, look: str | Effort, frame: tuple[int, int], model: tuple[int, int]) -> None:
         """Plan for frames of that many pixels (width, height), and a model's input likewise."""
         self.effort = look if isinstance(look, Effort) else EFFORTS[Thoroughness(look)]
         self._model = model
@@ -167,7 +165,8 @@ def _unexplained(moving: Floats, followed: Floats) -> Floats:
     low = np.maximum(moving[:, None, :2], grown[None, :, :2])
     extent = np.maximum(np.minimum(moving[:, None, 2:], grown[None, :, 2:]) - low, 0)
     explained = (extent[..., 0] * extent[..., 1]).sum(axis=1)
-    return moving[explained < _EXPLAINED * areas(moving)]
+    result: Floats = moving[explained < _EXPLAINED * areas(moving)]
+    return result
 
 
 def _centres(boxes: Floats) -> Floats:
@@ -195,7 +194,7 @@ def tiles(columns: int, rows: int) -> Floats:
     )
 
 
-# --- What several parts show -----------------------------------------------------------------------
+# --- What several parts show ---------------------------------------------------------------------
 
 # A box this near to the border of a part is cut by it: models end boxes short of the border.
 _BORDER = 0.06
@@ -229,9 +228,9 @@ def merge(found: list[Detections], parts: NDArray[np.floating[Any]]) -> Detectio
     part = np.repeat(parts.astype(np.float64), [len(item) for item in found], axis=0)
     boxes = every.boxes.astype(np.float64)
     size = part[:, 2:] - part[:, :2]
-    near = np.abs(boxes - part) < _BORDER * np.tile(size, 2)
+    near: NDArray[np.bool_] = np.abs(boxes - part) < _BORDER * np.tile(size, 2)
     inner = np.concatenate((part[:, :2] > 0, part[:, 2:] < 1), axis=1)
-    cut = (near & inner).any(axis=1)
+    cut = np.any(near & inner, axis=1)
     share = np.sqrt(areas(boxes) / areas(part))
     trust = np.clip(_TRUST_TINY + (1 - _TRUST_TINY) * share / _WELL_SEEN, 0, 1)
     trust[cut] *= _TRUST_CUT
@@ -243,9 +242,7 @@ def merge(found: list[Detections], parts: NDArray[np.floating[Any]]) -> Detectio
     return Detections(merged.boxes[best], scores[best], merged.class_ids[best])
 
 
-def _suppress(
-    ordered: Detections, boxes: Floats, cut: NDArray[np.bool_]
-) -> NDArray[np.intp]:
+def _suppress(ordered: Detections, boxes: Floats, cut: NDArray[np.bool_]) -> NDArray[np.intp]:
     """Return which of some detections, best first, are no other's double or piece."""
     sizes = areas(boxes)
     alive = np.ones(len(ordered), dtype=np.bool_)

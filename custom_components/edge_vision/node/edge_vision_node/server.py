@@ -27,19 +27,24 @@ from .protocol import (
     Configure,
     DetectRequest,
     ErrorCode,
+    EvidenceRequest,
     Greeting,
     InspectModel,
     InstallModel,
     InstallProgress,
+    LiveRequest,
+    Look,
     LookRequest,
     NodeEvent,
     NodeStatus,
     Nothing,
+    OutlineRequest,
     PictureRequest,
     ProtocolError,
     RemoveModel,
     Results,
     ResultsRequest,
+    ScanRequest,
     SelfTestRequest,
     Subscribe,
     Subscribed,
@@ -54,7 +59,7 @@ from .protocol import (
 
 _LOGGER = logging.getLogger(__name__)
 
-_FEATURES = ("detect", "full_edge", "models", "presence", "results")
+_FEATURES = ("detect", "full_edge", "live", "models", "presence", "results")
 _AUTH_TIMEOUT_S = 10
 _AUTH_FAILURE_DELAY_S = 1
 _MAX_COMMANDS = 64  # under way at once on a connection
@@ -66,7 +71,7 @@ _NOTHING_MISSED = -1
 _Answer = tuple[Any, bytes | None]
 _Handler = Callable[[dict[str, Any], memoryview | None], Awaitable[_Answer]]
 # Those that bring a picture, or a part of a file.
-_WITH_PICTURE = frozenset({Command.LOOK, Command.DETECT, Command.UPLOAD})
+_WITH_PICTURE = frozenset({Command.LOOK, Command.DETECT, Command.OUTLINE, Command.UPLOAD})
 _PROGRESS_EVERY_S = 0.2
 
 
@@ -101,14 +106,18 @@ class _Connection:
             Command.CATALOGUE: self._catalogue,
             Command.CONFIGURE: self._configure,
             Command.DETECT: self._detect,
+            Command.EVIDENCE: self._evidence,
             Command.INFO: self._info,
             Command.INSPECT_MODEL: self._inspect_model,
             Command.INSTALL_MODEL: self._install_model,
+            Command.LIVE: self._live,
             Command.LOOK: self._look,
+            Command.OUTLINE: self._outline,
             Command.PICTURE: self._picture,
             Command.PING: self._ping,
             Command.REMOVE_MODEL: self._remove_model,
             Command.RESULTS: self._results,
+            Command.SCAN: self._scan,
             Command.SELF_TEST: self._self_test,
             Command.STATUS: self._status,
             Command.SUBSCRIBE: self._subscribe,
@@ -247,6 +256,19 @@ class _Connection:
     async def _picture(self, header: dict[str, Any], _picture: memoryview | None) -> _Answer:
         return await self._node.picture(read(PictureRequest, header).pipeline_id)
 
+    async def _live(self, header: dict[str, Any], _picture: memoryview | None) -> _Answer:
+        return await self._node.lives.picture(read(LiveRequest, header))
+
+    async def _evidence(self, header: dict[str, Any], _picture: memoryview | None) -> _Answer:
+        return await self._node.lives.evidence(read(EvidenceRequest, header))
+
+    async def _outline(self, header: dict[str, Any], picture: memoryview | None) -> _Answer:
+        assert picture is not None  # by _WITH_PICTURE
+        return await self._node.lives.outline(read(OutlineRequest, header), picture)
+
+    async def _scan(self, header: dict[str, Any], _picture: memoryview | None) -> _Answer:
+        return await self._node.scan(read(ScanRequest, header).pipeline_id), None
+
     async def _results(self, header: dict[str, Any], _picture: memoryview | None) -> _Answer:
         request = read(ResultsRequest, header)
         limit = min(max(request.limit, 1), _MAX_RESULTS)
@@ -307,7 +329,10 @@ class _Connection:
         self._stop_listening = [
             self._node.listen_events(self._push_event),
             self._node.listen_status(self._push_status),
+            self._node.listen_looks(self._push_look),
         ]
+        for look in self._node.lives.looks:
+            self._push_look(look)
         try:
             newest = await self._node.last_seq()
             # A number beyond the newest is of a log that is gone: this one counts from one again.
@@ -324,6 +349,9 @@ class _Connection:
 
     def _push_status(self, status: NodeStatus) -> None:
         self._enqueue({"type": "status", "status": write(status)})
+
+    def _push_look(self, look: Look) -> None:
+        self._enqueue({"type": "look", "look": write(look)})
 
     def _enqueue(self, message: dict[str, Any]) -> None:
         try:

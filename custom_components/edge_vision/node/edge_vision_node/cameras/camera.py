@@ -7,7 +7,7 @@ import logging
 import random
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
@@ -15,26 +15,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import NodeError, WorkerError
-from ..protocol import Box, read
+from ..protocol import Box, SourceState, SourceStatus, read
 from ..workers.worker import Worker
 from .messages import (
     CameraFrame,
     CameraOrder,
-    Connection,
     Cropped,
     Crops,
     Done,
     Open,
     Picture,
     Pictured,
-    Pin,
-    Pinned,
     Push,
-    Reason,
     Sharp,
     Sharpness,
     Source,
-    SourceState,
     Tune,
 )
 
@@ -52,7 +47,7 @@ _LONGEST_PAUSE_S = 60.0
 _SOUND_AFTER_S = 30.0
 
 FrameListener = Callable[[CameraFrame], None]
-StateListener = Callable[[SourceState], None]
+StateListener = Callable[[SourceStatus], None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +56,7 @@ class CropBatch:
 
     Attributes:
         pixels: uint8 RGB [n, height, width, 3], read-only.
-        cropped: placements and sharpness, one per crop.
+        cropped: placements, one per crop.
     """
 
     pixels: NDArray[np.uint8]
@@ -125,7 +120,7 @@ class Camera:
         """Start nothing yet. `name` is for logs and holds no credentials."""
         self.name = name
         self.source = source
-        self.state = SourceState(state=Connection.CONNECTING, since=_now())
+        self.state = SourceStatus(state=SourceState.CONNECTING, since=_now())
         self.frame: CameraFrame | None = None
         self._watches: list[_Watch] = []
         self._worker = Worker(
@@ -164,18 +159,6 @@ class Camera:
         """Return how sharp regions of a frame are (see `Sharp`)."""
         question = Sharpness(frame=frame, regions=regions)
         return (await self._fetch(CameraOrder.SHARPNESS, question, Sharp))[0].values
-
-    async def pin(self, frame: int) -> tuple[int, ...]:
-        """Keep a frame's pixels until `unpin`; return all that are kept.
-
-        Raises `FrameGoneError` also where too many are kept already. A crash of the process loses
-        them.
-        """
-        return (await self._fetch(CameraOrder.PIN, Pin(frame=frame), Pinned))[0].frames
-
-    async def unpin(self, frame: int) -> tuple[int, ...]:
-        """Let a pinned frame go; one that is not pinned is no error."""
-        return (await self._fetch(CameraOrder.UNPIN, Pin(frame=frame), Pinned))[0].frames
 
     async def _fetch(
         self, order: CameraOrder, message: object, answer: type[_T]
@@ -258,13 +241,7 @@ class Camera:
             pause = min(pause * 2, _LONGEST_PAUSE_S)
             _LOGGER.warning("%s; starting it again in %.0f s", reason, delay)
             self._set_state(
-                SourceState(
-                    state=Connection.UNAVAILABLE,
-                    since=_now(),
-                    reason=Reason.CRASHED,
-                    message=reason,
-                    retry_s=round(delay, 1),
-                )
+                SourceStatus(state=SourceState.UNAVAILABLE, since=_now(), reason=reason)
             )
             await asyncio.sleep(delay)
 
@@ -294,7 +271,7 @@ class Camera:
 
     def _on_push(self, message: dict[str, Any]) -> None:
         if message["type"] == Push.SOURCE:
-            self._set_state(read(SourceState, message["message"]))
+            self._set_state(read(SourceStatus, message["message"]))
             return
         self.frame = read(CameraFrame, message["message"])
         # What has come in one go is told as one: an older frame would only cost time.
@@ -308,9 +285,11 @@ class Camera:
             if watch.wants(self.frame) and watch.on_frame is not None:
                 _call(watch.on_frame, self.frame)
 
-    def _set_state(self, state: SourceState) -> None:
-        if state.state != self.state.state:
-            _LOGGER.info("camera %s is %s %s", self.name, state.state, state.message or "")
+    def _set_state(self, state: SourceStatus) -> None:
+        if state.state == self.state.state:
+            state = replace(state, since=self.state.since)  # the same trouble, told anew
+        else:
+            _LOGGER.info("Camera %s: %s %s", self.name, state.state, state.reason or "")
         self.state = state
         for watch in list(self._watches):
             if watch.on_state is not None:

@@ -24,11 +24,11 @@ class Preprocessor:
     def __init__(self, spec: InputSpec, engine: EngineSpec) -> None:
         """Prepare for an input. Raises `ModelError` where the manifest asks for the unknown."""
         self._layout = _known("layout", engine.layout or spec.layout, ("NHWC", "NCHW"))
-        self._resize = _known("resize", spec.resize, ("stretch", "letterbox"))
+        self._letterbox = _known("resize", spec.resize, ("stretch", "letterbox")) == "letterbox"
         self._reversed = _known("colour", spec.colour, ("RGB", "BGR")) == "BGR"
         # "uint8" hands the pixels over as they are: a quantised model scales them itself.
         self._raw = _known("dtype", engine.dtype, ("float32", "uint8")) == "uint8"
-        self._pad = (spec.pad,) * 3
+        self._pad = spec.pad
         self.size = (spec.width, spec.height)
         self.dtype = np.dtype(engine.dtype)
         # of a tensor: one picture, three channels
@@ -48,7 +48,9 @@ class Preprocessor:
 
         `part` is what to show of the frame: x_min, y_min, x_max, y_max, normalised, with an area.
         """
-        image, placement = self._fit(frame.image, part)
+        image, placement = fit(
+            frame.image, self.size, part, letterbox=self._letterbox, pad=self._pad
+        )
         return self.tensor(np.asarray(image)), placement
 
     def tensor(self, pixels: NDArray[np.uint8]) -> NDArray[Any]:
@@ -65,34 +67,45 @@ class Preprocessor:
             tensor = tensor.transpose(2, 0, 1)
         return np.ascontiguousarray(tensor)[np.newaxis]
 
-    def _fit(
-        self, image: Image.Image, part: Sequence[float]
-    ) -> tuple[Image.Image, Placement]:
-        left, top, right, bottom = (
-            edge * pixels for edge, pixels in zip(part, image.size * 2, strict=True)
-        )
-        box = (left, top, right, bottom)
-        width, height = self.size
-        if self._resize == "stretch":
-            fitted, share_x, share_y = _resize(image, self.size, box), 1.0, 1.0
-        else:
-            # In its own shape, from the top left corner; the rest is padding.
-            ratio = min(width / (right - left), height / (bottom - top))
-            size = (
-                max(1, round((right - left) * ratio)),
-                max(1, round((bottom - top) * ratio)),
-            )
-            fitted = Image.new("RGB", self.size, self._pad)
-            fitted.paste(_resize(image, size, box))
-            share_x, share_y = size[0] / width, size[1] / height
-        scale_x, scale_y = share_x / (part[2] - part[0]), share_y / (part[3] - part[1])
-        return fitted, Placement(scale_x, scale_y, -part[0] * scale_x, -part[1] * scale_y)
+
+def fit(
+    image: Image.Image,
+    size: tuple[int, int],
+    part: Sequence[float] = WHOLE,
+    *,
+    letterbox: bool = False,
+    pad: int = 0,
+) -> tuple[Image.Image, Placement]:
+    """Return a part of an image in another size, and where the whole image lies in the result.
+
+    Args:
+        image: RGB.
+        size: width and height in pixels.
+        part: x_min, y_min, x_max, y_max, normalised, with an area.
+        letterbox: keep the part's shape, from the top left, instead of stretching it.
+        pad: grey level of the rest.
+    """
+    left, top, right, bottom = (
+        edge * pixels for edge, pixels in zip(part, image.size * 2, strict=True)
+    )
+    box = (left, top, right, bottom)
+    share_x = share_y = 1.0
+    if letterbox:
+        ratio = min(size[0] / (right - left), size[1] / (bottom - top))
+        inner = (max(1, round((right - left) * ratio)), max(1, round((bottom - top) * ratio)))
+        fitted = Image.new("RGB", size, (pad,) * 3)
+        fitted.paste(_resize(image, inner, box))
+        share_x, share_y = inner[0] / size[0], inner[1] / size[1]
+    else:
+        fitted = _resize(image, size, box)
+    scale_x, scale_y = share_x / (part[2] - part[0]), share_y / (part[3] - part[1])
+    return fitted, Placement(scale_x, scale_y, -part[0] * scale_x, -part[1] * scale_y)
 
 
 def _resize(
     image: Image.Image, size: tuple[int, int], box: tuple[float, float, float, float]
 ) -> Image.Image:
-    if image.size == size and box == (0, 0, *size):
+    if image.size == size and box == (0.0, 0.0, float(size[0]), float(size[1])):
         return image
     shrinks = box[2] - box[0] >= size[0] and box[3] - box[1] >= size[1]
     # Averaging areas is faster than bilinear with the same accuracy (person AP on a street

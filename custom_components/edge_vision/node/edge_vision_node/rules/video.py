@@ -137,6 +137,11 @@ class VideoRules:
         )
 
     @property
+    def zone_members(self) -> dict[str, list[SceneObject]]:
+        """Return the objects in each zone."""
+        return {zone.zone.name: zone.members for zone in self._zones}
+
+    @property
     def presence(self) -> dict[str, LabelPresence]:
         """Return what holds of each label in the whole picture; empty before the first look."""
         return self._presence(self.objects)

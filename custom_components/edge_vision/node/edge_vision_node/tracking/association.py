@@ -32,6 +32,7 @@ def covered(boxes: Floats, by: Floats) -> Floats:
 
 
 def areas(boxes: Floats) -> Floats:
+    """Return the areas of [N, 4] corners: [N]."""
     result: Floats = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
     return result
 

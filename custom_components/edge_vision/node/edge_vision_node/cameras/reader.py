@@ -1,0 +1,217 @@
+"""Reading a source: frames as they come, and again when it breaks."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import random
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from ..protocol import SourceState, SourceStatus
+from .messages import Source
+
+_LOGGER = logging.getLogger(__name__)
+
+_OPEN_TIMEOUT_S = 10.0
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 60.0
+_SOUND_AFTER_S = 30.0
+# Behind by so much, only key frames are decoded until it has caught up.
+_LATE_S, _IN_TIME_S = 1.0, 0.3
+_SCHEMES = ("rtsp", "rtsps", "http", "https", "rtmp", "tcp", "udp", "rtp")
+_HARDWARE = ("vaapi", "qsv", "cuda", "drm", "videotoolbox")
+# Of what a stranger's playlist may lead to: the network, never this device's files.
+_NETWORK = "tcp,udp,rtp,rtcp,tls,http,https,httpproxy,crypto,rtsp,rtmp"
+
+
+class SourceError(Exception):
+    """A source cannot be read; the text says why and holds no address."""
+
+
+# (frame of PyAV, when its data came: UTC and monotonic, milliseconds of decoding, left out before)
+FrameTaker = Callable[[Any, datetime, float, float, int], None]
+
+
+class Reader:
+    """Reads a source until the process ends. `fps` may be changed at any time."""
+
+    def __init__(
+        self,
+        source: Source,
+        fps: float,
+        on_frame: FrameTaker,
+        on_state: Callable[[SourceStatus], None],
+    ) -> None:
+        """Read nothing yet. Raises `SourceError` where PyAV is missing."""
+        try:
+            # FFmpeg's libraries: comes with Home Assistant, has wheels for musl; stills do without.
+            self._av: Any = importlib.import_module("av")
+        except ImportError:
+            raise SourceError("Live video needs the package av: pip install av") from None
+        # They would name addresses, with passwords in them.
+        self._av.logging.set_level(self._av.logging.PANIC)
+        self.fps = fps
+        self._source = source
+        self._on_frame = on_frame
+        self._on_state = on_state
+        self._state: tuple[str, str | None] = (SourceState.CONNECTING, None)
+        self._transport = "udp" if source.transport == "udp" else "tcp"
+        self._is_file = "://" not in source.url and not source.url.startswith("/dev/")
+        self._hardware = source.hardware_decoding
+        self._live_at = 0.0
+
+    def run(self) -> None:
+        """Read for ever, with longer and longer pauses while it cannot be read."""
+        pause = _FIRST_PAUSE_S
+        while True:
+            started = time.monotonic()
+            self._live_at = 0.0
+            try:
+                self._read()
+                reason = "The camera ended the stream"
+                if self._is_file and self._live_at:
+                    continue
+            except SourceError as err:
+                reason = str(err)
+            except (self._av.FFmpegError, OSError, ValueError) as err:
+                reason = self._describe(err)
+            except MemoryError:
+                reason = "Its pictures are too large for this device's memory"
+            if self._live_at and time.monotonic() - self._live_at > _SOUND_AFTER_S:
+                pause = _FIRST_PAUSE_S
+            self._tell(SourceState.UNAVAILABLE, reason)
+            if self._source.transport == "auto" and not self._live_at:
+                self._transport = "udp" if self._transport == "tcp" else "tcp"
+            time.sleep(pause * random.uniform(0.75, 1.25))  # noqa: S311 - to spread load
+            if time.monotonic() - started < _SOUND_AFTER_S:
+                pause = min(pause * 2, _LONGEST_PAUSE_S)
+
+    def _read(self) -> None:
+        with self._open() as container:
+            if not container.streams.video:
+                raise SourceError("There is no video in what the camera sends")
+            stream = container.streams.video[0]
+            # Decoding by frames in parallel would hold one frame back per thread.
+            stream.thread_type = "AUTO" if self._is_file else "SLICE"
+            if self._source.key_frames_only:
+                stream.codec_context.skip_frame = "NONKEY"
+            self._pass_on(self._frames(container, stream))
+
+    def _open(self) -> Any:
+        url, source = self._source.url, self._source
+        options = {"fflags": "nobuffer", "flags": "low_delay"}
+        file_format = None
+        if self._is_file:
+            if not Path(url).is_file():
+                raise SourceError("There is no such file")
+            options = {"protocol_whitelist": "file"}
+        elif url.startswith("/dev/"):
+            file_format = "v4l2"
+        else:
+            scheme = url.partition("://")[0].lower()
+            if scheme not in _SCHEMES:
+                raise SourceError("Only rtsp, http and rtmp addresses can be read")
+            options |= {"protocol_whitelist": _NETWORK, "probesize": "65536"}
+            if scheme.startswith("rtsp"):
+                options |= {"rtsp_transport": self._transport, "analyzeduration": "0"}
+        more: dict[str, Any] = {}
+        if self._hardware:
+            here = self._av.codec.hwaccel.hwdevices_available()
+            if kind := next((kind for kind in _HARDWARE if kind in here), None):
+                more["hwaccel"] = self._av.codec.hwaccel.HWAccel(kind, allow_software_fallback=True)
+        timeout = (_OPEN_TIMEOUT_S, source.stall_s)
+        try:
+            return self._av.open(url, format=file_format, options=options, timeout=timeout, **more)
+        except (RuntimeError, NotImplementedError):
+            if not more:
+                raise
+            # Built in, but there is no such device.
+            self._hardware = False
+            _LOGGER.warning("The hardware cannot decode here; the processor does")
+            return self._av.open(url, format=file_format, options=options, timeout=timeout)
+
+    def _frames(self, container: Any, stream: Any) -> Iterator[tuple[Any, datetime, float, float]]:
+        """Yield frames with the time at which their data came."""
+        good_at = time.monotonic()
+        ahead: float | None = None
+        skipping = False
+        for packet in container.demux(stream):
+            came, at = datetime.now(UTC), time.monotonic()
+            try:
+                decoded = packet.decode()
+            except self._av.InvalidDataError:
+                decoded = []
+            took_ms = (time.monotonic() - at) * 1000
+            for frame in decoded:
+                if frame.is_corrupt:
+                    continue
+                good_at = at
+                if self._is_file and frame.time is not None:
+                    # As a camera would play it.
+                    ahead = at - frame.time if ahead is None else ahead
+                    time.sleep(max(0.0, ahead + frame.time - time.monotonic()))
+                    came, at = datetime.now(UTC), time.monotonic()
+                    good_at = at
+                yield frame, came, at, took_ms
+            if at - good_at > self._source.stall_s:
+                raise SourceError("The camera sends data, but no picture that can be decoded")
+            if not self._is_file and packet.pts is not None:
+                offset = at - float(packet.pts * packet.time_base)
+                # The quickest so far; clocks of cameras drift, so it is slowly forgotten.
+                ahead = offset if ahead is None else min(offset, ahead + 0.0005)
+                late = offset - ahead
+                if late > _LATE_S and not skipping:
+                    _LOGGER.info("Decoding is %.1f s behind; only key frames for now", late)
+                    skipping = True
+                elif late < _IN_TIME_S and skipping:
+                    skipping = False
+                if not self._source.key_frames_only:
+                    stream.codec_context.skip_frame = "NONKEY" if skipping else "DEFAULT"
+
+    def _pass_on(self, frames: Iterator[tuple[Any, datetime, float, float]]) -> None:
+        """Hand on as many frames as are wanted, evenly."""
+        due, left_out, spent_ms, last = 0.0, 0, 0.0, 0.0
+        gap = 0.0
+        for frame, came, at, took_ms in frames:
+            if not self._live_at:
+                self._live_at = at
+            self._tell(SourceState.LIVE, None)
+            spent_ms += took_ms
+            # Half a frame early is in time: times are never quite what the rate says.
+            gap = at - last if not gap else 0.9 * gap + 0.1 * (at - last) if last else 0.0
+            last = at
+            if at + min(gap, 1 / self.fps) / 2 < due:
+                left_out += 1
+                continue
+            due = max(due + 1 / self.fps, at + 0.5 / self.fps)
+            self._on_frame(frame, came, at, spent_ms, left_out)
+            left_out, spent_ms = 0, 0.0
+
+    def _tell(self, state: SourceState, reason: str | None) -> None:
+        if (state, reason) != self._state:
+            self._state = (state, reason)
+            since = datetime.now(UTC).isoformat(timespec="milliseconds")
+            self._on_state(SourceStatus(state=state, since=since, reason=reason))
+
+    def _describe(self, err: Exception) -> str:
+        """Say why it cannot be read, without the address that the error holds."""
+        av = self._av
+        match err:
+            case av.HTTPUnauthorizedError() | av.HTTPForbiddenError():
+                return "The camera refuses the user name or the password"
+            case av.HTTPNotFoundError() | FileNotFoundError():
+                return "There is no such stream"
+            case ConnectionRefusedError():
+                return "Nobody answers at the camera's address (connection refused)"
+            case av.ExitError() | TimeoutError():
+                if self._live_at:
+                    return f"The camera has sent nothing for {self._source.stall_s:g} s"
+                return "The camera does not answer"
+            case av.InvalidDataError():
+                return "What the camera sends is no video that can be read"
+            case av.DecoderNotFoundError() | av.DemuxerNotFoundError():
+                return "The camera's video format is not supported here"
+        return f"The video cannot be read: {getattr(err, 'strerror', None) or type(err).__name__}"

@@ -1,0 +1,550 @@
+"""A pipeline that watches live video: from the camera's newest frame to events, without the hub."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+import numpy as np
+from ulid_transform import ulid_now
+
+from .cameras.camera import Cameras
+from .cameras.messages import CameraFrame, Crops, Picture, Pictured, Source
+from .detections import Detections
+from .errors import CameraError, FrameGoneError, NodeError, SupersededError
+from .evidence import Keeper
+from .following import Follower
+from .pipeline import Pipeline
+from .protocol import (
+    Box,
+    DetectedObject,
+    LabelPresence,
+    LineTotal,
+    Look,
+    LookRequest,
+    NodeEvent,
+    Phase,
+    SourceState,
+    SourceStatus,
+    Task,
+    Video,
+)
+from .regions import Planner, merge
+from .rules.scene import RuleEvent, SceneObject
+from .rules.video import Watch
+from .workers import pool
+from .workers.messages import CropsResult
+from .workers.pool import Place
+
+_LOGGER = logging.getLogger(__name__)
+_T = TypeVar("_T")
+
+# Tasks other than detection look at whole pictures, as often as people and their states change.
+_PICTURES_PER_S = 2.0
+_PICTURE_WIDTH = 1280
+# Even if nothing changes, boxes and rates are told so often.
+_TELL_EVERY_S, _TELL_IDLE_EVERY_S = 2.0, 30.0
+_TUNE_EVERY_S = 0.5
+# After so many failures in a row the pipeline says that it cannot look.
+_FAILURES_TO_TELL = 3
+_PAUSE_AFTER_FAILURE_S = 1.0
+_PAUSE_WITHOUT_MODEL_S = 10.0
+# Of the newest frames: more than so many left out means that something cannot keep up.
+_RECENT, _MOST_LEFT_OUT = 50, 0.2
+_NO_BOXES = np.empty((0, 4))
+
+
+class Host(Protocol):
+    """What a live pipeline needs of its node."""
+
+    async def ready(self, pipeline: Pipeline) -> Place:
+        """Return where the pipeline's model is loaded. Raises `NodeError`."""
+
+    async def run_in(
+        self, pipeline: Pipeline, work: Callable[[pool.Lane, Place], Awaitable[_T]]
+    ) -> tuple[Place, _T]:
+        """Do work where the pipeline's model runs, or may run instead. Raises `NodeError`."""
+
+    async def look(self, request: LookRequest, data: memoryview) -> Look:
+        """Look at a whole picture, as if the hub had sent it. Raises `NodeError`."""
+
+    async def publish(self, events: list[NodeEvent]) -> None:
+        """Write events to the log and push them."""
+
+    def show(self, look: Look) -> None:
+        """Push what holds now."""
+
+    def changed(self) -> None:
+        """Push the status."""
+
+    async def on_disk(self, function: Callable[..., _T], *args: object) -> _T:
+        """Call a function in the thread for files."""
+
+
+@dataclass
+class _Rate:
+    """How many frames were looked at lately, and how many left out."""
+
+    times: deque[float]
+    outcomes: deque[bool]
+
+    def looked(self, at: float) -> None:
+        self.times.append(at)
+        self.outcomes.append(True)
+
+    @property
+    def frames_per_second(self) -> float | None:
+        if len(self.times) < 2 or self.times[-1] <= self.times[0]:
+            return None
+        return round((len(self.times) - 1) / (self.times[-1] - self.times[0]), 1)
+
+    @property
+    def slowed(self) -> bool:
+        outcomes = self.outcomes
+        left_out = len(outcomes) - sum(outcomes)
+        return len(outcomes) == _RECENT and left_out > _MOST_LEFT_OUT * _RECENT
+
+
+class LivePipeline:
+    """One pipeline's eye on a camera's stream. Used from the event loop.
+
+    `pipeline` holds configuration, model and counters; `memory` is the file in which objects and
+    totals survive a restart.
+    """
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        video: Video,
+        cameras: Cameras,
+        host: Host,
+        memory: Path,
+        keeper: Keeper,
+    ) -> None:
+        """Begin to watch. Must be called in the event loop."""
+        self.pipeline = pipeline
+        self.video = video
+        self._host = host
+        self._memory = memory
+        self._keeper = keeper
+        config = pipeline.config
+        self._watch = Watch(
+            labels=config.labels,
+            confidence=config.confidence,
+            label_confidence=config.label_confidence,
+            min_area=config.min_area,
+            max_area=config.max_area,
+            zones=config.zones,
+            lines=config.lines,
+            cooldown_s=config.cooldown_s,
+        )
+        self._follower: Follower | None = None
+        self._planner: Planner | None = None
+        self._frame: CameraFrame | None = None
+        self._moved: list[Box] = []
+        self._fresh = asyncio.Event()
+        self._rate = _Rate(deque(maxlen=20), deque(maxlen=_RECENT))
+        self._slowed = False
+        self._failures = 0
+        self.trouble: NodeError | None = None
+        self._look: Look | None = None
+        self._told: tuple[object, ...] | None = None
+        self._told_at = 0.0
+        self._tuned: tuple[Box, ...] = ()
+        self._tuned_at = 0.0
+        self._picture_at = 0.0
+        self._watcher = cameras.watch(
+            config.name,
+            Source(
+                url=video.url,
+                transport=video.transport,
+                key_frames_only=video.key_frames_only,
+                hardware_decoding=video.hardware_decoding,
+                masks=config.privacy_masks,
+                sensitivity=video.sensitivity,
+                motion_masks=video.motion_masks,
+            ),
+            fps=video.fps,
+            on_frame=self._on_frame,
+            on_state=self._on_state,
+        )
+        self._task = asyncio.create_task(self._work())
+
+    # --- What it says about itself ---------------------------------------------------------------
+
+    @property
+    def source(self) -> SourceStatus:
+        """Return whether there is a picture."""
+        return self._watcher.camera.state
+
+    @property
+    def slowed(self) -> bool:
+        """Return whether frames are left out because something cannot keep up."""
+        return self._slowed
+
+    @property
+    def presence(self) -> dict[str, LabelPresence]:
+        """Return what holds of each label; empty before the first look."""
+        if self._follower is None:
+            return self.pipeline.presence.state if self._look is not None else {}
+        return self._follower.rules.presence
+
+    @property
+    def last_look(self) -> Look | None:
+        """Return what holds, as it was pushed last; None before the first look."""
+        return self._look
+
+    # --- Frames ----------------------------------------------------------------------------------
+
+    def _on_frame(self, frame: CameraFrame) -> None:
+        if self._fresh.is_set():
+            self._rate.outcomes.append(False)
+            self.pipeline.dropped += 1
+        self._frame = frame
+        # What moved in a frame that is left out has moved all the same.
+        self._moved += frame.motion.boxes
+        self._fresh.set()
+
+    def _on_state(self, state: SourceStatus) -> None:
+        if state.state != SourceState.LIVE:
+            self._frame = None
+        self._host.changed()
+
+    async def _work(self) -> None:
+        while True:
+            await self._fresh.wait()
+            self._fresh.clear()
+            frame, moved = self._frame, self._moved
+            self._moved = []
+            if frame is None:
+                continue
+            try:
+                await self._look_at(frame, moved)
+            except (FrameGoneError, SupersededError):
+                self.pipeline.dropped += 1
+            except NodeError as err:
+                await self._note_failure(err)
+            except Exception as err:
+                _LOGGER.exception("Pipeline %s: a look failed", self.pipeline.config.name)
+                await self._note_failure(NodeError(f"{type(err).__name__}: {err}"))
+            else:
+                self._note_success()
+
+    async def _note_failure(self, err: NodeError) -> None:
+        self.pipeline.failures += 1
+        self._failures += 1
+        if self._failures == _FAILURES_TO_TELL and self.pipeline.error is None:
+            _LOGGER.warning("Pipeline %s cannot look: %s", self.pipeline.config.name, err)
+            self.trouble = err
+            self._host.changed()
+        if self._failures >= _FAILURES_TO_TELL:
+            # A model that cannot be loaded takes longer to become one that can.
+            hopeless = self.pipeline.error is not None
+            await asyncio.sleep(_PAUSE_WITHOUT_MODEL_S if hopeless else _PAUSE_AFTER_FAILURE_S)
+
+    def _note_success(self) -> None:
+        self._failures = 0
+        slowed = self._rate.slowed
+        if self.trouble is not None or slowed != self._slowed:
+            self.trouble, self._slowed = None, slowed
+            self._host.changed()
+
+    async def _look_at(self, frame: CameraFrame, moved: list[Box]) -> None:
+        started = time.perf_counter()
+        place = await self._host.ready(self.pipeline)
+        if place.model.manifest.task != Task.DETECTION:
+            await self._look_at_picture(frame)
+            return
+        follower, planner = await self._prepare(place, frame)
+        moving = _array(moved)
+        unsure = frame.motion.calibrating
+        plan = planner.plan(frame.captured_monotonic, moving, follower.moving, unsure=unsure)
+        detections, place, inference_ms = await self._detect(place, frame, plan.boxes, follower)
+        events = follower.step(
+            detections,
+            frame.captured_monotonic,
+            None if plan.whole else plan.boxes,
+            None if unsure else moving,
+        )
+        self.pipeline.looks += 1
+        self._rate.looked(frame.captured_monotonic)
+        told = [self._event(event, frame, place, inference_ms) for event in events]
+        if any(event.phase != Phase.END for event in told):
+            self.pipeline.last_detection_at = frame.captured_at
+        # The picture is asked for at once, for the camera keeps its frames for a moment only.
+        self._keeper.look(self._watcher.camera, frame, follower.objects, told, self.objects)
+        if told:
+            await self._host.publish(told)
+            await self._remember(follower)
+        node_ms = (time.perf_counter() - started) * 1000
+        self._show(self._now(follower, frame, place, inference_ms, node_ms))
+        self._tune(follower)
+
+    async def _prepare(self, place: Place, frame: CameraFrame) -> tuple[Follower, Planner]:
+        """Return what follows and what plans, anew where the model is another."""
+        manifest, size = place.model.manifest, (frame.width, frame.height)
+        if self._follower is None or self._follower.labels != place.model.labels:
+            self._follower = Follower(self._watch, place.model.labels)
+            snapshot = await self._host.on_disk(_read, self._memory)
+            if snapshot is not None:
+                self._follower.restore(snapshot, frame.captured_monotonic)
+            self._planner = None
+        model = (manifest.input.width, manifest.input.height)
+        if self._planner is None:
+            self._planner = Planner(self.video.look, size, model)
+        else:
+            self._planner.resize(size)
+        return self._follower, self._planner
+
+    async def _detect(
+        self, place: Place, frame: CameraFrame, parts: np.ndarray, follower: Follower
+    ) -> tuple[Detections, Place, float]:
+        if not len(parts):
+            return _nothing(), place, 0.0
+        spec = place.model.manifest.input
+        batch = await self._watcher.camera.crops(
+            Crops(
+                frame=frame.number,
+                regions=tuple(_box(part) for part in parts.tolist()),
+                width=spec.width,
+                height=spec.height,
+                resize=spec.resize,
+                pad=spec.pad,
+            )
+        )
+        placements = tuple(
+            (item.scale_x, item.scale_y, item.offset_x, item.offset_y)
+            for item in batch.cropped.placements
+        )
+        crops = pool.Crops(batch.pixels.data.cast("B"), placements)
+
+        async def work(lane: pool.Lane, place: Place) -> CropsResult:
+            return await lane.run_crops(
+                self.pipeline.config.pipeline_id,
+                place,
+                crops,
+                follower.confidence,
+                self.pipeline.class_ids,
+            )
+
+        place, result = await self._host.run_in(self.pipeline, work)
+        found = [
+            Detections(
+                np.array(item.boxes, dtype=np.float32).reshape(-1, 4),
+                np.array(item.scores, dtype=np.float32),
+                np.array(item.class_ids, dtype=np.int32),
+            )
+            for item in result.crops
+        ]
+        return merge(found, parts), place, result.inference_ms
+
+    async def _look_at_picture(self, frame: CameraFrame) -> None:
+        """Look at a whole frame, for models that do not find objects to follow."""
+        if frame.captured_monotonic - self._picture_at < 1 / _PICTURES_PER_S:
+            return
+        self._picture_at = frame.captured_monotonic
+        picture = Picture(frame=frame.number, max_width=_PICTURE_WIDTH)
+        _, jpeg = await self._watcher.camera.picture(picture)
+        request = LookRequest(
+            pipeline_id=self.pipeline.config.pipeline_id, captured_at=frame.captured_at
+        )
+        look = await self._host.look(request, memoryview(jpeg))
+        self._rate.looked(frame.captured_monotonic)
+        self._show(replace(look, frames_per_second=self._rate.frames_per_second))
+
+    # --- What is told ----------------------------------------------------------------------------
+
+    def _event(
+        self, event: RuleEvent, frame: CameraFrame, place: Place, inference_ms: float
+    ) -> NodeEvent:
+        item, event_id = event.item, ulid_now()
+        zones = (event.zone,) if event.zone else ()
+        if item is not None and self._follower is not None:
+            zones = tuple(dict.fromkeys((*zones, *self._follower.rules.zones_of(item.track_id))))
+        return NodeEvent(
+            event_id=event_id,
+            pipeline_id=self.pipeline.config.pipeline_id,
+            kind=event.kind,
+            phase=event.phase,
+            label=event.label,
+            confidence=item.confidence if item else 0.0,
+            count=event.count,
+            box=item.box if item else None,
+            model=place.model.id,
+            model_version=place.model.manifest.version,
+            engine=place.engine,
+            accelerator=place.accelerator,
+            pattern=self.pipeline.config.pattern,
+            captured_at=_utc(frame.captured_at),
+            inference_ms=inference_ms,
+            track_id=item.track_id if item else None,
+            zones=zones,
+            line=event.line,
+            direction=event.direction,
+            total=event.total,
+            evidence=self._keeper.evidence(event, event_id),
+        )
+
+    @property
+    def objects(self) -> tuple[DetectedObject, ...]:
+        """Return what is followed and counts, as messages carry it."""
+        if self._follower is None:
+            return ()
+        rules = self._follower.rules
+        return tuple(_shown(item, rules.zones_of(item.track_id)) for item in rules.objects)
+
+    def _now(
+        self,
+        follower: Follower,
+        frame: CameraFrame,
+        place: Place,
+        inference_ms: float,
+        node_ms: float,
+    ) -> Look:
+        pipeline = self.pipeline
+        return Look(
+            pipeline_id=pipeline.config.pipeline_id,
+            captured_at=_utc(frame.captured_at),
+            width=frame.width,
+            height=frame.height,
+            objects=self.objects,
+            presence=follower.rules.presence,
+            model=place.model.id,
+            model_version=place.model.manifest.version,
+            engine=place.engine,
+            accelerator=place.accelerator,
+            decode_ms=frame.decode_ms,
+            inference_ms=inference_ms,
+            node_ms=round(node_ms, 2),
+            last_detection_at=pipeline.last_detection_at,
+            picture_at=pipeline.picture_at.isoformat() if pipeline.picture_at else None,
+            zones=follower.rules.zone_presence,
+            lines=tuple(
+                LineTotal(line=line, label=label, direction=direction, total=total)
+                for line, totals in follower.rules.line_totals.items()
+                for (label, direction), total in totals.items()
+            ),
+            frames_per_second=self._rate.frames_per_second,
+        )
+
+    def _show(self, look: Look) -> None:
+        """Push what holds where it has changed, and now and then."""
+        self._look = look
+        news = (
+            {(item.label, item.track_id, item.zones, item.stationary) for item in look.objects},
+            {label: item.count for label, item in look.presence.items()},
+            look.lines,
+            look.answer,
+            look.picture_at,
+            look.model,
+            look.accelerator,
+        )
+        moves = any(not item.stationary for item in look.objects)
+        every_s = _TELL_EVERY_S if moves else _TELL_IDLE_EVERY_S
+        now = time.monotonic()
+        if news != self._told or now - self._told_at >= every_s:
+            self._told, self._told_at = news, now
+            self._host.show(look)
+
+    def show_picture(self) -> None:
+        """Tell that there is a newer picture of an event."""
+        if self._look is not None and (at := self.pipeline.picture_at) is not None:
+            self._show(replace(self._look, picture_at=at.isoformat()))
+
+    def _tune(self, follower: Follower) -> None:
+        """Have the motion gate not get used to what is followed."""
+        now = time.monotonic()
+        boxes = tuple(_box(np.round(item.box, 2).tolist()) for item in follower.tracks)
+        if boxes != self._tuned and now - self._tuned_at >= _TUNE_EVERY_S:
+            self._tuned, self._tuned_at = boxes, now
+            self._watcher.tune(keep=boxes)
+
+    async def picture(self, max_width: int) -> tuple[Pictured, bytes, tuple[DetectedObject, ...]]:
+        """Return the newest frame as JPEG, and what is followed in it. Raises `CameraError`."""
+        self._expect_live()
+        pictured, jpeg = await self._watcher.camera.picture(Picture(max_width=max_width))
+        return pictured, jpeg, self.objects or (self._look.objects if self._look else ())
+
+    async def motion_view(self, max_width: int) -> tuple[Pictured, bytes]:
+        """Return as JPEG what the motion gate sees. Raises `CameraError`."""
+        self._expect_live()
+        return await self._watcher.camera.motion_view(Picture(max_width=max_width))
+
+    def _expect_live(self) -> None:
+        if self.source.state != SourceState.LIVE:
+            raise CameraError(self.source.reason or "The camera's video is not there yet")
+
+    # --- The end ---------------------------------------------------------------------------------
+
+    async def _remember(self, follower: Follower) -> None:
+        try:
+            await self._host.on_disk(_write, self._memory, follower.snapshot())
+        except OSError as err:
+            _LOGGER.warning("What is followed cannot be kept: %s", err.strerror)
+
+    async def stop(self) -> None:
+        """Look no more, and remember what was there."""
+        self._task.cancel()
+        with suppress(asyncio.CancelledError):
+            await self._task
+        if self._follower is not None:
+            await self._remember(self._follower)
+
+    async def release(self) -> None:
+        """Let go of the camera; its process ends where nobody else watches."""
+        await self._watcher.close()
+
+
+def _shown(item: SceneObject, zones: tuple[str, ...]) -> DetectedObject:
+    return DetectedObject(
+        label=item.label,
+        confidence=item.confidence,
+        box=item.box,
+        track_id=item.track_id,
+        zones=zones,
+        stationary=item.stationary,
+    )
+
+
+def _array(boxes: list[Box]) -> np.ndarray:
+    rows = [(box.x_min, box.y_min, box.x_max, box.y_max) for box in boxes]
+    return np.array(rows, dtype=np.float64).reshape(-1, 4)
+
+
+def _box(values: list[float]) -> Box:
+    return Box(x_min=values[0], y_min=values[1], x_max=values[2], y_max=values[3])
+
+
+def _nothing() -> Detections:
+    return Detections(np.empty((0, 4), np.float32), np.empty(0, np.float32), np.empty(0, np.int32))
+
+
+def _utc(text: str) -> str:
+    return datetime.fromisoformat(text).astimezone(UTC).isoformat()
+
+
+def _read(path: Path) -> dict[str, object] | None:
+    try:
+        data = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as err:
+        _LOGGER.warning("What was followed before cannot be read: %s", err)
+        return None
+    return data if isinstance(data, dict) else None
+
+
+def _write(path: Path, snapshot: dict[str, object]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(snapshot), "utf-8")
+    temporary.replace(path)
