@@ -29,6 +29,7 @@ from .const import (
     SUBENTRY_PIPELINE,
     Issue,
 )
+from .evidence import EvidenceView
 from .flow_picture import async_setup_flow_pictures
 from .hub import EdgeVisionConfigEntry, EdgeVisionHub, data_dir, event_store
 from .issues import async_clear_issue, async_raise_issue
@@ -45,6 +46,7 @@ CONFIG_SCHEMA = cv.config_entry_only_config_schema(DOMAIN)
 PLATFORMS = [
     Platform.BINARY_SENSOR,
     Platform.BUTTON,
+    Platform.CAMERA,
     Platform.EVENT,
     Platform.IMAGE,
     Platform.NUMBER,
@@ -57,6 +59,7 @@ async def async_setup(hass: HomeAssistant, _config: ConfigType) -> bool:
     """Register the actions, and serve the pictures that flows show."""
     async_setup_services(hass)
     async_setup_flow_pictures(hass)
+    hass.http.register_view(EvidenceView)
     return True
 
 
@@ -197,11 +200,18 @@ def _remove_stale_entities(
         pipeline = hub.pipelines.get(entity.config_subentry_id or "")
         if pipeline is None:
             continue
+        in_zones = {f"{label}@{zone}" for label, zone in pipeline.counted_in_zones}
+        counted = {*pipeline.counted_labels, *in_zones}
+        crossed = {f"{way}_{line}" for line in pipeline.lines for way in ("in", "out")}
+        wanted = {
+            *(f"{kind}_{what}" for kind in ("occupancy", "count") for what in counted),
+            *(f"crossings_{what}" for what in crossed),
+            *(("live_view",) if pipeline.settings.may_be_live else ()),
+        }
         key = entity.unique_id.removeprefix(f"{pipeline.pipeline_id}_")
-        for kind in ("occupancy_", "count_"):
-            label = key.removeprefix(kind)
-            if key.startswith(kind) and label not in pipeline.counted_labels:
-                registry.async_remove(entity.entity_id)
+        made_from = key.startswith(("occupancy_", "count_", "crossings_", "live_view"))
+        if made_from and key not in wanted:
+            registry.async_remove(entity.entity_id)
 
 
 async def _async_entry_updated(hass: HomeAssistant, entry: EdgeVisionConfigEntry) -> None:

@@ -23,6 +23,11 @@ OCCUPANCY = BinarySensorEntityDescription(
     translation_key="occupancy",
     device_class=BinarySensorDeviceClass.OCCUPANCY,
 )
+ZONE_OCCUPANCY = BinarySensorEntityDescription(
+    key="occupancy",
+    translation_key="zone_occupancy",
+    device_class=BinarySensorDeviceClass.OCCUPANCY,
+)
 CONNECTIVITY = BinarySensorEntityDescription(
     key="connectivity",
     translation_key="connectivity",
@@ -41,7 +46,16 @@ async def async_setup_entry(
     async_add_entities([NodeConnectivity(hub, CONNECTIVITY)])
     for subentry_id, pipeline in hub.pipelines.items():
         async_add_entities(
-            [LabelOccupancy(hub, pipeline, OCCUPANCY, label) for label in pipeline.counted_labels],
+            [
+                *(
+                    LabelOccupancy(hub, pipeline, OCCUPANCY, label)
+                    for label in pipeline.counted_labels
+                ),
+                *(
+                    LabelOccupancy(hub, pipeline, ZONE_OCCUPANCY, label, zone)
+                    for label, zone in pipeline.counted_in_zones
+                ),
+            ],
             config_subentry_id=subentry_id,
         )
 

@@ -32,6 +32,18 @@ CONF_MODEL: Final = "model"
 CONF_ONLY_ON_REQUEST: Final = "only_on_request"
 CONF_PATTERN: Final = "pattern"
 CONF_SCAN_INTERVAL: Final = "scan_interval"
+CONF_SOURCE: Final = "source"
+CONF_FPS: Final = "fps"
+CONF_LOOK: Final = "look"
+CONF_SENSITIVITY: Final = "sensitivity"
+CONF_KEY_FRAMES_ONLY: Final = "key_frames_only"
+CONF_HARDWARE_DECODING: Final = "hardware_decoding"
+CONF_TRANSPORT: Final = "transport"
+CONF_COOLDOWN: Final = "cooldown"
+CONF_ZONES: Final = "zones"
+CONF_LINES: Final = "lines"
+CONF_PRIVACY_MASKS: Final = "privacy_masks"
+CONF_MOTION_MASKS: Final = "motion_masks"
 
 AUTO: Final = "auto"
 PATTERN_FULL_EDGE: Final = "full_edge"
@@ -42,6 +54,10 @@ MAX_CONFIDENCE: Final = 95
 DEFAULT_SCAN_INTERVAL: Final = 10  # seconds
 MIN_SCAN_INTERVAL: Final = 1
 MAX_SCAN_INTERVAL: Final = 3600
+DEFAULT_FPS: Final = 5
+MIN_FPS: Final = 1
+MAX_FPS: Final = 30
+MAX_COOLDOWN: Final = 3600  # seconds
 
 # A node that ends this often within this time is a matter for the user.
 CRASH_LOOP_EXITS: Final = 5
@@ -55,6 +71,14 @@ class PipelineProblem(StrEnum):
     CAMERA_UNAVAILABLE = "camera_unavailable"
     PICTURE_UNREADABLE = "picture_unreadable"
     MODEL_FAILED = "model_failed"
+
+
+class PictureSource(StrEnum):
+    """Where a pipeline's pictures come from; "auto": live video where the camera has a stream."""
+
+    AUTO = "auto"
+    LIVE = "live"
+    STILLS = "stills"
 
 
 class Issue(StrEnum):

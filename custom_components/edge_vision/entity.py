@@ -52,16 +52,21 @@ class PipelineEntity(Entity):
         pipeline: PipelineRuntime,
         description: EntityDescription,
         label: str | None = None,
+        zone: str | None = None,
     ) -> None:
-        """Belong to the pipeline's device, and speak of one label where one is given."""
+        """Belong to the pipeline's device, and speak of one label, in one zone, where given."""
         self.hub = hub
         self.pipeline = pipeline
         self.label = label
+        self.zone = zone
         self.entity_description = description
         self._attr_unique_id = f"{pipeline.pipeline_id}_{description.key}"
         if label is not None:
             self._attr_unique_id += f"_{label}"
             self._attr_translation_placeholders = {"label": label.capitalize()}
+            if zone is not None:
+                self._attr_unique_id += f"@{zone}"
+                self._attr_translation_placeholders["zone"] = zone
         self._attr_device_info = DeviceInfo(
             identifiers={(DOMAIN, pipeline.pipeline_id)},
             entry_type=DeviceEntryType.SERVICE,
@@ -86,8 +91,14 @@ class PipelineEntity(Entity):
     @property
     def presence(self) -> LabelPresence | None:
         """Return what is known of the entity's label; None before anybody has looked."""
-        look = self.pipeline.look
-        return look.presence.get(self.label or "") if look else None
+        if (look := self.pipeline.look) is None:
+            return None
+        if self.zone is None:
+            return look.presence.get(self.label or "")
+        if (presence := look.zones.get(self.zone)) is None:
+            return None
+        # Looked at, and not a single one seen there yet.
+        return presence.get(self.label or "", LabelPresence(present=False, count=0))
 
     @callback
     def _async_pipeline_changed(self) -> None:

@@ -22,6 +22,11 @@ def milliseconds_since(captured_at: str) -> float | None:
     return round((dt_util.utcnow() - dt_util.as_utc(moment)).total_seconds() * 1000, 1)
 
 
+def snapshot_uri(pipeline_id: str, event_id: str) -> str:
+    """Return where the media source has an event's picture."""
+    return f"media-source://{DOMAIN}/{pipeline_id}/{event_id}"
+
+
 def object_data(item: DetectedObject) -> dict[str, Any]:
     """Return an object as attributes and answers have it, with what its task knows of it."""
     return {key: value for key, value in write(item).items() if value not in (None, ())}
@@ -73,5 +78,9 @@ def event_data(
         "captured_at": event.captured_at,
         "inference_ms": event.inference_ms,
         "latency_ms": milliseconds_since(event.captured_at),
-        "snapshot": None,
+        "snapshot": snapshot_uri(pipeline_id, event.evidence) if event.evidence else None,
+        "evidence_id": event.evidence,
+        "line": event.line,
+        "direction": event.direction,
+        "total": event.total,
     }

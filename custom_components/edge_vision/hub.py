@@ -35,6 +35,7 @@ from .node.edge_vision_node.protocol import (
     Command,
     Configure,
     Greeting,
+    Look,
     NodeEvent,
     NodeInfo,
     NodeStatus,
@@ -98,6 +99,7 @@ class EdgeVisionHub:
                 disconnected=self._async_disconnected,
                 event=self._async_take_event,
                 status=self._async_take_status,
+                look=self._async_take_look,
                 crash_loop=self._async_crash_loop,
                 stable=self._async_stable,
             ),
@@ -339,8 +341,11 @@ class EdgeVisionHub:
     async def _async_configure(self, client: NodeClient) -> None:
         # One at a time, each with what is wanted by then: the last change wins.
         async with self._configuring:
+            await asyncio.gather(
+                *(pipeline.async_resolve_stream() for pipeline in self.pipelines.values())
+            )
             configs = tuple(
-                pipeline.settings.config(pipeline_id, self.engine)
+                pipeline.settings.config(pipeline_id, self.engine, pipeline.stream)
                 for pipeline_id, pipeline in self.pipelines.items()
             )
             status = await client.request(
@@ -391,6 +396,12 @@ class EdgeVisionHub:
             if (pipeline := self.pipelines.get(item.pipeline_id)) is not None:
                 pipeline.async_take_status(item)
         self._async_notify()
+
+    @callback
+    def _async_take_look(self, look: Look) -> None:
+        """Take in what a pipeline that watches live video sees."""
+        if (pipeline := self.pipelines.get(look.pipeline_id)) is not None:
+            pipeline.async_take_look(look)
 
     @callback
     def _async_take_event(self, seq: int | None, event: NodeEvent) -> None:

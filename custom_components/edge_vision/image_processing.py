@@ -191,7 +191,7 @@ def _described(objects: Iterable[DetectedObject]) -> list[dict[str, Any]]:
     described: list[dict[str, Any]] = []
     size = 0
     for item in sorted(objects, key=lambda item: item.confidence, reverse=True):
-        entry = {**object_data(item), "track_id": None, "zones": []}
+        entry = {"track_id": None, "zones": [], **object_data(item)}
         size += len(json.dumps(entry))
         if size > _MAX_OBJECTS_BYTES:
             break

@@ -32,10 +32,13 @@ from .node.edge_vision_node.protocol import (
     LookRequest,
     PipelineState,
     PipelineStatus,
+    ScanRequest,
+    SourceState,
 )
 from .node_log import redact
 from .settings import PipelineSettings
 from .stills import PictureTooLarge, async_get_still
+from .stream import async_get_stream_address
 
 if TYPE_CHECKING:
     from .hub import EdgeVisionHub
@@ -45,12 +48,15 @@ _LOGGER = logging.getLogger(__name__)
 CAMERA_RETRY_AFTER_S = 1.0
 RETRY_FIRST_S = 5.0
 RETRY_LONGEST_S = 60.0
+# The address of a stream may change, and with some cameras it expires.
+RESOLVE_AGAIN_AFTER_S = 60.0
 _STAGGER_LONGEST_S = 1.0
 _RATE_OVER_LOOKS = 10
 
 # What an error of the node means for a pipeline; all others are about its model.
 _PROBLEM_OF_CODE: dict[str | None, PipelineProblem] = {
     ErrorCode.BAD_PICTURE: PipelineProblem.PICTURE_UNREADABLE,
+    ErrorCode.CAMERA_UNAVAILABLE: PipelineProblem.CAMERA_UNAVAILABLE,
     ErrorCode.UNKNOWN_PIPELINE: PipelineProblem.NODE_UNAVAILABLE,
 }
 
@@ -84,12 +90,16 @@ class PipelineRuntime:
         self.settings = settings
         self.enabled = True
         self.look: Look | None = None
+        # Where the live video is that the node watches; None where it gets stills.
+        self.stream: str | None = None
+        self.slowed = False
         self.problem: PipelineProblem | None = None
         self.problem_text: str | None = None
         self.latency_ms: float | None = None
         self.dropped = 0
         self.last_detection_at: str | None = None
         self.picture_at: str | None = None
+        self._resolved_at = -RESOLVE_AGAIN_AFTER_S
         self._finished: deque[float] = deque(maxlen=_RATE_OVER_LOOKS)
         self._failures = 0
         self._turn = asyncio.Lock()
@@ -117,6 +127,25 @@ class PipelineRuntime:
         return self.settings.labels if self.task in TASKS_WITH_OBJECTS else ()
 
     @property
+    def counted_in_zones(self) -> tuple[tuple[str, str], ...]:
+        """Return the labels in zones, (label, zone), that have entities of their own."""
+        if not self.settings.may_be_live:
+            return ()
+        return tuple(
+            (label, zone.name)
+            for zone in self.settings.areas.zones
+            for label in self.counted_labels
+            if not zone.labels or label in zone.labels
+        )
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """Return the names of the lines whose crossings are counted."""
+        if not self.settings.may_be_live:
+            return ()
+        return tuple(line.name for line in self.settings.areas.lines)
+
+    @property
     def activity(self) -> str:
         """Return what the pipeline is doing; the states of the status sensor."""
         if not self.enabled:
@@ -128,6 +157,8 @@ class PipelineRuntime:
     @property
     def looks_per_second(self) -> float | None:
         """Return the rate over the newest looks; None before there are two."""
+        if self.stream is not None:
+            return self.look.frames_per_second if self.look else None
         if len(self._finished) < 2 or (span := self._finished[-1] - self._finished[0]) <= 0:
             return None
         return (len(self._finished) - 1) / span
@@ -197,6 +228,7 @@ class PipelineRuntime:
     @callback
     def async_set_enabled(self, enabled: bool) -> None:
         """Switch detection on or off."""
+        changed = self.enabled != enabled
         self.enabled = enabled
         self.look = None
         if not enabled and self.problem is not PipelineProblem.NODE_UNAVAILABLE:
@@ -204,6 +236,48 @@ class PipelineRuntime:
         self.async_notify()
         if enabled:
             self.async_wake()
+        if changed and self.settings.may_be_live:
+            # A node that is not wanted to look need not read the video either.
+            self._reconfigure_soon()
+
+    # --- Live video ------------------------------------------------------------------------------
+
+    async def async_resolve_stream(self) -> None:
+        """Find out where the camera's live video is, if it is wanted."""
+        stream = None
+        if self.enabled and self.settings.may_be_live:
+            self._resolved_at = time.monotonic()
+            stream = await async_get_stream_address(self._hass, self.settings.camera)
+        if (stream is None) != (self.stream is None):
+            self.async_wake()  # from stills to live video, or the other way round
+        self.stream = stream
+
+    @callback
+    def async_take_look(self, look: Look) -> None:
+        """Take in what the node sees in the live video."""
+        if self.enabled and self.stream is not None:
+            self._succeed(look)
+
+    @callback
+    def _reconfigure_soon(self) -> None:
+        self._hub.entry.async_create_background_task(
+            self._hass,
+            self._hub.async_reconfigure([self]),
+            f"Edge Vision stream of {self.settings.name}",
+        )
+
+    @callback
+    def _take_source(self, status: PipelineStatus) -> None:
+        """Take in whether the node has a picture."""
+        self.slowed = status.slowed
+        if status.source is None or self.stream is None or not self.enabled:
+            return
+        if status.source.state == SourceState.UNAVAILABLE:
+            reason = status.source.reason or "the camera sends no video"
+            if self.problem is not PipelineProblem.CAMERA_UNAVAILABLE:
+                self._fail(PipelineProblem.CAMERA_UNAVAILABLE, redact(reason))
+            if time.monotonic() - self._resolved_at >= RESOLVE_AGAIN_AFTER_S:
+                self._reconfigure_soon()
 
     # --- What happens around it ------------------------------------------------------------------
 
@@ -235,6 +309,7 @@ class PipelineRuntime:
                 self._fail(problem, reason, quarantined=quarantined)
         elif self.problem is PipelineProblem.MODEL_FAILED:
             self.async_wake()
+        self._take_source(status)
         self.async_notify()
 
     @callback
@@ -251,6 +326,10 @@ class PipelineRuntime:
         if is_there and not was_there:
             self._failures = 0
             self.async_wake()
+            if self.settings.may_be_live and self._hub.connected:
+                self._reconfigure_soon()
+        elif self.stream is not None:
+            pass  # the node watches the camera itself, and knows better
         elif was_there and not is_there and self.enabled and self._hub.connected:
             self._fail(PipelineProblem.CAMERA_UNAVAILABLE, f"{self.settings.camera} is unavailable")
 
@@ -299,7 +378,7 @@ class PipelineRuntime:
         while True:
             self._wake.clear()
             wait_s: float | None = None
-            if self.enabled and self._hub.connected:
+            if self.enabled and self._hub.connected and self.stream is None:
                 began = tick(time.monotonic())
                 if self._turn.locked():
                     self.dropped += 1
@@ -335,23 +414,29 @@ class PipelineRuntime:
                 look = await self._look(scan)
             except _CannotLook as err:
                 self._failures = min(self._failures + 1, 10)
-                if self.enabled:
+                if self.enabled and self.stream is None:
                     self._fail(err.problem, str(err), quarantined=err.quarantined)
                 if scan:
                     self.async_wake()  # who only looks on request must still try to come back
                 raise
-            if self.enabled:  # it may have been switched off meanwhile
+            # It may have been switched off meanwhile; and of live video the node tells the rest.
+            if self.enabled and self.stream is None:
                 self._succeed(look)
 
     async def _look(self, scan: bool) -> Look:
         # Before the camera is asked: a latency that is too long is honest, one too short is not.
         captured_at = dt_util.utcnow().isoformat()
-        picture = await self._still()
+        live = self.stream is not None
+        picture = None if live else await self._still()
         if not self.enabled:
             raise _Superseded("detection was switched off meanwhile")
+        request: LookRequest | ScanRequest
         request = LookRequest(pipeline_id=self.pipeline_id, captured_at=captured_at, scan=scan)
+        command = Command.LOOK
+        if live:
+            command, request = Command.SCAN, ScanRequest(pipeline_id=self.pipeline_id)
         try:
-            look = await self._hub.async_request(Command.LOOK, request, Look, picture=picture)
+            look = await self._hub.async_request(command, request, Look, picture=picture)
         except NodeCommandError as err:
             self._hub.async_note_answer(in_time=True)
             if err.code == ErrorCode.SUPERSEDED:
@@ -367,7 +452,8 @@ class PipelineRuntime:
         # Either may have gone away while the node looked, and has been shown as gone.
         if not self._hub.connected:
             raise _CannotLook(PipelineProblem.NODE_UNAVAILABLE, "the node is not running")
-        self._require_camera()
+        if not live:
+            self._require_camera()
         return look
 
     def _require_camera(self) -> str:

@@ -76,6 +76,13 @@ COUNT = SensorEntityDescription(
     key="count", translation_key="count", state_class=SensorStateClass.MEASUREMENT
 )
 
+ZONE_COUNT = SensorEntityDescription(
+    key="count", translation_key="zone_count", state_class=SensorStateClass.MEASUREMENT
+)
+CROSSINGS = SensorEntityDescription(
+    key="crossings", translation_key="crossings", state_class=SensorStateClass.TOTAL_INCREASING
+)
+
 STATUS = PipelineSensorDescription(
     key="status",
     translation_key="status",
@@ -176,6 +183,15 @@ async def async_setup_entry(
     for subentry_id, pipeline in hub.pipelines.items():
         entities: list[SensorEntity] = [StatusSensor(hub, pipeline, STATUS)]
         entities += [LabelCount(hub, pipeline, COUNT, label) for label in pipeline.counted_labels]
+        entities += [
+            LabelCount(hub, pipeline, ZONE_COUNT, label, zone)
+            for label, zone in pipeline.counted_in_zones
+        ]
+        entities += [
+            Crossings(hub, pipeline, line, direction)
+            for line in pipeline.lines
+            for direction in ("in", "out")
+        ]
         entities += [Measurement(hub, pipeline, description) for description in MEASUREMENTS]
         async_add_entities(entities, config_subentry_id=subentry_id)
 
@@ -188,6 +204,42 @@ class LabelCount(PipelineEntity, SensorEntity):
     def native_value(self) -> int | None:
         """Return how many there are; None before anybody has looked."""
         return self.presence.count if self.presence else None
+
+
+class Crossings(PipelineEntity, SensorEntity):
+    """How many objects have crossed a line in one direction; which ones is in the attributes."""
+
+    def __init__(
+        self, hub: EdgeVisionHub, pipeline: PipelineRuntime, line: str, direction: str
+    ) -> None:
+        """Count one direction of a line."""
+        super().__init__(hub, pipeline, CROSSINGS)
+        self._line, self._direction = line, direction
+        self._attr_unique_id = f"{pipeline.pipeline_id}_crossings_{direction}_{line}"
+        self._attr_translation_key = f"crossings_{direction}"
+        self._attr_translation_placeholders = {"line": line}
+
+    @property
+    def _totals(self) -> dict[str, int] | None:
+        if (look := self.pipeline.look) is None or not look.presence:
+            return None
+        return {
+            item.label: item.total
+            for item in look.lines
+            if item.line == self._line and item.direction == self._direction
+        }
+
+    @property
+    @override
+    def native_value(self) -> int | None:
+        """Return how many; None before anybody has looked."""
+        return None if (totals := self._totals) is None else sum(totals.values())
+
+    @property
+    @override
+    def extra_state_attributes(self) -> dict[str, Any]:
+        """Return how many of each label."""
+        return {"labels": self._totals or {}}
 
 
 class PipelineSensor(PipelineEntity, SensorEntity):

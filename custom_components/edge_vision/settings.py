@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -14,21 +14,76 @@ from .const import (
     CONF_ALLOW_FALLBACK,
     CONF_CAMERA,
     CONF_CONFIDENCE,
+    CONF_COOLDOWN,
     CONF_ENGINE,
+    CONF_FPS,
+    CONF_HARDWARE_DECODING,
+    CONF_KEY_FRAMES_ONLY,
     CONF_LABELS,
+    CONF_LINES,
+    CONF_LOOK,
     CONF_MODEL,
+    CONF_MOTION_MASKS,
     CONF_ONLY_ON_REQUEST,
     CONF_PATTERN,
+    CONF_PRIVACY_MASKS,
     CONF_SCAN_INTERVAL,
+    CONF_SENSITIVITY,
+    CONF_SOURCE,
+    CONF_TRANSPORT,
+    CONF_ZONES,
     DEFAULT_CONFIDENCE,
+    DEFAULT_FPS,
     DEFAULT_SCAN_INTERVAL,
     PATTERN_FULL_EDGE,
+    PictureSource,
 )
-from .node.edge_vision_node.protocol import PipelineConfig
+from .node.edge_vision_node.protocol import (
+    Line,
+    PipelineConfig,
+    Point,
+    Sensitivity,
+    Thoroughness,
+    Video,
+    Zone,
+    read,
+)
 
 # An object that one still misses is not gone; but who asks for a single look means that look.
 _LOOKS_TO_CLEAR = 2
 _LOOKS_TO_CLEAR_ON_REQUEST = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Areas:
+    """What the user has drawn into a camera's picture."""
+
+    zones: tuple[Zone, ...] = ()
+    lines: tuple[Line, ...] = ()
+    privacy_masks: tuple[tuple[Point, ...], ...] = ()
+    motion_masks: tuple[tuple[Point, ...], ...] = ()
+
+    @classmethod
+    def of(cls, data: Mapping[str, Any]) -> Self:
+        """Read a subentry's data."""
+        return cls(
+            zones=tuple(read(Zone, item) for item in data.get(CONF_ZONES, ())),
+            lines=tuple(read(Line, item) for item in data.get(CONF_LINES, ())),
+            privacy_masks=_polygons(data.get(CONF_PRIVACY_MASKS, ())),
+            motion_masks=_polygons(data.get(CONF_MOTION_MASKS, ())),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoSettings:
+    """How live video is looked at; the fields are those of the node's `Video`."""
+
+    fps: float = DEFAULT_FPS
+    look: str = Thoroughness.BALANCED
+    sensitivity: str = Sensitivity.MEDIUM
+    key_frames_only: bool = False
+    hardware_decoding: bool = False
+    transport: str = AUTO
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +101,10 @@ class PipelineSettings:
     confidence: float
     only_on_request: bool
     scan_interval_s: float
+    source: PictureSource
+    cooldown_s: float
+    video: VideoSettings
+    areas: Areas
 
     @classmethod
     def of(cls, subentry: ConfigSubentry) -> Self:
@@ -63,18 +122,41 @@ class PipelineSettings:
             confidence=float(data.get(CONF_CONFIDENCE, DEFAULT_CONFIDENCE)),
             only_on_request=bool(data.get(CONF_ONLY_ON_REQUEST, False)),
             scan_interval_s=float(data.get(CONF_SCAN_INTERVAL, DEFAULT_SCAN_INTERVAL)),
+            # Cameras that were added before there was live video go on as they were.
+            source=PictureSource(data.get(CONF_SOURCE, PictureSource.STILLS)),
+            cooldown_s=float(data.get(CONF_COOLDOWN, 0)),
+            video=VideoSettings(
+                fps=float(data.get(CONF_FPS, DEFAULT_FPS)),
+                look=data.get(CONF_LOOK, Thoroughness.BALANCED),
+                sensitivity=data.get(CONF_SENSITIVITY, Sensitivity.MEDIUM),
+                key_frames_only=bool(data.get(CONF_KEY_FRAMES_ONLY, False)),
+                hardware_decoding=bool(data.get(CONF_HARDWARE_DECODING, False)),
+                transport=data.get(CONF_TRANSPORT, AUTO),
+            ),
+            areas=Areas.of(data),
         )
+
+    @property
+    def may_be_live(self) -> bool:
+        """Return whether live video is wanted where there is any."""
+        return self.source is not PictureSource.STILLS and not self.only_on_request
 
     @property
     def needs_reload(self) -> tuple[object, ...]:
         """Return what entities and devices are made from; all else can change while they live."""
-        return (self.name, self.camera, self.labels)
+        zones = tuple((zone.name, zone.labels) for zone in self.areas.zones)
+        lines = tuple(line.name for line in self.areas.lines)
+        return (self.name, self.camera, self.labels, self.may_be_live, zones, lines)
 
-    def config(self, pipeline_id: str, node_engine: str) -> PipelineConfig:
+    def config(
+        self, pipeline_id: str, node_engine: str, stream: str | None = None
+    ) -> PipelineConfig:
         """Return it as the node wants it; "automatic" is the engine chosen for the node.
 
-        The node itself would take the first that is installed, which may be another.
+        The node itself would take the first that is installed, which may be another. `stream` is
+        the address of the live video that it is to watch, None where it gets stills.
         """
+        areas, video = self.areas, self.video
         return PipelineConfig(
             pipeline_id=pipeline_id,
             name=self.name,
@@ -86,7 +168,27 @@ class PipelineSettings:
             looks_to_clear=_LOOKS_TO_CLEAR_ON_REQUEST if self.only_on_request else _LOOKS_TO_CLEAR,
             pattern=self.pattern,
             allow_fallback=self.allow_fallback,
+            video=None
+            if stream is None
+            else Video(
+                url=stream,
+                transport=video.transport,
+                fps=video.fps,
+                key_frames_only=video.key_frames_only,
+                hardware_decoding=video.hardware_decoding,
+                look=video.look,
+                sensitivity=video.sensitivity,
+                motion_masks=areas.motion_masks,
+            ),
+            zones=areas.zones,
+            lines=areas.lines,
+            cooldown_s=self.cooldown_s,
+            privacy_masks=areas.privacy_masks,
         )
+
+
+def _polygons(items: Iterable[Iterable[Any]]) -> tuple[tuple[Point, ...], ...]:
+    return tuple(tuple(read(Point, point) for point in item) for item in items)
 
 
 def _chosen(data: Mapping[str, Any], key: str) -> str | None:

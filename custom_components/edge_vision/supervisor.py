@@ -16,7 +16,7 @@ from homeassistant.core import HomeAssistant
 
 from .client import NodeClient, NodeDisconnected, NodeError, NodeTimeout
 from .const import CRASH_LOOP_EXITS, CRASH_LOOP_MINUTES
-from .node.edge_vision_node.protocol import Command, NodeEvent, NodeStatus, Nothing
+from .node.edge_vision_node.protocol import Command, Look, NodeEvent, NodeStatus, Nothing
 from .node_log import NodeLog
 from .node_process import NodeProcess, NodeStartError
 
@@ -52,6 +52,7 @@ class NodeCallbacks:
     disconnected: Callable[[], None]
     event: Callable[[int | None, NodeEvent], None]
     status: Callable[[NodeStatus], None]
+    look: Callable[[Look], None]
     crash_loop: Callable[[int, str], None]
     stable: Callable[[], None]
 
@@ -134,6 +135,7 @@ class NodeSupervisor:
             NodeClient(
                 on_event=self._callbacks.event,
                 on_status=self._callbacks.status,
+                on_look=self._callbacks.look,
                 on_disconnect=self._callbacks.disconnected,
             ),
         )

@@ -215,6 +215,7 @@ class LivePipeline:
         self._fresh.set()
 
     def _on_state(self, state: SourceStatus) -> None:
+        self._told = None  # who hears that it is back wants to know what there is to see
         if state.state != SourceState.LIVE:
             self._frame = None
         self._host.changed()
@@ -242,6 +243,7 @@ class LivePipeline:
     async def _note_failure(self, err: NodeError) -> None:
         self.pipeline.failures += 1
         self._failures += 1
+        self._told = None
         if self._failures == _FAILURES_TO_TELL and self.pipeline.error is None:
             _LOGGER.warning("Pipeline %s cannot look: %s", self.pipeline.config.name, err)
             self.trouble = err

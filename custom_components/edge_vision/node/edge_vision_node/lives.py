@@ -34,6 +34,7 @@ from .protocol import (
     PipelineStatus,
     Point,
     ProtocolError,
+    SourceState,
 )
 from .storage.evidence import EvidenceStore
 from .storage.pictures import PictureStore
@@ -79,7 +80,13 @@ class LivePipelines:
     @property
     def looks(self) -> list[Look]:
         """Return what holds of each that has looked."""
-        return [look for live in self._live.values() if (look := live.last_look) is not None]
+        return [
+            live.last_look
+            for live in self._live.values()
+            if live.last_look is not None
+            and live.trouble is None
+            and live.source.state == SourceState.LIVE
+        ]
 
     async def apply(self, pipeline: Pipeline, *, changed: bool) -> None:
         """Have a pipeline watch live video, or not, as its configuration says."""

@@ -22,6 +22,7 @@ from . import __version__
 from .annotate import annotate, to_jpeg
 from .benchmark import Benchmarks
 from .benchmark import ProgressListener as BenchmarkListener
+from .cameras.pixels import burn
 from .errors import (
     AcceleratorError,
     EngineMissingError,
@@ -65,6 +66,7 @@ from .protocol import (
     Phase,
     Picture,
     PipelineConfig,
+    Point,
     ProtocolError,
     SelfTest,
     SelfTestRequest,
@@ -332,6 +334,8 @@ class Node:
         started = time.perf_counter()
         captured_at = parse_time(request.captured_at)
         pipeline = self._pipeline(request.pipeline_id)
+        if masks := pipeline.config.privacy_masks:
+            data = memoryview(await self.draw(_masked, data, masks))
         try:
             place, result = await self._run(pipeline, data)
         except SupersededError:
@@ -609,6 +613,12 @@ def _node_id(path: Path) -> str:
     temporary.write_text(node_id, "ascii")
     temporary.replace(path)
     return node_id
+
+
+def _masked(data: bytes | memoryview, masks: tuple[tuple[Point, ...], ...]) -> bytes:
+    image = decode(data).image
+    burn(image, masks)
+    return to_jpeg(image)
 
 
 def _draw(data: bytes | memoryview, findings: Findings) -> bytes:

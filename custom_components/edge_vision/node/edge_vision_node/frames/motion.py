@@ -1,60 +1,271 @@
-"""stand-in"""
+"""The motion gate: whether anything moves, and where, for a fraction of a model's price.
+
+Brightness is averaged over cells of some pixels and compared with a running average of each cell,
+by as many times as the cell usually flickers (Wren et al., "Pfinder", 1997, with a mean absolute
+deviation in the place of the variance). Before that the whole picture's change of brightness is
+taken out, so that a cloud is no movement; and where very much has changed, cells are compared with
+their neighbours in the background as well, so that a camera that shakes is none either. A change of
+nearly everything (light switched on, night mode, another view) says nothing about movement: the
+gate then says that it is calibrating, and whoever asks has to look.
+"""
+
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+_Cells = NDArray[np.float32]
+_Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, kw_only=True)
 class GateSettings:
+    """How much has to change.
+
+    Attributes:
+        least_difference: grey levels (of 255) by which a cell must change at least.
+        noise_factor: by how many times its own usual flicker it must change.
+        least_area: of the frame (0-1), below which a moving thing is not told.
+    """
+
     least_difference: float
     noise_factor: float
     least_area: float
 
 
 SENSITIVITIES = {
-    "low": GateSettings(least_difference=18, noise_factor=5, least_area=0.002),
-    "medium": GateSettings(least_difference=12, noise_factor=4, least_area=0.0008),
-    "high": GateSettings(least_difference=8, noise_factor=3, least_area=0.0003),
+    "low": GateSettings(least_difference=20.0, noise_factor=6.0, least_area=0.0015),
+    "medium": GateSettings(least_difference=12.0, noise_factor=4.5, least_area=0.0005),
+    "high": GateSettings(least_difference=7.0, noise_factor=3.5, least_area=0.0002),
 }
 
 
 @dataclass(frozen=True)
 class MotionResult:
+    """What a frame shows.
+
+    Attributes:
+        moving: something moves, in `boxes`.
+        calibrating: it cannot tell; not the same as nothing moving.
+        share: of the frame that has changed (0-1).
+        boxes: float64 [N, 4], x_min, y_min, x_max, y_max, normalised, largest first.
+    """
+
     moving: bool
     calibrating: bool
     share: float
     boxes: NDArray[np.float64]
 
 
-class MotionGate:
-    def __init__(self, settings: GateSettings, ignore: Sequence[Sequence[tuple[float, float]]] = ()) -> None:
-        self.n = 0
-        self.bg: NDArray[np.float32] | None = None
-        self.s = settings
+# Rows of samples, two to a cell: more shows no more of what moves.
+_SAMPLE_ROWS = 180
+# Seconds in which the background takes up a change; what moves takes longer to become part of it.
+_LEARN_S, _LEARN_MOVING_S = 4.0, 40.0
+_NOISE_S = 8.0
+_FIRST_NOISE, _MOST_NOISE = 3.0, 25.0
+# So long it learns before it says anything, and after a gap of so long it learns anew.
+_CALIBRATE_S, _LEAST_FRAMES, _GAP_S = 1.0, 4, 10.0
+# Changed at once: so much may be a camera that shakes, so much is another scene.
+_SHAKE_SHARE, _SCENE_SHARE, _REST_SHARE = 0.03, 0.35, 0.12
+# Of nine cells in a square, how many must have changed for the middle one to count.
+_LEAST_NEIGHBOURS = 3
+_TILE = 4
+_MOST_BOXES = 24
+_WEATHER_PARTS, _WEATHER_FACTOR = 14, 6
+_NO_BOXES = np.empty((0, 4))
 
-    def step(self, grey: NDArray[np.uint8], at: float, keep: NDArray[np.float64] | None = None) -> MotionResult:
-        h, w = grey.shape
-        k = max(1, h // 90)
-        small = grey[: h // k * k : k, : w // k * k : k].astype(np.float32)
-        if self.bg is None or self.bg.shape != small.shape:
-            self.bg, self.n = small, 0
-        d = np.abs(small - self.bg) > self.s.least_difference
-        self.bg = self.bg + 0.05 * (small - self.bg)
-        self.n += 1
-        ys, xs = np.nonzero(d)
-        share = float(d.mean())
-        if self.n < 5 or share > 0.5:
-            return MotionResult(False, True, share, np.empty((0, 4)))
-        if share < self.s.least_area:
-            return MotionResult(False, False, share, np.empty((0, 4)))
-        hh, ww = small.shape
-        b = np.array([[xs.min() / ww, ys.min() / hh, (xs.max() + 1) / ww, (ys.max() + 1) / hh]])
-        return MotionResult(True, False, share, b)
+
+class MotionGate:
+    """Watches one camera. Not safe for use from several threads."""
+
+    def __init__(
+        self, settings: GateSettings, ignore: Sequence[Sequence[tuple[float, float]]] = ()
+    ) -> None:
+        """Start without a background; in the polygons `ignore` (0-1) nothing counts."""
+        self._settings = settings
+        self._ignore = ignore
+        self._shape: tuple[int, int] | None = None
+        self._background: _Cells = np.empty((0, 0), np.float32)
+        self._noise: _Cells = self._background
+        self._cells: _Cells = self._background
+        self._counts: _Mask = np.empty((0, 0), np.bool_)
+        self._changed: _Mask = self._counts
+        self._boxes: NDArray[np.float64] = _NO_BOXES
+        self._at = 0.0
+        self._learning_since = 0.0
+        self._frames = 0
+
+    def step(
+        self, grey: NDArray[np.uint8], at: float, keep: NDArray[np.float64] | None = None
+    ) -> MotionResult:
+        """Take in a frame.
+
+        Args:
+            grey: uint8 [H, W] brightness; may be a view with gaps, and change its size.
+            at: its time in seconds.
+            keep: [M, 4] boxes (0-1) of what is followed: it never becomes part of the background.
+        """
+        cells = _averaged(grey)
+        dt, self._at = at - self._at, at
+        if grey.shape != self._shape or dt > _GAP_S:
+            self._begin(grey.shape, cells, at)
+        self._cells = cells
+        self._frames += 1
+        difference = np.abs(self._levelled(cells) - self._background)
+        threshold = np.maximum(
+            self._settings.least_difference, self._settings.noise_factor * self._noise
+        )
+        changed = (difference > threshold) & self._counts
+        share = before = _share(changed)
+        if share > _SHAKE_SHARE:
+            changed = self._without_shake(changed, threshold)
+            share = _share(changed)
+        if share > _SCENE_SHARE or (before > _SCENE_SHARE and share > _REST_SHARE):
+            self._begin(grey.shape, cells, at)
+            changed = np.zeros_like(changed)
+        self._learn(difference, changed, dt, keep)
+        learning = at - self._learning_since < _CALIBRATE_S or self._frames < _LEAST_FRAMES
+        self._changed = _without_specks(changed)
+        self._boxes = _NO_BOXES if learning else self._find()
+        return MotionResult(len(self._boxes) > 0, learning, share, self._boxes)
+
+    def _begin(self, shape: tuple[int, ...], cells: _Cells, at: float) -> None:
+        """Take a frame as background."""
+        if cells.shape != self._background.shape:
+            self._noise = np.full(cells.shape, _FIRST_NOISE, np.float32)
+            self._counts = ~_rasterised(self._ignore, cells.shape)
+        self._shape = (shape[0], shape[1])
+        self._background = cells.copy()
+        self._learning_since, self._frames = at, 0
+
+    def _levelled(self, cells: _Cells) -> _Cells:
+        """Return cells as they would be in the background's light."""
+        now = float(np.median(cells[::2, ::2]))
+        before = float(np.median(self._background[::2, ::2]))
+        if min(now, before) < 8.0:  # nearly black: a ratio would only enlarge noise
+            return cells
+        return cells * np.float32(min(max(before / now, 0.6), 1.6))
+
+    def _without_shake(self, changed: _Mask, threshold: _Cells) -> _Mask:
+        """Return the changes that no small shift of the picture explains."""
+        levelled = self._levelled(self._cells)
+        padded = np.pad(self._background, 1, mode="edge")
+        rows, columns = changed.shape
+        low = np.full_like(levelled, np.inf)
+        high = np.full_like(levelled, -np.inf)
+        for y in range(3):
+            for x in range(3):
+                near = padded[y : y + rows, x : x + columns]
+                np.minimum(low, near, out=low)
+                np.maximum(high, near, out=high)
+        # Shifted by a part of a cell, a value lies between those of neighbours.
+        beyond = np.maximum(low - levelled, levelled - high)
+        result: _Mask = changed & (beyond > threshold)
+        return result
+
+    def _learn(
+        self, difference: _Cells, changed: _Mask, dt: float, keep: NDArray[np.float64] | None
+    ) -> None:
+        quick = np.float32(1 - math.exp(-max(dt, 0.0) / _LEARN_S))
+        slow = np.float32(1 - math.exp(-max(dt, 0.0) / _LEARN_MOVING_S))
+        rate = np.where(changed, slow, quick)
+        calm = np.float32(1 - math.exp(-max(dt, 0.0) / _NOISE_S))
+        # What moves is no noise; what flickers for ever (rain, leaves) slowly becomes some.
+        calmly = np.where(changed, calm * np.float32(0.1), calm)
+        rows, columns = changed.shape
+        for x_min, y_min, x_max, y_max in () if keep is None else keep.tolist():
+            part = (
+                slice(int(y_min * rows), math.ceil(y_max * rows)),
+                slice(int(x_min * columns), math.ceil(x_max * columns)),
+            )
+            rate[part] = calmly[part] = 0
+        self._background += rate * (self._cells - self._background)
+        self._noise += calmly * (np.minimum(difference, _MOST_NOISE) - self._noise)
+        np.maximum(self._noise, 0.5, out=self._noise)
+
+    def _find(self) -> NDArray[np.float64]:
+        """Return boxes around what has changed together."""
+        rows, columns = self._changed.shape
+        ys, xs = np.nonzero(self._changed)
+        if not len(ys):
+            return _NO_BOXES
+        tiles: dict[tuple[int, int], list[int]] = {}
+        for number, tile in enumerate(zip((ys // _TILE).tolist(), (xs // _TILE).tolist())):  # noqa: B905
+            tiles.setdefault(tile, []).append(number)
+        found: list[tuple[int, list[float]]] = []
+        while tiles:
+            members: list[int] = []
+            edge = [next(iter(tiles))]
+            while edge:
+                y, x = edge.pop()
+                if (taken := tiles.pop((y, x), None)) is None:
+                    continue
+                members += taken
+                edge += [(y + j, x + i) for j in (-1, 0, 1) for i in (-1, 0, 1)]
+            my, mx = ys[members], xs[members]
+            box = [mx.min() / columns, my.min() / rows]
+            box += [(mx.max() + 1) / columns, (my.max() + 1) / rows]
+            found.append((len(members), box))
+        found.sort(key=lambda item: item[0], reverse=True)
+        # Many things that move at once, and most of them tiny: that is weather.
+        weather = _WEATHER_FACTOR if len(found) >= _WEATHER_PARTS else 1
+        least = self._settings.least_area * rows * columns * weather
+        boxes = [box for cells, box in found[:_MOST_BOXES] if cells >= least]
+        return np.array(boxes).reshape(-1, 4)
 
     def view(self) -> NDArray[np.uint8]:
-        assert self.bg is not None
-        return np.repeat(self.bg.astype(np.uint8)[..., None], 3, axis=2)
+        """Return what it sees, uint8 RGB [rows, columns, 3], a pixel per cell.
+
+        Brightness; red what has changed; dark where nothing counts; boxes in yellow.
+        """
+        grey = np.clip(self._cells, 0, 255).astype(np.uint8)
+        grey = np.where(self._counts, grey, grey // 3)
+        image = np.stack([grey] * 3, axis=2)
+        image[self._changed] = (255, 48, 32)
+        picture = Image.fromarray(image)
+        draw = ImageDraw.Draw(picture)
+        for x_min, y_min, x_max, y_max in self._boxes.tolist():
+            right, bottom = x_max * picture.width - 1, y_max * picture.height - 1
+            box = (x_min * picture.width, y_min * picture.height, right, bottom)
+            draw.rectangle(box, outline=(255, 220, 0))
+        return np.asarray(picture)
+
+
+def _averaged(grey: NDArray[np.uint8]) -> _Cells:
+    """Return the mean brightness of cells of two by two samples."""
+    step = max(1, round(min(grey.shape) / _SAMPLE_ROWS))
+    samples = grey[step // 2 :: step, step // 2 :: step].astype(np.uint16)
+    rows, columns = (max(2, size // 2 * 2) for size in samples.shape)
+    if samples.shape[0] < 2 or samples.shape[1] < 2:
+        samples = np.pad(samples, ((0, 1), (0, 1)), mode="edge")
+    samples = samples[:rows, :columns]
+    pairs = samples[::2] + samples[1::2]
+    result: _Cells = (pairs[:, ::2] + pairs[:, 1::2]).astype(np.float32) / np.float32(4)
+    return result
+
+
+def _share(changed: _Mask) -> float:
+    return float(np.count_nonzero(changed)) / max(changed.size, 1)
+
+
+def _without_specks(changed: _Mask) -> _Mask:
+    """Return the changed cells that have changed neighbours."""
+    if not changed.any():
+        return changed
+    padded = np.pad(changed.astype(np.uint8), 1)
+    rows = padded[:-2] + padded[1:-1] + padded[2:]
+    result: _Mask = changed & (rows[:, :-2] + rows[:, 1:-1] + rows[:, 2:] >= _LEAST_NEIGHBOURS)
+    return result
+
+
+def _rasterised(polygons: Sequence[Sequence[tuple[float, float]]], shape: tuple[int, ...]) -> _Mask:
+    image = Image.new("1", (shape[1], shape[0]))
+    draw = ImageDraw.Draw(image)
+    for polygon in polygons:
+        draw.polygon([(x * shape[1], y * shape[0]) for x, y in polygon], fill=1)
+    return np.asarray(image, dtype=np.bool_)

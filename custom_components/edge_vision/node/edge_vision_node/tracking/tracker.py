@@ -161,8 +161,8 @@ class Tracker:
         Returns:
             the tracks that live, confirmed ones and others.
         """
-        dt = 0.0 if self._at is None else max(0.0, at - self._at)
-        self._at = at
+        before = at if self._at is None else self._at
+        dt, self._at = max(0.0, at - before), at
         seen = np.array([track.seen for track in self._tracks], dtype=np.bool_)
         self._motion.predict(dt, seen)
         self._hold_stationary()
@@ -171,7 +171,9 @@ class Tracker:
         boxes = detections.boxes.astype(np.float64)
         free = self._associate(detections, boxes, at)
         self._begin(detections, boxes, free, at)
-        self._note_missed(at, looked, disturbed)
+        # Over a gap, whoever is not there any more left when nobody looked.
+        since = before if dt > self._settings.lost_s else at
+        self._note_missed(since, looked, disturbed)
         self._forget(at)
         corners = np.clip(to_corners(self._motion.place), 0.0, 1.0)
         for track, box in zip(self._tracks, corners, strict=True):
@@ -296,7 +298,7 @@ class Tracker:
 
     def _note_missed(
         self,
-        at: float,
+        since: float,
         looked: NDArray[np.floating[Any]] | None,
         disturbed: NDArray[np.floating[Any]] | None,
     ) -> None:
@@ -316,7 +318,7 @@ class Tracker:
             if share >= _LOOKED_AT:
                 track.misses += 1
                 if track.missed_since is None:
-                    track.missed_since = at
+                    track.missed_since = since
 
     def _forget(self, at: float) -> None:
         """Let go of what has been missed for too long."""
