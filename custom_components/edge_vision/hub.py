@@ -39,6 +39,8 @@ from .node.edge_vision_node.protocol import (
     NodeEvent,
     NodeInfo,
     NodeStatus,
+    OutlineRequest,
+    Picture,
     QuarantinedModel,
     Subscribe,
     Subscribed,
@@ -269,6 +271,13 @@ class EdgeVisionHub:
         return await self._require_client().request_either(
             command, params, answer, timeout_s=timeout_s
         )
+
+    async def async_outline(self, request: OutlineRequest, picture: bytes) -> bytes:
+        """Return a picture as JPEG with areas drawn in. Raises `NodeError`."""
+        _, jpeg = await self._require_client().request_picture(
+            Command.OUTLINE, request, Picture, picture=picture
+        )
+        return jpeg
 
     async def async_refresh_info(self) -> None:
         """Ask the node anew what it is and has. Raises `NodeError`.

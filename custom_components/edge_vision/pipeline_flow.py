@@ -13,7 +13,6 @@ import voluptuous as vol
 from homeassistant.config_entries import (
     SOURCE_RECONFIGURE,
     ConfigEntryState,
-    ConfigSubentryFlow,
     SubentryFlowResult,
 )
 from homeassistant.const import CONF_NAME, PERCENTAGE, Platform, UnitOfTime
@@ -34,6 +33,7 @@ from homeassistant.helpers.selector import (
 )
 from homeassistant.util import slugify
 
+from .area_flow import KINDS, AreaFlow
 from .client import NodeCommandError, NodeError
 from .const import (
     AUTO,
@@ -41,19 +41,32 @@ from .const import (
     CONF_ALLOW_FALLBACK,
     CONF_CAMERA,
     CONF_CONFIDENCE,
+    CONF_COOLDOWN,
     CONF_ENGINE,
+    CONF_FPS,
+    CONF_HARDWARE_DECODING,
+    CONF_KEY_FRAMES_ONLY,
     CONF_LABELS,
+    CONF_LOOK,
     CONF_MODEL,
     CONF_ONLY_ON_REQUEST,
     CONF_PATTERN,
     CONF_SCAN_INTERVAL,
+    CONF_SENSITIVITY,
+    CONF_SOURCE,
+    CONF_TRANSPORT,
     DEFAULT_CONFIDENCE,
+    DEFAULT_FPS,
     DEFAULT_SCAN_INTERVAL,
     MAX_CONFIDENCE,
+    MAX_COOLDOWN,
+    MAX_FPS,
     MAX_SCAN_INTERVAL,
     MIN_CONFIDENCE,
+    MIN_FPS,
     MIN_SCAN_INTERVAL,
     PATTERN_FULL_EDGE,
+    PictureSource,
 )
 from .figures import figure_of
 from .hub import EdgeVisionHub
@@ -65,14 +78,20 @@ from .node.edge_vision_node.protocol import (
     ErrorCode,
     ModelInfo,
     NodeInfo,
+    Sensitivity,
     Task,
+    Thoroughness,
 )
 from .node_log import redact
+from .settings import PipelineSettings
 from .stills import async_get_still
+from .stream import async_get_stream_address
 
 SECTION_DETECTION: Final = "detection"
 SECTION_SCHEDULE: Final = "schedule"
+SECTION_VIDEO: Final = "video"
 SECTION_ADVANCED: Final = "advanced"
+TRANSPORTS: Final = (AUTO, "tcp", "udp")
 # One field for engine and accelerator: not every one of these goes with every one of those.
 FIELD_PLACE: Final = "place"
 _IN: Final = "/"
@@ -97,7 +116,7 @@ class _NoPicture(Exception):
     """The camera gives no usable picture at the moment."""
 
 
-class PipelineFlow(ConfigSubentryFlow):
+class PipelineFlow(AreaFlow):
     """Add or change a pipeline."""
 
     _hub: EdgeVisionHub
@@ -123,9 +142,25 @@ class PipelineFlow(ConfigSubentryFlow):
         subentry = self._get_reconfigure_subentry()
         self._title = subentry.title
         self._data = dict(subentry.data)
-        return await self._begin()
+        if (aborted := self._find_node()) is not None:
+            return aborted
+        if PipelineSettings.of(subentry).may_be_live:
+            return self.async_show_menu(
+                step_id="reconfigure", menu_options=["change_settings", "areas"]
+            )
+        return await self._choose()
+
+    async def async_step_change_settings(
+        self, _: dict[str, Any] | None = None
+    ) -> SubentryFlowResult:
+        """Change all but the areas."""
+        return await self._choose()
 
     async def _begin(self) -> SubentryFlowResult:
+        return self._find_node() or await self._choose()
+
+    def _find_node(self) -> SubentryFlowResult | None:
+        """Take the node, or say why there is none."""
         entry = self._get_entry()
         if entry.state is not ConfigEntryState.LOADED:
             return self.async_abort(reason="entry_not_loaded")
@@ -133,6 +168,9 @@ class PipelineFlow(ConfigSubentryFlow):
         if not self._hub.connected or self._hub.info is None:
             return self.async_abort(reason="node_unavailable")
         self._info = self._hub.info
+        return None
+
+    async def _choose(self) -> SubentryFlowResult:
         if len(self._models) > 1:
             return await self.async_step_model()
         (self._model,) = self._models.values()
@@ -202,7 +240,14 @@ class PipelineFlow(ConfigSubentryFlow):
         advanced = dict(form[SECTION_ADVANCED])
         engine, _, accelerator = advanced.pop(FIELD_PLACE).partition(_IN)
         self._title = form.get(CONF_NAME, "").strip() or None
+        areas = {kind: self._data[kind] for kind in KINDS if kind in self._data}
+        video = form[SECTION_VIDEO]
         self._data = {
+            **areas,
+            **video,
+            CONF_FPS: int(video[CONF_FPS]),
+            CONF_COOLDOWN: int(video[CONF_COOLDOWN]),
+            CONF_SOURCE: schedule[CONF_SOURCE],
             CONF_CAMERA: form[CONF_CAMERA],
             CONF_MODEL: self._model.id,
             CONF_LABELS: [labels[key] for key in detection[CONF_LABELS]],
@@ -241,7 +286,12 @@ class PipelineFlow(ConfigSubentryFlow):
                 )
             ),
         }
+        # A camera that was added before there was live video keeps what it has.
+        source = PictureSource.STILLS if CONF_CAMERA in data else PictureSource.AUTO
         schedule = {
+            vol.Required(CONF_SOURCE, default=data.get(CONF_SOURCE, source)): _select(
+                {item: item for item in PictureSource}, translation_key="source"
+            ),
             vol.Required(
                 CONF_ONLY_ON_REQUEST, default=data.get(CONF_ONLY_ON_REQUEST, False)
             ): BooleanSelector(),
@@ -257,6 +307,7 @@ class PipelineFlow(ConfigSubentryFlow):
                 )
             ),
         }
+        video = self._video_schema()
         advanced = {
             vol.Required(FIELD_PLACE, default=place if place in places else AUTO): _select(
                 places, translation_key="place"
@@ -278,9 +329,48 @@ class PipelineFlow(ConfigSubentryFlow):
                 ): TextSelector(),
                 vol.Required(SECTION_DETECTION): section(vol.Schema(detection)),
                 vol.Required(SECTION_SCHEDULE): section(vol.Schema(schedule)),
+                vol.Required(SECTION_VIDEO): section(vol.Schema(video), {"collapsed": True}),
                 vol.Required(SECTION_ADVANCED): section(vol.Schema(advanced), {"collapsed": True}),
             }
         )
+
+    def _video_schema(self) -> dict[Any, Any]:
+        data = self._data
+        return {
+            vol.Required(CONF_FPS, default=data.get(CONF_FPS, DEFAULT_FPS)): NumberSelector(
+                NumberSelectorConfig(
+                    min=MIN_FPS,
+                    max=MAX_FPS,
+                    step=1,
+                    unit_of_measurement="fps",
+                    mode=NumberSelectorMode.BOX,
+                )
+            ),
+            vol.Required(CONF_LOOK, default=data.get(CONF_LOOK, Thoroughness.BALANCED)): _select(
+                {item: item for item in Thoroughness}, translation_key="look"
+            ),
+            vol.Required(
+                CONF_SENSITIVITY, default=data.get(CONF_SENSITIVITY, Sensitivity.MEDIUM)
+            ): _select({item: item for item in Sensitivity}, translation_key="sensitivity"),
+            vol.Required(CONF_COOLDOWN, default=data.get(CONF_COOLDOWN, 0)): NumberSelector(
+                NumberSelectorConfig(
+                    min=0,
+                    max=MAX_COOLDOWN,
+                    step=1,
+                    unit_of_measurement=UnitOfTime.SECONDS,
+                    mode=NumberSelectorMode.BOX,
+                )
+            ),
+            vol.Required(CONF_TRANSPORT, default=data.get(CONF_TRANSPORT, AUTO)): _select(
+                {item: item for item in TRANSPORTS}, translation_key="transport"
+            ),
+            vol.Required(
+                CONF_KEY_FRAMES_ONLY, default=data.get(CONF_KEY_FRAMES_ONLY, False)
+            ): BooleanSelector(),
+            vol.Required(
+                CONF_HARDWARE_DECODING, default=data.get(CONF_HARDWARE_DECODING, False)
+            ): BooleanSelector(),
+        }
 
     def _places(self) -> dict[str, str]:
         """Return where the model can run, each with what was measured there."""
@@ -308,6 +398,10 @@ class PipelineFlow(ConfigSubentryFlow):
         # Which of its answers matter is a choice for a model that gives one about the frame.
         if not data[CONF_LABELS] and self._model.task in TASKS_WITH_OBJECTS:
             raise _CannotSave({"base": "no_labels"})
+        if data[CONF_SOURCE] == PictureSource.LIVE and not (
+            await async_get_stream_address(self.hass, data[CONF_CAMERA])
+        ):
+            raise _CannotSave({"base": "no_stream"})
         try:
             picture = await async_get_still(self.hass, data[CONF_CAMERA])
         except HomeAssistantError as err:
