@@ -54,7 +54,7 @@ class MjpegCamera:
     def hang_up(self) -> None:
         """End all connections."""
         for response in tuple(self._responses):
-            if (transport := response._req.transport if response._req else None) is not None:  # noqa: SLF001
+            if (transport := response._req.transport if response._req else None) is not None:
                 transport.close()
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import override
 
-from homeassistant.components.media_player import BrowseError
 from homeassistant.components.media_player.const import MediaClass, MediaType
+from homeassistant.components.media_player.errors import BrowseError
 from homeassistant.components.media_source import (
     BrowseMediaSource,
     MediaSource,

@@ -240,7 +240,7 @@ class PipelineFlow(AreaFlow):
         advanced = dict(form[SECTION_ADVANCED])
         engine, _, accelerator = advanced.pop(FIELD_PLACE).partition(_IN)
         self._title = form.get(CONF_NAME, "").strip() or None
-        areas = {kind: self._data[kind] for kind in KINDS if kind in self._data}
+        areas: dict[str, Any] = {kind: self._data[kind] for kind in KINDS if kind in self._data}
         video = form[SECTION_VIDEO]
         self._data = {
             **areas,

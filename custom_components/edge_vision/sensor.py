@@ -79,9 +79,14 @@ COUNT = SensorEntityDescription(
 ZONE_COUNT = SensorEntityDescription(
     key="count", translation_key="zone_count", state_class=SensorStateClass.MEASUREMENT
 )
-CROSSINGS = SensorEntityDescription(
-    key="crossings", translation_key="crossings", state_class=SensorStateClass.TOTAL_INCREASING
-)
+CROSSINGS = {
+    direction: SensorEntityDescription(
+        key=f"crossings_{direction}",
+        translation_key=translation_key,
+        state_class=SensorStateClass.TOTAL_INCREASING,
+    )
+    for direction, translation_key in (("in", "crossings_in"), ("out", "crossings_out"))
+}
 
 STATUS = PipelineSensorDescription(
     key="status",
@@ -190,7 +195,7 @@ async def async_setup_entry(
         entities += [
             Crossings(hub, pipeline, line, direction)
             for line in pipeline.lines
-            for direction in ("in", "out")
+            for direction in CROSSINGS
         ]
         entities += [Measurement(hub, pipeline, description) for description in MEASUREMENTS]
         async_add_entities(entities, config_subentry_id=subentry_id)
@@ -213,10 +218,10 @@ class Crossings(PipelineEntity, SensorEntity):
         self, hub: EdgeVisionHub, pipeline: PipelineRuntime, line: str, direction: str
     ) -> None:
         """Count one direction of a line."""
-        super().__init__(hub, pipeline, CROSSINGS)
+        super().__init__(hub, pipeline, CROSSINGS[direction])
         self._line, self._direction = line, direction
-        self._attr_unique_id = f"{pipeline.pipeline_id}_crossings_{direction}_{line}"
-        self._attr_translation_key = f"crossings_{direction}"
+        assert self._attr_unique_id is not None
+        self._attr_unique_id += f"_{line}"
         self._attr_translation_placeholders = {"line": line}
 
     @property

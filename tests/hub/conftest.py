@@ -75,6 +75,7 @@ class StillCamera(Camera):
         self._attr_name = name
         self._attr_unique_id = name
         self.picture: bytes | Exception | None = picture
+        self.stream_address: str | None = None
         self.delay_s = 0.0
         self.asked = 0
         self.failures = 0  # how often it still fails
@@ -92,6 +93,10 @@ class StillCamera(Camera):
         if isinstance(self.picture, Exception):
             raise self.picture
         return self.picture
+
+    @override
+    async def stream_source(self) -> str | None:
+        return self.stream_address
 
     def set_available(self, available: bool) -> None:
         self._attr_available = available

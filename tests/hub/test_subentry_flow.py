@@ -22,6 +22,15 @@ from tests.hub.conftest import STREET, Cameras, Home, entry_with, pipeline, unti
 from tests.pictures import NODE_FOLDER
 
 MODEL = "ssd_mobilenet_v2_coco"
+VIDEO = {
+    "fps": 5,
+    "look": "balanced",
+    "sensitivity": "medium",
+    "cooldown": 0,
+    "transport": "auto",
+    "key_frames_only": False,
+    "hardware_decoding": False,
+}
 BUNDLED = NODE_FOLDER / "edge_vision_node" / "models" / "bundled" / MODEL
 
 
@@ -30,7 +39,8 @@ def answers(camera: str = "camera.porch", **changes: Any) -> dict[str, Any]:
     form: dict[str, Any] = {
         "camera": camera,
         "detection": {"labels": ["person", "traffic_light"], "confidence": 40},
-        "schedule": {"only_on_request": True, "scan_interval": 30},
+        "schedule": {"source": "auto", "only_on_request": True, "scan_interval": 30},
+        "video": dict(VIDEO),
         "advanced": {
             "place": "auto",
             "allow_fallback": False,
@@ -110,7 +120,8 @@ async def test_a_camera_is_tried_and_added_in_one_screen(home: Home, cameras: Ca
     assert flow.defaults == {
         "name": None,
         "detection": {"labels": ["person", "cat", "dog", "car"], "confidence": 50},
-        "schedule": {"only_on_request": False, "scan_interval": 10},
+        "schedule": {"source": "auto", "only_on_request": False, "scan_interval": 10},
+        "video": VIDEO,
         "advanced": {
             "place": "auto",
             "allow_fallback": False,
@@ -134,8 +145,10 @@ async def test_a_camera_is_tried_and_added_in_one_screen(home: Home, cameras: Ca
         "model": MODEL,
         "labels": ["person", "traffic light"],
         "confidence": 40.0,
+        "source": "auto",
         "only_on_request": True,
         "scan_interval": 30,
+        **VIDEO,
         "engine": "auto",
         "accelerator": "auto",
         "allow_fallback": False,
@@ -177,7 +190,8 @@ async def test_the_form_shows_what_was_chosen_and_keeps_the_change(home: Home) -
         "camera": "camera.porch",
         "name": "Front door",
         "detection": {"labels": ["person", "traffic_light"], "confidence": 62.0},
-        "schedule": {"only_on_request": True, "scan_interval": 3600},
+        "schedule": {"source": "stills", "only_on_request": True, "scan_interval": 3600},
+        "video": VIDEO,
         "advanced": {
             "place": "ncnn/auto",
             "allow_fallback": False,

@@ -28,7 +28,9 @@ from custom_components.edge_vision.node.edge_vision_node import __version__
 from custom_components.edge_vision.pipeline_flow import PipelineFlow
 from custom_components.edge_vision.services import DETECT_SCHEMA
 from tests.hub.conftest import STREET, Cameras, Home, pipeline, until
+from tests.hub.test_live import AREAS
 from tests.hub.texts import ENGLISH, INTEGRATION, find, leaves, placeholders
+from tests.live_camera import mjpeg_camera
 from tests.small_models import add_classification, add_face, add_pose
 
 ICONS: dict[str, Any] = json.loads((INTEGRATION / "icons.json").read_text())
@@ -75,7 +77,7 @@ def test_a_text_is_plain(path: str, text: str) -> None:
     [
         ("config.error", ("trial.py",)),
         ("config.progress", ("config_flow.py",)),
-        ("config_subentries.pipeline.error", ("pipeline_flow.py",)),
+        ("config_subentries.pipeline.error", ("pipeline_flow.py", "area_flow.py")),
         *(
             (f"options.{part}", ("model_flow.py",))
             for part in ("step", "progress", "error", "abort")
@@ -138,7 +140,8 @@ def raised() -> Iterator[str]:
 
 def test_every_error_that_is_raised_has_a_text_and_no_other() -> None:
     errors = set(ENGLISH["exceptions"])
-    of_others = {"engine", "label", "pattern", "place", "then", "further_engine"}
+    of_others = {"engine", "label", "look", "pattern", "place", "sensitivity", "source"}
+    of_others |= {"further_engine", "then", "transport"}
     of_others |= {key for platform in ENGLISH["entity"].values() for key in platform}
     found = set(raised())
     assert errors - found == set()
@@ -159,7 +162,14 @@ def test_every_label_of_a_bundled_model_has_a_text() -> None:
 # --- Entities -------------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("socket_enabled")
 async def test_entities_texts_and_icons_are_the_same_set(home: Home, cameras: Cameras) -> None:
+    async with mjpeg_camera(STREET) as stream:
+        cameras.garden.stream_address = stream.address
+        await _check_entities(home, cameras)
+
+
+async def _check_entities(home: Home, cameras: Cameras) -> None:
     cameras.porch.picture = STREET
     models = home.data_folder / "models"
     entry = await home.add(
@@ -167,8 +177,9 @@ async def test_entities_texts_and_icons_are_the_same_set(home: Home, cameras: Ca
         pipeline("Colours", model=add_classification(models), labels=[]),
         pipeline("Bodies", model=add_pose(models)),
         pipeline("Faces", model=add_face(models), labels=["face"]),
+        pipeline("Live", "camera.garden", source="live", only_on_request=False, **AREAS),
     )
-    events = [f"event.{name}" for name in ("front_door", "colours", "bodies", "faces")]
+    events = [f"event.{name}" for name in ("front_door", "colours", "bodies", "faces", "live")]
     nothing = ("unknown", "unavailable")
     await until(lambda: all(home.state(event) not in nothing for event in events))
     await until(lambda: all(runtime.look for runtime in home.hub.pipelines.values()))

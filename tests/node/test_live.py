@@ -36,6 +36,7 @@ from edge_vision_node.protocol import (
     PipelineStatus,
     Point,
     SourceState,
+    SourceStatus,
     Video,
     Zone,
 )
@@ -69,10 +70,10 @@ class Watcher:
     async def status(self) -> PipelineStatus:
         return (await self.node.status()).pipelines[0]
 
-    async def source(self) -> str:
+    async def source(self) -> SourceStatus:
         source = (await self.status()).source
         assert source is not None
-        return source.state
+        return source
 
     def phases(self, kind: Kind) -> list[tuple[str, int | None]]:
         return [(event.phase, event.track_id) for event in self.events if event.kind == kind]
@@ -98,15 +99,19 @@ def pipeline(camera: MjpegCamera, **changes: object) -> PipelineConfig:
 
 
 async def until(condition: Callable[[], object], seconds: float = 20.0) -> None:
-    async with asyncio.timeout(seconds):
-        while not condition():
-            await asyncio.sleep(0.02)
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come to pass in time"
+        await asyncio.sleep(0.02)
 
 
-async def until_source(it: Watcher, state: SourceState, seconds: float = 20.0) -> None:
-    async with asyncio.timeout(seconds):
-        while await it.source() != state:
-            await asyncio.sleep(0.05)
+async def until_source(
+    it: Watcher, state: SourceState, seconds: float = 20.0, reason: str = ""
+) -> None:
+    deadline = time.monotonic() + seconds
+    while (now := await it.source()).state != state or reason not in (now.reason or ""):
+        assert time.monotonic() < deadline, now
+        await asyncio.sleep(0.05)
 
 
 async def test_who_comes_is_told_once_with_a_picture_and_told_when_gone(tmp_path: Path) -> None:
@@ -190,10 +195,7 @@ async def test_a_camera_that_goes_away_is_a_state_and_comes_back(tmp_path: Path)
         await until(lambda: it.looks)
         camera.refuses = True
         camera.hang_up()
-        await until_source(it, SourceState.UNAVAILABLE)
-        async with asyncio.timeout(20):
-            while "password" not in ((await it.status()).source.reason or ""):  # type: ignore[union-attr]
-                await asyncio.sleep(0.05)
+        await until_source(it, SourceState.UNAVAILABLE, reason="password")
         status = await it.status()
         assert status.source is not None
         assert "secret-in-address" not in repr(status)
@@ -307,7 +309,7 @@ async def test_cameras_share_a_process_and_hand_out_parts_of_frames() -> None:
 
 
 def list_of(image: Image.Image) -> object:
-    import numpy as np  # noqa: PLC0415 - only here
+    import numpy as np
 
     return np.asarray(image).astype(int)
 

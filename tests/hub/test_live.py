@@ -1,0 +1,237 @@
+"""Live video in Home Assistant: entities, events, pictures, and what happens to a camera."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from http import HTTPStatus
+from typing import Any
+
+import pytest
+from homeassistant.components.camera import async_get_image
+from homeassistant.components.media_source import async_browse_media, async_resolve_media
+from homeassistant.components.media_source.error import Unresolvable
+from homeassistant.core import Event, HomeAssistant
+from homeassistant.data_entry_flow import FlowResultType
+from homeassistant.exceptions import HomeAssistantError
+from homeassistant.setup import async_setup_component
+from pytest_homeassistant_custom_component.typing import ClientSessionGenerator
+
+from custom_components.edge_vision.const import EVENT_DETECTION, SUBENTRY_PIPELINE
+from custom_components.edge_vision.diagnostics import async_get_config_entry_diagnostics
+from tests.hub.conftest import BLANK, STREET, Cameras, Home, pipeline, until
+from tests.live_camera import MjpegCamera, mjpeg_camera
+
+pytestmark = pytest.mark.usefixtures("socket_enabled")
+
+ALL = [{"x": x, "y": y} for x, y in ((0, 0), (1, 0), (1, 1), (0, 1))]
+AREAS: dict[str, Any] = {
+    "zones": [{"name": "Porch", "points": ALL, "labels": ["person"]}],
+    "lines": [{"name": "Gate", "start": {"x": 0, "y": 0.05}, "end": {"x": 1, "y": 0.05}}],
+}
+
+
+@pytest.fixture
+async def stream(cameras: Cameras) -> AsyncIterator[MjpegCamera]:
+    """The porch camera's stream; it shows nothing of interest yet."""
+    async with mjpeg_camera(BLANK) as camera:
+        cameras.porch.stream_address = camera.address
+        yield camera
+
+
+def live(**changes: Any) -> Any:
+    """Return a pipeline that takes the best source there is."""
+    return pipeline(**{"source": "auto", "only_on_request": False, "fps": 10, **changes})
+
+
+def kinds(fired: list[Event], kind: str) -> list[dict[str, Any]]:
+    return [event.data for event in fired if event.data["kind"] == kind]
+
+
+async def test_live_video_makes_entities_events_and_pictures(
+    hass: HomeAssistant,
+    home: Home,
+    cameras: Cameras,
+    stream: MjpegCamera,
+    hass_client: ClientSessionGenerator,
+) -> None:
+    assert await async_setup_component(hass, "media_source", {})
+    fired: list[Event] = []
+    hass.bus.async_listen(EVENT_DETECTION, fired.append)
+    entry = await home.add(live(**AREAS))
+    await home.until_state("binary_sensor.front_door_person", "off")
+    await home.until_state("binary_sensor.front_door_person_in_porch", "off")
+    await home.until_state("sensor.front_door_gate_in", "0")
+    assert home.state("sensor.front_door_status") == "looking"
+    assert fired == []
+    stream.picture = STREET
+    await home.until_state("binary_sensor.front_door_person", "on")
+    await home.until_state("binary_sensor.front_door_person_in_porch", "on")
+    await until(lambda: kinds(fired, "zone"))
+    there = int(home.state("sensor.front_door_person_count"))
+    assert there >= 2
+    assert home.state("image_processing.front_door") == str(there)
+    objects = home.attribute("image_processing.front_door", "objects")
+    assert {item["zones"] for item in map(_hashable, objects)} == {("Porch",)}
+    starts = kinds(fired, "object")
+    assert len({data["track_id"] for data in starts}) == len(starts)
+    first = starts[0]
+    assert first["latency_ms"] > 0
+    assert (
+        first["snapshot"]
+        == f"media-source://edge_vision/{first['pipeline_id']}/{first['event_id']}"
+    )
+
+    # The picture: as an image entity, in the media browser, over HTTP to whoever may see it.
+    await until(lambda: home.state("image.front_door_last_detection") != "unknown")
+    root = await async_browse_media(hass, "media-source://edge_vision")
+    (folder,) = root.children
+    assert folder.title == "Front door"
+    listed = await async_browse_media(hass, folder.media_content_id)
+    assert first["snapshot"] in {item.media_content_id for item in listed.children}
+    media = await async_resolve_media(hass, first["snapshot"], None)
+    client = await hass_client()
+    answer = await client.get(media.url)
+    assert (answer.status, answer.content_type) == (HTTPStatus.OK, "image/jpeg")
+    assert (await answer.read()).startswith(b"\xff\xd8")
+    missing = await client.get(media.url.replace(first["event_id"], "0" * 26))
+    assert missing.status == HTTPStatus.NOT_FOUND
+    with pytest.raises(Unresolvable):
+        await async_resolve_media(hass, "media-source://edge_vision/nobody/x", None)
+
+    # What it sees just now, asked for only by who looks.
+    view = await async_get_image(hass, "camera.front_door_live_view")
+    assert view.content.startswith(b"\xff\xd8")
+    await home.scan("image_processing.front_door")
+    await until(lambda: len(kinds(fired, "scan")) >= 2)
+    asked = cameras.porch.asked
+    assert asked == 0
+
+    # Switched off it costs nothing; switched on it knows who was there.
+    before = len(kinds(fired, "object"))
+    await home.call("switch", "turn_off", "switch.front_door_detection")
+    await until(lambda: stream.readers == 0)
+    assert home.state("binary_sensor.front_door_person") == "unknown"
+    await home.call("switch", "turn_on", "switch.front_door_detection")
+    await home.until_state("binary_sensor.front_door_person", "on")
+    assert len(kinds(fired, "object")) == before
+
+    secret = stream.credentials.partition(":")[2]
+    diagnostics = await async_get_config_entry_diagnostics(hass, entry)
+    assert secret not in repr(diagnostics)
+    assert all(secret not in repr(state.attributes) for state in hass.states.async_all())
+
+
+def _hashable(item: dict[str, Any]) -> dict[str, Any]:
+    return {**item, "zones": tuple(item["zones"])}
+
+
+async def test_a_stream_that_ends_is_shown_as_that_and_comes_back(
+    home: Home, stream: MjpegCamera, caplog: pytest.LogCaptureFixture
+) -> None:
+    await home.add(live())
+    await home.until_state("binary_sensor.front_door_person", "off")
+    stream.refuses = True
+    stream.hang_up()
+    await home.until_state("sensor.front_door_status", "camera_unavailable")
+    assert home.state("binary_sensor.front_door_person") == "unavailable"
+    assert home.state("camera.front_door_live_view") == "unavailable"
+    with pytest.raises(HomeAssistantError):
+        await home.runtime.async_scan()
+    stream.refuses = False
+    await home.until_state("binary_sensor.front_door_person", "off")
+    # The node may be killed, too.
+    home.kill_node()
+    await home.until_state("binary_sensor.front_door_person", "unavailable")
+    await home.until_state("binary_sensor.front_door_person", "off")
+    assert stream.credentials.partition(":")[2] not in caplog.text
+
+
+async def test_automatic_is_stills_without_a_stream_and_live_once_there_is_one(
+    hass: HomeAssistant, home: Home, cameras: Cameras
+) -> None:
+    cameras.porch.picture = STREET
+    await home.add(live(scan_interval=1))
+    await home.until_state("binary_sensor.front_door_person", "on")
+    assert home.state("camera.front_door_live_view") == "unavailable"
+    assert home.runtime.stream is None
+    async with mjpeg_camera(BLANK) as stream:
+        cameras.porch.stream_address = stream.address
+        cameras.porch.set_available(False)
+        await home.until_state("sensor.front_door_status", "camera_unavailable")
+        cameras.porch.set_available(True)
+        await until(lambda: stream.readers == 1)
+        await home.until_state("binary_sensor.front_door_person", "off")
+        asked = cameras.porch.asked
+        await asyncio.sleep(1.5)
+        assert cameras.porch.asked == asked
+
+
+async def test_zones_lines_and_masks_are_drawn_in_the_flow(
+    hass: HomeAssistant,
+    home: Home,
+    cameras: Cameras,
+    stream: MjpegCamera,
+    hass_client: ClientSessionGenerator,
+) -> None:
+    cameras.porch.picture = STREET
+    await home.add(live())
+    flows = hass.config_entries.subentries
+    (subentry_id,) = home.entry.subentries
+
+    async def step(flow: Any, **answer: Any) -> Any:
+        return await flows.async_configure(flow["flow_id"], answer)
+
+    flow = await flows.async_init(
+        (home.entry.entry_id, SUBENTRY_PIPELINE),
+        context={"source": "reconfigure", "subentry_id": subentry_id},
+    )
+    assert (flow["type"], flow["step_id"]) == (FlowResultType.MENU, "reconfigure")
+    flow = await step(flow, next_step_id="areas")
+    assert flow["menu_options"] == ["zone", "line", "privacy_mask", "motion_mask", "save"]
+    client = await hass_client()
+    plain = await (await client.get(_address(flow))).read()
+    flow = await step(flow, next_step_id="zone")
+    wrong = {
+        "0.1,0.2": "too_few_points",
+        "0.1,0.2 0.3": "not_points",
+        "0.1,0.2 0.3,1.3 0.1,0.1": "outside",
+    }
+    for points, error in wrong.items():
+        flow = await step(flow, name="Porch", points=points, labels=[], counting=False)
+        assert flow["errors"] == {"points": error}
+    flow = await step(
+        flow, name="Porch", points="0.1,0.2; 0.9,0.2; 0.9,1 0.1,1", labels=[], counting=True
+    )
+    flow = await step(flow, next_step_id="line")
+    flow = await step(flow, name="Gate", points="0.1,0.5 0.1,0.5")
+    assert flow["errors"] == {"points": "not_a_line"}
+    flow = await step(flow, name="Gate", points="0.1,0.5 0.9,0.5")
+    flow = await step(flow, next_step_id="privacy_mask")
+    flow = await step(flow, points="0,0 0.2,0 0.2,0.2")
+    flow = await step(flow, next_step_id="motion_mask")
+    flow = await step(flow, points="0.8,0 1,0 1,0.2")
+    drawn = await (await client.get(_address(flow))).read()
+    assert drawn.startswith(b"\xff\xd8")
+    assert drawn != plain
+    flow = await step(flow, next_step_id="remove")
+    flow = await step(flow, item=["motion_masks/0"])
+    address = _address(flow)
+    flow = await step(flow, next_step_id="save")
+    assert flow["reason"] == "reconfigure_successful"
+    assert (await client.get(address)).status == HTTPStatus.NOT_FOUND
+    await hass.async_block_till_done()
+    data = home.entry.subentries[subentry_id].data
+    assert data["zones"][0]["counting"]
+    assert data["lines"][0]["start"] == {"x": 0.1, "y": 0.5}
+    assert len(data["privacy_masks"]) == 1
+    assert data["motion_masks"] == []
+    await home.until_state("binary_sensor.front_door_person_in_porch", "off")
+    await home.until_state("sensor.front_door_gate_out", "0")
+    # Settings that are changed later leave the areas as they are.
+    assert home.runtime.settings.areas.zones[0].name == "Porch"
+
+
+def _address(flow: Any) -> str:
+    picture: str = flow["description_placeholders"]["picture"]
+    return picture.removeprefix("![](").removesuffix(")")
