@@ -40,19 +40,16 @@ def say(text: str) -> None:
     print(text, flush=True)
 
 
-async def add_camera(client: HaClient, socket: HaSocket, camera: ClipCamera) -> None:
-    """Add the clip as a `generic` camera, and name it as a user would."""
+async def add_camera(client: HaClient, camera: ClipCamera) -> None:
+    """Add the clip as an `mjpeg` camera."""
     answers: Answers = {
-        "user": {"still_image_url": camera.url, "advanced": {"framerate": 10}},
-        "user_confirm": {"confirmed_ok": True},
+        "user": {
+            "name": CAMERA_NAME,
+            "mjpeg_url": camera.stream_url,
+            "still_image_url": camera.url,
+        }
     }
-    entry = (await client.config_flow("generic", answers))["result"]["entry_id"]
-    for entity in await socket.command("config/entity_registry/list"):
-        if entity["config_entry_id"] == entry:
-            rename = {"device_id": entity["device_id"], "name_by_user": CAMERA_NAME}
-            await socket.command("config/device_registry/update", **rename)
-            move = {"entity_id": entity["entity_id"], "new_entity_id": CAMERA}
-            await socket.command("config/entity_registry/update", **move)
+    await client.config_flow("mjpeg", answers)
 
 
 async def add_edge_vision(client: HaClient) -> str:
@@ -64,7 +61,6 @@ async def add_edge_vision(client: HaClient) -> str:
         "settings": {
             "camera": CAMERA,
             "name": CAMERA_NAME,
-            "schedule": {"scan_interval": 1},
         }
     }
     created = await client.config_flow("edge_vision", {}, show_self_test)
@@ -85,9 +81,11 @@ def show_self_test(step: str, shown: Mapping[str, str]) -> None:
 def line(event: dict[str, Any]) -> str:
     """Return an event as a line for people."""
     data = event["data"]
+    track = data["track_id"] or ""
     moment = datetime.fromisoformat(event["time_fired"]).astimezone().strftime("%H:%M:%S")
     return (
-        f"{moment}  {CAMERA_NAME}  {data['phase']:<7} {data['label']:<8} count {data['count']}  "
+        f"{moment}  {CAMERA_NAME}  {data['phase']:<7} {data['label']:<8} {track:<4} "
+        f"count {data['count']}  "
         f"confidence {data['confidence']:5.1f} %  latency {data['latency_ms']:4.0f} ms"
     )
 
@@ -110,7 +108,7 @@ async def run(settings: Settings) -> None:
     camera = ClipCamera(settings.clip)
     say("Starting Home Assistant …")
     async with asyncio.timeout(settings.timeout_s), camera, home, home.client.websocket() as socket:
-        await add_camera(home.client, socket, camera)
+        await add_camera(home.client, camera)
         await socket.subscribe(DETECTION)
         await add_edge_vision(home.client)
         say(f"  Home Assistant  {home.base}")

@@ -1,4 +1,4 @@
-"""A camera made of a video clip: a web server on loopback that answers with the picture of now."""
+"""A camera made of a video clip: a web server on loopback with a live stream (MJPEG) and stills."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import av
 from aiohttp import web
 
 _JPEG_QUALITY = 90
+_BOUNDARY = "frame"
 
 
 @dataclass(frozen=True)
@@ -28,11 +29,12 @@ class ClipError(Exception):
 
 
 class ClipCamera:
-    """Plays a clip in real time, over and over, as still pictures at one address."""
+    """Plays a clip in real time, over and over: live at `stream_url`, as stills at `url`."""
 
     def __init__(self, clip: Path) -> None:
         """Play this clip; it starts with the first picture asked for."""
         self.url = ""
+        self.stream_url = ""
         self._clip = clip
         self._reading: asyncio.Task[Clip]
         self._started: float | None = None
@@ -47,10 +49,13 @@ class ClipCamera:
         self._reading = asyncio.create_task(asyncio.to_thread(_read, self._clip))
         application = web.Application()
         application.router.add_get("/picture.jpg", self._answer)
-        self._runner = web.AppRunner(application, access_log=None)
+        application.router.add_get("/video", self._stream)
+        # A stream never ends by itself; nobody has to wait for that.
+        self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)
         await self._runner.setup()
         await web.TCPSite(self._runner, "127.0.0.1", 0).start()
-        self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}/picture.jpg"
+        base = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
+        self.url, self.stream_url = f"{base}/picture.jpg", f"{base}/video"
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -59,11 +64,30 @@ class ClipCamera:
 
     async def _answer(self, _: web.Request) -> web.Response:
         clip = await asyncio.shield(self._reading)
+        return web.Response(body=self._now(clip), content_type="image/jpeg")
+
+    async def _stream(self, request: web.Request) -> web.StreamResponse:
+        clip = await asyncio.shield(self._reading)
+        response = web.StreamResponse(
+            headers={"Content-Type": f"multipart/x-mixed-replace;boundary={_BOUNDARY}"}
+        )
+        await response.prepare(request)
+        while True:
+            picture = self._now(clip)
+            head = f"--{_BOUNDARY}\r\nContent-Type: image/jpeg\r\n"
+            head += f"Content-Length: {len(picture)}\r\n\r\n"
+            try:
+                await response.write(head.encode() + picture + b"\r\n")
+            except ConnectionError:  # whoever watched has seen enough
+                return response
+            await asyncio.sleep(1 / clip.frame_rate)
+
+    def _now(self, clip: Clip) -> bytes:
         now = time.monotonic()
         if self._started is None:
             self._started = now
         number = int((now - self._started) * clip.frame_rate) % len(clip.pictures)
-        return web.Response(body=clip.pictures[number], content_type="image/jpeg")
+        return clip.pictures[number]
 
 
 def _check(clip: Path) -> None:

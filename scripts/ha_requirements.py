@@ -17,10 +17,10 @@ from homeassistant.bootstrap import CORE_INTEGRATIONS, DEFAULT_INTEGRATIONS
 INTEGRATIONS = (
     "camera",
     "config",
-    "generic",
     "history",
     "image_processing",
     "logbook",
+    "mjpeg",
     "stream",
 )
 

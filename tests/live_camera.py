@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import itertools
+import time
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -17,6 +19,8 @@ class MjpegCamera:
     """What it shows can be changed while it streams."""
 
     picture: bytes
+    # When the newest picture was first sent, in seconds since the epoch.
+    shown_at: float = 0.0
     fps: float = 10.0
     address: str = ""
     readers: int = 0
@@ -25,6 +29,8 @@ class MjpegCamera:
     refuses: bool = False
     credentials: str = "user:secret-in-address"
     requests: int = 0
+    _clip: Iterator[bytes] | None = None
+    _unsent: bool = False
     _responses: set[web.StreamResponse] = field(default_factory=set)
 
     async def serve(self, request: web.Request) -> web.StreamResponse:
@@ -40,7 +46,9 @@ class MjpegCamera:
         try:
             while True:
                 if not self.stalled:
-                    picture = self.picture
+                    picture = next(self._clip) if self._clip else self.picture
+                    if self._unsent:
+                        self.shown_at, self._unsent = time.time(), False
                     head = f"--{_BOUNDARY}\r\nContent-Type: image/jpeg\r\n"
                     head += f"Content-Length: {len(picture)}\r\n\r\n"
                     await response.write(head.encode() + picture + b"\r\n")
@@ -50,6 +58,14 @@ class MjpegCamera:
         finally:
             self.readers -= 1
             self._responses.discard(response)
+
+    def show(self, picture: bytes) -> None:
+        """Show another picture from the next frame on; `shown_at` becomes its time."""
+        self.picture, self._unsent = picture, True
+
+    def play(self, pictures: Sequence[bytes]) -> None:
+        """Play pictures again and again."""
+        self._clip = itertools.cycle(pictures)
 
     def hang_up(self) -> None:
         """End all connections."""

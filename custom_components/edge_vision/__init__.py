@@ -18,6 +18,7 @@ from homeassistant.helpers.device_registry import DeviceEntryType
 from homeassistant.helpers.entity_component import DATA_INSTANCES, EntityComponent
 from homeassistant.helpers.typing import ConfigType
 
+from .blueprint_files import async_add_blueprints, async_remove_blueprints
 from .client import NodeError, NodeVersionMismatch
 from .const import (
     CONF_ENGINE,
@@ -65,6 +66,7 @@ async def async_setup(hass: HomeAssistant, _config: ConfigType) -> bool:
 
 async def async_setup_entry(hass: HomeAssistant, entry: EdgeVisionConfigEntry) -> bool:
     """Start the node of an entry and add its entities."""
+    await async_add_blueprints(hass)
     await _install_engine(hass, entry)
     hub = EdgeVisionHub(hass, entry)
 
@@ -113,6 +115,8 @@ async def async_remove_entry(hass: HomeAssistant, entry: EdgeVisionConfigEntry) 
     await event_store(hass, entry.entry_id).async_remove()
     if entry.data.get(CONF_NODE_TYPE, NODE_TYPE_LOCAL) == NODE_TYPE_LOCAL:
         await hass.async_add_executor_job(_delete_folder, data_dir(hass))
+    if not [other for other in hass.config_entries.async_entries(DOMAIN) if other is not entry]:
+        await async_remove_blueprints(hass)
 
 
 def _delete_folder(folder: Path) -> None:
@@ -206,10 +210,9 @@ def _remove_stale_entities(
         wanted = {
             *(f"{kind}_{what}" for kind in ("occupancy", "count") for what in counted),
             *(f"crossings_{what}" for what in crossed),
-            *(("live_view",) if pipeline.settings.may_be_live else ()),
         }
         key = entity.unique_id.removeprefix(f"{pipeline.pipeline_id}_")
-        made_from = key.startswith(("occupancy_", "count_", "crossings_", "live_view"))
+        made_from = key.startswith(("occupancy_", "count_", "crossings_"))
         if made_from and key not in wanted:
             registry.async_remove(entity.entity_id)
 

@@ -35,7 +35,7 @@ from .const import (
 )
 from .flow_picture import FlowPicture
 from .hub import EdgeVisionHub
-from .node.edge_vision_node.protocol import OutlineRequest
+from .node.edge_vision_node.protocol import Command, OutlineRequest, Picture
 from .node_log import redact
 from .settings import Areas
 from .stills import async_get_still
@@ -243,7 +243,9 @@ class AreaFlow(ConfigSubentryFlow):
                 privacy_masks=areas.privacy_masks,
                 motion_masks=areas.motion_masks,
             )
-            jpeg = await self._hub.async_outline(request, self._still)
+            _, jpeg = await self._hub.async_request_picture(
+                Command.OUTLINE, request, Picture, picture=self._still
+            )
         except (HomeAssistantError, NodeError) as err:
             return f"({redact(str(err))})"
         return self._flow_picture.show(jpeg)

@@ -1,4 +1,4 @@
-"""What a pipeline sees just now: live video with what is followed drawn in."""
+"""What a pipeline sees just now, with boxes: a picture is made only while somebody looks."""
 
 from __future__ import annotations
 
@@ -7,13 +7,22 @@ from typing import override
 
 from homeassistant.components.camera import Camera, CameraEntityDescription
 from homeassistant.core import HomeAssistant
+from homeassistant.exceptions import HomeAssistantError
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
 from .client import NodeError
 from .entity import PipelineEntity
 from .hub import EdgeVisionConfigEntry, EdgeVisionHub
-from .node.edge_vision_node.protocol import Command, LiveRequest, Picture
+from .node.edge_vision_node.protocol import (
+    Command,
+    Detected,
+    DetectRequest,
+    LiveRequest,
+    Picture,
+)
+from .node_log import redact
 from .pipeline import PipelineRuntime
+from .stills import async_get_still
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -28,26 +37,19 @@ async def async_setup_entry(
     entry: EdgeVisionConfigEntry,
     async_add_entities: AddConfigEntryEntitiesCallback,
 ) -> None:
-    """Add one entity per pipeline that may watch live video."""
+    """Add one entity per pipeline."""
     hub = entry.runtime_data
     for subentry_id, pipeline in hub.pipelines.items():
-        if pipeline.settings.may_be_live:
-            async_add_entities([LiveView(hub, pipeline)], config_subentry_id=subentry_id)
+        async_add_entities([LiveView(hub, pipeline)], config_subentry_id=subentry_id)
 
 
 class LiveView(PipelineEntity, Camera):
-    """The newest frame with boxes. A picture crosses over only when somebody looks."""
+    """The newest frame of live video with what is followed, or a still with what it shows."""
 
     def __init__(self, hub: EdgeVisionHub, pipeline: PipelineRuntime) -> None:
         """Follow a pipeline."""
         Camera.__init__(self)
         PipelineEntity.__init__(self, hub, pipeline, LIVE_VIEW)
-
-    @property
-    @override
-    def available(self) -> bool:
-        """Whether there is live video."""
-        return super().available and self.pipeline.stream is not None
 
     @property
     @override
@@ -60,12 +62,31 @@ class LiveView(PipelineEntity, Camera):
         self, width: int | None = None, height: int | None = None
     ) -> bytes | None:
         """Fetch the newest picture from the node."""
-        request = LiveRequest(
-            pipeline_id=self.pipeline.pipeline_id, max_width=width or _DEFAULT_WIDTH
-        )
         try:
+            if self.pipeline.stream is None:
+                return await self._still()
+            request = LiveRequest(
+                pipeline_id=self.pipeline.pipeline_id, max_width=width or _DEFAULT_WIDTH
+            )
             _, jpeg = await self.hub.async_request_picture(Command.LIVE, request, Picture)
-        except NodeError as err:
-            _LOGGER.debug("No live picture for %s: %s", self.entity_id, err)
+        except (NodeError, HomeAssistantError) as err:
+            _LOGGER.debug("No live picture for %s: %s", self.entity_id, redact(str(err)))
             return None
+        return jpeg
+
+    async def _still(self) -> bytes:
+        settings = self.pipeline.settings
+        still = await async_get_still(self.hass, settings.camera)
+        request = DetectRequest(
+            model=settings.model,
+            engine=settings.engine or self.hub.engine,
+            accelerator=settings.accelerator,
+            labels=settings.labels,
+            confidence=settings.confidence,
+            annotate=True,
+            privacy_masks=settings.areas.privacy_masks,
+        )
+        _, jpeg = await self.hub.async_request_picture(
+            Command.DETECT, request, Detected, picture=still
+        )
         return jpeg

@@ -39,8 +39,6 @@ from .node.edge_vision_node.protocol import (
     NodeEvent,
     NodeInfo,
     NodeStatus,
-    OutlineRequest,
-    Picture,
     QuarantinedModel,
     Subscribe,
     Subscribed,
@@ -257,11 +255,12 @@ class EdgeVisionHub:
         params: object | None,
         answer: type[T],
         *,
+        picture: bytes | None = None,
         timeout_s: float = REQUEST_TIMEOUT_S,
     ) -> tuple[T, bytes]:
         """Ask the node for something that comes with a picture. Raises `NodeError`."""
         return await self._require_client().request_picture(
-            command, params, answer, timeout_s=timeout_s
+            command, params, answer, picture=picture, timeout_s=timeout_s
         )
 
     async def async_request_either[T](
@@ -271,13 +270,6 @@ class EdgeVisionHub:
         return await self._require_client().request_either(
             command, params, answer, timeout_s=timeout_s
         )
-
-    async def async_outline(self, request: OutlineRequest, picture: bytes) -> bytes:
-        """Return a picture as JPEG with areas drawn in. Raises `NodeError`."""
-        _, jpeg = await self._require_client().request_picture(
-            Command.OUTLINE, request, Picture, picture=picture
-        )
-        return jpeg
 
     async def async_refresh_info(self) -> None:
         """Ask the node anew what it is and has. Raises `NodeError`.

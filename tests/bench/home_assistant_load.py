@@ -148,10 +148,10 @@ async def measure(seconds: float) -> dict[str, Any]:
     result: dict[str, Any] = {}
     home = Measured(password=secrets.token_urlsafe(9))
     camera = ClipCamera(CLIP)
-    async with camera, home, home.client.websocket() as socket:
+    async with camera, home:
         assert home.process is not None
         pid, client = home.process.pid, home.client
-        await add_camera(client, socket, camera)
+        await add_camera(client, camera)
         await asyncio.sleep(_SETTLE_S)
         result["idle"] = await lag(client, seconds)
         before = memory_mb(pid)

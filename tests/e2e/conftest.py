@@ -125,7 +125,7 @@ async def house(environment: Path) -> AsyncIterator[House]:
     home = HomeAssistant(environment=environment, password="correct horse battery")
     async with ClipCamera(SELF_TEST_PICTURE) as camera, home:
         async with home.client.websocket() as socket:
-            await demo.add_camera(home.client, socket, camera)
+            await demo.add_camera(home.client, camera)
             await socket.subscribe("edge_vision_detection")
             entry_id = await demo.add_edge_vision(home.client)
             first_detection = await next_event(socket, "object")

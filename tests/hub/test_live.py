@@ -153,8 +153,11 @@ async def test_automatic_is_stills_without_a_stream_and_live_once_there_is_one(
     cameras.porch.picture = STREET
     await home.add(live(scan_interval=1))
     await home.until_state("binary_sensor.front_door_person", "on")
-    assert home.state("camera.front_door_live_view") == "unavailable"
     assert home.runtime.stream is None
+    # Without a stream the live view is a still, looked at once for whoever wants to see it.
+    view = await async_get_image(hass, "camera.front_door_live_view")
+    assert view.content.startswith(b"\xff\xd8")
+    assert view.content != STREET
     async with mjpeg_camera(BLANK) as stream:
         cameras.porch.stream_address = stream.address
         cameras.porch.set_available(False)

@@ -41,6 +41,7 @@ NODE_ENTITIES = {
 }
 PIPELINE_ENTITIES = {
     ("binary_sensor", "occupancy_person"),
+    ("camera", "live_view"),
     ("event", "detection"),
     ("image", "last_detection"),
     ("image_processing", "detection"),

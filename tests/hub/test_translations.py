@@ -86,7 +86,10 @@ def test_a_text_is_plain(path: str, text: str) -> None:
         ("exceptions", ()),
         ("system_health.info", ("system_health.py",)),
         ("services", ("const.py",)),
-        ("selector", ("config_flow.py", "model_flow.py", "pipeline_flow.py", "const.py")),
+        (
+            "selector",
+            ("config_flow.py", "model_flow.py", "pipeline_flow.py", "const.py", "trigger.py"),
+        ),
         *(
             (f"issues.{key}.fix_flow.{part}", ("repairs.py",))
             for key, issue in ENGLISH["issues"].items()

@@ -423,6 +423,8 @@ class Node:
         started = time.perf_counter()
         place = await self._load_model(request.model, request.engine, request.accelerator)
         class_ids = place.model.class_ids(request.labels)
+        if request.privacy_masks:
+            data = memoryview(await self.draw(_masked, data, request.privacy_masks))
         found = await self._workers.lane(place).run(
             ulid_now(), place, data, request.confidence, class_ids
         )

@@ -842,7 +842,8 @@ class OutlineRequest:
 class DetectRequest:
     """`detect` (binary, with a picture): look once, outside every pipeline; nothing is kept.
 
-    With `annotate` the answer is binary and brings the picture with its boxes, as JPEG.
+    With `annotate` the answer is binary and brings the picture with its boxes, as JPEG. In
+    `privacy_masks` nothing is seen or shown.
     """
 
     model: str | None = None
@@ -851,6 +852,7 @@ class DetectRequest:
     labels: tuple[str, ...] = ()
     confidence: float = 50.0
     annotate: bool = False
+    privacy_masks: tuple[tuple[Point, ...], ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

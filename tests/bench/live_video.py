@@ -1,0 +1,183 @@
+"""Live video in a real Home Assistant: how soon an event comes, and what cameras cost.
+
+Usage: python -m tests.bench.live_video [--fps 5 10 15] [--rounds 20] [--cameras 4] [--seconds 20]
+
+Cameras stream JPEGs of 1280x720 over HTTP (MJPEG) on loopback. For the time to an event, a camera
+shows an empty street, and then a person: from the moment at which the first frame with the person
+is sent to the moment at which its event is on Home Assistant's bus. For the load, all cameras play
+the demo's clip at 5 frames a second. The event loop's lag is what a 10 ms timer in it comes late.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import io
+import json
+import secrets
+import statistics
+import time
+from contextlib import AsyncExitStack
+from datetime import datetime
+from typing import Any
+
+import av
+import psutil
+from PIL import Image
+
+from tests.bench.home_assistant_load import CLIP, Measured, lag, memory_mb, node_memory_mb, node_of
+from tests.live_camera import MjpegCamera, mjpeg_camera
+
+_SIZE = (1280, 720)
+_GONE_S = 4.0
+_SETTLE_S = 5.0
+_LOAD_FPS = 5
+
+
+def clip_pictures() -> list[bytes]:
+    """Return every frame of the demo's clip as JPEG of 1280x720."""
+    with av.open(str(CLIP)) as container:
+        return [encoded(frame.to_image()) for frame in container.decode(video=0)]
+
+
+def encoded(image: Image.Image) -> bytes:
+    """Return an image as JPEG of 1280x720."""
+    out = io.BytesIO()
+    image.resize(_SIZE).save(out, "JPEG", quality=85)
+    return out.getvalue()
+
+
+async def add_camera(client: Any, camera: MjpegCamera, number: int, fps: float) -> str:
+    """Add a camera and, the first time, Edge Vision; return the pipeline's entity."""
+    answers = {"user": {"name": f"Source {number}", "mjpeg_url": camera.address}}
+    await client.config_flow("mjpeg", answers)
+    entries = await client.get("/api/config/config_entries/entry?domain=edge_vision")
+    if entries:
+        entry = entries[0]["entry_id"]
+    else:
+        entry = (await client.config_flow("edge_vision", {}))["result"]["entry_id"]
+    settings = {
+        "camera": f"camera.source_{number}",
+        "name": f"Camera {number}",
+        "detection": {"labels": ["person"]},
+        "video": {"fps": fps},
+    }
+    await client.subentry_flow(entry, "pipeline", {"settings": settings})
+    return f"image_processing.camera_{number}"
+
+
+async def time_to_event(fps: float, rounds: int, street: bytes, person: bytes) -> dict[str, Any]:
+    """Return the milliseconds from the sending of the first frame to the bus."""
+    home = Measured(password=secrets.token_urlsafe(9))
+    took: list[float] = []
+    frames: list[int] = []
+    inference: list[float] = []
+    async with mjpeg_camera(street) as camera, home, home.client.websocket() as socket:
+        camera.fps = fps
+        await add_camera(home.client, camera, 1, fps)
+        await socket.subscribe("edge_vision_detection")
+        await asyncio.sleep(_SETTLE_S)
+        for number in range(rounds):
+            # Not always at the same moment of a frame's interval.
+            await asyncio.sleep(_GONE_S + number % 7 / 7 / fps)
+            while not socket.events.empty():
+                socket.events.get_nowait()
+            camera.show(person)
+            async with asyncio.timeout(20):
+                while (event := await socket.events.get())["data"]["phase"] != "start":
+                    pass
+            fired = datetime.fromisoformat(event["time_fired"]).timestamp()
+            took.append((fired - camera.shown_at) * 1000)
+            captured = datetime.fromisoformat(event["data"]["captured_at"]).timestamp()
+            frames.append(1 + round((captured - camera.shown_at) * fps))
+            inference.append(event["data"]["inference_ms"])
+            camera.show(street)
+    took.sort()
+    return {
+        "fps": fps,
+        "p50_ms": round(statistics.median(took), 1),
+        "p95_ms": round(took[int(0.95 * (len(took) - 1))], 1),
+        "inference_ms": round(statistics.median(inference), 1),
+        "interval_ms": round(1000 / fps, 1),
+        "told_at_frame": dict(sorted({n: frames.count(n) for n in set(frames)}.items())),
+    }
+
+
+async def load(cameras: int, seconds: float, pictures: list[bytes]) -> dict[str, Any]:
+    """Return what several cameras at once cost, and an idle one."""
+    home = Measured(password=secrets.token_urlsafe(9))
+    async with AsyncExitStack() as stack:
+        streams = [
+            await stack.enter_async_context(mjpeg_camera(pictures[0])) for _ in range(cameras)
+        ]
+        await stack.enter_async_context(home)
+        assert home.process is not None
+        pid, client = home.process.pid, home.client
+        await asyncio.sleep(_SETTLE_S)
+        result: dict[str, Any] = {"lag_idle": await lag(client, seconds)}
+        for number, stream in enumerate(streams, 1):
+            stream.fps = _LOAD_FPS
+            await add_camera(client, stream, number, _LOAD_FPS)
+        await asyncio.sleep(3 * _SETTLE_S)
+        result["still_pictures"] = await _costs(pid, client, seconds)
+        for stream in streams:
+            stream.play(pictures)
+        await asyncio.sleep(_SETTLE_S)
+        result["playing"] = await _costs(pid, client, seconds)
+    return result
+
+
+async def _costs(pid: int, client: Any, seconds: float) -> dict[str, Any]:
+    hub, node = psutil.Process(pid), node_of(pid)
+    before = _cpu_s(hub), _cpu_s(node), {child.pid: _cpu_s(child) for child in node.children()}
+    began = time.monotonic()
+    lagged = await lag(client, seconds)
+    took = time.monotonic() - began
+    children = [_cpu_s(child) - before[2].get(child.pid, 0.0) for child in node.children()]
+    rates = [
+        state["state"]
+        for entity_id, state in (await client.states("sensor")).items()
+        if entity_id.endswith("_look_rate")
+    ]
+    return {
+        "lag": lagged,
+        "cpu_home_assistant_percent": round(100 * (_cpu_s(hub) - before[0]) / took, 1),
+        "cpu_node_percent": round(100 * (_cpu_s(node) - before[1]) / took, 1),
+        "cpu_of_its_processes_percent": [round(100 * item / took, 1) for item in children],
+        "home_assistant_mb": round(memory_mb(pid)),
+        "node_mb": round(node_memory_mb(pid)),
+        "rates": rates,
+    }
+
+
+def _cpu_s(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return float(times.user + times.system)
+
+
+async def measure(options: argparse.Namespace) -> dict[str, Any]:
+    """Run everything."""
+    pictures = await asyncio.to_thread(clip_pictures)
+    result: dict[str, Any] = {"time_to_event": []}
+    empty, person = pictures[options.empty], pictures[options.person]
+    for fps in options.fps:
+        result["time_to_event"].append(await time_to_event(fps, options.rounds, empty, person))
+    if options.cameras:
+        result["load"] = await load(options.cameras, options.seconds, pictures)
+    return result
+
+
+def main() -> None:
+    """Print the figures."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--fps", type=float, nargs="*", default=[5, 10, 15])
+    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--cameras", type=int, default=4)
+    parser.add_argument("--seconds", type=float, default=20)
+    parser.add_argument("--empty", type=int, default=140, help="frame of the clip without a person")
+    parser.add_argument("--person", type=int, default=48, help="frame of the clip with one")
+    print(json.dumps(asyncio.run(measure(parser.parse_args())), indent=2))
+
+
+if __name__ == "__main__":
+    main()

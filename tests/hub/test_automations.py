@@ -1,0 +1,242 @@
+"""Purpose-specific triggers, the condition and the blueprints, in real automations."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from homeassistant.components.automation.config import AUTOMATION_BLUEPRINT_SCHEMA
+from homeassistant.components.blueprint.models import Blueprint
+from homeassistant.core import HomeAssistant, ServiceCall
+from homeassistant.helpers import device_registry as dr
+from homeassistant.helpers.condition import async_get_all_descriptions as condition_descriptions
+from homeassistant.helpers.trigger import async_get_all_descriptions as trigger_descriptions
+from homeassistant.setup import async_setup_component
+from homeassistant.util.yaml import load_yaml
+from pytest_homeassistant_custom_component.common import async_mock_service
+
+from custom_components.edge_vision.condition import async_get_conditions
+from custom_components.edge_vision.const import DOMAIN, EVENT_DETECTION
+from custom_components.edge_vision.trigger import TRIGGERS
+from tests.hub.conftest import STREET, Cameras, Home, pipeline, until
+from tests.hub.texts import ENGLISH, INTEGRATION
+
+BLUEPRINTS = sorted((INTEGRATION / "blueprints").rglob("*.yaml"))
+
+
+def device_of(home: Home) -> str:
+    (pipeline_id,) = home.entry.subentries
+    device = dr.async_get(home.hass).async_get_device_by_identifier(
+        (DOMAIN, pipeline_id), home.entry.entry_id
+    )
+    assert device is not None
+    return device.id
+
+
+async def automate(hass: HomeAssistant, *automations: dict[str, Any]) -> list[ServiceCall]:
+    """Set automations up; return the list of calls that their actions will make."""
+    calls = async_mock_service(hass, "test", "done")
+    assert await async_setup_component(hass, "automation", {"automation": list(automations)})
+    await hass.async_block_till_done()
+    return calls
+
+
+def automation(name: str, trigger: dict[str, Any], **more: Any) -> dict[str, Any]:
+    return {
+        "alias": name,
+        "triggers": trigger,
+        "actions": {
+            "action": "test.done",
+            "data": {"name": name, "label": "{{ trigger.event.data.label }}"},
+        },
+        **more,
+    }
+
+
+async def test_triggers_fire_for_their_cameras_objects_zones_and_directions(
+    hass: HomeAssistant, home: Home
+) -> None:
+    await home.add(pipeline())
+    (pipeline_id,) = home.entry.subentries
+    device = {"target": {"device_id": device_of(home)}}
+    entity = {"target": {"entity_id": "binary_sensor.front_door_person"}}
+    elsewhere = {"target": {"entity_id": "camera.porch"}}
+
+    def trigger(key: str, target: dict[str, Any], **options: Any) -> dict[str, Any]:
+        return {"trigger": f"edge_vision.{key}", **target, "options": options}
+
+    calls = await automate(
+        hass,
+        automation("any", trigger("object_detected", device)),
+        automation("person", trigger("object_detected", entity, label="person", confidence=80)),
+        automation("other camera", trigger("object_detected", elsewhere)),
+        automation("porch", trigger("object_detected", device, zone="Porch")),
+        automation("left", trigger("object_gone", device)),
+        automation("left porch", trigger("object_gone", device, zone="Porch")),
+        automation("line in", trigger("line_crossed", device, line="Gate", direction="in")),
+        automation("line", trigger("line_crossed", device)),
+        automation("loitering", trigger("loitering", device, zone="Porch")),
+    )
+
+    async def fire(**changes: Any) -> set[str]:
+        calls.clear()
+        data = {
+            "pipeline_id": pipeline_id,
+            "kind": "object",
+            "phase": "start",
+            "label": "person",
+            "confidence": 90.0,
+            "zones": [],
+            "line": None,
+            "direction": None,
+        }
+        hass.bus.async_fire(EVENT_DETECTION, data | changes)
+        await hass.async_block_till_done()
+        return {call.data["name"] for call in calls}
+
+    assert await fire() == {"any", "person"}
+    assert await fire(confidence=60.0) == {"any"}
+    assert await fire(label="dog") == {"any"}
+    assert calls[0].data["label"] == "dog"
+    assert await fire(pipeline_id="another") == set()
+    assert await fire(phase="update") == set()
+    assert await fire(kind="zone", zones=["Porch"]) == {"porch"}
+    assert await fire(kind="zone", zones=["Garden"]) == set()
+    assert await fire(phase="end") == {"left"}
+    assert await fire(kind="zone", phase="end", zones=["Porch"]) == {"left porch"}
+    crossing = {"kind": "line", "phase": "instant", "line": "Gate"}
+    assert await fire(**crossing, direction="in") == {"line in", "line"}
+    assert await fire(**crossing, direction="out") == {"line"}
+    assert await fire(kind="loitering", zones=["Porch"]) == {"loitering"}
+
+
+async def test_the_condition_is_met_while_somebody_is_there(
+    hass: HomeAssistant, home: Home, cameras: Cameras
+) -> None:
+    await home.add(pipeline())
+    await home.until_state("binary_sensor.front_door_person", "off")
+    device = {"target": {"device_id": device_of(home)}}
+
+    def condition(name: str, **options: Any) -> dict[str, Any]:
+        condition = {"condition": "edge_vision.object_is_present", **device, "options": options}
+        go = {"trigger": "event", "event_type": "go", "event_data": {}}
+        made = automation(name, go, conditions=condition)
+        made["actions"]["data"] = {"name": name}
+        return made
+
+    calls = await automate(
+        hass,
+        condition("anybody"),
+        condition("person", label="person"),
+        condition("dog", label=["dog"]),
+        condition("zone", zone="Porch"),
+    )
+
+    async def met() -> set[str]:
+        calls.clear()
+        hass.bus.async_fire("go")
+        await hass.async_block_till_done()
+        return {call.data["name"] for call in calls}
+
+    assert await met() == set()
+    cameras.porch.picture = STREET
+    await home.scan()
+    await home.until_state("binary_sensor.front_door_person", "on")
+    assert await met() == {"anybody", "person"}
+    home.kill_node()
+    await home.until_state("binary_sensor.front_door_person", "unavailable")
+    assert await met() == set()
+
+
+async def test_descriptions_texts_and_fields_are_the_same_set(
+    hass: HomeAssistant, home: Home
+) -> None:
+    await home.add(pipeline())
+    assert await async_setup_component(hass, "automation", {})
+    for part, described, known in (
+        ("triggers", await trigger_descriptions(hass), TRIGGERS),
+        (
+            "conditions",
+            await condition_descriptions(hass),
+            await async_get_conditions(hass),
+        ),
+    ):
+        assert set(ENGLISH[part]) == set(known)
+        for key in known:
+            fields = described[f"{DOMAIN}.{key}"]["fields"]
+            assert set(fields) == set(ENGLISH[part][key]["fields"])
+
+
+# --- Blueprints -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", BLUEPRINTS, ids=lambda path: path.stem)
+def test_blueprints_are_valid(path: Any) -> None:
+    blueprint = Blueprint(
+        load_yaml(path),
+        expected_domain="automation",
+        schema=AUTOMATION_BLUEPRINT_SCHEMA,
+    )
+    assert blueprint.validate() is None
+
+
+async def test_blueprints_are_there_after_the_set_up_and_work(
+    hass: HomeAssistant, home: Home, cameras: Cameras
+) -> None:
+    assert len(BLUEPRINTS) == 2
+    await home.add(pipeline())
+    await home.until_state("binary_sensor.front_door_person", "off")
+    for path in BLUEPRINTS:
+        assert await hass.async_add_executor_job(
+            (home.data_folder.parent / "blueprints/automation/edge_vision" / path.name).is_file
+        )
+    notified = async_mock_service(hass, "notify", "phone")
+    lit = async_mock_service(hass, "light", "turn_on")
+    dark = async_mock_service(hass, "light", "turn_off")
+    await automate(
+        hass,
+        {
+            "use_blueprint": {
+                "path": "edge_vision/notify_with_picture.yaml",
+                "input": {
+                    "camera": device_of(home),
+                    "picture": "image.front_door_last_detection",
+                    "notify_action": "notify.phone",
+                },
+            }
+        },
+        {
+            "use_blueprint": {
+                "path": "edge_vision/light_while_occupied.yaml",
+                "input": {
+                    "occupancy": "binary_sensor.front_door_person",
+                    "light": {"entity_id": "light.porch"},
+                    "wait": 0,
+                },
+            }
+        },
+    )
+    cameras.porch.picture = STREET
+    await home.scan()
+    await until(lambda: notified and lit)
+    assert notified[0].data["title"] == "Front door"
+    assert "person" in notified[0].data["message"].lower()
+    assert notified[0].data["data"]["image"] == ("/api/image_proxy/image.front_door_last_detection")
+    assert lit[0].data["entity_id"] == ["light.porch"]
+    from tests.hub.conftest import BLANK
+
+    cameras.porch.picture = BLANK
+    for _ in range(3):
+        await home.scan()
+    await until(lambda: dark)
+
+
+async def test_a_blueprint_that_somebody_has_changed_is_left_alone(
+    hass: HomeAssistant, home: Home
+) -> None:
+    folder = home.data_folder.parent / "blueprints/automation/edge_vision"
+    folder.mkdir(parents=True)
+    mine = folder / BLUEPRINTS[0].name
+    mine.write_text("mine")
+    await home.add(pipeline())
+    assert mine.read_text() == "mine"
