@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import os
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
@@ -26,6 +27,8 @@ class MjpegCamera:
     readers: int = 0
     # Stops sending, keeps the connection.
     stalled: bool = False
+    # Sends pictures of which half is noise.
+    garbage: bool = False
     refuses: bool = False
     credentials: str = "user:secret-in-address"
     requests: int = 0
@@ -49,6 +52,9 @@ class MjpegCamera:
                     picture = next(self._clip) if self._clip else self.picture
                     if self._unsent:
                         self.shown_at, self._unsent = time.time(), False
+                    if self.garbage:
+                        half = len(picture) // 2
+                        picture = picture[:half] + os.urandom(half)
                     head = f"--{_BOUNDARY}\r\nContent-Type: image/jpeg\r\n"
                     head += f"Content-Length: {len(picture)}\r\n\r\n"
                     await response.write(head.encode() + picture + b"\r\n")

@@ -70,6 +70,7 @@ class Follower:
         return {
             "version": _VERSION,
             "labels": list(self.labels),
+            "next_id": self._tracker.next_id,
             "tracks": self._tracker.snapshot(),
             "objects": [asdict(item) for item in self.objects],
             "zones": {
@@ -89,6 +90,8 @@ class Follower:
         What is gone meanwhile is told as gone once its place has been looked at.
         """
         try:
+            # Whatever comes of the rest: a number means one object for ever.
+            self._tracker = Tracker(self.settings, int(snapshot["next_id"]))
             if snapshot["version"] != _VERSION or tuple(snapshot["labels"]) != self.labels:
                 return False
             objects = [_read_object(item) for item in snapshot["objects"]]

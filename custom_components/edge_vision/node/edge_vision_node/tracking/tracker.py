@@ -139,6 +139,11 @@ class Tracker:
         self._places: list[_Place] = []
         self._at: float | None = None
 
+    @property
+    def next_id(self) -> int:
+        """Return the number that the next object will get."""
+        return self._next_id
+
     # --- One frame -------------------------------------------------------------------------------
 
     def step(

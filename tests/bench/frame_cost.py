@@ -1,0 +1,166 @@
+"""What a frame of live video costs besides decoding and inference.
+
+Usage: python -m tests.bench.frame_cost [--objects 20] [--frames 400]
+
+On made-up frames of 1280x720 and made-up detections of objects that walk about: the motion gate,
+the plan of where to look, cutting up to three parts out, merging what they show, the tracker, and
+the rules with three zones and a line.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from edge_vision_node.detections import Detections
+from edge_vision_node.following import Follower
+from edge_vision_node.frames.motion import SENSITIVITIES, MotionGate
+from edge_vision_node.frames.tensor import fit
+from edge_vision_node.protocol import Line, Point, Zone
+from edge_vision_node.regions import Planner, merge
+from edge_vision_node.rules.video import Watch
+from PIL import Image
+
+_FPS = 10
+_NO_BOXES = np.empty((0, 4))
+
+
+def corners(*values: tuple[float, float]) -> tuple[Point, ...]:
+    """Return points."""
+    return tuple(Point(x=x, y=y) for x, y in values)
+
+
+def watch() -> Watch:
+    """Return three zones and a line."""
+    quarters = [
+        ((x, y), (x + 0.4, y), (x + 0.4, y + 0.9), (x, y + 0.9))
+        for x, y in ((0, 0), (0.3, 0.1), (0.6, 0.05))
+    ]
+    return Watch(
+        labels=("person",),
+        zones=tuple(
+            Zone(name=f"Zone {n}", points=corners(*quarter), loitering_s=5, counting=True)
+            for n, quarter in enumerate(quarters)
+        ),
+        lines=(Line(name="Line", start=Point(x=0.5, y=0), end=Point(x=0.5, y=1)),),
+    )
+
+
+class Walkers:
+    """Objects that walk about and bounce off the borders."""
+
+    def __init__(self, count: int) -> None:
+        self._random = np.random.default_rng(1)
+        self._at = self._random.uniform(0.1, 0.9, (count, 2))
+        self._speed = self._random.normal(0, 0.05, (count, 2)) / _FPS
+        self._size = self._random.uniform(0.03, 0.08, (count, 1)) * [1, 2.5]
+
+    def step(self) -> Detections:
+        """Return what a model would see of the next frame."""
+        self._at += self._speed
+        self._speed = np.where((self._at < 0.1) | (self._at > 0.9), -self._speed, self._speed)
+        noise = self._random.normal(0, 0.002, self._at.shape)
+        boxes = np.concatenate((self._at - self._size / 2, self._at + self._size / 2), axis=1)
+        boxes += np.tile(noise, 2)
+        count = len(boxes)
+        return Detections(
+            np.clip(boxes, 0, 1).astype(np.float32),
+            self._random.uniform(0.45, 0.95, count).astype(np.float32),
+            np.zeros(count, np.int32),
+        )
+
+
+def frames() -> list[np.ndarray]:
+    """Return brightness planes with noise and something that moves."""
+    random = np.random.default_rng(2)
+    scene = np.kron(random.integers(60, 180, (90, 160)), np.ones((8, 8)))
+    result = []
+    for number in range(20):
+        noisy = scene + random.normal(0, 3, scene.shape)
+        noisy[300:420, 200 + 20 * number : 240 + 20 * number] += 60
+        result.append(np.clip(noisy, 0, 255).astype(np.uint8))
+    return result
+
+
+def cut(image: Image.Image, part: list[float]) -> bytes:
+    """Return a part of an image as pixels of the model's size."""
+    return fit(image, (300, 300), part)[0].tobytes()
+
+
+def measure(objects: int, count: int) -> dict[str, Any]:
+    """Return median and p95 of each step in milliseconds."""
+    times: dict[str, list[float]] = {}
+
+    def timed(name: str, work: Callable[[], Any]) -> Any:
+        started = time.perf_counter()
+        result = work()
+        times.setdefault(name, []).append((time.perf_counter() - started) * 1000)
+        return result
+
+    pictures, walkers = frames(), Walkers(objects)
+    gate, follower = MotionGate(SENSITIVITIES["medium"]), Follower(watch(), ("person",))
+    planner = Planner("balanced", (1280, 720), (300, 300))
+    image = Image.fromarray(np.stack([pictures[0]] * 3, axis=2))
+    for number in range(count):
+        at = number / _FPS
+        seen = timed("motion", lambda at=at, n=number: gate.step(pictures[n % 20], at))
+        plan = timed("plan", lambda at=at, seen=seen: planner.plan(at, seen.boxes, follower.moving))
+        parts = plan.boxes if len(plan.boxes) else np.array([[0.0, 0.0, 1.0, 1.0]])
+        timed(
+            "crops",
+            lambda parts=parts: [
+                fit(image, (300, 300), tuple(part))[0].tobytes() for part in parts.tolist()
+            ],
+        )
+        found = walkers.step()
+        each = [found] * len(parts)
+        merged = timed("merge", lambda each=each, parts=parts: merge(each, parts))
+        before = follower.rules.step
+        rules_ms = 0.0
+
+        def rules(*arguments: Any, step: Any = before) -> Any:
+            nonlocal rules_ms
+            started = time.perf_counter()
+            result = step(*arguments)
+            rules_ms = (time.perf_counter() - started) * 1000
+            return result
+
+        follower.rules.step = rules  # type: ignore[method-assign]
+        timed("tracking and rules", lambda at=at, merged=merged: follower.step(merged, at))
+        follower.rules.step = before  # type: ignore[method-assign]
+        times.setdefault("rules", []).append(rules_ms)
+    times["tracking"] = [
+        both - rules
+        for both, rules in zip(times.pop("tracking and rules"), times["rules"], strict=True)
+    ]
+    steps = {name: _summary(values[20:]) for name, values in times.items()}
+    every = [
+        sum(values) for values in zip(*(values[20:] for values in times.values()), strict=True)
+    ]
+    return {"objects": objects, **steps, "all": _summary(every)}
+
+
+def _summary(values: list[float]) -> dict[str, float]:
+    values = sorted(values)
+    return {
+        "median_ms": round(statistics.median(values), 3),
+        "p95_ms": round(values[int(0.95 * len(values))], 3),
+    }
+
+
+def main() -> None:
+    """Print the figures."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--objects", type=int, default=20)
+    parser.add_argument("--frames", type=int, default=400)
+    options = parser.parse_args()
+    print(json.dumps(measure(options.objects, options.frames), indent=2))
+
+
+if __name__ == "__main__":
+    main()

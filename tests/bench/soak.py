@@ -1,0 +1,158 @@
+"""A long run made short: cameras that fail, a node that is killed, an entry that is reloaded.
+
+Usage: python -m tests.bench.soak [--minutes 10] [--cameras 2]
+
+In a real Home Assistant, cameras play the demo's clip live. Every few seconds something happens:
+a camera hangs up, stalls, sends garbage or refuses; a camera's process, an engine's worker or the
+node is killed; the entry is reloaded. At the end: memory over time, whether every event in the
+node's log came over Home Assistant's bus just once, whether anything began twice, and what was left
+running.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import random
+import secrets
+import signal
+import sqlite3
+import time
+from collections import Counter
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from tests.bench.home_assistant_load import Measured, memory_mb, node_memory_mb, node_of
+from tests.bench.live_video import add_camera, clip_pictures
+from tests.live_camera import MjpegCamera, mjpeg_camera
+
+_FPS = 10
+_EVERY_S = 6.0
+_LAST_CALM_S = 45.0
+
+
+async def upset(kind: str, pid: int, client: Any, entry: str, camera: MjpegCamera) -> None:
+    """Make something happen."""
+    if kind == "hangs up":
+        camera.hang_up()
+    elif kind == "stalls":
+        camera.stalled = True
+        await asyncio.sleep(13)
+        camera.stalled = False
+    elif kind == "refuses":
+        camera.refuses = True
+        camera.hang_up()
+        await asyncio.sleep(3)
+        camera.refuses = False
+    elif kind == "garbage":
+        camera.garbage = True
+        await asyncio.sleep(2)
+        camera.garbage = False
+    elif kind == "reload":
+        await client.post(f"/api/config/config_entries/entry/{entry}/reload")
+    else:
+        node = node_of(pid)
+        module = {"kill camera": "cameras.child", "kill worker": "workers.child"}.get(kind)
+        if module is None:
+            node.send_signal(signal.SIGKILL)
+            return
+        found = [child for child in node.children() if module in " ".join(child.cmdline())]
+        if found:
+            random.choice(found).send_signal(signal.SIGKILL)
+
+
+def logged(folder: Path) -> list[dict[str, Any]]:
+    """Return every event in the node's log."""
+    with sqlite3.connect(f"file:{folder}/edge_vision/results.db?mode=ro", uri=True) as database:
+        rows = database.execute("SELECT event FROM events ORDER BY seq").fetchall()
+    return [json.loads(row[0]) for row in rows]
+
+
+async def soak(minutes: float, cameras: int) -> dict[str, Any]:
+    """Run everything; return the findings."""
+    pictures = await asyncio.to_thread(clip_pictures)
+    home = Measured(password=secrets.token_urlsafe(9))
+    done: Counter[str] = Counter()
+    memory: list[tuple[float, int, int]] = []
+    fired: list[dict[str, Any]] = []
+    async with AsyncExitStack() as stack:
+        streams = [
+            await stack.enter_async_context(mjpeg_camera(pictures[0])) for _ in range(cameras)
+        ]
+        await stack.enter_async_context(home)
+        assert home.process is not None
+        pid, client = home.process.pid, home.client
+        socket = await stack.enter_async_context(client.websocket())
+        await socket.subscribe("edge_vision_detection")
+        for number, stream in enumerate(streams, 1):
+            stream.fps = _FPS
+            stream.play(pictures)
+            await add_camera(client, stream, number, 5)
+        (entry,) = await client.get("/api/config/config_entries/entry?domain=edge_vision")
+        kinds = ["hangs up", "stalls", "refuses", "garbage", "reload"]
+        kinds += ["kill camera", "kill worker", "kill node"]
+        began, until = time.monotonic(), time.monotonic() + 60 * minutes - _LAST_CALM_S
+        while time.monotonic() < until:
+            await asyncio.sleep(_EVERY_S)
+            kind = random.choice(kinds)
+            try:
+                await upset(kind, pid, client, entry["entry_id"], random.choice(streams))
+            except psutil.Error, ValueError:
+                continue  # the node is just being started again
+            done[kind] += 1
+            with_node = sum(done.values()) % 5 == 0
+            if with_node:
+                await asyncio.sleep(8)
+                try:
+                    hub_mb, node_mb = round(memory_mb(pid)), round(node_memory_mb(pid))
+                except psutil.Error, ValueError:
+                    continue
+                memory.append((round(time.monotonic() - began), hub_mb, node_mb))
+        await asyncio.sleep(_LAST_CALM_S)
+        while not socket.events.empty():
+            if (event := socket.events.get_nowait()) is not None:
+                fired.append(event["data"])
+        kept = logged(home.folder)
+        states = await client.states("sensor")
+        status = [state["state"] for name, state in states.items() if name.endswith("_status")]
+        lines = home.log.read_text(errors="replace").splitlines()
+        children = psutil.Process(pid).children(recursive=True)
+        os.kill(pid, signal.SIGKILL)
+        _, alive = psutil.wait_procs(children, timeout=10)
+    ids = Counter(data["event_id"] for data in fired)
+    in_log = {event["event_id"] for event in kept}
+    begun = Counter(
+        (event["pipeline_id"], event["track_id"])
+        for event in kept
+        if event["kind"] == "object" and event["phase"] == "start"
+    )
+    return {
+        "upsets": dict(done),
+        "memory_s_hub_mb_node_mb": memory,
+        "events_in_log": len(in_log),
+        "events_on_bus": len(ids),
+        "lost": len(in_log - ids.keys()),
+        "doubled": sum(count > 1 for count in ids.values()),
+        "begun_twice": sum(count > 1 for count in begun.values()),
+        "status_at_the_end": status,
+        "errors_in_log": [line for line in lines if " ERROR " in line][:10],
+        "processes_left": [" ".join(process.cmdline()) for process in alive],
+    }
+
+
+def main() -> None:
+    """Print the findings."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--minutes", type=float, default=10.0)
+    parser.add_argument("--cameras", type=int, default=2)
+    options = parser.parse_args()
+    print(json.dumps(asyncio.run(soak(options.minutes, options.cameras)), indent=2))
+
+
+if __name__ == "__main__":
+    main()

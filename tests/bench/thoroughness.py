@@ -1,0 +1,116 @@
+"""What the setting "thoroughness" gains and costs: accuracy against time.
+
+Usage: python -m tests.bench.thoroughness VIDEO [GROUND_TRUTH] [--fps 5] [--json]
+
+A video is looked at as a camera would be: motion gate, plan, parts of the frame through the default
+model, merging, tracker. Beside the settings stands the whole of every frame. With ground truth
+(MOTChallenge) the average precision for people at an overlap of 0.5 is told; without it, how many
+people were found in a frame and how many tracks there were.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from edge_vision_node.detections import Detections
+from edge_vision_node.following import Follower
+from edge_vision_node.frames.decode import Frame
+from edge_vision_node.frames.motion import SENSITIVITIES, MotionGate
+from edge_vision_node.frames.video import VideoFrame, read_video
+from edge_vision_node.models.store import ModelStore
+from edge_vision_node.protocol import Thoroughness
+from edge_vision_node.regions import EFFORTS, WHOLE, Planner, merge
+from edge_vision_node.rules.video import Watch
+from edge_vision_node.runner import Prepared, Runner
+
+from tests.bench.average_precision import average_precision, ground_truth
+
+_LOWEST = 5.0
+
+
+def look(
+    runner: Runner, frames: list[VideoFrame], setting: str | None, truth: dict[int, Any] | None
+) -> dict[str, Any]:
+    """Return figures of one setting; None stands for the whole of every frame."""
+    size = (frames[0].image.width, frames[0].image.height)
+    person = runner.class_ids(("person",))
+    follower = Follower(Watch(labels=("person",)), runner.labels)
+    planner = None
+    if setting is not None:
+        planner = Planner(EFFORTS[Thoroughness(setting)], size, runner.preprocess.size)
+    gate = MotionGate(SENSITIVITIES["medium"])
+    found: list[tuple[float, int, Any]] = []
+    looks, spent_s, tracks, people = 0, 0.0, set(), 0
+    scale = np.array(size * 2, dtype=np.float64)
+    for shown in frames:
+        started = time.perf_counter()
+        parts, disturbed = WHOLE, None
+        if planner is not None:
+            seen = gate.step(np.asarray(shown.image.convert("L")), shown.at)
+            plan = planner.plan(shown.at, seen.boxes, follower.moving, unsure=seen.calibrating)
+            parts, disturbed = plan.boxes, None if seen.calibrating else seen.boxes
+        each = [_run(runner, shown, part, person) for part in parts.tolist()]
+        merged = merge(each, parts) if each else _nothing()
+        follower.step(merged, shown.at, parts, disturbed)
+        spent_s += time.perf_counter() - started
+        looks += len(parts)
+        tracks |= {item.track_id for item in follower.objects}
+        people += len(follower.objects)
+        found += [
+            (float(score), shown.number, box)
+            for score, box in zip(merged.scores, merged.boxes * scale, strict=True)
+        ]
+    result: dict[str, Any] = {
+        "looks_per_frame": round(looks / len(frames), 2),
+        "ms_per_frame": round(1000 * spent_s / len(frames), 1),
+        "people_per_frame": round(people / len(frames), 2),
+        "tracks": len(tracks),
+    }
+    if truth is not None:
+        boxes = {shown.number: truth.get(shown.number, np.empty((0, 4))) for shown in frames}
+        result["average_precision"] = round(average_precision(found, boxes), 3)
+    return result
+
+
+def _run(runner: Runner, shown: VideoFrame, part: list[float], person: Any) -> Detections:
+    image = shown.image
+    tensor, placement = runner.preprocess(Frame(image, image.width, image.height), part)
+    prepared = Prepared(tensor, placement, image.width, image.height, 0.0)
+    result, _ = runner.run(prepared, _LOWEST, person)
+    assert isinstance(result, Detections)
+    return result
+
+
+def _nothing() -> Detections:
+    return Detections(np.empty((0, 4), np.float32), np.empty(0, np.float32), np.empty(0, np.int32))
+
+
+def main() -> None:
+    """Print a row for each setting."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("video")
+    parser.add_argument("ground_truth", type=Path, nargs="?")
+    parser.add_argument("--fps", type=float, default=5.0)
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    runner = Runner(ModelStore().get(None), "onnxruntime")
+    frames = list(read_video(options.video, options.fps))
+    truth = ground_truth(options.ground_truth) if options.ground_truth else None
+    rows = {
+        setting or "whole frames": look(runner, frames, setting, truth)
+        for setting in (None, *Thoroughness)
+    }
+    if options.json:
+        print(json.dumps(rows, indent=2))
+        return
+    for name, row in rows.items():
+        print(f"{name:14}", "  ".join(f"{key} {value}" for key, value in row.items()))
+
+
+if __name__ == "__main__":
+    main()

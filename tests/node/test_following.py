@@ -1,0 +1,78 @@
+"""What is followed survives a restart: who was there, where, and who has crossed a line."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from edge_vision_node.detections import Detections
+from edge_vision_node.following import Follower
+from edge_vision_node.protocol import Kind, Line, Phase, Point, Zone
+from edge_vision_node.rules.video import Watch
+
+LEFT = Zone(name="Left", points=tuple(Point(x=x, y=y) for x, y in ((0, 0), (0.5, 0), (0.5, 1))))
+WATCH = Watch(
+    labels=("person",),
+    zones=(LEFT,),
+    lines=(Line(name="Gate", start=Point(x=0.6, y=1), end=Point(x=0.6, y=0)),),
+)
+
+
+def seen(*xs: float) -> Detections:
+    """Return a person at each place."""
+    boxes = [[x - 0.04, 0.1, x + 0.04, 0.3] for x in xs]
+    return Detections(
+        np.array(boxes, np.float32).reshape(-1, 4),
+        np.full(len(xs), 0.95, np.float32),
+        np.zeros(len(xs), np.int32),
+    )
+
+
+def walked() -> tuple[Follower, float]:
+    """Return a follower that saw one come and go, one cross the line, and one stand still."""
+    follower, at = Follower(WATCH, ("person",)), 0.0
+    for number in range(60):
+        at = number / 5
+        walker = [0.9 - 0.01 * number] if number < 55 else []
+        follower.step(seen(0.45, *walker, *([0.75] if number < 5 else [])), at)
+    return follower, at
+
+
+def test_a_restart_tells_nothing_twice_and_forgets_no_total() -> None:
+    before, _ = walked()
+    snapshot = json.loads(json.dumps(before.snapshot()))
+    (total,) = before.rules.line_totals["Gate"].values()
+    assert total == 1
+    after = Follower(WATCH, ("person",))
+    assert after.restore(snapshot, 1000.0)
+    assert [item.track_id for item in after.objects] == [item.track_id for item in before.objects]
+    assert after.rules.zone_members == before.rules.zone_members != {"Left": []}
+    assert after.rules.line_totals == before.rules.line_totals
+    assert after.step(seen(0.45), 1000.2) == []
+    # Who is new has a number that nobody ever had.
+    used = {track.id for track in before.tracks} | set(range(1, before.snapshot()["next_id"]))
+    events = after.step(seen(0.45, 0.9), 1000.4)
+    assert [(event.kind, event.phase) for event in events] == [(Kind.OBJECT, Phase.START)]
+    assert events[0].item is not None
+    assert events[0].item.track_id not in used
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"version": 99},
+        {"labels": ["dog"]},
+        {"tracks": [{"id": "x"}]},
+        {"objects": [{}]},
+        {"lines": 3},
+        {"zones": None},
+        {"next_id": "many"},
+    ],
+)
+def test_a_snapshot_that_does_not_fit_is_left_alone(damage: dict[str, object]) -> None:
+    before, _ = walked()
+    after = Follower(WATCH, ("person",))
+    assert not after.restore({**before.snapshot(), **damage}, 5.0)
+    assert after.objects == []
+    assert after.step(seen(0.45), 5.2)
