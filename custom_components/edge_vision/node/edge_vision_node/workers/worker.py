@@ -130,6 +130,8 @@ class Worker:
 
     async def _ensure_started(self) -> None:
         async with self._starting:
+            if self.closed:
+                raise WorkerError(f"{self.name}: it is not needed any more")
             if self._reading is not None and not self._reading.done():
                 return
             ours, theirs = socket.socketpair()
