@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 from edge_vision_node.detections import Detections
 from edge_vision_node.following import Follower
-from edge_vision_node.frames.motion import SENSITIVITIES, MotionGate
+from edge_vision_node.frames.motion import MotionGate
 from edge_vision_node.frames.tensor import fit
-from edge_vision_node.protocol import Line, Point, Zone
+from edge_vision_node.protocol import Line, MotionThresholds, Point, Zone
 from edge_vision_node.regions import Planner, merge
 from edge_vision_node.rules.video import Watch
 from PIL import Image
@@ -103,7 +103,7 @@ def measure(objects: int, count: int) -> dict[str, Any]:
         return result
 
     pictures, walkers = frames(), Walkers(objects)
-    gate, follower = MotionGate(SENSITIVITIES["medium"]), Follower(watch(), ("person",))
+    gate, follower = MotionGate(MotionThresholds()), Follower(watch(), ("person",))
     planner = Planner("balanced", (1280, 720), (300, 300))
     image = Image.fromarray(np.stack([pictures[0]] * 3, axis=2))
     for number in range(count):

@@ -20,10 +20,10 @@ import numpy as np
 from edge_vision_node.detections import Detections
 from edge_vision_node.following import Follower
 from edge_vision_node.frames.decode import Frame
-from edge_vision_node.frames.motion import SENSITIVITIES, MotionGate
+from edge_vision_node.frames.motion import MotionGate
 from edge_vision_node.frames.video import VideoFrame, read_video
 from edge_vision_node.models.store import ModelStore
-from edge_vision_node.protocol import Thoroughness
+from edge_vision_node.protocol import MotionThresholds, Thoroughness
 from edge_vision_node.regions import EFFORTS, WHOLE, Planner, merge
 from edge_vision_node.rules.video import Watch
 from edge_vision_node.runner import Prepared, Runner
@@ -43,7 +43,7 @@ def look(
     planner = None
     if setting is not None:
         planner = Planner(EFFORTS[Thoroughness(setting)], size, runner.preprocess.size)
-    gate = MotionGate(SENSITIVITIES["medium"])
+    gate = MotionGate(MotionThresholds())
     found: list[tuple[float, int, Any]] = []
     looks, spent_s, tracks, people = 0, 0.0, set(), 0
     scale = np.array(size * 2, dtype=np.float64)

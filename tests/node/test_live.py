@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import json
 import os
 import signal
@@ -14,14 +13,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from edge_vision_node.cameras.camera import Cameras
-from edge_vision_node.cameras.messages import Crops, Source
-from edge_vision_node.cameras.messages import Picture as PictureOrder
-from edge_vision_node.errors import CameraError, FrameGoneError, NoPictureError
+from edge_vision_node.errors import CameraError, NoPictureError
 from edge_vision_node.frames.decode import decode
 from edge_vision_node.node import Node
 from edge_vision_node.protocol import (
-    Box,
     Configure,
     EvidenceRequest,
     Kind,
@@ -262,77 +257,3 @@ async def test_memory_that_is_damaged_costs_only_what_was_in_it(tmp_path: Path) 
         await it.watch(pipeline(camera))
         await until(lambda: it.phases(Kind.OBJECT))
     assert json.loads((folder / "porch.json").read_text())["tracks"]
-
-
-# --- The camera's process alone -------------------------------------------------------------------
-
-
-async def test_cameras_share_a_process_and_hand_out_parts_of_frames() -> None:
-    async with mjpeg_camera(STREET) as camera:
-        cameras, source = Cameras(), Source(url=camera.address)
-        first = cameras.watch("one", source, fps=10)
-        second = cameras.watch("two", source, fps=2)
-        try:
-            assert first.camera is second.camera
-            assert camera.address not in repr(source)
-            await until(lambda: first.camera.frame)
-            frame = first.camera.frame
-            assert frame is not None
-            assert (frame.width, frame.height) == SIZE
-            assert abs(time.monotonic() - frame.captured_monotonic) < 5
-            box = Box(x_min=0.25, y_min=0.5, x_max=0.75, y_max=1.0)
-            whole = Box(x_min=0, y_min=0, x_max=1, y_max=1)
-            batch = await first.camera.crops(
-                Crops(frame=frame.number, regions=(whole, box), width=64, height=48)
-            )
-            assert batch.pixels.shape == (2, 48, 64, 3)
-            expected = decode(STREET).image.crop(
-                (SIZE[0] // 4, SIZE[1] // 2, SIZE[0] * 3 // 4, SIZE[1])
-            )
-            small = expected.resize((64, 48), Image.Resampling.BOX)
-            difference = abs(batch.pixels[1].astype(int) - list_of(small))
-            assert difference.mean() < 12
-            place = batch.cropped.placements[1]
-            assert (place.scale_x, place.offset_x) == (2.0, -0.5)
-            (sharp,) = await first.camera.sharpness(frame.number, (box,))
-            assert sharp > 0
-            with pytest.raises(FrameGoneError):
-                await first.camera.picture(PictureOrder(frame=10_000))
-            await second.close()
-            await second.close()
-            assert len(cameras.pids) == 1
-            assert camera.readers == 1
-        finally:
-            await first.close()
-            await cameras.close()
-        await until(lambda: camera.readers == 0)
-
-
-def list_of(image: Image.Image) -> object:
-    import numpy as np
-
-    return np.asarray(image).astype(int)
-
-
-@pytest.mark.parametrize(
-    ("url", "reason"),
-    [
-        ("rtsp://127.0.0.1:1/x", "refused"),
-        ("/nowhere.mp4", "no such file"),
-        ("ftp://127.0.0.1/x", "Only rtsp"),
-        ("FILE", "video"),
-    ],
-)
-async def test_what_cannot_be_read_says_why(tmp_path: Path, url: str, reason: str) -> None:
-    if url == "FILE":
-        path = tmp_path / "no.mp4"
-        path.write_bytes(io.BytesIO(b"nothing at all" * 100).getvalue())
-        url = str(path)
-    cameras = Cameras()
-    watched = cameras.watch("broken", Source(url=url), fps=5)
-    try:
-        await until(lambda: watched.camera.state.state == SourceState.UNAVAILABLE)
-        assert reason in (watched.camera.state.reason or "")
-    finally:
-        await watched.close()
-        await cameras.close()

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from edge_vision_node.frames.motion import SENSITIVITIES, MotionGate, MotionResult
+from edge_vision_node.frames.motion import MotionGate, MotionResult
+from edge_vision_node.protocol import SENSITIVITIES, Sensitivity
 from numpy.typing import NDArray
 
 HEIGHT, WIDTH = 360, 640
@@ -36,7 +37,7 @@ def walker(scene: NDArray[np.float64], x: int, contrast: float = 45.0) -> NDArra
 
 
 def gate(sensitivity: str = "medium", **options: object) -> MotionGate:
-    return MotionGate(SENSITIVITIES[sensitivity], **options)  # type: ignore[arg-type]
+    return MotionGate(SENSITIVITIES[Sensitivity(sensitivity)], **options)  # type: ignore[arg-type]
 
 
 def run(

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from .cameras.camera import Camera
-from .cameras.messages import CameraFrame, Picture
+from .cameras.camera import Watcher
+from .cameras.messages import CameraFrame
 from .errors import FrameGoneError, NodeError
 from .protocol import Box, DetectedObject, NodeEvent, Phase
 from .rules.scene import RuleEvent, SceneObject
@@ -63,7 +63,7 @@ class Keeper:
 
     def look(
         self,
-        camera: Camera,
+        watcher: Watcher,
         frame: CameraFrame,
         objects: Sequence[SceneObject],
         events: Sequence[NodeEvent],
@@ -83,11 +83,11 @@ class Keeper:
             if at - story.began_at > _UNTIL_S or promise(item) <= story.quality * _BETTER:
                 continue
             story.looked_at = at
-            self._spawn(self._take(camera, frame, item, story, shown))
+            self._spawn(self._take(watcher, frame, item, story, shown))
 
     async def _take(
         self,
-        camera: Camera,
+        watcher: Watcher,
         frame: CameraFrame,
         item: SceneObject,
         story: _Story,
@@ -95,11 +95,11 @@ class Keeper:
     ) -> None:
         try:
             async with self._taking:
-                (sharpness,) = await camera.sharpness(frame.number, (item.box,))
+                (sharpness,) = await watcher.sharpness(frame.number, (item.box,))
                 quality = promise(item) * (0.5 + 0.5 * min(1.0, sharpness / _SHARP))
                 if quality <= story.quality * _BETTER:
                     return
-                _, jpeg = await camera.picture(Picture(frame=frame.number))
+                _, jpeg = await watcher.picture(frame.number)
                 story.quality = quality
                 at = datetime.fromisoformat(frame.captured_at)
                 await self._save(story.event_id, jpeg, shown, at)

@@ -18,7 +18,7 @@ import numpy as np
 from ulid_transform import ulid_now
 
 from .cameras.camera import Cameras
-from .cameras.messages import CameraFrame, Crops, Picture, Pictured, Source
+from .cameras.messages import CameraFrame, Motion, Pictured, Source, View
 from .detections import Detections
 from .errors import CameraError, FrameGoneError, NodeError, SupersededError
 from .evidence import Keeper
@@ -151,6 +151,7 @@ class LivePipeline:
         self._planner: Planner | None = None
         self._frame: CameraFrame | None = None
         self._moved: list[Box] = []
+        self._unsure = False
         self._fresh = asyncio.Event()
         self._rate = _Rate(deque(maxlen=20), deque(maxlen=_RECENT))
         self._slowed = False
@@ -169,8 +170,10 @@ class LivePipeline:
                 transport=video.transport,
                 key_frames_only=video.key_frames_only,
                 hardware_decoding=video.hardware_decoding,
+            ),
+            View(
                 masks=config.privacy_masks,
-                sensitivity=video.sensitivity,
+                thresholds=video.thresholds,
                 motion_masks=video.motion_masks,
             ),
             fps=video.fps,
@@ -205,13 +208,14 @@ class LivePipeline:
 
     # --- Frames ----------------------------------------------------------------------------------
 
-    def _on_frame(self, frame: CameraFrame) -> None:
+    def _on_frame(self, frame: CameraFrame, motion: Motion) -> None:
         if self._fresh.is_set():
             self._rate.outcomes.append(False)
             self.pipeline.dropped += 1
         self._frame = frame
         # What moved in a frame that is left out has moved all the same.
-        self._moved += frame.motion.boxes
+        self._moved += motion.boxes
+        self._unsure = self._unsure or motion.calibrating
         self._fresh.set()
 
     def _on_state(self, state: SourceStatus) -> None:
@@ -224,12 +228,12 @@ class LivePipeline:
         while True:
             await self._fresh.wait()
             self._fresh.clear()
-            frame, moved = self._frame, self._moved
-            self._moved = []
+            frame, moved, unsure = self._frame, self._moved, self._unsure
+            self._moved, self._unsure = [], False
             if frame is None:
                 continue
             try:
-                await self._look_at(frame, moved)
+                await self._look_at(frame, moved, unsure=unsure)
             except (FrameGoneError, SupersededError):
                 self.pipeline.dropped += 1
             except NodeError as err:
@@ -255,12 +259,12 @@ class LivePipeline:
 
     def _note_success(self) -> None:
         self._failures = 0
-        slowed = self._rate.slowed
+        slowed = self._rate.slowed or (self._frame is not None and self._frame.behind)
         if self.trouble is not None or slowed != self._slowed:
             self.trouble, self._slowed = None, slowed
             self._host.changed()
 
-    async def _look_at(self, frame: CameraFrame, moved: list[Box]) -> None:
+    async def _look_at(self, frame: CameraFrame, moved: list[Box], *, unsure: bool) -> None:
         started = time.perf_counter()
         place = await self._host.ready(self.pipeline)
         if place.model.manifest.task != Task.DETECTION:
@@ -268,7 +272,6 @@ class LivePipeline:
             return
         follower, planner = await self._prepare(place, frame)
         moving = _array(moved)
-        unsure = frame.motion.calibrating
         plan = planner.plan(frame.captured_monotonic, moving, follower.moving, unsure=unsure)
         detections, place, inference_ms = await self._detect(place, frame, plan.boxes, follower)
         events = follower.step(
@@ -283,7 +286,7 @@ class LivePipeline:
         if any(event.phase != Phase.END for event in told):
             self.pipeline.last_detection_at = frame.captured_at
         # The picture is asked for at once, for the camera keeps its frames for a moment only.
-        self._keeper.look(self._watcher.camera, frame, follower.objects, told, self.objects)
+        self._keeper.look(self._watcher, frame, follower.objects, told, self.objects)
         if told:
             await self._host.publish(told)
             await self._remember(follower)
@@ -313,15 +316,12 @@ class LivePipeline:
         if not len(parts):
             return _nothing(), place, 0.0
         spec = place.model.manifest.input
-        batch = await self._watcher.camera.crops(
-            Crops(
-                frame=frame.number,
-                regions=tuple(_box(part) for part in parts.tolist()),
-                width=spec.width,
-                height=spec.height,
-                resize=spec.resize,
-                pad=spec.pad,
-            )
+        batch = await self._watcher.crops(
+            frame.number,
+            tuple(_box(part) for part in parts.tolist()),
+            (spec.width, spec.height),
+            resize=spec.resize,
+            pad=spec.pad,
         )
         placements = tuple(
             (item.scale_x, item.scale_y, item.offset_x, item.offset_y)
@@ -354,8 +354,7 @@ class LivePipeline:
         if frame.captured_monotonic - self._picture_at < 1 / _PICTURES_PER_S:
             return
         self._picture_at = frame.captured_monotonic
-        picture = Picture(frame=frame.number, max_width=_PICTURE_WIDTH)
-        _, jpeg = await self._watcher.camera.picture(picture)
+        _, jpeg = await self._watcher.picture(frame.number, _PICTURE_WIDTH)
         request = LookRequest(
             pipeline_id=self.pipeline.config.pipeline_id, captured_at=frame.captured_at
         )
@@ -473,13 +472,13 @@ class LivePipeline:
     async def picture(self, max_width: int) -> tuple[Pictured, bytes, tuple[DetectedObject, ...]]:
         """Return the newest frame as JPEG, and what is followed in it. Raises `CameraError`."""
         self._expect_live()
-        pictured, jpeg = await self._watcher.camera.picture(Picture(max_width=max_width))
+        pictured, jpeg = await self._watcher.picture(max_width=max_width)
         return pictured, jpeg, self.objects or (self._look.objects if self._look else ())
 
     async def motion_view(self, max_width: int) -> tuple[Pictured, bytes]:
         """Return as JPEG what the motion gate sees. Raises `CameraError`."""
         self._expect_live()
-        return await self._watcher.camera.motion_view(Picture(max_width=max_width))
+        return await self._watcher.motion_view(max_width)
 
     def _expect_live(self) -> None:
         if self.source.state != SourceState.LIVE:

@@ -618,13 +618,36 @@ class Sensitivity(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
+class MotionThresholds:
+    """How much has to change for it to be movement.
+
+    Attributes:
+        least_difference: grey levels (of 255) by which a part of the picture must change at least.
+        noise_factor: by how many times its own usual flicker it must change.
+        least_area: of the frame (0-1), below which a moving thing is not told.
+    """
+
+    least_difference: float = 12.0
+    noise_factor: float = 4.5
+    least_area: float = 0.0005
+
+
+SENSITIVITIES = {
+    Sensitivity.LOW: MotionThresholds(least_difference=20.0, noise_factor=6.0, least_area=0.0015),
+    Sensitivity.MEDIUM: MotionThresholds(),
+    Sensitivity.HIGH: MotionThresholds(least_difference=7.0, noise_factor=3.5, least_area=0.0002),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
 class Video:
     """Live video that the node reads itself.
 
     `url`: RTSP, HTTP, a file or a device; it may hold a password and is never told to anybody.
     `transport` of RTSP: "tcp", "udp" or "auto". `fps`: the most frames a second to look at.
     `key_frames_only`: decode only those, for weak hardware; `hardware_decoding`: use the GPU where
-    it can. `motion_masks`: polygons in which movement counts for nothing.
+    it can. `motion`: what counts as movement in numbers, in the place of the word `sensitivity`.
+    `motion_masks`: polygons in which movement counts for nothing.
     """
 
     url: str
@@ -634,7 +657,16 @@ class Video:
     hardware_decoding: bool = False
     look: str = Thoroughness.BALANCED
     sensitivity: str = Sensitivity.MEDIUM
+    motion: MotionThresholds | None = None
     motion_masks: tuple[tuple[Point, ...], ...] = ()
+
+    @property
+    def thresholds(self) -> MotionThresholds:
+        """Return what counts as movement. Raises `ProtocolError` where the word is unknown."""
+        try:
+            return self.motion or SENSITIVITIES[Sensitivity(self.sensitivity)]
+        except ValueError:
+            raise ProtocolError(f"{self.sensitivity!r} is no sensitivity to motion") from None
 
 
 @dataclass(frozen=True, kw_only=True)

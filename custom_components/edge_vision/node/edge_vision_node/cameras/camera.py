@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import random
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import Any, TypeVar, TypeVarTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import NodeError, WorkerError
+from ..errors import NodeError
 from ..protocol import Box, SourceState, SourceStatus, read
 from ..workers.worker import Worker
 from .messages import (
@@ -23,6 +24,7 @@ from .messages import (
     Cropped,
     Crops,
     Done,
+    Motion,
     Open,
     Picture,
     Pictured,
@@ -31,10 +33,13 @@ from .messages import (
     Sharpness,
     Source,
     Tune,
+    View,
+    ViewTuning,
 )
 
 _LOGGER = logging.getLogger(__name__)
 _T = TypeVar("_T")
+_Values = TypeVarTuple("_Values")
 
 _MODULE = f"{__package__}.child"
 _START_DEADLINE_S = 30.0
@@ -45,8 +50,10 @@ _ALIVE_EVERY_S = 10.0
 _FIRST_PAUSE_S = 1.0
 _LONGEST_PAUSE_S = 60.0
 _SOUND_AFTER_S = 30.0
+_EITHER = "auto"
 
-FrameListener = Callable[[CameraFrame], None]
+# (frame, what moves in it)
+FrameListener = Callable[[CameraFrame, Motion], None]
 StateListener = Callable[[SourceStatus], None]
 
 
@@ -65,12 +72,26 @@ class CropBatch:
 
 @dataclass(eq=False)
 class _Watch:
+    number: int
+    source: Source
+    view: View
     fps: float
     keep: tuple[Box, ...] = ()
     on_frame: FrameListener | None = None
     on_state: StateListener | None = None
     closed: bool = False
     due: float = 0.0
+
+    def tuning(self) -> ViewTuning:
+        return ViewTuning(number=self.number, view=self.view, keep=self.keep)
+
+    def motion(self, frame: CameraFrame) -> Motion:
+        """Return what moves in this watcher's view of a frame."""
+        for motion in frame.motions:
+            if motion.view == self.number:
+                return motion
+        # The process has yet to hear of this watcher.
+        return Motion(view=self.number, moving=False, calibrating=True)
 
     def wants(self, frame: CameraFrame) -> bool:
         """Say whether this frame is due: the camera may keep more than this watcher wants."""
@@ -88,6 +109,9 @@ class Watcher:
     Listeners are called in the event loop and must not block; what they raise is logged. Of frames
     that come faster than the loop turns, only the newest is told. The frame rate is at most `fps`
     of the watcher that wants most; a watcher that wants less leaves frames out.
+
+    The requests raise `NodeError`: `FrameGoneError` where the frame is not kept any more,
+    `WorkerError` where the process crashed or did not answer.
     """
 
     def __init__(self, camera: Camera, watch: _Watch, close: Callable[[], Awaitable[None]]) -> None:
@@ -104,22 +128,63 @@ class Watcher:
             self._watch.keep = tuple(keep)
         self.camera.retune()
 
+    async def crops(
+        self,
+        frame: int,
+        regions: tuple[Box, ...],
+        size: tuple[int, int],
+        *,
+        resize: str = "stretch",
+        pad: int = 0,
+    ) -> CropBatch:
+        """Return parts of a frame, ready for a model (see `Crops`)."""
+        order = Crops(
+            view=self._watch.number,
+            frame=frame,
+            regions=regions,
+            width=size[0],
+            height=size[1],
+            resize=resize,
+            pad=pad,
+        )
+        cropped, content = await self.camera.fetch(CameraOrder.CROPS, order, Cropped)
+        shape = (len(regions), size[1], size[0], 3)
+        return CropBatch(np.frombuffer(content, dtype=np.uint8).reshape(shape), cropped)
+
+    async def picture(
+        self, frame: int | None = None, max_width: int | None = None
+    ) -> tuple[Pictured, bytes]:
+        """Return a frame (None: the newest) as JPEG, privacy masks burned in."""
+        order = Picture(view=self._watch.number, frame=frame, max_width=max_width)
+        pictured, content = await self.camera.fetch(CameraOrder.PICTURE, order, Pictured)
+        return pictured, bytes(content)
+
+    async def motion_view(self, max_width: int | None = None) -> tuple[Pictured, bytes]:
+        """Return as JPEG what the motion gate sees: change, ignored areas, boxes."""
+        order = Picture(view=self._watch.number, max_width=max_width)
+        pictured, content = await self.camera.fetch(CameraOrder.MOTION_VIEW, order, Pictured)
+        return pictured, bytes(content)
+
+    async def sharpness(self, frame: int, regions: tuple[Box, ...]) -> tuple[float, ...]:
+        """Return how sharp regions of a frame are (see `Sharp`)."""
+        question = Sharpness(frame=frame, regions=regions)
+        return (await self.camera.fetch(CameraOrder.SHARPNESS, question, Sharp))[0].values
+
     async def close(self) -> None:
         """Stop watching; the camera's process ends with its last watcher."""
         await self._close()
 
 
 class Camera:
-    """One source in a process of its own, started again when that crashes or hangs.
+    """One address in a process of its own, started again when that crashes or hangs.
 
-    `state` and `frame` are the newest; the requests raise `NodeError`: `FrameGoneError` where the
-    frame is not kept any more, `WorkerError` where the process crashed or did not answer.
+    It is read once, however many watch it, as most of them want it: only key frames where that is
+    enough for all, in hardware where anybody wants that. `state` and `frame` are the newest.
     """
 
-    def __init__(self, name: str, source: Source) -> None:
+    def __init__(self, name: str) -> None:
         """Start nothing yet. `name` is for logs and holds no credentials."""
         self.name = name
-        self.source = source
         self.state = SourceStatus(state=SourceState.CONNECTING, since=_now())
         self.frame: CameraFrame | None = None
         self._watches: list[_Watch] = []
@@ -129,6 +194,9 @@ class Camera:
             culprit="the video decoder",
             on_push=self._on_push,
         )
+        self._opened: Source | None = None
+        # The process was told to end, to be started anew and to read in another way.
+        self._reopening = False
         self._tuned: Tune | None = None
         self._tuning = asyncio.Event()
         self._told = 0
@@ -139,30 +207,10 @@ class Camera:
         """Return the id of the process while it runs."""
         return self._worker.pid
 
-    async def crops(self, crops: Crops) -> CropBatch:
-        """Return parts of a frame, ready for a model."""
-        cropped, content = await self._fetch(CameraOrder.CROPS, crops, Cropped)
-        shape = (len(crops.regions), crops.height, crops.width, 3)
-        return CropBatch(np.frombuffer(content, dtype=np.uint8).reshape(shape), cropped)
-
-    async def picture(self, picture: Picture) -> tuple[Pictured, bytes]:
-        """Return a frame as JPEG, privacy masks burned in."""
-        pictured, content = await self._fetch(CameraOrder.PICTURE, picture, Pictured)
-        return pictured, bytes(content)
-
-    async def motion_view(self, picture: Picture) -> tuple[Pictured, bytes]:
-        """Return as JPEG what the motion gate sees: change, ignored areas, boxes."""
-        pictured, content = await self._fetch(CameraOrder.MOTION_VIEW, picture, Pictured)
-        return pictured, bytes(content)
-
-    async def sharpness(self, frame: int, regions: tuple[Box, ...]) -> tuple[float, ...]:
-        """Return how sharp regions of a frame are (see `Sharp`)."""
-        question = Sharpness(frame=frame, regions=regions)
-        return (await self._fetch(CameraOrder.SHARPNESS, question, Sharp))[0].values
-
-    async def _fetch(
+    async def fetch(
         self, order: CameraOrder, message: object, answer: type[_T]
     ) -> tuple[_T, memoryview]:
+        """Ask the process for something. Raises `NodeError`."""
         return await self._worker.fetch(order, message, answer, deadline_s=_ANSWER_DEADLINE_S)
 
     def add(self, watch: _Watch) -> None:
@@ -209,13 +257,33 @@ class Camera:
     def _wanted(self) -> Tune:
         return Tune(
             fps=max((watch.fps for watch in self._watches), default=1.0),
-            keep=tuple(box for watch in self._watches for box in watch.keep),
+            views=tuple(watch.tuning() for watch in self._watches),
+        )
+
+    def _source(self) -> Source:
+        """Return how the address is to be read."""
+        sources = [watch.source for watch in self._watches]
+        transports = [item.transport for item in sources if item.transport != _EITHER]
+        return replace(
+            sources[0],
+            transport=transports[0] if transports else _EITHER,
+            key_frames_only=all(item.key_frames_only for item in sources),
+            hardware_decoding=any(item.hardware_decoding for item in sources),
         )
 
     async def _tune_always(self) -> None:
         while True:
             await self._tuning.wait()
             self._tuning.clear()
+            if not self._watches:
+                continue
+            if self._opened not in (None, self._source()) and self._worker.pid:
+                self._reopening = True
+                with suppress(NodeError):
+                    await self._worker.ask(
+                        CameraOrder.CLOSE, Done(), Done, deadline_s=_CLOSE_DEADLINE_S
+                    )
+                continue
             wanted = self._wanted()
             if wanted != self._tuned and self._worker.pid and self._tuned is not None:
                 self._tuned = wanted
@@ -231,10 +299,12 @@ class Camera:
         while True:
             started = loop.time()
             try:
-                await self._run()
+                reason = await self._run()
             except NodeError as err:
                 reason = str(err)
-            self._tuned = None
+            self._opened = self._tuned = None
+            if reason is None:
+                continue  # at once
             if loop.time() - started > _SOUND_AFTER_S:
                 pause = _FIRST_PAUSE_S
             delay = pause * random.uniform(0.75, 1.25)  # noqa: S311 - to spread load
@@ -245,17 +315,20 @@ class Camera:
             )
             await asyncio.sleep(delay)
 
-    async def _run(self) -> None:
-        """Start the process and stay until it is gone; always raises `NodeError`."""
-        wanted = self._wanted()
+    async def _run(self) -> str | None:
+        """Start the process, stay until it is gone and return why.
+
+        None: it was told to end, to be read in another way. Raises `NodeError`.
+        """
+        source, wanted = self._source(), self._wanted()
         first = self.frame.number + 1 if self.frame else 1
         await self._worker.ask(
             CameraOrder.OPEN,
-            Open(source=self.source, fps=wanted.fps, first=first),
+            Open(source=source, tune=wanted, first=first),
             Done,
             deadline_s=_START_DEADLINE_S,
         )
-        self._tuned = Tune(fps=wanted.fps)
+        self._opened, self._tuned, self._reopening = source, wanted, False
         self.retune()
         ended = asyncio.create_task(self._worker.ended())
         try:
@@ -265,7 +338,8 @@ class Camera:
                     await self._worker.ask(
                         CameraOrder.ALIVE, Done(), Done, deadline_s=_ANSWER_DEADLINE_S
                     )
-            raise WorkerError(f"camera {self.name}: {await ended}")
+            reason = await ended
+            return None if self._reopening else f"camera {self.name}: {reason}"
         finally:
             ended.cancel()
 
@@ -283,7 +357,7 @@ class Camera:
         self._told = self.frame.number
         for watch in list(self._watches):
             if watch.wants(self.frame) and watch.on_frame is not None:
-                _call(watch.on_frame, self.frame)
+                _call(watch.on_frame, self.frame, watch.motion(self.frame))
 
     def _set_state(self, state: SourceStatus) -> None:
         if state.state == self.state.state:
@@ -297,26 +371,38 @@ class Camera:
 
 
 class Cameras:
-    """All cameras of a node: equal sources share one process."""
+    """All cameras of a node, each address read by one process."""
 
     def __init__(self) -> None:
         """Start with none."""
-        self._cameras: dict[Source, Camera] = {}
+        self._cameras: dict[str, Camera] = {}
+        self._views = itertools.count(1)
 
     def watch(
         self,
         name: str,
         source: Source,
+        view: View | None = None,
         *,
         fps: float,
         on_frame: FrameListener | None = None,
         on_state: StateListener | None = None,
     ) -> Watcher:
-        """Watch a source; `name` is for logs. Must be called in the event loop."""
-        camera = self._cameras.get(source)
+        """Watch a source; `name` is for logs. Must be called in the event loop.
+
+        `view`: without one, the watcher sees everything.
+        """
+        camera = self._cameras.get(source.url)
         if camera is None:
-            camera = self._cameras[source] = Camera(name, source)
-        watch = _Watch(fps, on_frame=on_frame, on_state=on_state)
+            camera = self._cameras[source.url] = Camera(name)
+        watch = _Watch(
+            next(self._views),
+            source,
+            view or View(),
+            fps,
+            on_frame=on_frame,
+            on_state=on_state,
+        )
         camera.add(watch)
 
         async def close() -> None:
@@ -324,8 +410,8 @@ class Cameras:
                 return
             watch.closed = True
             # Out of the register before it ends: who comes meanwhile gets a new one.
-            if camera.alone(watch) and self._cameras.get(source) is camera:
-                del self._cameras[source]
+            if camera.alone(watch) and self._cameras.get(source.url) is camera:
+                del self._cameras[source.url]
             await camera.remove(watch)
 
         return Watcher(camera, watch, close)
@@ -342,9 +428,9 @@ class Cameras:
         await asyncio.gather(*(camera.stop() for camera in cameras))
 
 
-def _call(listener: Callable[[_T], None], value: _T) -> None:
+def _call(listener: Callable[[*_Values], None], *values: *_Values) -> None:
     try:
-        listener(value)
+        listener(*values)
     except Exception:
         _LOGGER.exception("A listener of a camera failed")
 

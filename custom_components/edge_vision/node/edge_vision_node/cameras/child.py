@@ -8,15 +8,17 @@ import os
 import threading
 import time
 from collections import OrderedDict
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from ..detections import Placement
 from ..errors import FrameGoneError, NodeError
-from ..frames.motion import SENSITIVITIES, MotionGate
+from ..frames.motion import MotionGate
 from ..frames.tensor import fit
 from ..protocol import Box, ErrorCode, SourceState, SourceStatus, read
 from ..workers.process import Link, begin
@@ -34,6 +36,7 @@ from .messages import (
     Sharp,
     Sharpness,
     Tune,
+    View,
 )
 from .pixels import KeptFrame, brightness
 from .reader import Reader, SourceError
@@ -52,6 +55,43 @@ def main() -> None:
     CameraChild(begin()).serve()
 
 
+class _View:
+    """What one watcher sees. The reader's thread steps the gate, the other one draws it."""
+
+    def __init__(self, number: int, view: View) -> None:
+        """Begin with a motion gate that knows nothing."""
+        ignore = [
+            [(point.x, point.y) for point in polygon]
+            for polygon in (*view.motion_masks, *view.masks)
+        ]
+        self.number = number
+        self.masks = view.masks
+        self.keep = np.empty((0, 4))
+        self._gate = MotionGate(view.thresholds, ignore)
+        self._lock = threading.Lock()
+
+    def step(self, grey: NDArray[np.uint8], at: float) -> Motion:
+        """Return what moves in a frame."""
+        with self._lock:
+            seen = self._gate.step(grey, at, self.keep)
+        boxes = tuple(
+            Box(x_min=box[0], y_min=box[1], x_max=box[2], y_max=box[3])
+            for box in seen.boxes[:_MOST_BOXES].tolist()
+        )
+        return Motion(
+            view=self.number,
+            moving=seen.moving,
+            calibrating=seen.calibrating,
+            share=round(seen.share, 4),
+            boxes=boxes,
+        )
+
+    def picture(self) -> Image.Image:
+        """Return what the gate sees, a pixel per cell."""
+        with self._lock:
+            return Image.fromarray(self._gate.view())
+
+
 class CameraChild:
     """Reads in the main thread, answers in another."""
 
@@ -61,11 +101,10 @@ class CameraChild:
         self._opened = threading.Event()
         self._open: Open | None = None
         self._reader: Reader | None = None
-        self._gate: MotionGate | None = None
-        self._keep = np.empty((0, 4))
+        # Replaced as a whole, never changed: two threads read it.
+        self._views: dict[int, _View] = {}
         self._number = 1
         self._kept: OrderedDict[int, KeptFrame] = OrderedDict()
-        self._gate_lock = threading.Lock()
 
     def serve(self) -> None:
         """Work until the node hangs up."""
@@ -74,13 +113,8 @@ class CameraChild:
         assert self._open is not None
         source = self._open.source
         self._number = self._open.first
-        ignore = [
-            [(point.x, point.y) for point in polygon]
-            for polygon in (*source.motion_masks, *source.masks)
-        ]
-        self._gate = MotionGate(SENSITIVITIES[source.sensitivity], ignore)
         try:
-            self._reader = Reader(source, self._open.fps, self._take, self._tell)
+            self._reader = Reader(source, self._open.tune.fps, self._take, self._tell)
         except SourceError as err:
             now = datetime.now().astimezone().isoformat()
             self._tell(SourceStatus(state=SourceState.UNAVAILABLE, since=now, reason=str(err)))
@@ -93,21 +127,15 @@ class CameraChild:
 
     def _take(self, frame: Any, came: datetime, at: float, decode_ms: float, left_out: int) -> None:
         """Keep a frame and tell the node what moves in it."""
-        assert self._open is not None
-        assert self._gate is not None
         started = time.perf_counter()
-        with self._gate_lock:
-            seen = self._gate.step(brightness(frame), at, self._keep)
+        grey = brightness(frame)
+        motions = tuple(view.step(grey, at) for view in self._views.values())
         motion_ms = (time.perf_counter() - started) * 1000
         number, captured_at = self._number, came.isoformat(timespec="milliseconds")
         self._number += 1
-        self._kept[number] = KeptFrame(number, captured_at, frame, self._open.source.masks)
+        self._kept[number] = KeptFrame(number, captured_at, frame)
         while len(self._kept) > _KEPT:
             self._kept.popitem(last=False)
-        boxes = tuple(
-            Box(x_min=box[0], y_min=box[1], x_max=box[2], y_max=box[3])
-            for box in seen.boxes[:_MOST_BOXES].tolist()
-        )
         self._link.push(
             Push.FRAME,
             CameraFrame(
@@ -119,12 +147,8 @@ class CameraChild:
                 decode_ms=round(decode_ms, 2),
                 motion_ms=round(motion_ms, 3),
                 dropped=left_out,
-                motion=Motion(
-                    moving=seen.moving,
-                    calibrating=seen.calibrating,
-                    share=round(seen.share, 4),
-                    boxes=boxes,
-                ),
+                behind=self._reader is not None and self._reader.behind,
+                motions=motions,
             ),
         )
 
@@ -150,6 +174,7 @@ class CameraChild:
         match CameraOrder(header["type"]):
             case CameraOrder.OPEN:
                 self._open = read(Open, header)
+                self._tune(self._open.tune)
                 self._opened.set()
             case CameraOrder.TUNE:
                 self._tune(read(Tune, header))
@@ -170,9 +195,20 @@ class CameraChild:
         if self._reader is not None:
             self._reader.fps = tune.fps
         elif self._open is not None:
-            self._open = Open(source=self._open.source, fps=tune.fps, first=self._open.first)
-        boxes = [(box.x_min, box.y_min, box.x_max, box.y_max) for box in tune.keep]
-        self._keep = np.array(boxes, dtype=np.float64).reshape(-1, 4)
+            self._open = replace(self._open, tune=tune)
+        views = {}
+        for item in tune.views:
+            view = self._views.get(item.number) or _View(item.number, item.view)
+            boxes = [(box.x_min, box.y_min, box.x_max, box.y_max) for box in item.keep]
+            view.keep = np.array(boxes, dtype=np.float64).reshape(-1, 4)
+            views[item.number] = view
+        self._views = views
+
+    def _view(self, number: int) -> _View:
+        try:
+            return self._views[number]
+        except KeyError:
+            raise FrameGoneError("Nobody watches this view of the camera") from None
 
     def _frame(self, number: int | None) -> KeptFrame:
         if number is None:
@@ -184,7 +220,7 @@ class CameraChild:
 
     def _crop(self, order: Crops) -> tuple[Cropped, bytes]:
         started = time.perf_counter()
-        image = self._frame(order.frame).image()
+        image = self._frame(order.frame).image(self._view(order.view).masks)
         size = (order.width, order.height)
         content: list[bytes] = []
         placements: list[Placement] = []
@@ -203,14 +239,13 @@ class CameraChild:
 
     def _picture(self, order: Picture) -> tuple[Pictured, bytes]:
         frame = self._frame(order.frame)
-        jpeg, (width, height) = frame.jpeg(order.max_width, order.quality)
+        masks = self._view(order.view).masks
+        jpeg, (width, height) = frame.jpeg(masks, order.max_width, order.quality)
         return _pictured(frame, width, height), jpeg
 
     def _motion_view(self, order: Picture) -> tuple[Pictured, bytes]:
         frame = self._frame(None)
-        assert self._gate is not None
-        with self._gate_lock:
-            view = Image.fromarray(self._gate.view())
+        view = self._view(order.view).picture()
         width = order.max_width or 640
         height = max(1, round(view.height * width / view.width))
         out = io.BytesIO()

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from ..detections import Placement
-from ..protocol import Box, Point
+from ..protocol import Box, MotionThresholds, Point
 
 
 class CameraOrder(StrEnum):
@@ -31,7 +31,7 @@ class Push(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """A camera and how to read it. Equal sources share one process.
+    """A camera and how to read it: once, however many look at it.
 
     Attributes:
         url: rtsp://, http://, a file, or a device (/dev/video0). May hold a password, so it is in
@@ -39,9 +39,6 @@ class Source:
         transport: of RTSP: tcp or udp; "auto" tries the one, then the other.
         key_frames_only: decode only key frames, one every second or few: for weak hardware.
         hardware_decoding: have the GPU decode where it can.
-        masks: privacy masks; nothing ever sees these pixels.
-        sensitivity: of the motion gate: low, medium or high.
-        motion_masks: areas where nothing counts as motion (a tree, a clock in the picture).
         stall_s: seconds without a usable frame after which the source counts as unavailable.
     """
 
@@ -49,19 +46,37 @@ class Source:
     transport: str = "auto"
     key_frames_only: bool = False
     hardware_decoding: bool = False
-    masks: tuple[tuple[Point, ...], ...] = ()
-    sensitivity: str = "medium"
-    motion_masks: tuple[tuple[Point, ...], ...] = ()
     stall_s: float = 10.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Open:
-    """`open`: start to read. `first` is the number of the first frame."""
+class View:
+    """What one watcher may see of a camera, and what counts as movement there.
 
-    source: Source
-    fps: float
-    first: int = 1
+    Attributes:
+        masks: privacy masks; these pixels are never handed out.
+        thresholds: of the motion gate.
+        motion_masks: areas where nothing counts as motion (a tree, a clock in the picture).
+    """
+
+    masks: tuple[tuple[Point, ...], ...] = ()
+    thresholds: MotionThresholds = field(default_factory=MotionThresholds)
+    motion_masks: tuple[tuple[Point, ...], ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ViewTuning:
+    """One watcher's view.
+
+    Attributes:
+        number: names it in orders and pushes. What it stands for never changes.
+        view: what it stands for.
+        keep: where objects are followed; the motion gate does not get used to what is there.
+    """
+
+    number: int
+    view: View
+    keep: tuple[Box, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,18 +85,28 @@ class Tune:
 
     Attributes:
         fps: frames to keep in a second, at most.
-        keep: where objects are followed; the motion gate does not get used to what is there.
+        views: of all watchers.
     """
 
     fps: float
-    keep: tuple[Box, ...] = ()
+    views: tuple[ViewTuning, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Open:
+    """`open`: start to read. `first` is the number of the first frame."""
+
+    source: Source
+    tune: Tune
+    first: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)
 class Motion:
-    """What the motion gate says of a frame.
+    """What the motion gate of a view says of a frame.
 
     Attributes:
+        view: its number.
         moving: something moves, in `boxes`.
         calibrating: it could not tell (just started, the light or the view has changed at once):
             look at the whole frame. Not the same as nothing moving.
@@ -89,6 +114,7 @@ class Motion:
         boxes: where, largest first.
     """
 
+    view: int
     moving: bool
     calibrating: bool
     share: float = 0.0
@@ -105,9 +131,10 @@ class CameraFrame:
         captured_monotonic: the same by `time.monotonic`, which processes of a device share.
         width, height: in pixels.
         decode_ms: from its data to pixels.
-        motion_ms: of the motion gate.
+        motion_ms: of all views' motion gates.
         dropped: frames since the last one that a newer one took the place of.
-        motion: what the motion gate says.
+        behind: decoding cannot keep up, and only key frames are decoded for now.
+        motions: what the motion gate of each view says.
     """
 
     number: int
@@ -117,8 +144,9 @@ class CameraFrame:
     height: int
     decode_ms: float
     motion_ms: float
-    motion: Motion
+    motions: tuple[Motion, ...]
     dropped: int = 0
+    behind: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,6 +154,7 @@ class Crops:
     """`crops`: parts of a frame in the size that a model wants.
 
     Attributes:
+        view: whose.
         frame: its number.
         regions: what to cut out; at least one.
         width, height: of each crop in pixels.
@@ -133,6 +162,7 @@ class Crops:
         pad: grey level of the padding.
     """
 
+    view: int
     frame: int
     regions: tuple[Box, ...]
     width: int
@@ -155,8 +185,9 @@ class Cropped:
 
 @dataclass(frozen=True, kw_only=True)
 class Picture:
-    """`picture` and `motion_view`: a frame (None: the newest) as JPEG."""
+    """`picture` and `motion_view`: a view of a frame (None: the newest) as JPEG."""
 
+    view: int
     frame: int | None = None
     max_width: int | None = None
     quality: int = 85

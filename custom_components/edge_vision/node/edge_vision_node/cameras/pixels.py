@@ -17,6 +17,9 @@ from ..protocol import Box, Point
 _PLANAR = ("yuv420p", "yuvj420p", "yuv422p", "yuvj422p", "yuv444p", "yuvj444p", "nv12", "gray")
 _MOST_SHARP_PIXELS = 192
 
+# Polygons.
+Masks = tuple[tuple[Point, ...], ...]
+
 
 def brightness(frame: Any) -> NDArray[np.uint8]:
     """Return a frame's brightness, uint8 [H, W]; a view where the decoder gives it."""
@@ -30,29 +33,33 @@ def brightness(frame: Any) -> NDArray[np.uint8]:
 class KeptFrame:
     """A frame whose pixels can be asked for. Safe from several threads."""
 
-    def __init__(
-        self, number: int, captured_at: str, frame: Any, masks: Sequence[Sequence[Point]]
-    ) -> None:
+    def __init__(self, number: int, captured_at: str, frame: Any) -> None:
         """Keep a frame of PyAV; nothing is converted before somebody asks."""
         self.number = number
         self.captured_at = captured_at
         self._frame = frame
-        self._masks = masks
-        self._image: Image.Image | None = None
+        self._images: dict[Masks, Image.Image] = {}
         self._lock = threading.Lock()
 
-    def image(self) -> Image.Image:
-        """Return it as RGB, privacy masks burned in."""
+    def image(self, masks: Masks) -> Image.Image:
+        """Return it as RGB, with these privacy masks burned in."""
         with self._lock:
-            if self._image is None:
-                image: Image.Image = self._frame.to_image()
-                burn(image, self._masks)
-                self._image = image
-            return self._image
+            return self._image(masks)
 
-    def jpeg(self, max_width: int | None, quality: int) -> tuple[bytes, tuple[int, int]]:
-        """Return it as JPEG, and its size in pixels."""
-        image = self.image()
+    def _image(self, masks: Masks) -> Image.Image:
+        image = self._images.get(masks)
+        if image is None:
+            # The conversion is the dear part: views with other masks share it.
+            image = self._image(()).copy() if masks else self._frame.to_image()
+            burn(image, masks)
+            self._images[masks] = image
+        return image
+
+    def jpeg(
+        self, masks: Masks, max_width: int | None, quality: int
+    ) -> tuple[bytes, tuple[int, int]]:
+        """Return it as JPEG, with these privacy masks burned in, and its size in pixels."""
+        image = self.image(masks)
         if max_width is not None and image.width > max_width:
             size = (max_width, max(1, round(image.height * max_width / image.width)))
             image = image.resize(size, Image.Resampling.BOX)

@@ -19,9 +19,15 @@ _LOGGER = logging.getLogger(__name__)
 _OPEN_TIMEOUT_S = 10.0
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 60.0
 _SOUND_AFTER_S = 30.0
-# Behind by so much, only key frames are decoded until it has caught up.
-_LATE_S, _IN_TIME_S = 1.0, 0.3
+# Who never has to wait for data is behind with them: in so long a time by less than this share.
+_WATCHED_S, _LEAST_WAIT = 2.0, 0.02
+_CAUGHT_UP_S = 0.02
 _SCHEMES = ("rtsp", "rtsps", "http", "https", "rtmp", "tcp", "udp", "rtp")
+# Codecs that can be decoded at half, a quarter or an eighth of their size, at a fraction of the
+# price. H.264 and H.265 are not among them.
+_SCALABLE = ("mjpeg", "mpeg1video", "mpeg2video", "mpeg4", "h263", "flv1")
+# As small as this a picture still shows small people in its parts, and is evidence.
+_ENOUGH_PIXELS = 720
 _HARDWARE = ("vaapi", "qsv", "cuda", "drm", "videotoolbox")
 # Of what a stranger's playlist may lead to: the network, never this device's files.
 _NETWORK = "tcp,udp,rtp,rtcp,tls,http,https,httpproxy,crypto,rtsp,rtmp"
@@ -54,6 +60,8 @@ class Reader:
         # They would name addresses, with passwords in them.
         self._av.logging.set_level(self._av.logging.PANIC)
         self.fps = fps
+        # Decoding cannot keep up: only key frames are, until it has caught up.
+        self.behind = False
         self._source = source
         self._on_frame = on_frame
         self._on_state = on_state
@@ -98,11 +106,15 @@ class Reader:
             stream.thread_type = "AUTO" if self._is_file else "SLICE"
             if self._source.key_frames_only:
                 stream.codec_context.skip_frame = "NONKEY"
+            if halvings := _halvings(stream.codec_context):
+                stream.codec_context.options = {"lowres": str(halvings)}
             self._pass_on(self._frames(container, stream))
 
     def _open(self) -> Any:
         url, source = self._source.url, self._source
-        options = {"fflags": "nobuffer", "flags": "low_delay"}
+        # Little is looked at beforehand, and all of it is decoded then: "nobuffer" would drop it,
+        # and with it the first key frame, so that the first picture came seconds later.
+        options = {"flags": "low_delay", "fpsprobesize": "0"}
         file_format = None
         if self._is_file:
             if not Path(url).is_file():
@@ -116,7 +128,8 @@ class Reader:
                 raise SourceError("Only rtsp, http and rtmp addresses can be read")
             options |= {"protocol_whitelist": _NETWORK, "probesize": "65536"}
             if scheme.startswith("rtsp"):
-                options |= {"rtsp_transport": self._transport, "analyzeduration": "0"}
+                options |= {"rtsp_transport": self._transport}
+                options |= {"analyzeduration": "0", "probesize": "4096"}
         more: dict[str, Any] = {}
         if self._hardware:
             here = self._av.codec.hwaccel.hwdevices_available()
@@ -135,11 +148,15 @@ class Reader:
 
     def _frames(self, container: Any, stream: Any) -> Iterator[tuple[Any, datetime, float, float]]:
         """Yield frames with the time at which their data came."""
-        good_at = time.monotonic()
+        asked_at = good_at = time.monotonic()
         ahead: float | None = None
-        skipping = False
+        backlog = _Backlog(asked_at)
         for packet in container.demux(stream):
             came, at = datetime.now(UTC), time.monotonic()
+            if not self._is_file:
+                self.behind = backlog.step(at, at - asked_at)
+                if not self._source.key_frames_only:
+                    stream.codec_context.skip_frame = "NONKEY" if self.behind else "DEFAULT"
             try:
                 decoded = packet.decode()
             except self._av.InvalidDataError:
@@ -158,18 +175,7 @@ class Reader:
                 yield frame, came, at, took_ms
             if at - good_at > self._source.stall_s:
                 raise SourceError("The camera sends data, but no picture that can be decoded")
-            if not self._is_file and packet.pts is not None:
-                offset = at - float(packet.pts * packet.time_base)
-                # The quickest so far; clocks of cameras drift, so it is slowly forgotten.
-                ahead = offset if ahead is None else min(offset, ahead + 0.0005)
-                late = offset - ahead
-                if late > _LATE_S and not skipping:
-                    _LOGGER.info("Decoding is %.1f s behind; only key frames for now", late)
-                    skipping = True
-                elif late < _IN_TIME_S and skipping:
-                    skipping = False
-                if not self._source.key_frames_only:
-                    stream.codec_context.skip_frame = "NONKEY" if skipping else "DEFAULT"
+            asked_at = time.monotonic()
 
     def _pass_on(self, frames: Iterator[tuple[Any, datetime, float, float]]) -> None:
         """Hand on as many frames as are wanted, evenly."""
@@ -215,3 +221,40 @@ class Reader:
             case av.DecoderNotFoundError() | av.DemuxerNotFoundError():
                 return "The camera's video format is not supported here"
         return f"The video cannot be read: {getattr(err, 'strerror', None) or type(err).__name__}"
+
+
+class _Backlog:
+    """Whether a reader is behind: data is always there already when it asks for more.
+
+    The stream's own times cannot tell: many cameras make them up.
+    """
+
+    def __init__(self, at: float) -> None:
+        """Begin to watch, at a time in seconds."""
+        self._since = at
+        self._waited_s = 0.0
+        self._behind = False
+
+    def step(self, at: float, waited_s: float) -> bool:
+        """Take in how long data was waited for; return whether the reader is behind."""
+        self._waited_s += waited_s
+        if self._behind and waited_s >= _CAUGHT_UP_S:
+            self._behind = False
+            self._since, self._waited_s = at, 0.0
+        elif at - self._since >= _WATCHED_S:
+            behind = self._waited_s < _LEAST_WAIT * (at - self._since)
+            if behind and not self._behind:
+                _LOGGER.warning("Decoding cannot keep up; only key frames for now")
+            self._behind = behind
+            self._since, self._waited_s = at, 0.0
+        return self._behind
+
+
+def _halvings(codec: Any) -> int:
+    """Return how often the picture can be halved while it is decoded: 0 to 3 times."""
+    if codec.name not in _SCALABLE:
+        return 0
+    side, halvings = min(codec.width, codec.height), 0
+    while halvings < 3 and side >= _ENOUGH_PIXELS * 2 ** (halvings + 1):
+        halvings += 1
+    return halvings

@@ -19,30 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from ..protocol import MotionThresholds
+
 _Cells = NDArray[np.float32]
 _Mask = NDArray[np.bool_]
-
-
-@dataclass(frozen=True, kw_only=True)
-class GateSettings:
-    """How much has to change.
-
-    Attributes:
-        least_difference: grey levels (of 255) by which a cell must change at least.
-        noise_factor: by how many times its own usual flicker it must change.
-        least_area: of the frame (0-1), below which a moving thing is not told.
-    """
-
-    least_difference: float
-    noise_factor: float
-    least_area: float
-
-
-SENSITIVITIES = {
-    "low": GateSettings(least_difference=20.0, noise_factor=6.0, least_area=0.0015),
-    "medium": GateSettings(least_difference=12.0, noise_factor=4.5, least_area=0.0005),
-    "high": GateSettings(least_difference=7.0, noise_factor=3.5, least_area=0.0002),
-}
 
 
 @dataclass(frozen=True)
@@ -84,10 +64,10 @@ class MotionGate:
     """Watches one camera. Not safe for use from several threads."""
 
     def __init__(
-        self, settings: GateSettings, ignore: Sequence[Sequence[tuple[float, float]]] = ()
+        self, thresholds: MotionThresholds, ignore: Sequence[Sequence[tuple[float, float]]] = ()
     ) -> None:
         """Start without a background; in the polygons `ignore` (0-1) nothing counts."""
-        self._settings = settings
+        self._thresholds = thresholds
         self._ignore = ignore
         self._shape: tuple[int, int] | None = None
         self._background: _Cells = np.empty((0, 0), np.float32)
@@ -118,7 +98,7 @@ class MotionGate:
         self._frames += 1
         difference = np.abs(self._levelled(cells) - self._background)
         threshold = np.maximum(
-            self._settings.least_difference, self._settings.noise_factor * self._noise
+            self._thresholds.least_difference, self._thresholds.noise_factor * self._noise
         )
         changed = (difference > threshold) & self._counts
         share = before = _share(changed)
@@ -214,7 +194,7 @@ class MotionGate:
         found.sort(key=lambda item: item[0], reverse=True)
         # Many things that move at once, and most of them tiny: that is weather.
         weather = _WEATHER_FACTOR if len(found) >= _WEATHER_PARTS else 1
-        least = self._settings.least_area * rows * columns * weather
+        least = self._thresholds.least_area * rows * columns * weather
         boxes = [box for cells, box in found[:_MOST_BOXES] if cells >= least]
         return np.array(boxes).reshape(-1, 4)
 

@@ -1,0 +1,240 @@
+"""A camera's process alone: real streams over HTTP and RTSP, shared, broken, and looked at."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from edge_vision_node.cameras.camera import Cameras, Watcher
+from edge_vision_node.cameras.messages import CameraFrame, Motion, Source, View
+from edge_vision_node.errors import FrameGoneError
+from edge_vision_node.frames.decode import decode
+from edge_vision_node.protocol import Box, Point, SourceState
+from PIL import Image
+
+from tests.live_camera import mjpeg_camera
+from tests.pictures import SELF_TEST_PICTURE, jpeg
+from tests.rtsp_camera import rtsp_camera
+
+pytestmark = pytest.mark.usefixtures("socket_enabled")
+
+STREET = SELF_TEST_PICTURE.read_bytes()
+SIZE = decode(STREET).image.size
+WHITE = jpeg(Image.new("RGB", (320, 240), (255, 255, 255)))
+WHOLE = Box(x_min=0, y_min=0, x_max=1, y_max=1)
+LEFT = (tuple(Point(x=x, y=y) for x, y in ((0, 0), (0.5, 0), (0.5, 1), (0, 1))),)
+
+
+class Seen:
+    """What a watcher is told."""
+
+    def __init__(self) -> None:
+        self.frames: list[CameraFrame] = []
+        self.motions: list[Motion] = []
+
+    def __call__(self, frame: CameraFrame, motion: Motion) -> None:
+        self.frames.append(frame)
+        self.motions.append(motion)
+
+
+@asynccontextmanager
+async def cameras() -> AsyncIterator[Cameras]:
+    them = Cameras()
+    try:
+        yield them
+    finally:
+        await them.close()
+
+
+async def until(condition: Callable[[], object], seconds: float = 20.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come to pass in time"
+        await asyncio.sleep(0.02)
+
+
+async def brightness(watched: Watcher) -> tuple[float, float]:
+    """Return how bright the left and the right half of the newest frame are."""
+    _, content = await watched.picture()
+    grey = np.asarray(decode(content).image.convert("L"), dtype=float)
+    half = grey.shape[1] // 2
+    return float(grey[:, : half - 8].mean()), float(grey[:, half + 8 :].mean())
+
+
+async def test_a_process_hands_out_parts_of_frames_until_its_last_watcher_goes() -> None:
+    async with mjpeg_camera(STREET) as camera:
+        async with cameras() as them:
+            source = Source(url=camera.address)
+            first = them.watch("one", source, fps=10)
+            second = them.watch("two", source, fps=2)
+            assert first.camera is second.camera
+            assert camera.address not in repr(source)
+            await until(lambda: first.camera.frame)
+            frame = first.camera.frame
+            assert frame is not None
+            assert (frame.width, frame.height) == SIZE
+            assert abs(time.monotonic() - frame.captured_monotonic) < 5
+            box = Box(x_min=0.25, y_min=0.5, x_max=0.75, y_max=1.0)
+            whole = Box(x_min=0, y_min=0, x_max=1, y_max=1)
+            batch = await first.crops(frame.number, (whole, box), (64, 48))
+            assert batch.pixels.shape == (2, 48, 64, 3)
+            expected = decode(STREET).image.crop(
+                (SIZE[0] // 4, SIZE[1] // 2, SIZE[0] * 3 // 4, SIZE[1])
+            )
+            small = expected.resize((64, 48), Image.Resampling.BOX)
+            difference = abs(batch.pixels[1].astype(int) - np.asarray(small).astype(int))
+            assert difference.mean() < 12
+            place = batch.cropped.placements[1]
+            assert (place.scale_x, place.offset_x) == (2.0, -0.5)
+            (sharp,) = await first.sharpness(frame.number, (box,))
+            assert sharp > 0
+            with pytest.raises(FrameGoneError):
+                await first.picture(10_000)
+            await second.close()
+            await second.close()
+            assert len(them.pids) == 1
+            assert camera.readers == 1
+            await first.close()
+            assert them.pids == []
+        await until(lambda: camera.readers == 0)
+
+
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("rtsp://127.0.0.1:1/x", "refused"),
+        ("/nowhere.mp4", "no such file"),
+        ("ftp://127.0.0.1/x", "Only rtsp"),
+        ("FILE", "video"),
+    ],
+)
+async def test_what_cannot_be_read_says_why(tmp_path: Path, url: str, reason: str) -> None:
+    if url == "FILE":
+        path = tmp_path / "no.mp4"
+        path.write_bytes(io.BytesIO(b"nothing at all" * 100).getvalue())
+        url = str(path)
+    async with cameras() as them:
+        watched = them.watch("broken", Source(url=url), fps=5)
+        await until(lambda: watched.camera.state.state == SourceState.UNAVAILABLE)
+        assert reason in (watched.camera.state.reason or "")
+
+
+async def test_a_camera_is_decoded_once_for_watchers_with_other_masks() -> None:
+    async with mjpeg_camera(WHITE) as camera, cameras() as them:
+        source, seen, masked_seen = Source(url=camera.address), Seen(), Seen()
+        open_view = them.watch("one", source, fps=10, on_frame=seen)
+        masked = them.watch("two", source, View(masks=LEFT), fps=10, on_frame=masked_seen)
+        await until(lambda: seen.frames and masked_seen.frames)
+        assert len(them.pids) == camera.readers == camera.requests == 1
+        assert min(await brightness(open_view)) > 250
+        left, right = await brightness(masked)
+        assert left < 4
+        assert right > 250
+        batch = await masked.crops(masked_seen.frames[-1].number, (WHOLE,), (64, 64))
+        assert batch.pixels[0, :, :30].max() < 4
+        # Each has a motion gate of its own: behind the mask nothing moves.
+        await until(lambda: not masked_seen.motions[-1].calibrating)
+        await until(lambda: not seen.motions[-1].calibrating)
+        begun = len(seen.motions), len(masked_seen.motions)
+        moving = Image.new("RGB", (320, 240), (255, 255, 255))
+        moving.paste((0, 0, 0), (40, 60, 90, 160))
+        camera.show(jpeg(moving))
+        await until(lambda: any(motion.moving for motion in seen.motions[begun[0] :]))
+        await asyncio.sleep(0.3)
+        assert not any(motion.moving for motion in masked_seen.motions[begun[1] :])
+        # One that comes later sees nothing that it may not, from its first picture on.
+        late = them.watch("three", source, View(masks=LEFT), fps=10)
+        for _ in range(50):
+            try:
+                assert (await brightness(late))[0] < 4
+                break
+            except FrameGoneError:
+                await asyncio.sleep(0.02)
+        assert camera.requests == 1
+
+
+async def test_a_camera_is_read_as_most_of_its_watchers_want_it() -> None:
+    async with rtsp_camera(STREET) as camera, cameras() as them:
+        tcp, seen = Source(url=camera.address, transport="tcp"), Seen()
+        first = them.watch("one", tcp, fps=10, on_frame=seen)
+        await until(lambda: seen.frames)
+        (pid,) = them.pids
+        # Another way to read it, as when a setting is changed: the new watcher comes first.
+        second = them.watch("two", replace(tcp, transport="udp"), fps=10, on_frame=seen)
+        await asyncio.sleep(0.3)
+        assert them.pids == [pid]
+        await first.close()
+        number = seen.frames[-1].number
+        await until(lambda: them.pids not in ([], [pid]))
+        await until(lambda: seen.frames[-1].number > number)
+        assert second.camera.state.state == SourceState.LIVE
+        assert camera.readers == 1
+
+
+@pytest.mark.parametrize("transport", ["tcp", "udp", "auto"])
+async def test_rtsp_is_read_and_survives_damaged_packets_and_another_size(transport: str) -> None:
+    async with rtsp_camera(STREET) as camera, cameras() as them:
+        seen = Seen()
+        watched = them.watch(
+            "street", Source(url=camera.address, transport=transport), fps=10, on_frame=seen
+        )
+        await until(lambda: seen.frames)
+        assert (seen.frames[-1].width, seen.frames[-1].height) == (SIZE[0], SIZE[1] // 2 * 2)
+        expected = np.asarray(decode(STREET).image.convert("L"), dtype=float)[: SIZE[1] // 2 * 2]
+        _, content = await watched.picture()
+        got = np.asarray(decode(content).image.convert("L"), dtype=float)
+        assert abs(got - expected).mean() < 6
+        camera.garbage = True
+        await asyncio.sleep(1.5)
+        camera.garbage = False
+        number = watched.camera.frame.number if watched.camera.frame else 0
+        await until(lambda: seen.frames[-1].number > number + 3)
+        camera.show(WHITE)
+        await until(lambda: seen.frames[-1].width == 320)
+        assert min(await brightness(watched)) > 245
+
+
+async def test_a_large_picture_is_decoded_at_a_part_of_its_size_where_the_codec_can(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "large.avi"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mjpeg", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 3840, 2160, "yuvj420p"
+        stream.codec_context.time_base = Fraction(1, 10)
+        picture = decode(STREET).image.resize((3840, 2160))
+        for _ in range(4):
+            container.mux(stream.encode(av.VideoFrame.from_image(picture)))
+        container.mux(stream.encode(None))
+    async with cameras() as them:
+        seen = Seen()
+        watched = them.watch("large", Source(url=str(path)), fps=10, on_frame=seen)
+        await until(lambda: seen.frames)
+        assert (seen.frames[-1].width, seen.frames[-1].height) == (1920, 1080)
+        _, content = await watched.picture()
+        assert decode(content).image.size == (1920, 1080)
+
+
+async def test_a_stalled_or_refusing_camera_says_so_without_its_password() -> None:
+    async with rtsp_camera(STREET) as camera, cameras() as them:
+        source = Source(url=camera.address, transport="tcp", stall_s=1.0)
+        watched = them.watch("street", source, fps=10)
+        state = lambda: watched.camera.state  # noqa: E731
+        await until(lambda: state().state == SourceState.LIVE)
+        camera.stalled = True
+        await until(lambda: "nothing for 1 s" in (state().reason or ""))
+        camera.stalled, camera.refuses = False, True
+        camera.hang_up()
+        await until(lambda: "password" in (state().reason or ""))
+        assert "secret-in-address" not in repr(state())
+        camera.refuses = False
+        await until(lambda: state().state == SourceState.LIVE)

@@ -1,0 +1,254 @@
+"""A camera that streams H.264 over RTSP on loopback, as most real ones do.
+
+RTSP 1.0 (RFC 2326) with RTP (RFC 3550, H.264 as in RFC 6184) over TCP or UDP, as much of them as
+a reader needs. What it shows, and what goes wrong, can be changed while it streams.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import io
+import itertools
+import random
+import re
+import time
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any
+
+import av
+from av.video.frame import PictureType
+from PIL import Image
+
+_CLOCK = 90_000
+_MOST_PAYLOAD = 1400
+_TYPE = 96
+_KEY_EVERY_S = 2.0
+
+
+@dataclass(eq=False)
+class _Reader:
+    writer: asyncio.StreamWriter
+    udp: asyncio.DatagramTransport | None = None
+    playing: bool = False
+    begun: bool = False
+    sequence: int = 0
+
+    def send(self, packet: bytes) -> None:
+        if self.udp is not None:
+            self.udp.sendto(packet)
+        elif not self.writer.transport.is_closing():
+            self.writer.write(b"$\0" + len(packet).to_bytes(2) + packet)
+
+
+@dataclass
+class RtspCamera:
+    """The interface is that of `MjpegCamera`."""
+
+    picture: bytes
+    # When the newest picture was first sent, in seconds since the epoch.
+    shown_at: float = 0.0
+    fps: float = 10.0
+    address: str = ""
+    udp: bool = True
+    # Stops sending, keeps the connection.
+    stalled: bool = False
+    # Sends packets of which half are changed or missing.
+    garbage: bool = False
+    refuses: bool = False
+    credentials: str = "user:secret-in-address"
+    requests: int = 0
+    _clip: Iterator[bytes] | None = None
+    _unsent: bool = False
+    _readers: list[_Reader] = field(default_factory=list)
+    _encoder: Any = None
+    _frames: int = 0
+    _key_wanted: bool = True
+
+    @property
+    def readers(self) -> int:
+        return sum(reader.playing for reader in self._readers)
+
+    def show(self, picture: bytes) -> None:
+        """Show another picture from the next frame on; `shown_at` becomes its time."""
+        self.picture, self._unsent, self._clip = picture, True, None
+
+    def play(self, pictures: Sequence[bytes]) -> None:
+        """Play pictures again and again."""
+        self._clip = itertools.cycle(pictures)
+
+    def hang_up(self) -> None:
+        """End all connections."""
+        for reader in self._readers:
+            reader.writer.transport.abort()
+
+    # --- RTSP ------------------------------------------------------------------------------------
+
+    async def serve(self, stream: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        reader = _Reader(writer)
+        self._readers.append(reader)
+        try:
+            while head := await _request(stream):
+                status, headers, body = await self._answer(reader, head)
+                lines = [f"RTSP/1.0 {status}", f"CSeq: {_header(head, 'CSeq')}", *headers]
+                if body:
+                    lines.append(f"Content-Length: {len(body)}")
+                writer.write("\r\n".join([*lines, "", body]).encode())
+                await writer.drain()
+                if head.startswith("TEARDOWN"):
+                    return
+        except OSError, asyncio.IncompleteReadError:
+            return
+        finally:
+            self._readers.remove(reader)
+            if reader.udp is not None:
+                reader.udp.close()
+            writer.close()
+
+    async def _answer(self, reader: _Reader, head: str) -> tuple[str, list[str], str]:
+        method, url, _ = head.split(" ", 2)
+        if method == "OPTIONS":
+            return "200 OK", ["Public: OPTIONS, DESCRIBE, SETUP, PLAY, TEARDOWN"], ""
+        wanted = base64.b64encode(self.credentials.encode()).decode()
+        if self.refuses or _header(head, "Authorization") != f"Basic {wanted}":
+            return "401 Unauthorized", ['WWW-Authenticate: Basic realm="camera"'], ""
+        session = "Session: 1;timeout=60"
+        if method == "DESCRIBE":
+            self.requests += 1
+            sdp = (
+                "v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=camera\r\nt=0 0\r\n"
+                f"m=video 0 RTP/AVP {_TYPE}\r\nc=IN IP4 127.0.0.1\r\n"
+                f"a=rtpmap:{_TYPE} H264/{_CLOCK}\r\na=fmtp:{_TYPE} packetization-mode=1\r\n"
+                "a=control:video\r\n"
+            )
+            return "200 OK", ["Content-Type: application/sdp", f"Content-Base: {url}/"], sdp
+        if method == "SETUP":
+            transport = _header(head, "Transport")
+            if ports := re.search(r"client_port=(\d+)", transport):
+                if not self.udp:
+                    return "461 Unsupported Transport", [], ""
+                loop = asyncio.get_running_loop()
+                reader.udp, _ = await loop.create_datagram_endpoint(
+                    asyncio.DatagramProtocol, remote_addr=("127.0.0.1", int(ports[1]))
+                )
+                mine = reader.udp.get_extra_info("sockname")[1]
+                transport += f";server_port={mine}-{mine + 1}"
+            return "200 OK", [f"Transport: {transport}", session], ""
+        if method == "PLAY":
+            reader.playing = self._key_wanted = True
+        return "200 OK", [session], ""
+
+    # --- Video -----------------------------------------------------------------------------------
+
+    async def stream(self) -> None:
+        """Send a frame at a time, to all who play."""
+        due = time.monotonic()
+        while True:
+            due = max(due + 1 / self.fps, time.monotonic() - 1 / self.fps)
+            await asyncio.sleep(max(0.0, due - time.monotonic()))
+            if self.stalled or not self.readers:
+                continue
+            picture = next(self._clip) if self._clip else self.picture
+            unsent, self._unsent = self._unsent, False
+            # As a camera does it: what is captured now is sent when it is encoded.
+            captured_at = time.time()
+            key, units = await asyncio.to_thread(self._encode, picture)
+            if unsent:
+                self.shown_at = captured_at
+            stamp = int(captured_at * _CLOCK) & 0xFFFFFFFF
+            for reader in [reader for reader in self._readers if reader.playing]:
+                reader.begun = reader.begun or key
+                if reader.begun:
+                    self._send(reader, units, stamp)
+
+    def _encode(self, picture: bytes) -> tuple[bool, list[bytes]]:
+        image = Image.open(io.BytesIO(picture)).convert("RGB")
+        # 4:2:0 has no odd sizes.
+        image = image.crop((0, 0, image.width // 2 * 2, image.height // 2 * 2))
+        encoder = self._encoder
+        if encoder is None or (encoder.width, encoder.height) != image.size:
+            encoder = av.CodecContext.create("libx264", "w")
+            encoder.width, encoder.height = image.size
+            encoder.pix_fmt = "yuv420p"
+            encoder.time_base = Fraction(1, _CLOCK)
+            encoder.framerate = Fraction(30, 1)
+            encoder.options = {
+                "preset": "ultrafast",
+                "tune": "zerolatency",
+                "crf": "21",
+                "g": "1000",
+                "bf": "0",
+            }
+            self._encoder, self._frames, self._key_wanted = encoder, 0, True
+        frame = av.VideoFrame.from_image(image).reformat(format="yuv420p")
+        frame.pts = self._frames * _CLOCK // 30
+        if self._key_wanted or self._frames % max(1, round(_KEY_EVERY_S * self.fps)) == 0:
+            frame.pict_type = PictureType.I
+        self._key_wanted = False
+        self._frames += 1
+        packets = encoder.encode(frame)
+        data = b"".join(bytes(packet) for packet in packets)
+        units = [unit for unit in re.split(rb"\x00\x00\x00?\x01", data) if unit]
+        return any(packet.is_keyframe for packet in packets), units
+
+    def _send(self, reader: _Reader, units: list[bytes], stamp: int) -> None:
+        payloads: list[bytes] = []
+        for unit in units:
+            payloads += _fragments(unit)
+        for number, payload in enumerate(payloads):
+            last = number == len(payloads) - 1
+            sequence, reader.sequence = reader.sequence & 0xFFFF, reader.sequence + 1
+            sent = payload
+            if self.garbage and (chance := random.random()) < 0.5:
+                if chance < 0.25:
+                    continue
+                middle = len(payload) // 2
+                sent = payload[:middle] + random.randbytes(len(payload) - middle)
+            head = bytes([0x80, _TYPE | last << 7]) + sequence.to_bytes(2)
+            reader.send(head + stamp.to_bytes(4) + b"edge" + sent)
+
+
+def _fragments(unit: bytes) -> list[bytes]:
+    """Return a NAL unit as RTP payloads (RFC 6184, 5.6 and 5.8)."""
+    if len(unit) <= _MOST_PAYLOAD:
+        return [unit]
+    indicator, kind = unit[0] & 0xE0 | 28, unit[0] & 0x1F
+    parts = [unit[1:][at : at + _MOST_PAYLOAD] for at in range(0, len(unit) - 1, _MOST_PAYLOAD)]
+    flags = [0x80, *[0] * (len(parts) - 2), 0x40]
+    return [bytes([indicator, flag | kind]) + part for flag, part in zip(flags, parts, strict=True)]
+
+
+async def _request(stream: asyncio.StreamReader) -> str:
+    """Return a request's head; what a reader reports of RTP in between is left out."""
+    while (first := await stream.read(1)) == b"$":
+        _, high, low = await stream.readexactly(3)
+        await stream.readexactly(high << 8 | low)
+    if not first:
+        return ""
+    return (first + await stream.readuntil(b"\r\n\r\n")).decode()
+
+
+def _header(head: str, name: str) -> str:
+    found = re.search(rf"^{name}: *(.*?)\r$", head, re.MULTILINE | re.IGNORECASE)
+    return found[1] if found else ""
+
+
+@asynccontextmanager
+async def rtsp_camera(picture: bytes) -> AsyncIterator[RtspCamera]:
+    """Serve a camera for as long as somebody needs it."""
+    camera = RtspCamera(picture)
+    server = await asyncio.start_server(camera.serve, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    camera.address = f"rtsp://{camera.credentials}@127.0.0.1:{port}/video"
+    streaming = asyncio.create_task(camera.stream())
+    try:
+        yield camera
+    finally:
+        streaming.cancel()
+        with suppress(asyncio.CancelledError):
+            await streaming
+        server.close()
+        camera.hang_up()
