@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 import voluptuous as vol
@@ -17,6 +17,7 @@ from homeassistant.helpers.selector import (
     SelectOptionDict,
     SelectSelector,
     SelectSelectorConfig,
+    SelectSelectorMode,
     TextSelector,
     TextSelectorConfig,
 )
@@ -37,21 +38,32 @@ from .flow_picture import FlowPicture
 from .hub import EdgeVisionHub
 from .node.edge_vision_node.protocol import Command, OutlineRequest, Picture
 from .node_log import redact
-from .settings import Areas
+from .settings import Areas, may_be_live
 from .stills import async_get_still
 
 FIELD_POINTS: Final = "points"
 FIELD_ITEM: Final = "item"
 FIELD_LOITERING: Final = "loitering_s"
 FIELD_COUNTING: Final = "counting"
-KINDS: Final = (CONF_ZONES, CONF_LINES, CONF_PRIVACY_MASKS, CONF_MOTION_MASKS)
+# Step → where its shapes are in the subentry's data.
+STEPS: Final = {
+    "zone": CONF_ZONES,
+    "line": CONF_LINES,
+    "privacy_mask": CONF_PRIVACY_MASKS,
+    "motion_mask": CONF_MOTION_MASKS,
+}
+KINDS: Final = tuple(STEPS.values())
 _LEAST_CORNERS: Final = 3
 _MOST_CORNERS: Final = 40
 _MOST_LOITERING_S: Final = 24 * 3600
 
 
 class BadShape(Exception):
-    """What was entered is no shape; the text is a key of the form's errors."""
+    """What was entered in a field is no shape; the text is a key of the form's errors."""
+
+    def __init__(self, key: str, field: str = FIELD_POINTS) -> None:
+        super().__init__(key)
+        self.field = field
 
 
 class AreaFlow(ConfigSubentryFlow):
@@ -61,14 +73,15 @@ class AreaFlow(ConfigSubentryFlow):
     _data: dict[str, Any]
     _still: bytes | None = None
     _flow_picture: FlowPicture | None = None
+    # Which shape is being changed: its kind and place in the list.
     _editing: tuple[str, int] | None = None
 
     async def async_step_areas(self, _: dict[str, Any] | None = None) -> SubentryFlowResult:
         """Show what there is, and offer what can be done about it."""
         self._editing = None
-        options = ["zone", "line", "privacy_mask", "motion_mask"]
+        options = list(STEPS) if may_be_live(self._data) else ["privacy_mask"]
         if any(self._data.get(kind) for kind in KINDS):
-            options.append("remove")
+            options += ["change", "remove"]
         return self.async_show_menu(
             step_id="areas",
             menu_options=[*options, "save"],
@@ -76,7 +89,7 @@ class AreaFlow(ConfigSubentryFlow):
         )
 
     async def async_step_zone(self, user_input: dict[str, Any] | None = None) -> SubentryFlowResult:
-        """Add a zone, or change the one of that name."""
+        """Add or change a zone."""
         labels = self._data[CONF_LABELS]
         fields = {
             vol.Required(CONF_NAME): TextSelector(),
@@ -119,10 +132,10 @@ class AreaFlow(ConfigSubentryFlow):
                 "counting": form[FIELD_COUNTING],
             }
 
-        return await self._edit("zone", CONF_ZONES, fields, build, user_input)
+        return await self._edit("zone", fields, build, user_input)
 
     async def async_step_line(self, user_input: dict[str, Any] | None = None) -> SubentryFlowResult:
-        """Add a line, or change the one of that name."""
+        """Add or change a line."""
         fields = {vol.Required(CONF_NAME): TextSelector(), vol.Required(FIELD_POINTS): _POINTS}
 
         def build(form: Mapping[str, Any]) -> dict[str, Any]:
@@ -131,55 +144,56 @@ class AreaFlow(ConfigSubentryFlow):
                 raise BadShape("not_a_line")
             return {"name": _name(form), "start": points[0], "end": points[1]}
 
-        return await self._edit("line", CONF_LINES, fields, build, user_input)
+        return await self._edit("line", fields, build, user_input)
 
     async def async_step_privacy_mask(
         self, user_input: dict[str, Any] | None = None
     ) -> SubentryFlowResult:
         """Add an area that nobody and nothing ever sees."""
-        return await self._mask("privacy_mask", CONF_PRIVACY_MASKS, user_input)
+        return await self._mask("privacy_mask", user_input)
 
     async def async_step_motion_mask(
         self, user_input: dict[str, Any] | None = None
     ) -> SubentryFlowResult:
         """Add an area in which movement counts for nothing."""
-        return await self._mask("motion_mask", CONF_MOTION_MASKS, user_input)
+        return await self._mask("motion_mask", user_input)
 
-    async def _mask(
-        self, step: str, kind: str, user_input: dict[str, Any] | None
-    ) -> SubentryFlowResult:
+    async def _mask(self, step: str, user_input: dict[str, Any] | None) -> SubentryFlowResult:
         def build(form: Mapping[str, Any]) -> list[dict[str, float]]:
             return parse_points(form[FIELD_POINTS], _LEAST_CORNERS)
 
-        return await self._edit(
-            step, kind, {vol.Required(FIELD_POINTS): _POINTS}, build, user_input
-        )
+        return await self._edit(step, {vol.Required(FIELD_POINTS): _POINTS}, build, user_input)
 
     async def _edit(
         self,
         step: str,
-        kind: str,
         fields: dict[Any, Any],
-        build: Any,
+        build: Callable[[Mapping[str, Any]], Any],
         user_input: dict[str, Any] | None,
     ) -> SubentryFlowResult:
         """Ask for a shape until it is one; then show it with all others."""
-        errors: dict[str, str] = {}
-        schema = vol.Schema(fields)
+        kind, errors = STEPS[step], {}
+        shapes = list(self._data.get(kind, []))
+        suggested: Mapping[str, Any] = {}
         if user_input is not None:
             try:
                 shape = build(user_input)
             except BadShape as err:
-                errors[FIELD_POINTS] = str(err)
-                schema = self.add_suggested_values_to_schema(schema, user_input)
+                errors[err.field] = str(err)
+                suggested = user_input
             else:
-                others = [
-                    item
-                    for item in self._data.get(kind, [])
-                    if not isinstance(item, dict) or item["name"] != shape["name"]
+                if self._editing is not None:
+                    shapes.pop(self._editing[1])
+                shapes = [
+                    item for item in shapes if _named(item) != _named(shape) or not _named(item)
                 ]
-                self._data = {**self._data, kind: [*others, shape]}
+                place = len(shapes) if self._editing is None else self._editing[1]
+                shapes.insert(place, shape)
+                self._data = {**self._data, kind: shapes}
                 return await self.async_step_areas()
+        elif self._editing is not None:
+            suggested = _as_form(shapes[self._editing[1]])
+        schema = self.add_suggested_values_to_schema(vol.Schema(fields), suggested)
         return self.async_show_form(
             step_id=step,
             data_schema=schema,
@@ -188,15 +202,38 @@ class AreaFlow(ConfigSubentryFlow):
             last_step=False,
         )
 
+    async def async_step_change(
+        self, user_input: dict[str, Any] | None = None
+    ) -> SubentryFlowResult:
+        """Choose a shape to change."""
+        if user_input is not None:
+            kind, _, number = user_input[FIELD_ITEM].partition("/")
+            self._editing = kind, int(number)
+            step = next(step for step, its_kind in STEPS.items() if its_kind == kind)
+            result: SubentryFlowResult = await getattr(self, f"async_step_{step}")()
+            return result
+        return self.async_show_form(
+            step_id="change",
+            data_schema=vol.Schema({vol.Required(FIELD_ITEM): self._choice(multiple=False)}),
+            description_placeholders={"picture": await self._picture()},
+            last_step=False,
+        )
+
+    def _choice(self, *, multiple: bool) -> SelectSelector:
+        """Return a choice among all shapes."""
+        options = [
+            SelectOptionDict(value=f"{kind}/{number}", label=_describe(kind, number, item))
+            for kind in KINDS
+            for number, item in enumerate(self._data.get(kind, []))
+        ]
+        return SelectSelector(
+            SelectSelectorConfig(options=options, multiple=multiple, mode=SelectSelectorMode.LIST)
+        )
+
     async def async_step_remove(
         self, user_input: dict[str, Any] | None = None
     ) -> SubentryFlowResult:
         """Remove shapes."""
-        items = {
-            f"{kind}/{number}": _describe(kind, number, item)
-            for kind in KINDS
-            for number, item in enumerate(self._data.get(kind, []))
-        }
         if user_input is not None:
             gone = set(user_input[FIELD_ITEM])
             self._data = {
@@ -211,17 +248,10 @@ class AreaFlow(ConfigSubentryFlow):
                 },
             }
             return await self.async_step_areas()
-        selector = SelectSelector(
-            SelectSelectorConfig(
-                options=[
-                    SelectOptionDict(value=value, label=label) for value, label in items.items()
-                ],
-                multiple=True,
-            )
-        )
+        schema = vol.Schema({vol.Required(FIELD_ITEM, default=[]): self._choice(multiple=True)})
         return self.async_show_form(
             step_id="remove",
-            data_schema=vol.Schema({vol.Required(FIELD_ITEM, default=[]): selector}),
+            data_schema=schema,
             description_placeholders={"picture": await self._picture()},
             last_step=False,
         )
@@ -231,8 +261,6 @@ class AreaFlow(ConfigSubentryFlow):
 
         Nothing of it is kept: it is gone when the flow ends.
         """
-        if self._flow_picture is None:
-            self._flow_picture = FlowPicture(self.hass)
         try:
             if self._still is None:
                 self._still = await async_get_still(self.hass, self._data[CONF_CAMERA])
@@ -248,6 +276,12 @@ class AreaFlow(ConfigSubentryFlow):
             )
         except (HomeAssistantError, NodeError) as err:
             return f"({redact(str(err))})"
+        return self._show(jpeg)
+
+    def _show(self, jpeg: bytes) -> str:
+        """Show a picture in the place of the one before; return it as Markdown."""
+        if self._flow_picture is None:
+            self._flow_picture = FlowPicture(self.hass)
         return self._flow_picture.show(jpeg)
 
     def async_remove(self) -> None:
@@ -278,8 +312,25 @@ def parse_points(text: str, least: int) -> list[dict[str, float]]:
 def _name(form: Mapping[str, Any]) -> str:
     name = str(form[CONF_NAME]).strip()
     if not name or "@" in name:
-        raise BadShape("no_name")
+        raise BadShape("no_name", CONF_NAME)
     return name
+
+
+def _named(shape: Any) -> str | None:
+    """Return a shape's name; masks have none."""
+    return shape["name"] if isinstance(shape, Mapping) else None
+
+
+def _as_form(shape: Any) -> dict[str, Any]:
+    """Return a shape as its form holds it."""
+    if not isinstance(shape, Mapping):
+        return {FIELD_POINTS: _as_text(shape)}
+    points = shape.get("points") or [shape["start"], shape["end"]]
+    return {**shape, FIELD_POINTS: _as_text(points)}
+
+
+def _as_text(points: Iterable[Mapping[str, float]]) -> str:
+    return " ".join(f"{point['x']:g},{point['y']:g}" for point in points)
 
 
 def _describe(kind: str, number: int, item: Any) -> str:
@@ -289,5 +340,4 @@ def _describe(kind: str, number: int, item: Any) -> str:
         CONF_PRIVACY_MASKS: "Privacy mask",
         CONF_MOTION_MASKS: "Motion mask",
     }
-    name = item["name"] if isinstance(item, dict) else str(number + 1)
-    return f"{titles[kind]} {name}"
+    return f"{titles[kind]} {_named(item) or number + 1}"

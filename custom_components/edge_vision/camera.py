@@ -6,6 +6,7 @@ import logging
 from typing import override
 
 from homeassistant.components.camera import Camera, CameraEntityDescription
+from homeassistant.const import EntityCategory
 from homeassistant.core import HomeAssistant
 from homeassistant.exceptions import HomeAssistantError
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
@@ -29,6 +30,12 @@ _LOGGER = logging.getLogger(__name__)
 PARALLEL_UPDATES = 0
 
 LIVE_VIEW = CameraEntityDescription(key="live_view", translation_key="live_view")
+MOTION_VIEW = CameraEntityDescription(
+    key="motion_view",
+    translation_key="motion_view",
+    entity_category=EntityCategory.DIAGNOSTIC,
+    entity_registry_enabled_default=False,
+)
 _DEFAULT_WIDTH = 1280
 
 
@@ -40,16 +47,21 @@ async def async_setup_entry(
     """Add one entity per pipeline."""
     hub = entry.runtime_data
     for subentry_id, pipeline in hub.pipelines.items():
-        async_add_entities([LiveView(hub, pipeline)], config_subentry_id=subentry_id)
+        entities = [LiveView(hub, pipeline, LIVE_VIEW)]
+        if pipeline.settings.may_be_live:
+            entities.append(MotionView(hub, pipeline, MOTION_VIEW))
+        async_add_entities(entities, config_subentry_id=subentry_id)
 
 
 class LiveView(PipelineEntity, Camera):
     """The newest frame of live video with what is followed, or a still with what it shows."""
 
-    def __init__(self, hub: EdgeVisionHub, pipeline: PipelineRuntime) -> None:
+    def __init__(
+        self, hub: EdgeVisionHub, pipeline: PipelineRuntime, description: CameraEntityDescription
+    ) -> None:
         """Follow a pipeline."""
         Camera.__init__(self)
-        PipelineEntity.__init__(self, hub, pipeline, LIVE_VIEW)
+        PipelineEntity.__init__(self, hub, pipeline, description)
 
     @property
     @override
@@ -65,13 +77,14 @@ class LiveView(PipelineEntity, Camera):
         try:
             if self.pipeline.stream is None:
                 return await self._still()
-            request = LiveRequest(
-                pipeline_id=self.pipeline.pipeline_id, max_width=width or _DEFAULT_WIDTH
-            )
-            _, jpeg = await self.hub.async_request_picture(Command.LIVE, request, Picture)
+            return await self._live(width or _DEFAULT_WIDTH)
         except (NodeError, HomeAssistantError) as err:
             _LOGGER.debug("No live picture for %s: %s", self.entity_id, redact(str(err)))
             return None
+
+    async def _live(self, width: int, *, motion: bool = False) -> bytes:
+        request = LiveRequest(pipeline_id=self.pipeline.pipeline_id, max_width=width, motion=motion)
+        _, jpeg = await self.hub.async_request_picture(Command.LIVE, request, Picture)
         return jpeg
 
     async def _still(self) -> bytes:
@@ -90,3 +103,18 @@ class LiveView(PipelineEntity, Camera):
             Command.DETECT, request, Detected, picture=still
         )
         return jpeg
+
+
+class MotionView(LiveView):
+    """What the motion gate sees: in red what has changed, in yellow what is worth a look."""
+
+    @override
+    async def async_camera_image(
+        self, width: int | None = None, height: int | None = None
+    ) -> bytes | None:
+        """Fetch the newest view from the node."""
+        try:
+            return await self._live(width or _DEFAULT_WIDTH, motion=True)
+        except NodeError as err:
+            _LOGGER.debug("No view of motion for %s: %s", self.entity_id, err)
+            return None

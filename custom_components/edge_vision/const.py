@@ -44,6 +44,8 @@ CONF_ZONES: Final = "zones"
 CONF_LINES: Final = "lines"
 CONF_PRIVACY_MASKS: Final = "privacy_masks"
 CONF_MOTION_MASKS: Final = "motion_masks"
+CONF_MOTION: Final = "motion"
+CONF_LIMITS: Final = "limits"
 
 AUTO: Final = "auto"
 PATTERN_FULL_EDGE: Final = "full_edge"

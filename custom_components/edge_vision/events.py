@@ -62,7 +62,7 @@ def event_data(
         "track_id": event.track_id,
         "zones": list(event.zones),
         "box": write(box) if box else None,
-        "box_area": round((box.x_max - box.x_min) * (box.y_max - box.y_min), 4) if box else None,
+        "box_area": round(box.area, 4) if box else None,
         "centroid": {
             "x": round((box.x_min + box.x_max) / 2, 4),
             "y": round((box.y_min + box.y_max) / 2, 4),

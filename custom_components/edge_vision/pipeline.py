@@ -152,6 +152,8 @@ class PipelineRuntime:
             return "off"
         if self.problem is not None:
             return self.problem
+        if self.slowed:
+            return "slowed"
         return "on_request" if self.settings.only_on_request else "looking"
 
     @property
@@ -269,7 +271,7 @@ class PipelineRuntime:
     @callback
     def _take_source(self, status: PipelineStatus) -> None:
         """Take in whether the node has a picture."""
-        self.slowed = status.slowed
+        self.slowed = status.slowed and self.stream is not None
         if status.source is None or self.stream is None or not self.enabled:
             return
         if status.source.state == SourceState.UNAVAILABLE:

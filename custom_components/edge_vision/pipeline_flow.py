@@ -33,7 +33,7 @@ from homeassistant.helpers.selector import (
 )
 from homeassistant.util import slugify
 
-from .area_flow import KINDS, AreaFlow
+from .area_flow import KINDS
 from .client import NodeCommandError, NodeError
 from .const import (
     AUTO,
@@ -47,8 +47,10 @@ from .const import (
     CONF_HARDWARE_DECODING,
     CONF_KEY_FRAMES_ONLY,
     CONF_LABELS,
+    CONF_LIMITS,
     CONF_LOOK,
     CONF_MODEL,
+    CONF_MOTION,
     CONF_ONLY_ON_REQUEST,
     CONF_PATTERN,
     CONF_SCAN_INTERVAL,
@@ -68,6 +70,7 @@ from .const import (
     PATTERN_FULL_EDGE,
     PictureSource,
 )
+from .detail_flow import DetailFlow
 from .figures import figure_of
 from .hub import EdgeVisionHub
 from .node.edge_vision_node.protocol import (
@@ -83,7 +86,7 @@ from .node.edge_vision_node.protocol import (
     Thoroughness,
 )
 from .node_log import redact
-from .settings import PipelineSettings
+from .settings import may_be_live
 from .stills import async_get_still
 from .stream import async_get_stream_address
 
@@ -116,7 +119,7 @@ class _NoPicture(Exception):
     """The camera gives no usable picture at the moment."""
 
 
-class PipelineFlow(AreaFlow):
+class PipelineFlow(DetailFlow):
     """Add or change a pipeline."""
 
     _hub: EdgeVisionHub
@@ -144,16 +147,17 @@ class PipelineFlow(AreaFlow):
         self._data = dict(subentry.data)
         if (aborted := self._find_node()) is not None:
             return aborted
-        if PipelineSettings.of(subentry).may_be_live:
-            return self.async_show_menu(
-                step_id="reconfigure", menu_options=["change_settings", "areas"]
-            )
-        return await self._choose()
+        options = ["change_settings", "areas"]
+        if self._data[CONF_LABELS]:
+            options.append("objects")
+        if may_be_live(self._data):
+            options.append("motion")
+        return self.async_show_menu(step_id="reconfigure", menu_options=options)
 
     async def async_step_change_settings(
         self, _: dict[str, Any] | None = None
     ) -> SubentryFlowResult:
-        """Change all but the areas."""
+        """Change all but the details."""
         return await self._choose()
 
     async def _begin(self) -> SubentryFlowResult:
@@ -240,10 +244,12 @@ class PipelineFlow(AreaFlow):
         advanced = dict(form[SECTION_ADVANCED])
         engine, _, accelerator = advanced.pop(FIELD_PLACE).partition(_IN)
         self._title = form.get(CONF_NAME, "").strip() or None
-        areas: dict[str, Any] = {kind: self._data[kind] for kind in KINDS if kind in self._data}
+        details = {
+            key: self._data[key] for key in (*KINDS, CONF_LIMITS, CONF_MOTION) if key in self._data
+        }
         video = form[SECTION_VIDEO]
         self._data = {
-            **areas,
+            **details,
             **video,
             CONF_FPS: int(video[CONF_FPS]),
             CONF_COOLDOWN: int(video[CONF_COOLDOWN]),

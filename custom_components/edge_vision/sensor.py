@@ -92,7 +92,7 @@ STATUS = PipelineSensorDescription(
     key="status",
     translation_key="status",
     device_class=SensorDeviceClass.ENUM,
-    options=["looking", "on_request", "off", *PipelineProblem],
+    options=["looking", "slowed", "on_request", "off", *PipelineProblem],
     entity_category=EntityCategory.DIAGNOSTIC,
     value=lambda pipeline: pipeline.activity,
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 from homeassistant.config_entries import ConfigSubentry
@@ -20,9 +20,11 @@ from .const import (
     CONF_HARDWARE_DECODING,
     CONF_KEY_FRAMES_ONLY,
     CONF_LABELS,
+    CONF_LIMITS,
     CONF_LINES,
     CONF_LOOK,
     CONF_MODEL,
+    CONF_MOTION,
     CONF_MOTION_MASKS,
     CONF_ONLY_ON_REQUEST,
     CONF_PATTERN,
@@ -39,7 +41,10 @@ from .const import (
     PictureSource,
 )
 from .node.edge_vision_node.protocol import (
+    SENSITIVITIES,
     Line,
+    MotionThresholds,
+    ObjectLimits,
     PipelineConfig,
     Point,
     Sensitivity,
@@ -81,6 +86,7 @@ class VideoSettings:
     fps: float = DEFAULT_FPS
     look: str = Thoroughness.BALANCED
     sensitivity: str = Sensitivity.MEDIUM
+    motion: MotionThresholds | None = None
     key_frames_only: bool = False
     hardware_decoding: bool = False
     transport: str = AUTO
@@ -99,6 +105,7 @@ class PipelineSettings:
     pattern: str
     labels: tuple[str, ...]
     confidence: float
+    limits: Mapping[str, ObjectLimits]
     only_on_request: bool
     scan_interval_s: float
     source: PictureSource
@@ -113,13 +120,18 @@ class PipelineSettings:
         return cls(
             name=subentry.title,
             camera=data[CONF_CAMERA],
-            model=_chosen(data, CONF_MODEL),
-            engine=_chosen(data, CONF_ENGINE),
-            accelerator=_chosen(data, CONF_ACCELERATOR),
+            model=chosen(data, CONF_MODEL),
+            engine=chosen(data, CONF_ENGINE),
+            accelerator=chosen(data, CONF_ACCELERATOR),
             allow_fallback=bool(data.get(CONF_ALLOW_FALLBACK, False)),
             pattern=data.get(CONF_PATTERN, PATTERN_FULL_EDGE),
             labels=tuple(data.get(CONF_LABELS, ())),
             confidence=float(data.get(CONF_CONFIDENCE, DEFAULT_CONFIDENCE)),
+            limits={
+                label: read(ObjectLimits, item)
+                for label, item in data.get(CONF_LIMITS, {}).items()
+                if label in data.get(CONF_LABELS, ())
+            },
             only_on_request=bool(data.get(CONF_ONLY_ON_REQUEST, False)),
             scan_interval_s=float(data.get(CONF_SCAN_INTERVAL, DEFAULT_SCAN_INTERVAL)),
             # Cameras that were added before there was live video go on as they were.
@@ -129,6 +141,7 @@ class PipelineSettings:
                 fps=float(data.get(CONF_FPS, DEFAULT_FPS)),
                 look=data.get(CONF_LOOK, Thoroughness.BALANCED),
                 sensitivity=data.get(CONF_SENSITIVITY, Sensitivity.MEDIUM),
+                motion=thresholds(data) if data.get(CONF_MOTION) else None,
                 key_frames_only=bool(data.get(CONF_KEY_FRAMES_ONLY, False)),
                 hardware_decoding=bool(data.get(CONF_HARDWARE_DECODING, False)),
                 transport=data.get(CONF_TRANSPORT, AUTO),
@@ -139,7 +152,7 @@ class PipelineSettings:
     @property
     def may_be_live(self) -> bool:
         """Return whether live video is wanted where there is any."""
-        return self.source is not PictureSource.STILLS and not self.only_on_request
+        return _may_be_live(self.source, only_on_request=self.only_on_request)
 
     @property
     def needs_reload(self) -> tuple[object, ...]:
@@ -165,6 +178,7 @@ class PipelineSettings:
             accelerator=self.accelerator,
             labels=self.labels,
             confidence=self.confidence,
+            limits=dict(self.limits),
             looks_to_clear=_LOOKS_TO_CLEAR_ON_REQUEST if self.only_on_request else _LOOKS_TO_CLEAR,
             pattern=self.pattern,
             allow_fallback=self.allow_fallback,
@@ -178,6 +192,7 @@ class PipelineSettings:
                 hardware_decoding=video.hardware_decoding,
                 look=video.look,
                 sensitivity=video.sensitivity,
+                motion=video.motion,
                 motion_masks=areas.motion_masks,
             ),
             zones=areas.zones,
@@ -187,10 +202,27 @@ class PipelineSettings:
         )
 
 
+def may_be_live(data: Mapping[str, Any]) -> bool:
+    """Return whether a subentry's data wants live video where there is any."""
+    source = PictureSource(data.get(CONF_SOURCE, PictureSource.STILLS))
+    return _may_be_live(source, only_on_request=bool(data.get(CONF_ONLY_ON_REQUEST, False)))
+
+
+def _may_be_live(source: PictureSource, *, only_on_request: bool) -> bool:
+    return source is not PictureSource.STILLS and not only_on_request
+
+
+def thresholds(data: Mapping[str, Any]) -> MotionThresholds:
+    """Return what counts as movement: what the word means, and the numbers given besides."""
+    word = SENSITIVITIES[Sensitivity(data.get(CONF_SENSITIVITY, Sensitivity.MEDIUM))]
+    return replace(word, **data.get(CONF_MOTION, {}))
+
+
 def _polygons(items: Iterable[Iterable[Any]]) -> tuple[tuple[Point, ...], ...]:
     return tuple(tuple(read(Point, point) for point in item) for item in items)
 
 
-def _chosen(data: Mapping[str, Any], key: str) -> str | None:
+def chosen(data: Mapping[str, Any], key: str) -> str | None:
+    """Return a choice of a subentry's data; None where it is "automatic"."""
     value = data.get(key, AUTO)
     return None if value == AUTO else str(value)

@@ -68,11 +68,13 @@ class Flow:
         return cls(home.hass, result)
 
     @classmethod
-    async def change(cls, home: Home) -> Flow:
+    async def change(cls, home: Home, what: str = "change_settings") -> Flow:
         (subentry_id,) = home.entry.subentries
-        return cls(
+        flow = cls(
             home.hass, await home.entry.start_subentry_reconfigure_flow(home.hass, subentry_id)
         )
+        await flow.pick(what)
+        return flow
 
     async def send(self, form: dict[str, Any]) -> Any:
         self.result = await self._manager.async_configure(self.result["flow_id"], form)

@@ -77,7 +77,10 @@ def test_a_text_is_plain(path: str, text: str) -> None:
     [
         ("config.error", ("trial.py",)),
         ("config.progress", ("config_flow.py",)),
-        ("config_subentries.pipeline.error", ("pipeline_flow.py", "area_flow.py")),
+        (
+            "config_subentries.pipeline.error",
+            ("pipeline_flow.py", "area_flow.py", "detail_flow.py"),
+        ),
         *(
             (f"options.{part}", ("model_flow.py",))
             for part in ("step", "progress", "error", "abort")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from edge_vision_node.detections import Detections
 from edge_vision_node.following import Follower
-from edge_vision_node.protocol import Kind, Line, Phase, Point, Zone
+from edge_vision_node.protocol import Kind, Line, ObjectLimits, Phase, Point, Zone
 from edge_vision_node.rules.video import Watch
 
 LEFT = Zone(name="Left", points=tuple(Point(x=x, y=y) for x, y in ((0, 0), (0.5, 0), (0.5, 1))))
@@ -76,3 +77,23 @@ def test_a_snapshot_that_does_not_fit_is_left_alone(damage: dict[str, object]) -
     assert not after.restore({**before.snapshot(), **damage}, 5.0)
     assert after.objects == []
     assert after.step(seen(0.45), 5.2)
+
+
+def test_who_is_below_limits_that_are_new_is_told_as_gone() -> None:
+    before, _ = walked()
+    snapshot = json.loads(json.dumps(before.snapshot()))
+    for limits in (ObjectLimits(confidence=96), ObjectLimits(min_area=0.1)):
+        after = Follower(replace(WATCH, limits={"person": limits}), ("person",))
+        assert after.restore(snapshot, 1000.0)
+        events = after.step(seen(0.45), 1000.2)
+        assert {(event.kind, event.phase) for event in events} == {
+            (Kind.ZONE, Phase.END),
+            (Kind.OBJECT, Phase.END),
+        }
+        assert after.objects == []
+    # Limits that it meets change nothing.
+    after = Follower(
+        replace(WATCH, limits={"person": ObjectLimits(confidence=90, max_area=0.5)}), ("person",)
+    )
+    assert after.restore(snapshot, 1000.0)
+    assert after.step(seen(0.45), 1000.2) == []

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
-from edge_vision_node.protocol import Box, Kind, Line, Phase, Point, Zone
+from edge_vision_node.protocol import Box, Kind, Line, ObjectLimits, Phase, Point, Zone
 from edge_vision_node.rules.scene import RuleEvent, SceneObject, inside
 from edge_vision_node.rules.video import VideoRules, Watch
 from hypothesis import given
@@ -52,7 +53,13 @@ class TestObjects:
         assert told(rule.step([person(0.2)], 10)) == [("object", "update", 1)]
 
     def test_it_counts_once_it_was_sure_and_large_enough_and_then_stays(self) -> None:
-        rule = rules(confidence=60.0, label_confidence={"dog": 80.0}, min_area=0.02)
+        rule = rules(
+            confidence=60.0,
+            limits={
+                "dog": ObjectLimits(confidence=80.0),
+                "person": ObjectLimits(min_area=0.02, max_area=0.9),
+            },
+        )
         assert rule.step([person(0.2, confidence=59.0)], 0) == []
         assert rule.step([person(0.2, label="dog", confidence=70.0)], 0.1) == []
         tiny = SceneObject(
@@ -61,7 +68,8 @@ class TestObjects:
             confidence=99.0,
             box=Box(x_min=0, y_min=0, x_max=0.1, y_max=0.1),
         )
-        assert rule.step([tiny], 0.2) == []
+        huge = replace(tiny, box=Box(x_min=0, y_min=0, x_max=1, y_max=0.95))
+        assert rule.step([tiny, huge], 0.2) == []
         assert told(rule.step([person(0.2, confidence=61.0)], 0.3)) == [("object", "start", 1)]
         assert rule.step([person(0.2, confidence=30.0)], 0.4) == []
         assert rule.presence["person"].count == 1

@@ -13,7 +13,7 @@ from typing import Any
 from .cameras.camera import Watcher
 from .cameras.messages import CameraFrame
 from .errors import FrameGoneError, NodeError
-from .protocol import Box, DetectedObject, NodeEvent, Phase
+from .protocol import DetectedObject, NodeEvent, Phase
 from .rules.scene import RuleEvent, SceneObject
 
 _LOGGER = logging.getLogger(__name__)
@@ -113,8 +113,4 @@ def promise(item: SceneObject) -> float:
     """Return how good a picture of an object can be at best: confident, large, and whole."""
     box = item.box
     cut = min(box.x_min, box.y_min) < _BORDER or max(box.x_max, box.y_max) > 1 - _BORDER
-    return item.confidence / 100 * math.sqrt(_area(box)) * (0.6 if cut else 1.0)
-
-
-def _area(box: Box) -> float:
-    return max(0.0, box.x_max - box.x_min) * max(0.0, box.y_max - box.y_min)
+    return item.confidence / 100 * math.sqrt(box.area) * (0.6 if cut else 1.0)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from .detections import Detections
 from .protocol import Box, ProtocolError, read
+from .rules.objects import Limits
 from .rules.scene import RuleEvent, SceneObject
 from .rules.video import VideoRules, Watch
 from .tracking.association import Floats
@@ -25,13 +26,16 @@ class Follower:
     def __init__(self, watch: Watch, labels: tuple[str, ...]) -> None:
         """Start with an empty picture; `labels` are the model's."""
         lowest = min(
-            watch.confidence,
-            *watch.label_confidence.values(),
+            Limits(watch.confidence, watch.limits).lowest,
             *(zone.confidence for zone in watch.zones if zone.confidence is not None),
             100.0,
         )
         self.settings = Settings.for_confidence(lowest / 100)
         self.rules = VideoRules(watch)
+        self._limits = {
+            "confidence": watch.confidence,
+            **{label: asdict(item) for label, item in watch.limits.items()},
+        }
         self.labels = labels
         self._tracker = Tracker(self.settings)
         self.tracks: list[Track] = []
@@ -70,6 +74,7 @@ class Follower:
         return {
             "version": _VERSION,
             "labels": list(self.labels),
+            "limits": self._limits,
             "next_id": self._tracker.next_id,
             "tracks": self._tracker.snapshot(),
             "objects": [asdict(item) for item in self.objects],
@@ -96,13 +101,15 @@ class Follower:
                 return False
             objects = [_read_object(item) for item in snapshot["objects"]]
             zones = {str(k): [int(n) for n in v] for k, v in snapshot["zones"].items()}
+            best = {int(item["id"]): 100 * float(item["best_score"]) for item in snapshot["tracks"]}
             totals: dict[str, dict[tuple[str, str], int]] = {}
             for line, label, direction, total in snapshot["lines"]:
                 totals.setdefault(str(line), {})[str(label), str(direction)] = int(total)
             self._tracker.restore(snapshot["tracks"], at)
         except (KeyError, TypeError, ValueError, AttributeError):
             return False
-        self.rules.restore(objects, zones, totals, at)
+        same_limits = snapshot.get("limits", self._limits) == self._limits
+        self.rules.restore(objects, zones, totals, at, None if same_limits else best)
         return True
 
 

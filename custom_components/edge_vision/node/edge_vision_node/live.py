@@ -140,9 +140,7 @@ class LivePipeline:
         self._watch = Watch(
             labels=config.labels,
             confidence=config.confidence,
-            label_confidence=config.label_confidence,
-            min_area=config.min_area,
-            max_area=config.max_area,
+            limits=config.limits,
             zones=config.zones,
             lines=config.lines,
             cooldown_s=config.cooldown_s,

@@ -45,6 +45,7 @@ _T = TypeVar("_T")
 _JPEG = "image/jpeg"
 _TRIM_EVERY_S = 600.0
 _MOST_WIDTH = 3840
+_GRID = (255, 255, 255, 72)
 _ZONE, _LINE, _MOTION_MASK = (64, 160, 255), (255, 176, 32), (128, 128, 128)
 
 
@@ -236,6 +237,7 @@ def _outlined(data: memoryview, request: OutlineRequest) -> bytes:
         return [(point.x * (image.width - 1), point.y * (image.height - 1)) for point in points]
 
     burn(image, request.privacy_masks)
+    _grid(draw, image.size)
     for mask in request.motion_masks:
         _polygon(draw, pixels(mask), _MOTION_MASK, width)
     for zone in request.zones:
@@ -253,6 +255,18 @@ def _outlined(data: memoryview, request: OutlineRequest) -> bytes:
         draw.circle(tip, 2 * width, fill=_LINE)
         draw.text(tip, f"{line.name}: in", fill="white", stroke_width=2, stroke_fill="black")
     return to_jpeg(image)
+
+
+def _grid(draw: ImageDraw.ImageDraw, size: tuple[int, int]) -> None:
+    """Draw a line every tenth, every second one with its number."""
+    for tenth in range(1, 10):
+        x, y = tenth * size[0] // 10, tenth * size[1] // 10
+        draw.line((x, 0, x, size[1]), fill=_GRID)
+        draw.line((0, y, size[0], y), fill=_GRID)
+        if tenth % 2 == 0:
+            text = f"0.{tenth}"
+            draw.text((x + 2, 1), text, fill="white", stroke_width=1, stroke_fill="black")
+            draw.text((2, y + 1), text, fill="white", stroke_width=1, stroke_fill="black")
 
 
 def _polygon(

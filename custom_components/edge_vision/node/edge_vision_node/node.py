@@ -393,11 +393,11 @@ class Node:
         async def work(lane: Lane, place: Place) -> RunResult:
             config = pipeline.config
             return await lane.run(
-                config.pipeline_id, place, data, config.confidence, pipeline.class_ids
+                config.pipeline_id, place, data, pipeline.limits.lowest, pipeline.class_ids
             )
 
         place, result = await self.run_in(pipeline, work)
-        return place, understood(place, result)
+        return place, pipeline.counted(understood(place, result))
 
     async def scan(self, pipeline_id: str) -> Look:
         """Look once at the newest frame of live video; states are left as they are.

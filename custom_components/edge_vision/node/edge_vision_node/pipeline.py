@@ -27,6 +27,7 @@ from .protocol import (
     Task,
 )
 from .rules.classification import NOTHING, Answer, HeldAnswer
+from .rules.objects import Limits
 from .rules.posture import with_postures
 from .rules.presence import Change, Presence
 from .workers.messages import RunResult
@@ -58,6 +59,7 @@ class Pipeline:
     def __init__(self, config: PipelineConfig, picture_at: datetime | None) -> None:
         """Start without a model; `picture_at` is when the last event's picture was taken."""
         self.config = config
+        self.limits = Limits(config.confidence, config.limits)
         self.picture_at = picture_at
         self.place: Place | None = None
         self.error: NodeError | None = None
@@ -81,6 +83,7 @@ class Pipeline:
         same_model = config.model == self.config.model
         posture = self.place is not None and self.place.model.manifest.task == Task.POSE
         self.config = config
+        self.limits = Limits(config.confidence, config.limits)
         if moved:
             self.place = self.fallback_from = None
         self.presence = Presence(config.labels, config.looks_to_clear)
@@ -238,6 +241,17 @@ class Pipeline:
             classes=result.findings.classes,
             answer=held.label if held else None,
         )
+
+    def counted(self, result: RunResult) -> RunResult:
+        """Return a result without the objects that are not sure or large enough."""
+        if not self.config.limits:
+            return result
+        objects = tuple(
+            item
+            for item in result.findings.objects
+            if self.limits.allow(item.label, item.confidence, item.box.area)
+        )
+        return replace(result, findings=replace(result.findings, objects=objects))
 
 
 def understood(place: Place, result: RunResult) -> RunResult:

@@ -136,6 +136,11 @@ class Box:
     x_max: float
     y_max: float
 
+    @property
+    def area(self) -> float:
+        """Return its share of the frame, 0-1."""
+        return max(0.0, self.x_max - self.x_min) * max(0.0, self.y_max - self.y_min)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Point:
@@ -670,6 +675,19 @@ class Video:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ObjectLimits:
+    """What is asked of objects of one label.
+
+    `confidence`: the lowest, a percentage; None: that of the pipeline. `min_area`, `max_area`: the
+    share of the frame (0-1) that the box must have.
+    """
+
+    confidence: float | None = None
+    min_area: float = 0.0
+    max_area: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
 class PipelineConfig:
     """One camera's path from frame to event, as the hub wants it.
 
@@ -678,11 +696,11 @@ class PipelineConfig:
     counts as gone, or that must agree on another answer. `allow_fallback`: run elsewhere where the
     wanted engine or accelerator cannot be used, instead of failing.
 
-    `video`: None where the hub sends stills. The rest is for video: `zones`, `lines`;
-    `label_confidence` overrules `confidence` for some labels; `min_area` and `max_area` are shares
-    of the frame (0-1) that a box must have; `cooldown_s`: how long after a start no other one of
-    the same label and rule is told. `privacy_masks`: polygons that are blackened before anything
-    is looked at, stored or shown.
+    `limits`: what is asked of objects of some labels besides. `privacy_masks`: polygons that are
+    blackened before anything is looked at, stored or shown.
+
+    `video`: None where the hub sends stills. The rest is for video: `zones`, `lines`; `cooldown_s`:
+    how long after a start no other one of the same label and rule is told.
     """
 
     pipeline_id: str
@@ -698,9 +716,7 @@ class PipelineConfig:
     video: Video | None = None
     zones: tuple[Zone, ...] = ()
     lines: tuple[Line, ...] = ()
-    label_confidence: dict[str, float] = field(default_factory=dict)
-    min_area: float = 0.0
-    max_area: float = 1.0
+    limits: dict[str, ObjectLimits] = field(default_factory=dict)
     cooldown_s: float = 0.0
     privacy_masks: tuple[tuple[Point, ...], ...] = ()
 

@@ -8,8 +8,35 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from ..protocol import Kind, Phase
+from ..protocol import Kind, ObjectLimits, Phase
 from .scene import RuleEvent, SceneObject
+
+
+class Limits:
+    """Which objects are sure and large enough.
+
+    In a sentence for users: "An object counts from the minimum confidence on, that of its kind if
+    you gave one, and if it is neither smaller nor larger than you allow its kind to be."
+    """
+
+    def __init__(self, confidence: float, labels: Mapping[str, ObjectLimits]) -> None:
+        """Take the lowest confidence, a percentage, and the limits of some labels."""
+        self._confidence = confidence
+        self._labels = labels
+
+    @property
+    def lowest(self) -> float:
+        """Return the lowest confidence that counts for any label, a percentage."""
+        own = [item.confidence for item in self._labels.values() if item.confidence is not None]
+        return min([self._confidence, *own])
+
+    def allow(self, label: str, confidence: float, area: float) -> bool:
+        """Say whether an object counts; `area` is its share of the frame, 0-1."""
+        limits = self._labels.get(label)
+        if limits is None:
+            return confidence >= self._confidence
+        least = self._confidence if limits.confidence is None else limits.confidence
+        return confidence >= least and limits.min_area <= area <= limits.max_area
 
 
 class Qualification:
@@ -19,31 +46,21 @@ class Qualification:
     size that you asked for; it need not keep them."
     """
 
-    def __init__(
-        self,
-        confidence: float,
-        label_confidence: Mapping[str, float],
-        min_area: float,
-        max_area: float,
-    ) -> None:
-        """Take the limits: confidences are percentages, areas shares of the frame (0-1)."""
-        self._confidence = confidence
-        self._label_confidence = dict(label_confidence)
-        self._areas = (min_area, max_area)
+    def __init__(self, limits: Limits) -> None:
+        """Start with nothing that counts."""
+        self._limits = limits
         self._qualified: set[int] = set()
 
     def step(self, objects: Iterable[SceneObject]) -> list[SceneObject]:
         """Return the objects that count."""
         counted = [
-            item for item in objects if item.track_id in self._qualified or self._qualifies(item)
+            item
+            for item in objects
+            if item.track_id in self._qualified
+            or self._limits.allow(item.label, item.confidence, item.box.area)
         ]
         self._qualified = {item.track_id for item in counted}
         return counted
-
-    def _qualifies(self, item: SceneObject) -> bool:
-        least, most = self._areas
-        needed = self._label_confidence.get(item.label, self._confidence)
-        return item.confidence >= needed and least <= item.area <= most
 
     def restore(self, track_ids: Iterable[int]) -> None:
         """Take up which objects counted before a restart."""

@@ -29,11 +29,6 @@ class SceneObject:
     returned: bool = False
 
     @property
-    def area(self) -> float:
-        """Return the box's share of the frame, 0-1."""
-        return (self.box.x_max - self.box.x_min) * (self.box.y_max - self.box.y_min)
-
-    @property
     def foot(self) -> Point:
         """Return the bottom centre: where a person or a car stands on the ground."""
         return Point(x=(self.box.x_min + self.box.x_max) / 2, y=self.box.y_max)

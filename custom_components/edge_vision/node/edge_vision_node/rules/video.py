@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from ..protocol import Kind, LabelPresence, Line, Phase, Zone
+from ..protocol import Kind, LabelPresence, Line, ObjectLimits, Phase, Zone
 from .lines import LineRule
-from .objects import Announcements, Qualification, count_labels
+from .objects import Announcements, Limits, Qualification, count_labels
 from .scene import RuleEvent, SceneObject
 from .zones import ZoneRule
 
@@ -16,16 +16,13 @@ from .zones import ZoneRule
 class Watch:
     """What somebody wants to be told of a camera.
 
-    `labels` are those that `presence` shows from the first look. Confidences are percentages;
-    `label_confidence` overrules `confidence` for some labels. `min_area` and `max_area` are shares
-    of the frame (0-1) that a box must have. `cooldown_s`: see `Cooldown`.
+    `labels` are those that `presence` shows from the first look. `confidence` (a percentage) and
+    `limits`: see `Limits`. `cooldown_s`: see `Cooldown`.
     """
 
     labels: tuple[str, ...] = ()
     confidence: float = 50.0
-    label_confidence: Mapping[str, float] = field(default_factory=dict)
-    min_area: float = 0.0
-    max_area: float = 1.0
+    limits: Mapping[str, ObjectLimits] = field(default_factory=dict)
     zones: tuple[Zone, ...] = ()
     lines: tuple[Line, ...] = ()
     cooldown_s: float = 0.0
@@ -74,9 +71,8 @@ class VideoRules:
     def __init__(self, config: Watch) -> None:
         """Start with an empty picture."""
         self._labels = config.labels
-        self._qualification = Qualification(
-            config.confidence, config.label_confidence, config.min_area, config.max_area
-        )
+        self._limits = Limits(config.confidence, config.limits)
+        self._qualification = Qualification(self._limits)
         self._announcements = Announcements()
         self._zones = [ZoneRule(zone) for zone in config.zones]
         self._lines = [LineRule(line) for line in config.lines]
@@ -89,16 +85,24 @@ class VideoRules:
         zones: Mapping[str, Iterable[int]],
         totals: Mapping[str, Mapping[tuple[str, str], int]],
         at: float,
+        best: Mapping[int, float] | None = None,
     ) -> None:
         """Take up what held before a restart.
 
         Args:
             objects: that were told and not gone.
+            best: track → the highest confidence that it ever had, a percentage, where other limits
+                hold now than then: what is below them is told as gone. None: all still count.
             zones: name → tracks in it.
             totals: line → (label, direction) → crossings.
             at: now, in seconds.
         """
-        self._qualification.restore(item.track_id for item in objects)
+        self._qualification.restore(
+            item.track_id
+            for item in objects
+            if best is None
+            or self._limits.allow(item.label, best.get(item.track_id, 0.0), item.box.area)
+        )
         self._announcements.restore(objects)
         for zone in self._zones:
             members = set(zones.get(zone.zone.name, ()))
