@@ -1,6 +1,6 @@
 """A long run made short: cameras that fail, a node that is killed, an entry that is reloaded.
 
-Usage: python -m tests.bench.soak [--minutes 10] [--cameras 2]
+Usage: python -m tests.bench.soak [--minutes 10] [--cameras 2] [--source rtsp|mjpeg]
 
 In a real Home Assistant, cameras play the demo's clip live. Every few seconds something happens:
 a camera hangs up, stalls, sends garbage or refuses; a camera's process, an engine's worker or the
@@ -28,15 +28,14 @@ from typing import Any
 import psutil
 
 from tests.bench.home_assistant_load import Measured, memory_mb, node_memory_mb, node_of
-from tests.bench.live_video import add_camera, clip_pictures
-from tests.live_camera import MjpegCamera, mjpeg_camera
+from tests.bench.live_video import SOURCES, Camera, add_camera, clip_pictures
 
 _FPS = 10
 _EVERY_S = 6.0
 _LAST_CALM_S = 45.0
 
 
-async def upset(kind: str, pid: int, client: Any, entry: str, camera: MjpegCamera) -> None:
+async def upset(kind: str, pid: int, client: Any, entry: str, camera: Camera) -> None:
     """Make something happen."""
     if kind == "hangs up":
         camera.hang_up()
@@ -73,7 +72,7 @@ def logged(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(row[0]) for row in rows]
 
 
-async def soak(minutes: float, cameras: int) -> dict[str, Any]:
+async def soak(source: str, minutes: float, cameras: int) -> dict[str, Any]:
     """Run everything; return the findings."""
     pictures = await asyncio.to_thread(clip_pictures)
     home = Measured(password=secrets.token_urlsafe(9))
@@ -82,7 +81,7 @@ async def soak(minutes: float, cameras: int) -> dict[str, Any]:
     fired: list[dict[str, Any]] = []
     async with AsyncExitStack() as stack:
         streams = [
-            await stack.enter_async_context(mjpeg_camera(pictures[0])) for _ in range(cameras)
+            await stack.enter_async_context(SOURCES[source](pictures[0])) for _ in range(cameras)
         ]
         await stack.enter_async_context(home)
         assert home.process is not None
@@ -150,8 +149,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--cameras", type=int, default=2)
+    parser.add_argument("--source", choices=SOURCES, default="rtsp")
     options = parser.parse_args()
-    print(json.dumps(asyncio.run(soak(options.minutes, options.cameras)), indent=2))
+    print(json.dumps(asyncio.run(soak(options.source, options.minutes, options.cameras)), indent=2))
 
 
 if __name__ == "__main__":
