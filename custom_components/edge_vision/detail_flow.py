@@ -78,7 +78,7 @@ class DetailFlow(AreaFlow):
                 "limits": "\n".join(
                     f"- {label.capitalize()}: {_in_words(item)}" for label, item in limits.items()
                 )
-                or "-",
+                or "none",
             },
         )
 

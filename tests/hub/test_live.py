@@ -271,7 +271,7 @@ async def test_single_objects_have_limits_of_their_own(
     await flow.begin("objects")
     shown = flow.result["description_placeholders"]
     assert "- Person: " in shown["picture"]
-    assert shown["limits"] == "-"
+    assert shown["limits"] == "none"
     client = await hass_client()
     first = _address(flow.result)
     assert (await (await client.get(first)).read()).startswith(b"\xff\xd8")

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from edge_vision_node.cameras.camera import Cameras, Watcher
 from edge_vision_node.cameras.messages import CameraFrame, Motion, Source, View
+from edge_vision_node.cameras.reader import Backlog
 from edge_vision_node.errors import FrameGoneError
 from edge_vision_node.frames.decode import decode
 from edge_vision_node.protocol import Box, Point, SourceState
@@ -238,3 +239,30 @@ async def test_a_stalled_or_refusing_camera_says_so_without_its_password() -> No
         assert "secret-in-address" not in repr(state())
         camera.refuses = False
         await until(lambda: state().state == SourceState.LIVE)
+
+
+def test_who_never_waits_for_data_is_behind_until_data_has_to_be_waited_for() -> None:
+    backlog, at = Backlog(0.0), 0.0
+
+    def frames(seconds: float, decoding_s: float, waiting_s: float) -> list[bool]:
+        nonlocal at
+        told = []
+        until = at + seconds
+        while at < until:
+            at += waiting_s
+            told.append(backlog.step(at, waiting_s))
+            at += decoding_s
+        return told
+
+    # A camera at 10 frames a second, whatever times it makes up, that is decoded in time.
+    assert not any(frames(10, 0.05, 0.05))
+    # What was looked at beforehand is there at once, and that is soon over.
+    assert not any(frames(0.5, 0.01, 0.0))
+    assert not any(frames(5, 0.09, 0.01))
+    # Decoding takes longer than frames take to come: there is always one more.
+    told = frames(5, 0.15, 0.0)
+    assert told[-1]
+    assert not told[0]
+    # Only key frames are decoded now; the backlog is read, and then there is nothing to read.
+    assert all(frames(1, 0.001, 0.0))
+    assert not any(frames(3, 0.01, 0.09))

@@ -45,7 +45,7 @@ _T = TypeVar("_T")
 _JPEG = "image/jpeg"
 _TRIM_EVERY_S = 600.0
 _MOST_WIDTH = 3840
-_GRID = (255, 255, 255, 72)
+_GRID = (255, 255, 255, 96)
 _ZONE, _LINE, _MOTION_MASK = (64, 160, 255), (255, 176, 32), (128, 128, 128)
 
 
@@ -259,14 +259,21 @@ def _outlined(data: memoryview, request: OutlineRequest) -> bytes:
 
 def _grid(draw: ImageDraw.ImageDraw, size: tuple[int, int]) -> None:
     """Draw a line every tenth, every second one with its number."""
+    width, font_size = max(1, max(size) // 640), max(12, max(size) // 36)
     for tenth in range(1, 10):
         x, y = tenth * size[0] // 10, tenth * size[1] // 10
-        draw.line((x, 0, x, size[1]), fill=_GRID)
-        draw.line((0, y, size[0], y), fill=_GRID)
+        draw.line((x, 0, x, size[1]), fill=_GRID, width=width)
+        draw.line((0, y, size[0], y), fill=_GRID, width=width)
         if tenth % 2 == 0:
-            text = f"0.{tenth}"
-            draw.text((x + 2, 1), text, fill="white", stroke_width=1, stroke_fill="black")
-            draw.text((2, y + 1), text, fill="white", stroke_width=1, stroke_fill="black")
+            for place in ((x + 3, 2), (3, y + 2)):
+                draw.text(
+                    place,
+                    f"0.{tenth}",
+                    fill="white",
+                    font_size=font_size,
+                    stroke_width=2,
+                    stroke_fill="black",
+                )
 
 
 def _polygon(

@@ -150,7 +150,7 @@ class Reader:
         """Yield frames with the time at which their data came."""
         asked_at = good_at = time.monotonic()
         ahead: float | None = None
-        backlog = _Backlog(asked_at)
+        backlog = Backlog(asked_at)
         for packet in container.demux(stream):
             came, at = datetime.now(UTC), time.monotonic()
             if not self._is_file:
@@ -223,7 +223,7 @@ class Reader:
         return f"The video cannot be read: {getattr(err, 'strerror', None) or type(err).__name__}"
 
 
-class _Backlog:
+class Backlog:
     """Whether a reader is behind: data is always there already when it asks for more.
 
     The stream's own times cannot tell: many cameras make them up.
