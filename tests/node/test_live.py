@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import signal
+import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -35,6 +36,7 @@ from edge_vision_node.protocol import (
     Video,
     Zone,
 )
+from edge_vision_node.storage.results import FILE_NAME, ResultLog
 from PIL import Image
 
 from tests.live_camera import MjpegCamera, mjpeg_camera
@@ -229,7 +231,7 @@ async def test_privacy_masks_are_burned_in_before_anything_is_seen(tmp_path: Pat
             memoryview(STREET),
         )
         drawn = decode(outline).image
-        assert sum(drawn.getpixel((drawn.width // 4, drawn.height // 2))[:2]) < 60
+        assert sum(drawn.getpixel((drawn.width * 27 // 100, drawn.height * 53 // 100))[:2]) < 60
 
 
 async def test_a_model_that_cannot_be_loaded_is_a_failure_and_no_empty_picture(
@@ -250,10 +252,47 @@ async def test_a_model_that_cannot_be_loaded_is_a_failure_and_no_empty_picture(
 
 
 async def test_memory_that_is_damaged_costs_only_what_was_in_it(tmp_path: Path) -> None:
-    folder = tmp_path / "followed"
-    folder.mkdir()
-    (folder / "porch.json").write_text('{"version": 1, "labels": [')
+    log = ResultLog(tmp_path / FILE_NAME)
+    log.append([], ("porch", '{"version": 1, "labels": ['))
+    log.close()
     async with mjpeg_camera(STREET) as camera, watcher(tmp_path) as it:
         await it.watch(pipeline(camera))
         await until(lambda: it.phases(Kind.OBJECT))
-    assert json.loads((folder / "porch.json").read_text())["tracks"]
+    log = ResultLog(tmp_path / FILE_NAME)
+    assert json.loads(log.followed("porch") or "{}")["tracks"]
+    log.close()
+
+
+async def test_what_is_told_is_known_after_a_kill_at_that_very_moment(tmp_path: Path) -> None:
+    known: list[bool] = []
+
+    def look(_seq: int | None, event: NodeEvent) -> None:
+        # Whoever hears of it may end the node now: another reader of the file sees it whole.
+        with sqlite3.connect(tmp_path / FILE_NAME) as database:
+            (snapshot,) = database.execute("SELECT snapshot FROM followed").fetchone()
+        if event.phase == Phase.START:
+            ids = {track["id"] for track in json.loads(snapshot)["tracks"]}
+            known.append(event.track_id in ids)
+
+    async with mjpeg_camera(STREET) as camera, watcher(tmp_path) as it:
+        it.node.listen_events(look)
+        await it.watch(pipeline(camera))
+        await until(lambda: len(it.phases(Kind.OBJECT)) >= 2)
+    assert known
+    assert all(known)
+
+
+async def test_what_is_told_while_a_pipeline_is_changed_is_told_all_the_same(
+    tmp_path: Path,
+) -> None:
+    async with mjpeg_camera(EMPTY) as camera, watcher(tmp_path) as it:
+        await it.watch(pipeline(camera))
+        await until(lambda: it.looks)
+        for number in range(6):
+            camera.picture = EMPTY if number % 2 else STREET
+            await asyncio.sleep(0.4 + 0.03 * number)
+            await it.watch(pipeline(camera, cooldown_s=0.0, looks_to_clear=3 + number))
+        await asyncio.sleep(0.5)
+    log = ResultLog(tmp_path / FILE_NAME)
+    assert [item.event.event_id for item in log.after(0)] == [item.event_id for item in it.events]
+    log.close()

@@ -45,7 +45,7 @@ class _Story:
 class Keeper:
     """Chooses the pictures of one pipeline. Used from the event loop."""
 
-    def __init__(self, save: Save, spawn: Callable[[Coroutine[Any, Any, None]], None]) -> None:
+    def __init__(self, save: Save, spawn: Callable[[Coroutine[Any, Any, None]], object]) -> None:
         """Begin without any; `spawn` runs something that nobody waits for."""
         self._save = save
         self._spawn = spawn

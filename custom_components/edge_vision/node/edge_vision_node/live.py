@@ -11,7 +11,6 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Protocol, TypeVar
 
 import numpy as np
@@ -77,17 +76,19 @@ class Host(Protocol):
     async def look(self, request: LookRequest, data: memoryview) -> Look:
         """Look at a whole picture, as if the hub had sent it. Raises `NodeError`."""
 
-    async def publish(self, events: list[NodeEvent]) -> None:
-        """Write events to the log and push them."""
+    async def publish(
+        self, events: list[NodeEvent], followed: tuple[str, str] | None = None
+    ) -> None:
+        """Write events to the log, with what a pipeline follows now, and push them."""
+
+    async def followed(self, pipeline_id: str) -> str | None:
+        """Return what a pipeline followed before; None where nobody knows."""
 
     def show(self, look: Look) -> None:
         """Push what holds now."""
 
     def changed(self) -> None:
         """Push the status."""
-
-    async def on_disk(self, function: Callable[..., _T], *args: object) -> _T:
-        """Call a function in the thread for files."""
 
 
 @dataclass
@@ -117,8 +118,8 @@ class _Rate:
 class LivePipeline:
     """One pipeline's eye on a camera's stream. Used from the event loop.
 
-    `pipeline` holds configuration, model and counters; `memory` is the file in which objects and
-    totals survive a restart.
+    `pipeline` holds configuration, model and counters. Objects and totals survive a restart in the
+    result log, written with the events about them.
     """
 
     def __init__(
@@ -127,14 +128,12 @@ class LivePipeline:
         video: Video,
         cameras: Cameras,
         host: Host,
-        memory: Path,
         keeper: Keeper,
     ) -> None:
         """Begin to watch. Must be called in the event loop."""
         self.pipeline = pipeline
         self.video = video
         self._host = host
-        self._memory = memory
         self._keeper = keeper
         config = pipeline.config
         self._watch = Watch(
@@ -286,8 +285,7 @@ class LivePipeline:
         # The picture is asked for at once, for the camera keeps its frames for a moment only.
         self._keeper.look(self._watcher, frame, follower.objects, told, self.objects)
         if told:
-            await self._host.publish(told)
-            await self._remember(follower)
+            await self._host.publish(told, self._followed(follower))
         node_ms = (time.perf_counter() - started) * 1000
         self._show(self._now(follower, frame, place, inference_ms, node_ms))
         self._tune(follower)
@@ -297,9 +295,9 @@ class LivePipeline:
         manifest, size = place.model.manifest, (frame.width, frame.height)
         if self._follower is None or self._follower.labels != place.model.labels:
             self._follower = Follower(self._watch, place.model.labels)
-            snapshot = await self._host.on_disk(_read, self._memory)
+            snapshot = await self._host.followed(self.pipeline.config.pipeline_id)
             if snapshot is not None:
-                self._follower.restore(snapshot, frame.captured_monotonic)
+                self._follower.restore(_read(snapshot), frame.captured_monotonic)
             self._planner = None
         model = (manifest.input.width, manifest.input.height)
         if self._planner is None:
@@ -484,11 +482,8 @@ class LivePipeline:
 
     # --- The end ---------------------------------------------------------------------------------
 
-    async def _remember(self, follower: Follower) -> None:
-        try:
-            await self._host.on_disk(_write, self._memory, follower.snapshot())
-        except OSError as err:
-            _LOGGER.warning("What is followed cannot be kept: %s", err.strerror)
+    def _followed(self, follower: Follower) -> tuple[str, str]:
+        return self.pipeline.config.pipeline_id, json.dumps(follower.snapshot())
 
     async def stop(self) -> None:
         """Look no more, and remember what was there."""
@@ -496,7 +491,7 @@ class LivePipeline:
         with suppress(asyncio.CancelledError):
             await self._task
         if self._follower is not None:
-            await self._remember(self._follower)
+            await self._host.publish([], self._followed(self._follower))
 
     async def release(self) -> None:
         """Let go of the camera; its process ends where nobody else watches."""
@@ -531,19 +526,10 @@ def _utc(text: str) -> str:
     return datetime.fromisoformat(text).astimezone(UTC).isoformat()
 
 
-def _read(path: Path) -> dict[str, object] | None:
+def _read(snapshot: str) -> dict[str, object]:
     try:
-        data = json.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError) as err:
+        data = json.loads(snapshot)
+    except ValueError as err:
         _LOGGER.warning("What was followed before cannot be read: %s", err)
-        return None
-    return data if isinstance(data, dict) else None
-
-
-def _write(path: Path, snapshot: dict[str, object]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(snapshot), "utf-8")
-    temporary.replace(path)
+        return {}
+    return data if isinstance(data, dict) else {}

@@ -55,8 +55,14 @@ class LiveHost(Host, Protocol):
     async def draw(self, function: Callable[..., _T], *args: object) -> _T:
         """Call a function in the thread for pictures."""
 
-    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        """Do something that nobody waits for; it is finished before the node ends."""
+    async def on_disk(self, function: Callable[..., _T], *args: object) -> _T:
+        """Call a function in the thread for files."""
+
+    async def forget(self, pipeline_id: str) -> None:
+        """Forget what a pipeline followed."""
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Do something that nobody need wait for; it is finished before the node ends."""
 
 
 class LivePipelines:
@@ -67,7 +73,6 @@ class LivePipelines:
         self._host = host
         self._cameras = Cameras()
         self._live: dict[str, LivePipeline] = {}
-        self._memory = data / "followed"
         self._pictures = pictures
         self._evidence = EvidenceStore(data / "evidence")
         self._trimmed_at: float | None = None
@@ -104,7 +109,6 @@ class LivePipelines:
                 video,
                 self._cameras,
                 self._host,
-                self._memory / f"{pipeline_id}.json",
                 Keeper(self._saver(pipeline), self._host.spawn),
             )
         if before is not None:
@@ -116,7 +120,7 @@ class LivePipelines:
         if (live := self._live.pop(pipeline_id, None)) is not None:
             await live.stop()
             await live.release()
-        await self._host.on_disk((self._memory / f"{pipeline_id}.json").unlink, True)
+        await self._host.forget(pipeline_id)
 
     def status(self, status: PipelineStatus) -> PipelineStatus:
         """Return a pipeline's status with what live video adds to it."""

@@ -486,13 +486,21 @@ class Node:
 
     # --- Events and pictures --------------------------------------------------------------
 
-    async def publish(self, events: list[NodeEvent]) -> None:
-        """Write events to the log, then push them. A log that fails does not silence the node."""
-        if not events:
-            return
+    async def publish(
+        self, events: list[NodeEvent], followed: tuple[str, str] | None = None
+    ) -> None:
+        """Write events to the log, then push them. A log that fails does not silence the node.
+
+        `followed`: a pipeline and what it follows now, written in the same transaction.
+        """
+        if events or followed is not None:
+            # Whoever asked may be told to stop meanwhile: what is written is pushed all the same.
+            await asyncio.shield(self.spawn(self._publish(events, followed)))
+
+    async def _publish(self, events: list[NodeEvent], followed: tuple[str, str] | None) -> None:
         numbers: Iterable[int | None]
         try:
-            numbers = await self._with_log(ResultLog.append, events)
+            numbers = await self._with_log(ResultLog.append, events, followed)
         except StorageError as err:
             _LOGGER.error("%s", err)
             numbers = [None] * len(events)
@@ -523,6 +531,17 @@ class Node:
         finally:
             if (self._storage_error is None) != (before is None):
                 self.spawn(self._announce_status())
+
+    async def followed(self, pipeline_id: str) -> str | None:
+        """Return what a pipeline followed before; None where nobody knows."""
+        with suppress(StorageError):  # noted and shown as `storage_error`
+            return await self._with_log(ResultLog.followed, pipeline_id)
+        return None
+
+    async def forget(self, pipeline_id: str) -> None:
+        """Forget what a pipeline followed."""
+        with suppress(StorageError):
+            await self._with_log(ResultLog.forget, pipeline_id)
 
     async def events_after(self, seq: int) -> list[LoggedEvent]:
         """Return up to 1000 events that follow a number, oldest first. Raises `StorageError`."""
@@ -584,11 +603,12 @@ class Node:
     ) -> _T:
         return await asyncio.get_running_loop().run_in_executor(pool, function, *args)
 
-    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        """Do something that nobody waits for; it is finished before the node ends."""
+    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Do something that nobody need wait for; it is finished before the node ends."""
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     async def close(self) -> None:
         """Finish what is on its way to disk, and close the result log."""

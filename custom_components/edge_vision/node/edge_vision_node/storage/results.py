@@ -26,7 +26,7 @@ DEFAULT_MAX_AGE = timedelta(days=30)
 DEFAULT_MAX_BYTES = 64 * 1024 * 1024
 _TRIM_EVERY = 200  # events
 
-_SCHEMA_VERSION = 1
+_SCHEMA_VERSION = 2
 _SCHEMA = """
 CREATE TABLE events (
     seq INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -39,6 +39,13 @@ CREATE TABLE events (
 ) STRICT;
 CREATE INDEX events_by_pipeline ON events (pipeline_id, kind, label, seq);
 CREATE INDEX events_by_time ON events (captured_at);
+"""
+# What each pipeline follows, so that an event and its being known are kept together or not at all.
+_FOLLOWED = """
+CREATE TABLE followed (
+    pipeline_id TEXT PRIMARY KEY,
+    snapshot TEXT NOT NULL
+) STRICT;
 """
 
 
@@ -83,8 +90,9 @@ class ResultLog:
                 db.execute("PRAGMA auto_vacuum=INCREMENTAL")
             db.execute("PRAGMA journal_mode=WAL")
             db.execute("PRAGMA synchronous=NORMAL")
-            if version == 0:
-                db.executescript(f"BEGIN;{_SCHEMA}PRAGMA user_version={_SCHEMA_VERSION};COMMIT;")
+            if version < _SCHEMA_VERSION:
+                made = ("" if version else _SCHEMA) + _FOLLOWED
+                db.executescript(f"BEGIN;{made}PRAGMA user_version={_SCHEMA_VERSION};COMMIT;")
             db.execute("SELECT max(seq) FROM events").fetchone()
         except BaseException:
             db.close()
@@ -108,8 +116,13 @@ class ResultLog:
                     self._db.rollback()
                 raise StorageError(f"The result log {self._path} cannot be {what}: {err}") from err
 
-    def append(self, events: Iterable[NodeEvent]) -> list[int]:
-        """Write events in one transaction; return their sequence numbers."""
+    def append(
+        self, events: Iterable[NodeEvent], followed: tuple[str, str] | None = None
+    ) -> list[int]:
+        """Write events in one transaction; return their sequence numbers.
+
+        `followed`: a pipeline and what it follows now, written with them.
+        """
         rows = [
             (e.captured_at, e.pipeline_id, e.kind, e.phase, e.label, encode_text(write(e)))
             for e in events
@@ -124,6 +137,8 @@ class ResultLog:
                 ).fetchone()[0]
                 for row in rows
             ]
+            if followed is not None:
+                db.execute("INSERT OR REPLACE INTO followed VALUES (?, ?)", followed)
             db.execute("COMMIT")
             self._since_trim += len(rows)
             if self._since_trim >= _TRIM_EVERY:
@@ -204,6 +219,19 @@ class ResultLog:
                 (pipeline_id, Kind.CLASSIFICATION),
             ).fetchone()
         return read(NodeEvent, json.loads(row[0])) if row else None
+
+    def followed(self, pipeline_id: str) -> str | None:
+        """Return what a pipeline followed when that was last written."""
+        with self._using("read") as db:
+            row = db.execute(
+                "SELECT snapshot FROM followed WHERE pipeline_id = ?", (pipeline_id,)
+            ).fetchone()
+        return str(row[0]) if row else None
+
+    def forget(self, pipeline_id: str) -> None:
+        """Forget what a pipeline followed."""
+        with self._using("written") as db:
+            db.execute("DELETE FROM followed WHERE pipeline_id = ?", (pipeline_id,))
 
     def close(self) -> None:
         """Fold the write-ahead log into the file and close it."""
