@@ -76,6 +76,19 @@ def body(name: str) -> NDArray[np.float64]:
     return np.array(points)
 
 
+def let_batch(models: Path, model_id: str) -> None:
+    """Have a model take any number of pictures at once."""
+    folder = models / model_id
+    manifest = json.loads((folder / "model.json").read_text())
+    rows, shape = _ROWS[model_id]
+    (folder / "model.onnx").write_bytes(_onnx(rows, (-1, *shape[1:]), "N"))
+    manifest["engines"]["onnxruntime"]["files"]["model"] = _file(folder / "model.onnx")
+    (folder / "model.json").write_text(json.dumps(manifest))
+
+
+_ROWS: dict[str, tuple[NDArray[np.float32], tuple[int, ...]]] = {}
+
+
 def _add(
     models: Path,
     model_id: str,
@@ -88,6 +101,7 @@ def _add(
 ) -> str:
     folder = models / model_id
     folder.mkdir(parents=True)
+    _ROWS[model_id] = rows.astype(np.float32), shape
     (folder / "model.onnx").write_bytes(_onnx(rows.astype(np.float32), shape))
     (folder / "labels.txt").write_text("\n".join(labels) + "\n")
     manifest = {
@@ -133,7 +147,7 @@ _FLOAT, _INT64 = 1, 7
 _ATTRIBUTE_INT, _ATTRIBUTE_INTS = 2, 7
 
 
-def _onnx(rows: NDArray[np.float32], shape: tuple[int, ...]) -> bytes:
+def _onnx(rows: NDArray[np.float32], shape: tuple[int, ...], batch: int | str = 1) -> bytes:
     nodes = [
         _node("ReduceMean", ["image"], "mean", axes=[2, 3], keepdims=0),
         _node("MatMul", ["mean", "rows"], "flat"),
@@ -145,8 +159,8 @@ def _onnx(rows: NDArray[np.float32], shape: tuple[int, ...]) -> bytes:
             *(_bytes(1, node) for node in nodes),
             _bytes(2, b"graph"),
             *(_bytes(5, tensor) for tensor in tensors),
-            _bytes(11, _value("image", (1, 3, _SIDE, _SIDE))),
-            _bytes(12, _value("answer", shape)),
+            _bytes(11, _value("image", (batch, 3, _SIDE, _SIDE))),
+            _bytes(12, _value("answer", (batch, *shape[1:]))),
         )
     )
     opset = _bytes(1, b"") + _varint(2, 13)
@@ -177,8 +191,11 @@ def _tensor(name: str, values: NDArray[Any]) -> bytes:
     return sizes + _varint(2, kind) + _bytes(8, name.encode()) + _bytes(9, values.tobytes())
 
 
-def _value(name: str, shape: Iterable[int]) -> bytes:
-    sizes = b"".join(_bytes(1, _varint(1, size)) for size in shape)
+def _value(name: str, shape: Iterable[int | str]) -> bytes:
+    sizes = b"".join(
+        _bytes(1, _bytes(2, size.encode()) if isinstance(size, str) else _varint(1, size))
+        for size in shape
+    )
     tensor = _varint(1, _FLOAT) + _bytes(2, sizes)
     return _bytes(1, name.encode()) + _bytes(2, _bytes(1, tensor))
 

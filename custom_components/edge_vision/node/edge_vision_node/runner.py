@@ -29,6 +29,9 @@ from .models.manifest import Model
 from .protocol import Findings
 from .results import Classification, Result, findings
 
+# Parts of a frame that are run at once, where that takes less than this share of the time.
+_BATCH, _BATCH_GAIN, _BATCH_RUNS = 4, 0.85, 3
+
 
 @dataclass(frozen=True)
 class Prepared:
@@ -100,6 +103,7 @@ class Runner:
             model.files(self.engine, cache), self.accelerator, threads or default_threads()
         )
         self.infer(np.zeros(self.preprocess.shape, self.preprocess.dtype))
+        self._batch = self._find_batch(self._session)
         self.load_ms = (time.perf_counter() - started) * 1000
 
     def class_ids(self, labels: tuple[str, ...]) -> NDArray[np.int32] | None:
@@ -159,15 +163,53 @@ class Runner:
         Returns:
             the result in coordinates of the frame, and the milliseconds that the engine took.
         """
-        started = time.perf_counter()
-        outputs = self.infer(prepared.tensor)
-        inference_ms = (time.perf_counter() - started) * 1000
-        result = self._head(outputs, score_of(confidence))
-        if isinstance(result, Detections):
-            result = result.of_classes(class_ids).placed(prepared.placement)
-        elif isinstance(result, Classification):
-            result = result.of_classes(class_ids)
+        (result,), inference_ms = self.run_all([prepared], confidence, class_ids)
         return result, inference_ms
+
+    def run_all(
+        self,
+        prepared: Sequence[Prepared],
+        confidence: float,
+        class_ids: NDArray[np.int32] | None = None,
+    ) -> tuple[list[Result], float]:
+        """Do as `run` with several pictures; several at once where that is quicker."""
+        results: list[Result] = []
+        spent_ms = 0.0
+        for first in range(0, len(prepared), self._batch):
+            parts = prepared[first : first + self._batch]
+            tensors = [part.tensor for part in parts]
+            started = time.perf_counter()
+            outputs = self.infer(np.concatenate(tensors) if len(parts) > 1 else tensors[0])
+            spent_ms += (time.perf_counter() - started) * 1000
+            for number, part in enumerate(parts):
+                mine = outputs
+                if len(parts) > 1:
+                    mine = tuple(output[number : number + 1] for output in outputs)
+                result = self._head(mine, score_of(confidence))
+                if isinstance(result, Detections):
+                    result = result.of_classes(class_ids).placed(part.placement)
+                elif isinstance(result, Classification):
+                    result = result.of_classes(class_ids)
+                results.append(result)
+        return results, spent_ms
+
+    def _find_batch(self, session: Session) -> int:
+        """Return how many pictures to run at once: measured, for a processor may gain nothing.
+
+        Of two cores, ONNX Runtime takes as long or longer for four pictures at once.
+        """
+        if not session.batches:
+            return 1
+        one = np.zeros(self.preprocess.shape, self.preprocess.dtype)
+        several = np.concatenate([one] * _BATCH)
+        try:
+            outputs = self.infer(several)
+        except InferenceError:
+            return 1  # it takes one at a time, whatever its file says
+        if any(len(output) != _BATCH for output in outputs):
+            return 1
+        alone, together = self.measure(one, _BATCH_RUNS), self.measure(several, _BATCH_RUNS)
+        return _BATCH if together < _BATCH_GAIN * _BATCH * alone else 1
 
     def findings(self, result: Result, confidence: float) -> Findings:
         """Return a result as messages carry it."""

@@ -60,10 +60,15 @@ class EngineFiles:
 
 
 class Session(Protocol):
-    """A model loaded on an accelerator. Used by one thread at a time."""
+    """A model loaded on an accelerator. Used by one thread at a time.
+
+    `batches`: it says that it takes several pictures at once.
+    """
+
+    batches: bool
 
     def infer(self, tensor: NDArray[Any]) -> tuple[NDArray[np.float32], ...]:
-        """Run the model on one picture (float32, or uint8 for a quantised model).
+        """Run the model on one picture [1, …] (float32, or uint8 for a quantised model).
 
         The outputs come in the manifest's order; quantised ones come back as float32 in their
         real units. Raises `InferenceError`.

@@ -81,6 +81,8 @@ def _devices(package: ModuleType) -> list[str]:
 class _HailoSession:
     """One model on one device, which other processes may share by HailoRT's scheduler."""
 
+    batches = False
+
     def __init__(self, package: ModuleType, files: EngineFiles, device: str) -> None:
         params = package.VDevice.create_params()
         params.scheduling_algorithm = package.HailoSchedulingAlgorithm.ROUND_ROBIN

@@ -139,6 +139,8 @@ def _check_edge_tpu(number: str) -> None:
 
 
 class _LiteRtSession:
+    batches = False
+
     def __init__(
         self,
         module: ModuleType,

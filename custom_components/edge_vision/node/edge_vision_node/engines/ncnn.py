@@ -116,6 +116,8 @@ class NcnnEngine:
 
 
 class _NcnnSession:
+    batches = False
+
     def __init__(self, package: ModuleType, net: Any, files: EngineFiles) -> None:
         self._package = package
         self._net = net

@@ -192,6 +192,9 @@ class _OnnxSession:
                     f" has {', '.join(sorted(there))}"
                 )
         self._half = types[self._input] == "tensor(float16)"
+        shapes = {item.name: item.shape for item in session.get_inputs()}
+        # A size that has a name, or none, is left open.
+        self.batches = not isinstance(shapes[self._input][0], int) and not self._constants
 
     def infer(self, tensor: NDArray[Any]) -> tuple[NDArray[np.float32], ...]:
         if self._half:

@@ -169,6 +169,8 @@ def _scales(model: Any, files: EngineFiles) -> dict[str, _Scale]:
 
 
 class _OpenVinoSession:
+    batches = False
+
     def __init__(self, compiled: Any, scales: dict[str, _Scale], files: EngineFiles) -> None:
         self._request: Any = compiled.create_infer_request()
         self._input = files.inputs[0]

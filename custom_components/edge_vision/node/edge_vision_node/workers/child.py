@@ -169,10 +169,9 @@ class Child:
 
 def _run_crops(runner: Runner, parts: list[Prepared], order: RunCrops) -> CropsResult:
     class_ids = np.array(order.class_ids, dtype=np.int32) if order.class_ids else None
-    crops, total_ms = [], 0.0
-    for part in parts:
-        result, inference_ms = runner.run(part, order.confidence, class_ids)
-        total_ms += inference_ms
+    crops = []
+    results, total_ms = runner.run_all(parts, order.confidence, class_ids)
+    for result in results:
         if not isinstance(result, Detections):
             raise ModelError(f"{runner.model.manifest.name} finds no objects")
         crops.append(
