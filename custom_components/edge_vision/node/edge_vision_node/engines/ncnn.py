@@ -112,6 +112,12 @@ class NcnnEngine:
         for load, role in ((net.load_param, "param"), (net.load_model, "bin")):
             if load(str(files.path(role))) != 0:
                 raise ModelError(f"ncnn cannot load {files.path(role).name} of {files.model_id}")
+        # Without a working device, `load_param` turns Vulkan off and reports success.
+        if accelerator != CPU.id and not net.opt.use_vulkan_compute:
+            raise AcceleratorError(
+                f"ncnn would run {files.model_id} on the CPU, not on {accelerator}: its Vulkan"
+                " driver does not work here"
+            )
         return _NcnnSession(ncnn, net, files)
 
 
