@@ -246,6 +246,14 @@ def test_a_delegate_that_takes_nothing_is_an_error_not_a_silent_fallback(
         LiteRtEngine().load(reshape, "delegate", 1)
 
 
+def test_a_litert_that_does_not_tell_what_the_delegate_took_is_not_believed(
+    delegate: ctypes.CDLL, reshape: EngineFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(litert._package()[0].Interpreter, "_get_ops_details")
+    with pytest.raises(AcceleratorError, match="does not tell whether the delegate runs any part"):
+        LiteRtEngine().load(reshape, "delegate", 1)
+
+
 # LiteRT's own class stumbles over itself when its library does not exist.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_delegate_that_cannot_be_loaded_is_an_accelerator_error(

@@ -213,13 +213,16 @@ def _check_delegate(interpreter: Any, model_id: str) -> None:
     """Raise `AcceleratorError` where a delegate took nothing, so that the CPU would run it all.
 
     What a delegate takes becomes operations of its own, before the tensors are allocated and the
-    CPU's delegate takes its part. The interpreter has no public word for that.
+    CPU's delegate takes its part. The interpreter has no public word for that; one that has none
+    at all is not believed.
     """
     list_operations = getattr(interpreter, "_get_ops_details", None)
     if list_operations is None:
-        return
-    names = [item["op_name"] for item in list_operations()]
-    taken = names.count("DELEGATE")
+        raise AcceleratorError(
+            f"This LiteRT does not tell whether the delegate runs any part of {model_id}; install"
+            " a newer one, or choose another accelerator"
+        )
+    taken = sum(item["op_name"] == "DELEGATE" for item in list_operations())
     if taken == 0:
         raise AcceleratorError(
             f"The delegate can run no part of {model_id}; choose another accelerator or model"
