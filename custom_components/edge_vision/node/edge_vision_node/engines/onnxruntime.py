@@ -82,7 +82,8 @@ class OnnxRuntimeEngine:
             )
         session, check = with_cache(
             files.cache,
-            f"onnxruntime-{package.__version__}-{target.id}",
+            (self.id, package.__version__),
+            target.id,
             lambda cache: _load_on(package, files, target, threads, cache),
         )
         return _OnnxSession(session, files, check)
