@@ -6,7 +6,8 @@ import logging
 import os
 import re
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -156,6 +157,26 @@ def _restore(aside: Path, folder: Path) -> None:
     if aside.exists():
         shutil.rmtree(folder, ignore_errors=True)
         aside.rename(folder)
+
+
+@contextmanager
+def native_output_off() -> Iterator[None]:
+    """Keep what native code writes to stderr to ourselves. For one thread of a process at a time.
+
+    With the log level "info" or below it is shown.
+    """
+    if _LOGGER.isEnabledFor(logging.INFO):
+        yield
+        return
+    kept = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(nowhere)
+        os.close(kept)
 
 
 def usable_cores() -> int:
