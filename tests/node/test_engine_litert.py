@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import ctypes
 import importlib.util
+import os
 import shutil
 import subprocess
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +22,10 @@ from edge_vision_node.engines.litert import (
 )
 from edge_vision_node.errors import AcceleratorError, InferenceError, ModelError
 from edge_vision_node.hardware.devices import Found
+from edge_vision_node.hardware.host import Host
 from edge_vision_node.protocol import AcceleratorInfo
 
+from .conftest import node_environment
 from .engine_files import MOBILENET, picture, tflite
 from .tflite_files import SCALE, ZERO, one_operation
 
@@ -147,7 +152,13 @@ def test_an_edge_tpu_model_without_an_edge_tpu_says_what_to_do() -> None:
 
 def stick(missing: str | None) -> Found:
     return Found(
-        "usb:1-1", "edge_tpu", "Coral USB Accelerator", (("litert", "edgetpu:"),), missing, ""
+        "usb:1-1",
+        "edge_tpu",
+        "Coral USB Accelerator",
+        (("litert", "edgetpu:"),),
+        missing,
+        "",
+        "usb:2",
     )
 
 
@@ -173,6 +184,38 @@ def test_an_edge_tpu_that_is_ready_comes_first_and_wants_its_own_file(
         LiteRtEngine().load(reshape, "edgetpu:0", 1)
 
 
+def test_an_edge_tpu_is_called_what_libedgetpu_calls_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An imitation of libedgetpu says what it was asked for; there is no Edge TPU here."""
+    monkeypatch.setattr(litert, "find_all", lambda host: (stick("in use"), stick(None)))
+    monkeypatch.setattr(litert, "_EDGE_TPU_LIBRARY", str(echo_library(tmp_path)))
+    files = one_operation(tmp_path / "m.tflite", "RESHAPE")
+    files = replace(files, paths={"edgetpu": files.paths["model"]})
+    with pytest.raises(AcceleratorError, match=r"device=usb:2$"):
+        LiteRtEngine().load(files, "edgetpu:0", 1)
+
+
+def test_qualcomms_npu_is_offered_where_its_delegate_is_but_not_by_default(
+    reshape: EngineFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An imitation of the delegate says what it was asked for; there is no such NPU here."""
+    npu = Found("board:qcom", "npu", "Qualcomm Hexagon NPU", (("litert", "qnn"),), None, "")
+    monkeypatch.setattr(litert, "find_all", lambda host: (npu,))
+    assert LiteRtEngine().accelerators() == (CPU,)
+    with pytest.raises(AcceleratorError, match="no accelerator 'qnn'"):
+        LiteRtEngine().load(reshape, "qnn", 1)
+    monkeypatch.setattr(Host, "has_library", lambda host, name: name == "libQnnTFLiteDelegate.so*")
+    assert [(item.id, item.name) for item in LiteRtEngine().accelerators()] == [
+        ("cpu", "CPU"),
+        ("qnn", "Qualcomm Hexagon NPU (not tried)"),
+    ]
+    monkeypatch.setattr(litert, "_QNN_LIBRARY", str(echo_library(tmp_path)))
+    monkeypatch.setattr(Host, "has_library", lambda host, name: True)
+    with pytest.raises(AcceleratorError, match=r"backend_type=htp$"):
+        LiteRtEngine().load(reshape, "qnn", 1)
+
+
 def test_a_model_runs_by_default_where_it_has_a_file_for() -> None:
     both = (AcceleratorInfo(id="edgetpu:0", name="Coral"), CPU)
     assert default_accelerator(both, {"model"}) == "cpu"
@@ -180,17 +223,45 @@ def test_a_model_runs_by_default_where_it_has_a_file_for() -> None:
     assert default_accelerator((CPU,), {"edgetpu"}) is None
 
 
+_ECHO = """
+#include <stdio.h>
+#include <stddef.h>
+void *tflite_plugin_create_delegate(char **keys, char **values, size_t count,
+                                    void (*report)(const char *)) {
+  for (size_t i = 0; i < count; i++) {
+    char line[200];
+    snprintf(line, sizeof line, "%s=%s", keys[i], values[i]);
+    report(line);
+  }
+  return NULL;
+}
+void tflite_plugin_destroy_delegate(void *delegate) { (void)delegate; }
+"""
+
+
+def echo_library(folder: Path) -> Path:
+    """Compile a delegate that refuses, and reports the options that it was given."""
+    source, path = folder / "echo.c", folder / "libecho.so"
+    source.write_text(_ECHO)
+    compile_library(source, path)
+    return path
+
+
+def compile_library(source: Path, path: Path) -> None:
+    compiler = shutil.which("gcc") or shutil.which("cc")
+    if compiler is None:
+        pytest.skip("there is no C compiler here")
+    flags = ("-std=c11", "-Wall", "-Wextra", "-Werror", "-O1", "-shared", "-fPIC")
+    subprocess.run([compiler, *flags, "-o", path, source], check=True)
+
+
 # --- A real delegate ------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
 def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    compiler = shutil.which("gcc") or shutil.which("cc")
-    if compiler is None:
-        pytest.skip("there is no C compiler here")
     path = tmp_path_factory.mktemp("delegate") / "libtestdelegate.so"
-    flags = ("-std=c11", "-Wall", "-Wextra", "-Werror", "-O1", "-shared", "-fPIC")
-    subprocess.run([compiler, *flags, "-o", path, SOURCE], check=True)
+    compile_library(SOURCE, path)
     return path
 
 
@@ -246,13 +317,22 @@ def test_a_delegate_that_takes_nothing_is_an_error_not_a_silent_fallback(
         LiteRtEngine().load(reshape, "delegate", 1)
 
 
-# LiteRT's own class stumbles over itself when its library does not exist.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_litert_that_does_not_tell_what_the_delegate_took_is_not_believed(
+    delegate: ctypes.CDLL, reshape: EngineFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(litert._package()[0].Interpreter, "_get_ops_details")
+    with pytest.raises(AcceleratorError, match="does not tell whether the delegate runs any part"):
+        LiteRtEngine().load(reshape, "delegate", 1)
+
+
 def test_a_delegate_that_cannot_be_loaded_is_an_accelerator_error(
     delegate: ctypes.CDLL, reshape: EngineFiles, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(DELEGATE_OPTIONS_VARIABLE, "colour=red")
     with pytest.raises(AcceleratorError, match="knows only the options erase and idle"):
+        LiteRtEngine().load(reshape, "delegate", 1)
+    monkeypatch.setenv(DELEGATE_VARIABLE, litert._package()[0]._interpreter_wrapper.__file__)
+    with pytest.raises(AcceleratorError, match="tflite_plugin_create_delegate"):
         LiteRtEngine().load(reshape, "delegate", 1)
     monkeypatch.setenv(DELEGATE_VARIABLE, "/nowhere/libnothing.so")
     with pytest.raises(AcceleratorError, match=r"/nowhere/libnothing\.so cannot be loaded"):
@@ -260,3 +340,35 @@ def test_a_delegate_that_cannot_be_loaded_is_an_accelerator_error(
     monkeypatch.delenv(DELEGATE_VARIABLE)
     with pytest.raises(AcceleratorError, match=f"set {DELEGATE_VARIABLE}"):
         LiteRtEngine().load(reshape, "delegate", 1)
+
+
+_QUIET = """
+import logging, sys
+from pathlib import Path
+logging.basicConfig(level=sys.argv[2])
+from edge_vision_node.engines.base import EngineFiles
+from edge_vision_node.engines.litert import LiteRtEngine
+from edge_vision_node.errors import AcceleratorError
+outputs = ("MobilenetV2/Predictions/Softmax",)
+files = EngineFiles("m", {"model": Path(sys.argv[1])}, ("input",), outputs)
+LiteRtEngine().load(files, "cpu", 1)
+try:
+    LiteRtEngine().load(files, "delegate", 1)
+except AcceleratorError:
+    print("refused")
+"""
+
+
+@pytest.mark.parametrize(("level", "shown"), [("WARNING", False), ("INFO", True)])
+def test_the_engine_says_on_stderr_what_the_log_level_lets_through(level: str, shown: bool) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _QUIET, mobilenet().paths["model"], level],
+        env={**os.environ, **node_environment(), DELEGATE_VARIABLE: "/nowhere/libnothing.so"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "refused\n"
+    assert ("XNNPACK" in done.stderr) is shown
+    assert "Traceback" not in done.stderr
+    assert shown or done.stderr == ""

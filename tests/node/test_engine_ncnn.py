@@ -11,6 +11,7 @@ from edge_vision_node.engines.base import CPU
 from edge_vision_node.engines.ncnn import NcnnEngine
 from edge_vision_node.errors import AcceleratorError
 from edge_vision_node.models.store import ModelStore
+from edge_vision_node.protocol import AcceleratorInfo
 
 from .engine_files import noise
 
@@ -51,6 +52,20 @@ def test_an_accelerator_that_is_not_here_is_an_error_that_names_those_that_are()
         AcceleratorError, match=r"no accelerator 'vulkan:9' on this device; it has.*cpu"
     ):
         NcnnEngine().load(files, "vulkan:9", 1)
+
+
+def test_a_gpu_that_is_gone_when_the_model_is_loaded_is_an_error_not_a_silent_fallback(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Real ncnn, real model: only the list of devices is made up, as it was a moment ago."""
+    gone = AcceleratorInfo(id="vulkan:0", name="GeForce")
+    monkeypatch.setattr(NcnnEngine, "accelerators", lambda engine: (gone, CPU))
+    monkeypatch.setenv("VK_DRIVER_FILES", "/nowhere")  # a machine with a GPU has none either
+    files = ModelStore().get(None).files("ncnn")
+    if engine_module._package().get_gpu_count():
+        pytest.skip("Vulkan was started before, with a device")
+    with pytest.raises(AcceleratorError, match=r"would run .* on the CPU, not on vulkan:0"):
+        NcnnEngine().load(files, "vulkan:0", 1)
 
 
 @pytest.mark.skipif(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import logging
+import tempfile
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
@@ -14,7 +15,13 @@ import pytest
 from edge_vision_node.engines import onnx_providers
 from edge_vision_node.engines.base import EngineFiles
 from edge_vision_node.engines.onnx_providers import Target, find_targets, options_for
-from edge_vision_node.engines.onnxruntime import OnnxRuntimeEngine, operations_by_provider
+from edge_vision_node.engines.onnxruntime import (
+    OnnxRuntimeEngine,
+    _check_placement,
+    _load_on,
+    _profiled,
+    operations_by_provider,
+)
 from edge_vision_node.errors import AcceleratorError, ModelError
 from edge_vision_node.hardware.devices import Found
 
@@ -36,7 +43,7 @@ def test_a_plugin_provider_is_found_in_its_package_and_runs_the_model() -> None:
     assert list(infos).index("cpu") < list(infos).index(PLUGIN)
     session = engine.load(default_model(), PLUGIN, 2)
     placed = operations_by_provider(session._session)
-    assert placed is not None and placed.keys() == {"cpu_ep"} and placed["cpu_ep"] > 100
+    assert placed.keys() == {"cpu_ep"} and placed["cpu_ep"] > 100
     plain = engine.load(default_model(), "cpu", 2)
     for mine, other in zip(session.infer(noise()), plain.infer(noise()), strict=True):
         np.testing.assert_allclose(mine, other, atol=1e-3)
@@ -63,43 +70,73 @@ def test_an_accelerator_that_is_not_here_is_an_error_that_names_those_that_are()
         OnnxRuntimeEngine().load(default_model(), "cuda:0", 2)
 
 
-class Placed:
-    """A session that ONNX Runtime would make, as far as placement goes."""
+@pytest.fixture
+def silent(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Make this ONNX Runtime one that tells of no placement; returns where it leaves files."""
+    owner = next(
+        kind
+        for kind in onnxruntime.InferenceSession.__mro__
+        if "get_provider_graph_assignment_info" in vars(kind)
+    )
+    monkeypatch.delattr(owner, "get_provider_graph_assignment_info")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    return tmp_path
 
-    def __init__(self, providers: list[str], operations: dict[str, int]) -> None:
-        self._providers = providers
-        self._operations = operations
 
-    def get_providers(self) -> list[str]:
-        return self._providers
+@needs_plugin
+def test_an_older_onnx_runtime_is_asked_by_the_profile_of_the_first_run(
+    silent: Path,
+) -> None:
+    engine = OnnxRuntimeEngine()
+    session = engine.load(default_model(), PLUGIN, 2)
+    plain = engine.load(default_model(), "cpu", 2)
+    for _ in range(2):
+        for mine, other in zip(session.infer(noise()), plain.infer(noise()), strict=True):
+            np.testing.assert_allclose(mine, other, atol=1e-3)
+    assert list(silent.iterdir()) == [], "the profile is not left behind"
 
-    def get_provider_graph_assignment_info(self) -> list[SimpleNamespace]:
-        return [
-            SimpleNamespace(ep_name=name, get_nodes=lambda count=count: [None] * count)
-            for name, count in self._operations.items()
-        ]
+
+@needs_plugin
+def test_an_older_onnx_runtime_that_runs_nothing_there_is_an_error_at_the_first_run(
+    silent: Path,
+) -> None:
+    if not MODELS.is_dir():
+        pytest.skip("the larger test data are not here (../shared/testdata)")
+    files = EngineFiles(
+        "yolox_nano", {"model": MODELS / "yolox_nano.onnx"}, ("images",), ("output",)
+    )
+    session = OnnxRuntimeEngine().load(files, PLUGIN, 2)
+    with pytest.raises(AcceleratorError, match="can run no part of yolox_nano"):
+        session.infer(np.zeros((1, 3, 416, 416), np.float32))
+    assert list(silent.iterdir()) == []
+
+
+def test_an_onnx_runtime_that_tells_nothing_at_all_is_not_believed(
+    tmp_path: Path,
+) -> None:
+    folder = tempfile.TemporaryDirectory(dir=tmp_path)
+    mute = SimpleNamespace(end_profiling=lambda: "")
+    with pytest.raises(AcceleratorError, match="does not tell whether CUDA: Orin runs any part"):
+        _check_placement(_profiled(mute, folder), CUDA, "ssd")
 
 
 CUDA = Target("cuda:0", "CUDA: Orin", "CUDAExecutionProvider", "0")
 
 
-def test_a_session_without_the_provider_is_an_error() -> None:
-    from edge_vision_node.engines.onnxruntime import _check_placement
-
+def test_a_session_without_the_provider_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a real session says whose provider's libraries could not be loaded."""
+    session = SimpleNamespace(get_providers=lambda: ["CPUExecutionProvider"])
+    monkeypatch.setattr(onnxruntime, "InferenceSession", lambda *args, **more: session)
     with pytest.raises(
         AcceleratorError, match="would run ssd on CPUExecutionProvider, not on CUDA"
     ):
-        _check_placement(Placed(["CPUExecutionProvider"], {}), CUDA, "ssd")
+        _load_on(onnxruntime, default_model(), CUDA, 1, None)
 
 
 def test_a_model_that_is_divided_is_normal_and_logged(caplog: pytest.LogCaptureFixture) -> None:
-    from edge_vision_node.engines.onnxruntime import _check_placement
-
     caplog.set_level(logging.INFO)
-    providers = ["CUDAExecutionProvider", "CPUExecutionProvider"]
-    session = Placed(providers, {"CUDAExecutionProvider": 180, "CPUExecutionProvider": 4})
-    _check_placement(session, CUDA, "ssd")
-    assert "CUDA: Orin runs 180 of the 184 operations of ssd" in caplog.text
+    _check_placement({"CUDAExecutionProvider": 180, "CPUExecutionProvider": 4}, CUDA, "ssd")
+    assert "CUDA: Orin runs 180 of the 184 parts of ssd" in caplog.text
 
 
 def test_built_in_providers_are_offered_for_devices_that_are_there(

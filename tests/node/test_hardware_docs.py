@@ -6,13 +6,16 @@ import json
 import re
 from pathlib import Path
 
+import pytest
+from edge_vision_node.cli import main
 from edge_vision_node.cli_hardware import figures
 from edge_vision_node.hardware import devices
 from edge_vision_node.hardware.profiles import PROFILES
 
-from tests.pictures import ROOT
+from tests.pictures import NODE_FOLDER, ROOT
 
 HARDWARE = (ROOT / "docs" / "hardware.md").read_text("utf-8")
+NODE = (NODE_FOLDER / "README.md").read_text("utf-8")
 ESP32 = (ROOT / "docs" / "esp32.md").read_text("utf-8")
 
 
@@ -33,6 +36,20 @@ def test_how_to_pass_a_device_is_told_in_the_same_words() -> None:
     assert len(flags) == 4
     for flag in flags:
         assert flag in HARDWARE
+
+
+@pytest.mark.parametrize("text", [HARDWARE, ESP32, NODE], ids=["hardware", "esp32", "node"])
+def test_the_commands_can_be_typed_as_they_are_told(text: str) -> None:
+    """The node is on no package index, so its command is that of a clone or of a wheel."""
+    assert not re.search(r"pip install \W*edge-vision-node", text)
+    commands = re.findall(r"^ {4}(scripts/node|edge-vision-node) (\w+)", text, re.MULTILINE)
+    assert commands
+    if "edge_vision_node-" not in text:  # nobody was told how to get the wheel
+        assert {program for program, _ in commands} == {"scripts/node"}
+    for _, command in commands:
+        with pytest.raises(SystemExit) as ended:
+            main([command, "--help"])
+        assert ended.value.code == 0
 
 
 def test_the_mqtt_discovery_message_is_complete() -> None:

@@ -634,7 +634,9 @@ def test_the_command_line_inspects_saves_and_uses_a_model(tmp_path: Path) -> Non
         "\n"
     )[:1]
     assert "person" in line
+    (data / "cache" / "mine-0123456789ab").mkdir(parents=True)
     run("models", "remove", "mine", "--data", data)
+    assert not (data / "cache" / "mine-0123456789ab").exists(), "what engines compiled of it"
     assert "mine" not in run("models", "--data", data).stdout
 
 
@@ -705,7 +707,10 @@ async def test_a_hub_uploads_inspects_saves_uses_and_removes_a_model(
         refused = await hub.ask("remove_model", model="mine")
         assert refused["message"] == "mine is used by Door; choose another one there"
         await hub.ask("configure", pipelines=[])
+        compiled = node.data / "cache" / "mine-0123456789ab"
+        compiled.mkdir(parents=True)
         assert await hub.ask("remove_model", model="mine") == {}
+        assert not compiled.exists()
         models = (await hub.ask("info"))["models"]
         assert [model["id"] for model in models] == [DEFAULT_MODEL]
 

@@ -131,6 +131,7 @@ def _change(options: argparse.Namespace) -> int:
     installer = Installer(store, options.data / "models", options.mirror)
     if options.action == "remove":
         asyncio.run(installer.remove(options.id))
+        store.prune(options.data / "cache")
         print(json.dumps({"removed": options.id}) if options.json else f"Removed {options.id}")
         return 0
     model = asyncio.run(installer.install(options.id, _Progress()))

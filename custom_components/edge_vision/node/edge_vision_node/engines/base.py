@@ -6,7 +6,8 @@ import logging
 import os
 import re
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -101,34 +102,86 @@ class Engine(Protocol):
         """
 
 
-def with_cache(cache: Path | None, place: str, load: Callable[[Path | None], _Session]) -> _Session:
-    """Load with a folder for compiled engines; one that spoils the loading is emptied.
+def with_cache(
+    cache: Path | None,
+    engine: tuple[str, str],
+    accelerator: str,
+    load: Callable[[Path | None], _Session],
+) -> _Session:
+    """Load with a folder for compiled engines; what is in it may spoil the loading.
 
-    A driver or an engine that was updated may refuse what its predecessor compiled.
+    A driver or an engine that was updated may refuse what its predecessor compiled. But a failure
+    may also have nothing to do with it, and compiling takes up to a quarter of an hour. So what
+    was kept is moved aside and comes back unless the model loads without it.
 
     Args:
         cache: `EngineFiles.cache`.
-        place: engine, its version and the accelerator; each has a folder of its own.
+        engine: id and version. What other versions compiled for this accelerator is deleted when
+            this one has loaded.
+        accelerator: each has a folder of its own.
         load: loads, given the folder (there already) or None.
     """
     if cache is None:
         return load(None)
-    folder = cache / re.sub(r"[^A-Za-z0-9._-]", "_", place)
+    engine_id, version = engine
+    start, end = _as_name(f"{engine_id}-"), _as_name(f"-{accelerator}")
+    folder = cache / f"{start}{_as_name(version)}{end}"
+    aside = cache / f".{folder.name}"
     try:
+        _restore(aside, folder)  # from a process that was ended in the middle
         folder.mkdir(parents=True, exist_ok=True)
         used = any(folder.iterdir())
     except OSError as err:
         _LOGGER.warning("No compiled engines are kept: %s", err)
         return load(None)
     try:
-        return load(folder)
+        session = load(folder)
     except NodeError as err:
         if not used:
             raise
         _LOGGER.warning("The compiled engine in %s is made anew: %s", folder, err)
+        folder.rename(aside)
+        folder.mkdir()
+        try:
+            session = load(folder)
+        except NodeError:
+            _restore(aside, folder)
+            raise
+        shutil.rmtree(aside, ignore_errors=True)
+    for path in cache.glob(f"{start}*{end}"):
+        if path != folder:
+            shutil.rmtree(path, ignore_errors=True)
+    return session
+
+
+def _as_name(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._-]", "_", text)
+
+
+def _restore(aside: Path, folder: Path) -> None:
+    if aside.exists():
         shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True, exist_ok=True)
-        return load(folder)
+        aside.rename(folder)
+
+
+@contextmanager
+def native_output_off() -> Iterator[None]:
+    """Keep what native code writes to stderr to ourselves. For one thread of a process at a time.
+
+    With the log level "info" or below it is shown.
+    """
+    if _LOGGER.isEnabledFor(logging.INFO):
+        yield
+        return
+    kept = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(nowhere)
+        os.close(kept)
 
 
 def usable_cores() -> int:

@@ -1,7 +1,12 @@
-"""LiteRT (TensorFlow Lite's successor): .tflite models on the CPU, Edge TPUs and delegates."""
+"""LiteRT (TensorFlow Lite's successor): .tflite models on the CPU, Edge TPUs and delegates.
+
+Edge TPUs follow libedgetpu's documentation and Qualcomm's NPU that of its QNN delegate
+(docs.qualcomm.com, 80-63442-10, "External Delegate Options"). NEITHER WAS TRIED ON HARDWARE.
+"""
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import os
 import re
@@ -19,7 +24,7 @@ from ..errors import AcceleratorError, EngineMissingError, InferenceError, Model
 from ..hardware.devices import Found, find_all
 from ..hardware.host import Host
 from ..protocol import AcceleratorInfo
-from .base import CPU, EngineFiles, Session
+from .base import CPU, EngineFiles, Session, native_output_off
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -31,7 +36,10 @@ _PACKAGES = (
 )
 _EDGE_TPU = "edgetpu:"
 _EDGE_TPU_LIBRARY = "libedgetpu.so.1"
-_EDGE_TPU_PLACE = ("litert", _EDGE_TPU)
+_QNN = "qnn"
+_QNN_LIBRARY = "libQnnTFLiteDelegate.so"
+# What a library has to have to be a delegate (external_delegate_interface.h).
+_DELEGATE_FUNCTIONS = ("tflite_plugin_create_delegate", "tflite_plugin_destroy_delegate")
 _EDGE_TPU_OPERATION = "edgetpu-custom-op"
 _UNKNOWN_OPERATION = re.compile(r"unresolved custom op: ([^\s.]+)")
 
@@ -68,8 +76,17 @@ def _external() -> _Library | None:
     return _Library(path, {key.strip(): value.strip() for key, _, value in pairs if key.strip()})
 
 
-def _edge_tpus() -> list[Found]:
-    return [item for item in find_all(Host()) if _EDGE_TPU_PLACE in item.places]
+def _found(start: str) -> list[Found]:
+    """Return what is there of a kind: `start` is the start of its accelerators' ids."""
+    return [item for item in find_all(Host()) if (LiteRtEngine.id, start) in item.places]
+
+
+def _qualcomm() -> list[AcceleratorInfo]:
+    """Return Qualcomm's NPU where its delegate is installed."""
+    if not Host().has_library(f"{_QNN_LIBRARY}*"):
+        return []
+    ready = [item for item in _found(_QNN) if item.missing is None]
+    return [AcceleratorInfo(id=_QNN, name=f"{item.name} (not tried)") for item in ready]
 
 
 class LiteRtEngine:
@@ -84,9 +101,12 @@ class LiteRtEngine:
         return package_version(_package()[1])
 
     def accelerators(self) -> tuple[AcceleratorInfo, ...]:
-        """Return Edge TPUs that are ready, a delegate that the user named, and the CPU."""
+        """Return Edge TPUs that are ready, a delegate that the user named, the CPU, and the rest.
+
+        Nobody has tried Qualcomm's NPU, so it is not what one gets without asking.
+        """
         _package()
-        ready = [item for item in _edge_tpus() if item.missing is None]
+        ready = [item for item in _found(_EDGE_TPU) if item.missing is None]
         infos = [
             AcceleratorInfo(id=f"{_EDGE_TPU}{number}", name=item.name)
             for number, item in enumerate(ready)
@@ -95,7 +115,7 @@ class LiteRtEngine:
             infos.append(
                 AcceleratorInfo(id=DELEGATE.id, name=f"{DELEGATE.name} {Path(library.path).name}")
             )
-        return (*infos, CPU)
+        return (*infos, CPU, *_qualcomm())
 
     def load(self, files: EngineFiles, accelerator: str, threads: int) -> Session:
         """Load a .tflite file; an Edge TPU takes the one that was compiled for it."""
@@ -110,27 +130,32 @@ class LiteRtEngine:
                 )
             return _LiteRtSession(module, files, files.path("model"), library, threads)
         if accelerator.startswith(_EDGE_TPU):
-            number = accelerator.removeprefix(_EDGE_TPU)
-            _check_edge_tpu(number)
+            device = _edge_tpu(accelerator.removeprefix(_EDGE_TPU))
             if "edgetpu" not in files.paths:
                 raise ModelError(
                     f"{files.model_id} has no file compiled for the Edge TPU; choose another model"
                     " or run it on the CPU"
                 )
-            library = _Library(_EDGE_TPU_LIBRARY, {"device": f":{number}"})
+            library = _Library(_EDGE_TPU_LIBRARY, {"device": device})
             return _LiteRtSession(module, files, files.path("edgetpu"), library, threads)
+        if accelerator == _QNN and _qualcomm():
+            library = _Library(_QNN_LIBRARY, {"backend_type": "htp"})
+            return _LiteRtSession(module, files, files.path("model"), library, threads)
         raise AcceleratorError(
             f"LiteRT has no accelerator {accelerator!r} on this device; it has"
             f" {', '.join(item.id for item in self.accelerators())}"
         )
 
 
-def _check_edge_tpu(number: str) -> None:
-    """Raise `AcceleratorError` saying what keeps an Edge TPU from being used."""
-    found = _edge_tpus()
+def _edge_tpu(number: str) -> str:
+    """Return what libedgetpu calls an Edge TPU that is ready.
+
+    Raises `AcceleratorError` saying what keeps it from being used.
+    """
+    found = _found(_EDGE_TPU)
     ready = [item for item in found if item.missing is None]
     if number.isdecimal() and int(number) < len(ready):
-        return
+        return ready[int(number)].address
     reasons = [f"{item.name}: {item.missing}" for item in found if item.missing is not None]
     raise AcceleratorError(
         " ".join(reasons)
@@ -187,10 +212,15 @@ class _LiteRtSession:
 
 def _load_delegate(module: ModuleType, library: _Library) -> Any:
     try:
+        # The package's own class stumbles over itself when it cannot open a library, and says so
+        # on stderr.
+        shared = ctypes.CDLL(library.path)
+        for name in _DELEGATE_FUNCTIONS:
+            getattr(shared, name)
         return module.load_delegate(library.path, library.options)
     except (OSError, ValueError, AttributeError) as err:
         raise AcceleratorError(
-            f"The delegate {library.path} cannot be loaded: {str(err).strip()}"
+            f"The delegate {library.path} cannot be loaded: {' '.join(str(err).split())}"
         ) from err
 
 
@@ -205,7 +235,8 @@ def _load_interpreter(
         )
         if delegate is not None:
             _check_delegate(interpreter, files.model_id)
-        interpreter.allocate_tensors()
+        with native_output_off():  # "Created TensorFlow Lite XNNPACK delegate for CPU": no news
+            interpreter.allocate_tensors()
     except (RuntimeError, ValueError) as err:
         raise ModelError(_explain(files.model_id, str(err))) from err
     return interpreter
@@ -215,13 +246,16 @@ def _check_delegate(interpreter: Any, model_id: str) -> None:
     """Raise `AcceleratorError` where a delegate took nothing, so that the CPU would run it all.
 
     What a delegate takes becomes operations of its own, before the tensors are allocated and the
-    CPU's delegate takes its part. The interpreter has no public word for that.
+    CPU's delegate takes its part. The interpreter has no public word for that; one that has none
+    at all is not believed.
     """
     list_operations = getattr(interpreter, "_get_ops_details", None)
     if list_operations is None:
-        return
-    names = [item["op_name"] for item in list_operations()]
-    taken = names.count("DELEGATE")
+        raise AcceleratorError(
+            f"This LiteRT does not tell whether the delegate runs any part of {model_id}; install"
+            " a newer one, or choose another accelerator"
+        )
+    taken = sum(item["op_name"] == "DELEGATE" for item in list_operations())
     if taken == 0:
         raise AcceleratorError(
             f"The delegate can run no part of {model_id}; choose another accelerator or model"

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from enum import IntEnum
 from importlib import import_module
 from importlib.metadata import version as package_version
@@ -16,7 +14,7 @@ from numpy.typing import NDArray
 
 from ..errors import AcceleratorError, EngineMissingError, InferenceError, ModelError
 from ..protocol import AcceleratorInfo
-from .base import CPU, EngineFiles, Session
+from .base import CPU, EngineFiles, Session, native_output_off
 
 _PREFIX = "vulkan:"
 
@@ -41,25 +39,11 @@ class _Kind(IntEnum):
     PROCESSOR = 3
 
 
-@contextmanager
-def _native_output_off() -> Iterator[None]:
-    """Keep what native code writes to stderr to ourselves."""
-    kept = os.dup(2)
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(nowhere)
-        os.close(kept)
-
-
 def _vulkan_devices(package: ModuleType) -> list[tuple[AcceleratorInfo, int]]:
     """Return what Vulkan offers; a program that draws on the processor is called that."""
     if not hasattr(package, "get_gpu_count"):  # a build without Vulkan
         return []
-    with _native_output_off():  # "vkCreateInstance failed" where there is no GPU: no news
+    with native_output_off():  # "vkCreateInstance failed" where there is no GPU: no news
         count = package.get_gpu_count()
     devices = []
     for number in range(count):
@@ -112,6 +96,12 @@ class NcnnEngine:
         for load, role in ((net.load_param, "param"), (net.load_model, "bin")):
             if load(str(files.path(role))) != 0:
                 raise ModelError(f"ncnn cannot load {files.path(role).name} of {files.model_id}")
+        # Without a working device, `load_param` turns Vulkan off and reports success.
+        if accelerator != CPU.id and not net.opt.use_vulkan_compute:
+            raise AcceleratorError(
+                f"ncnn would run {files.model_id} on the CPU, not on {accelerator}: its Vulkan"
+                " driver does not work here"
+            )
         return _NcnnSession(ncnn, net, files)
 
 

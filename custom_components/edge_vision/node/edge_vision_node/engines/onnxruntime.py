@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import ModuleType
 from typing import Any
 
@@ -32,6 +34,8 @@ _LOGGER = logging.getLogger(__name__)
 # What ONNX Runtime's exceptions are called where the file, not the accelerator, is at fault.
 _FILE_ERRORS = ("InvalidProtobuf", "InvalidGraph", "NoModel", "NoSuchFile")
 _LOG_ERRORS = 3
+# The method by which a session tells which provider got which operations.
+_ASSIGNMENT = "get_provider_graph_assignment_info"
 
 
 def _package() -> ModuleType:
@@ -68,7 +72,7 @@ class OnnxRuntimeEngine:
         """Load an ONNX file. Raises `AcceleratorError` where it would run somewhere else."""
         package = _package()
         if accelerator == CPU.id:
-            return _OnnxSession(_load_on_cpu(package, files, threads), files)
+            return _OnnxSession(_load_on_cpu(package, files, threads), files, None)
         targets = find_targets(package)
         target = next((item for item in targets if item.id == accelerator), None)
         if target is None:
@@ -76,12 +80,13 @@ class OnnxRuntimeEngine:
             raise AcceleratorError(
                 f"ONNX Runtime has no accelerator {accelerator!r} on this device; it has {known}"
             )
-        session = with_cache(
+        session, check = with_cache(
             files.cache,
-            f"onnxruntime-{package.__version__}-{target.id}",
+            (self.id, package.__version__),
+            target.id,
             lambda cache: _load_on(package, files, target, threads, cache),
         )
-        return _OnnxSession(session, files)
+        return _OnnxSession(session, files, check)
 
 
 def _options(package: ModuleType, threads: int) -> Any:
@@ -107,8 +112,11 @@ def _load_on_cpu(package: ModuleType, files: EngineFiles, threads: int) -> Any:
 
 def _load_on(
     package: ModuleType, files: EngineFiles, target: Target, threads: int, cache: Path | None
-) -> Any:
-    """Return a session of which the target runs at least a part."""
+) -> tuple[Any, Callable[[], None] | None]:
+    """Return a session of which the target runs at least a part.
+
+    Also returns what is to be called after the first run where only that can tell whether it does.
+    """
     path = files.path("model")
     options = _options(package, threads)
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
@@ -121,7 +129,12 @@ def _load_on(
             options.add_session_config_entry("ep.context_file_path", str(compiled))
     provider_options = options_for(target, threads, cache)
     providers: list[Any] | None = None
+    profile: TemporaryDirectory[str] | None = None
     try:
+        if not hasattr(package.InferenceSession, _ASSIGNMENT):  # an older one
+            profile = TemporaryDirectory(prefix="edge-vision-")
+            options.enable_profiling = True
+            options.profile_file_prefix = f"{profile.name}/"
         if target.ep_device is not None:
             options.add_provider_for_devices([target.ep_device], provider_options)
         else:
@@ -134,23 +147,34 @@ def _load_on(
         if type(err).__name__ in _FILE_ERRORS:
             raise ModelError(f"ONNX Runtime cannot load {files.model_id}: {err}") from err
         raise AcceleratorError(f"{target.name} cannot load {files.model_id}: {err}") from err
-    _check_placement(session, target, files.model_id)
-    return session
+    if target.provider not in session.get_providers():
+        raise AcceleratorError(
+            f"ONNX Runtime would run {files.model_id} on {', '.join(session.get_providers())}, not"
+            f" on {target.name}: its driver or libraries do not work here"
+        )
+    if profile is None:
+        _check_placement(operations_by_provider(session), target, files.model_id)
+        return session, None
+    kept = profile  # the folder goes with the last one that holds it
+    return session, lambda: _check_placement(_profiled(session, kept), target, files.model_id)
 
 
-def _check_placement(session: Any, target: Target, model_id: str) -> None:
+def _check_placement(placed: Mapping[str, int], target: Target, model_id: str) -> None:
     """Raise `AcceleratorError` where ONNX Runtime quietly put the model somewhere else.
 
     That other providers take what one cannot do is normal; it is logged.
+
+    Args:
+        placed: provider → how many parts of the model it got; empty where ONNX Runtime does not
+            tell.
+        target: the accelerator that was asked for.
+        model_id: for messages.
     """
-    if target.provider not in session.get_providers():
+    if not placed:
         raise AcceleratorError(
-            f"ONNX Runtime would run {model_id} on {', '.join(session.get_providers())}, not on"
-            f" {target.name}: its driver or libraries do not work here"
+            f"This ONNX Runtime does not tell whether {target.name} runs any part of {model_id};"
+            " install a newer one, or choose another accelerator"
         )
-    placed = operations_by_provider(session)
-    if placed is None:  # an ONNX Runtime that does not tell
-        return
     mine = placed.get(target.provider, 0)
     if mine == 0:
         raise AcceleratorError(
@@ -160,24 +184,42 @@ def _check_placement(session: Any, target: Target, model_id: str) -> None:
     if mine < total:
         others = ", ".join(sorted(placed.keys() - {target.provider}))
         _LOGGER.info(
-            "%s runs %d of the %d operations of %s, and %s the others",
+            "%s runs %d of the %d parts of %s, and %s the others",
             *(target.name, mine, total, model_id, others),
         )
 
 
-def operations_by_provider(session: Any) -> Mapping[str, int] | None:
-    """Return provider → number of the model's operations; None where ONNX Runtime cannot tell."""
-    if not hasattr(session, "get_provider_graph_assignment_info"):
-        return None
+def operations_by_provider(session: Any) -> Mapping[str, int]:
+    """Return provider → number of the model's operations that it was given."""
     placed: Counter[str] = Counter()
-    for part in session.get_provider_graph_assignment_info():
+    for part in getattr(session, _ASSIGNMENT)():
         placed[part.ep_name] += len(part.get_nodes())
     return placed
 
 
+def _profiled(session: Any, folder: TemporaryDirectory[str]) -> Mapping[str, int]:
+    """Return provider → number of parts that it ran since the session began; ends profiling.
+
+    What a provider compiles into one counts as one part.
+    """
+    with folder:
+        try:
+            events = json.loads(Path(session.end_profiling()).read_text("utf-8"))
+        except (OSError, ValueError) as err:
+            _LOGGER.warning("ONNX Runtime's profile cannot be read: %s", err)
+            return {}
+    runs = [event for event in events if event.get("cat") == "Node"]
+    return Counter(
+        event["args"]["provider"] for event in runs if event.get("args", {}).get("provider")
+    )
+
+
 class _OnnxSession:
-    def __init__(self, session: Any, files: EngineFiles) -> None:
+    """A session; `check` is called after its first run, and raises `AcceleratorError`."""
+
+    def __init__(self, session: Any, files: EngineFiles, check: Callable[[], None] | None) -> None:
         self._session = session
+        self._check = check
         self._input = files.inputs[0]
         self._outputs = list(files.outputs)
         self._constants = files.constant_inputs()
@@ -203,6 +245,9 @@ class _OnnxSession:
             outputs = self._session.run(self._outputs, {self._input: tensor, **self._constants})
         except Exception as err:
             raise InferenceError(f"ONNX Runtime failed: {err}") from err
+        if self._check is not None:
+            self._check()
+            self._check = None
         return tuple(output.astype(np.float32, copy=False) for output in outputs)
 
     def close(self) -> None:

@@ -75,7 +75,8 @@ class OpenVinoEngine:
             raise ModelError(f"OpenVINO cannot load {files.model_id}: {_reason(err)}") from err
         compiled = with_cache(
             files.cache,
-            f"openvino-{self.version()}-{device}",
+            (self.id, self.version()),
+            device,
             lambda cache: _compile(core, model, device, threads, cache, files.model_id),
         )
         return _OpenVinoSession(compiled, _scales(model, files), files)

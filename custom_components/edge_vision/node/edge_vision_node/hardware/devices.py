@@ -3,12 +3,14 @@
 Pure readers of a `Host`: no engine is imported and no device is started. What an engine offers is
 compared afterwards (`discovery.find_devices`).
 
-Identifiers: the kernel's drivers (`apex`, `hailo`, `i915`, `xe`, `intel_vpu`, `amdgpu`,
+Identifiers: the kernel's drivers (`apex`, `hailo`, `hailo1x`, `i915`, `xe`, `intel_vpu`, `amdgpu`,
 `fastrpc`) and device trees, and the vendors' documents.
 """
 
 from __future__ import annotations
 
+import itertools
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -25,7 +27,8 @@ class Found:
     Attributes:
         places: (engine, start of the accelerator's id) of everything that can use it, best first.
         missing: what the operating system lacks, as one sentence; None: nothing.
-        package: what to install when the operating system is ready and no engine offers it.
+        package: what to install when the operating system is ready and the engine is not there.
+        address: what the vendor's library calls it, where that is needed.
     """
 
     id: str
@@ -34,6 +37,7 @@ class Found:
     places: tuple[tuple[str, str], ...]
     missing: str | None
     package: str
+    address: str = ""
 
 
 @dataclass(frozen=True)
@@ -70,8 +74,8 @@ def _how_to_pass(host: Host, node: str, flag: str | None = None) -> str:
     match host.container:
         case Container.HOME_ASSISTANT_OS:
             return (
-                f"Home Assistant OS keeps {node} from Home Assistant itself: run the node as an app"
-                " or on another device."
+                f"Home Assistant OS keeps {node} from Home Assistant itself, and Edge Vision has no"
+                " app that may use it yet: models run on the processor."
             )
         case Container.APP:
             return (
@@ -133,6 +137,10 @@ _EDGE_TPU_USB = {("1a6e", "089a"), ("18d1", "9302")}
 
 
 def _edge_tpus(host: Host) -> Iterator[Found]:
+    """Find Edge TPUs. Their addresses are those of the option "device" of libedgetpu's delegate.
+
+    It counts all that are connected, each kind on its own, those that may not be opened included.
+    """
     library = _library(
         host,
         "libedgetpu.so*",
@@ -140,6 +148,7 @@ def _edge_tpus(host: Host) -> Iterator[Found]:
     )
     package = "Install the Python package ai-edge-litert."
     places = (("litert", "edgetpu:"),)
+    sticks = itertools.count()
     for name in host.names(_USB):
         ids = (host.read(f"{_USB}/{name}/idVendor"), host.read(f"{_USB}/{name}/idProduct"))
         if ids not in _EDGE_TPU_USB:
@@ -149,23 +158,46 @@ def _edge_tpus(host: Host) -> Iterator[Found]:
         # The stick changes its number when its firmware is loaded, so one node is not enough.
         flag = "--volume /dev/bus/usb:/dev/bus/usb --device-cgroup-rule 'c 189:* rmw'"
         missing = _access(host, node, None, flag) or library
-        yield Found(f"usb:{name}", "edge_tpu", "Coral USB Accelerator", places, missing, package)
-    devices = [device for device in _pci(host, "1ac1") if device.device == "089a"]
-    for index, device in enumerate(devices):
-        driver = None
-        if device.driver != "apex":
-            driver = "The Edge TPU's driver is not loaded: install gasket-dkms and restart."
-        missing = _access(host, f"/dev/apex_{index}", driver) or library
         yield Found(
-            f"pci:{device.address}", "edge_tpu", "Coral PCIe Accelerator", places, missing, package
+            f"usb:{name}",
+            "edge_tpu",
+            "Coral USB Accelerator",
+            places,
+            missing,
+            package,
+            f"usb:{next(sticks)}",
+        )
+    numbers = itertools.count()
+    for index, device in enumerate(item for item in _pci(host, "1ac1") if item.device == "089a"):
+        driver, address = None, ""
+        if device.driver == "apex":
+            address = f"pci:{next(numbers)}"
+        else:
+            driver = "The Edge TPU's driver is not loaded: install gasket-dkms and restart."
+        names = host.names(f"{_PCI}/{device.address}/apex", "apex_*")
+        node = f"/dev/{names[0] if names else f'apex_{index}'}"
+        yield Found(
+            f"pci:{device.address}",
+            "edge_tpu",
+            "Coral PCIe Accelerator",
+            places,
+            _access(host, node, driver) or library,
+            package,
+            address,
         )
 
 
-_HAILO = {"2864": "Hailo-8", "45c4": "Hailo-10H", "43a2": "Hailo-15L"}
+# PCI ids as the drivers of HailoRT 4 (hailo) and 5 (hailo1x) list them.
+_HAILO = {"2864": "Hailo-8", "45c4": "Hailo-10H", "43a2": "Hailo-15L", "26a2": "Hailo Mars"}
+_HAILO_4 = ("2864",)
+_HAILO_CLASS = "/sys/class/hailo_chardev"
 
 
 def _hailo_name(host: Host, device: _PciDevice) -> str:
-    """Hailo-8 and Hailo-8L have the same PCI id; Raspberry Pi's HATs say which they carry."""
+    """Hailo-8 and Hailo-8L have the same PCI id; Raspberry Pi's HATs say which they carry.
+
+    Their names are those of Raspberry Pi's overlay `hat_map`. Where nothing tells, both are named.
+    """
     name = _HAILO.get(device.device, "Hailo accelerator")
     hat = host.read("/proc/device-tree/hat/product") or ""
     if name == "Hailo-8":
@@ -176,15 +208,35 @@ def _hailo_name(host: Host, device: _PciDevice) -> str:
     return name
 
 
+def _hailo_node(host: Host, device: _PciDevice, index: int) -> str:
+    """Return a Hailo's device node, which the driver made for it or would make.
+
+    Both drivers tell in `device_id` of a node which device it is of. HailoRT 5.3 and newer call
+    it `h1x-0`, all before `hailo0`.
+    """
+    for name in host.names(_HAILO_CLASS):
+        if host.read(f"{_HAILO_CLASS}/{name}/device_id") == device.address:
+            return f"/dev/{name}"
+    nodes = [f"/dev/hailo{index}", f"/dev/h1x-{index}"]
+    if device.driver == "hailo1x":
+        nodes.reverse()
+    return next((node for node in nodes if host.exists(node)), nodes[0])
+
+
 def _hailos(host: Host) -> Iterator[Found]:
-    for index, device in enumerate(_pci(host, "1e60")):
+    counts: Counter[str | None] = Counter()
+    for device in _pci(host, "1e60"):
+        older = device.device in _HAILO_4
         driver = None
         if device.driver is None:
+            package = "hailo-all" if older else "hailo-h10-all"
             driver = (
-                "Hailo's driver is not loaded: install hailort-pcie-driver"
-                " (hailo-all on Raspberry Pi OS) and restart."
+                f"Hailo's driver is not loaded: install hailort-pcie-driver of HailoRT"
+                f" {4 if older else 5} ({package} on Raspberry Pi OS) and restart."
             )
-        missing = _access(host, f"/dev/hailo{index}", driver) or _library(
+        node = _hailo_node(host, device, counts[device.driver])
+        counts[device.driver] += 1
+        missing = _access(host, node, driver) or _library(
             host,
             "libhailort.so*",
             "HailoRT is not installed: install the hailort package of the driver's version.",
@@ -225,6 +277,11 @@ def _jetson(host: Host) -> Iterator[Found]:
     )
 
 
+def _line(text: str, start: str) -> str:
+    """Return what stands behind the start of a line; empty where there is no such line."""
+    return text.partition(start)[2].partition("\n")[0].strip()
+
+
 def _nvidia_gpus(host: Host) -> Iterator[Found]:
     for index, device in enumerate(_gpus(host, "10de")):
         driver = None
@@ -233,21 +290,23 @@ def _nvidia_gpus(host: Host) -> Iterator[Found]:
         elif device.driver is None:
             driver = "NVIDIA's driver is not loaded: install it and restart."
         information = host.read(f"/proc/driver/nvidia/gpus/{device.address}/information") or ""
-        model = information.partition("Model:")[2].partition("\n")[0].strip()
+        model = _line(information, "Model:")
+        # Not always in the order of the bus.
+        minor = _line(information, "Device Minor:") or str(index)
         yield Found(
             f"pci:{device.address}",
             "gpu",
             model or "NVIDIA GPU",
             (("onnxruntime", "tensorrt:"), ("onnxruntime", "cuda:"), ("ncnn", "vulkan:")),
-            _access(host, f"/dev/nvidia{index}", driver, "--gpus all"),
+            _access(host, f"/dev/nvidia{minor}", driver, "--gpus all"),
             "Install the Python package onnxruntime-gpu in the place of onnxruntime.",
         )
 
 
 # --- Intel and AMD --------------------------------------------------------------------------------
 
-# Meteor, Arrow, Lunar and Panther Lake, as the driver intel_vpu lists them.
-_INTEL_NPU = {"7d1d", "ad1d", "643e", "b03e"}
+# Meteor, Arrow, Lunar, Panther and Wildcat Lake, as the driver intel_vpu lists them.
+_INTEL_NPU = {"7d1d", "ad1d", "643e", "b03e", "fd3e"}
 _OPENVINO = "Install the Python package openvino."
 
 

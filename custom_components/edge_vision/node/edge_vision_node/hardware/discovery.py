@@ -10,10 +10,12 @@ from pathlib import Path
 from ..engines import usable_cores
 from ..protocol import BoardProfile, DeviceInfo, EngineInfo, HardwareInfo
 from .devices import Found, find_all
-from .host import Container, Host
+from .host import Host
 from .profiles import recognise
 
 _THIS = Host()
+# Engines of which other packages know other accelerators.
+_OTHER_BUILDS = ("onnxruntime",)
 
 
 def _field(text: str | None, name: str) -> str | None:
@@ -103,16 +105,21 @@ def _conclude(
 
 
 def _package(found: Found, engines: dict[str, EngineInfo], host: Host) -> str:
-    """Say what to install: the operating system is ready, but no engine offers the device."""
+    """Say what to do where the operating system is ready, but no engine offers the device."""
     engine_id, _ = found.places[0]
     engine = engines.get(engine_id)
     if engine is None:
         return f"This version of Edge Vision has no engine {engine_id}."
     if engine.version is None and host.is_musl:
-        place = "an app" if host.container is Container.HOME_ASSISTANT_OS else "a container"
         return (
-            f"{engine.name} has no package for this system's C library (musl): run the node in"
-            f" {place} with glibc, or on another device."
+            f"{engine.name} has no package for this system's C library (musl): today it takes Home"
+            " Assistant Core on a Linux with glibc, such as Debian, and nodes on other devices are"
+            " planned."
+        )
+    if engine.version is not None and engine_id not in _OTHER_BUILDS:
+        return (
+            f"{engine.name} is installed but has not seen it: restart the node (reload Edge Vision"
+            " in Home Assistant)."
         )
     return found.package
 

@@ -149,6 +149,9 @@ PROFILES: dict[str, BoardProfile] = {
 }
 
 
+_HATS = {"Hailo-8": "raspberry_pi_5_hailo_8", "Hailo-8L": "raspberry_pi_5_hailo_8l"}
+
+
 def recognise(host: Host, cpu: str, devices: Iterable[DeviceInfo]) -> BoardProfile | None:
     """Return the profile that describes a device best; None where it is of a kind we do not list.
 
@@ -175,10 +178,12 @@ def _board(host: Host) -> str | None:
 
 def _accelerator(host: Host, devices: tuple[DeviceInfo, ...]) -> str | None:
     hailo = next((item for item in devices if item.kind == "hailo"), None)
-    if hailo is not None and hailo.name.startswith("Hailo-8"):
-        if "raspberrypi,5-model-b" not in host.compatible:
-            return "hailo_8_m2"
-        return "raspberry_pi_5_hailo_8" if hailo.name == "Hailo-8" else "raspberry_pi_5_hailo_8l"
+    if hailo is not None:
+        if not hailo.name.startswith("Hailo-8"):
+            return "hailo_other"  # with other figures; better none than wrong ones
+        if "raspberrypi,5-model-b" in host.compatible and hailo.name in _HATS:
+            return _HATS[hailo.name]
+        return "hailo_8_m2"
     tpu = next((item for item in devices if item.kind == "edge_tpu"), None)
     if tpu is not None:
         return "coral_usb" if tpu.id.startswith("usb:") else "coral_pcie"

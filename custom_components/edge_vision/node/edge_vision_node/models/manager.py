@@ -43,11 +43,13 @@ class ModelManager:
         """
         self._store = store
         self._workers = workers
+        self._cache = data / "cache"
         self._drop = data / "drop"
         self._drop.mkdir(parents=True, exist_ok=True)
         self._uploads = Uploads(data / "uploads")
         self._installer = Installer(store, data / "models", mirror or self._drop)
         self._installer.sweep()
+        store.prune(self._cache)
         self._inspector = Inspector(workers, self._installer)
 
     async def close(self) -> None:
@@ -89,6 +91,7 @@ class ModelManager:
         if users:
             raise ModelError(f"{model_id} is used by {', '.join(users)}; choose another one there")
         await self._installer.remove(model_id)
+        await asyncio.to_thread(self._store.prune, self._cache)
 
     async def upload(self, chunk: UploadChunk, data: bytes) -> Uploaded:
         """Take a part of a file. Raises `ModelError`, `StorageError`."""

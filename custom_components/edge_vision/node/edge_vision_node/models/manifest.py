@@ -143,8 +143,12 @@ class Model:
             outputs=spec.outputs,
             constants={name: (item.dtype, item.value) for name, item in spec.constants.items()},
             dtype=spec.dtype,
-            cache=cache / f"{self.id}-{self.digest(engine_id)[:12]}" if cache else None,
+            cache=cache / self.cache_name(engine_id) if cache else None,
         )
+
+    def cache_name(self, engine_id: str) -> str:
+        """Return the name of the folder for what an engine compiles from these very files."""
+        return f"{self.id}-{self.digest(engine_id)[:12]}"
 
     def digest(self, engine_id: str) -> str:
         """Return a digest of all that decides how an engine runs this: files, names, input, head.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -58,6 +59,17 @@ class ModelStore:
         except KeyError:
             known = ", ".join(sorted(self.models)) or "none"
             raise UnknownModelError(f"No model {wanted!r}; this node holds: {known}") from None
+
+    def prune(self, cache: Path) -> None:
+        """Delete from the folder of compiled engines those of files that no model here has."""
+        used = {
+            model.cache_name(engine)
+            for model in self.models.values()
+            for engine in model.manifest.engines
+        }
+        for folder in cache.glob("*"):
+            if folder.name not in used:
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def is_bundled(model: Model) -> bool:
