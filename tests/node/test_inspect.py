@@ -435,6 +435,7 @@ async def test_an_id_must_be_free_and_plain(bench: Bench, model_id: str, reason:
         ("m.tflite", b"<html>", "m.tflite is a web page or a pointer to a file"),
         ("m.tflite", b"\x1c\0\0\0TFL3" + bytes(20), "m.tflite is damaged or cut short"),
         ("m.pt", b"PK\x03\x04 a zip, says who", "m.pt is a PyTorch checkpoint, which runs code"),
+        ("m.dat", b"PK\x03\x04 a zip, says who", "m.dat is an archive that is damaged or cut"),
         ("m.h5", b"\x89HDF\r\n", "m.h5 is a Keras model; convert it to TensorFlow Lite"),
         ("m.engine", b"ftrt", "m.engine is a TensorRT engine, made for one GPU"),
         ("m.param", b"7767517\n5 5\nInput in 0 1 in0\n", "m.param needs its weights, m.bin"),
@@ -450,6 +451,46 @@ async def test_a_file_that_is_no_model_is_told_for_what_it_is(
     with pytest.raises(ModelError) as caught:
         await bench.look(bench.folder / name)
     assert reason in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "members", "reason"),
+    [
+        ("best.pt", ["best/data.pkl", *(f"best/data/{i}" for i in range(302))], "PyTorch"),
+        ("renamed.zip", ["best/data.pkl", *(f"best/data/{i}" for i in range(302))], "PyTorch"),
+        ("m.keras", ["metadata.json", "config.json", "model.weights.h5"], "Keras model"),
+        ("m.zip", ["metadata.json", "config.json", "model.weights.h5"], "Keras model"),
+        ("m.mlpackage", ["Manifest.json", "Data/com.apple.CoreML/model.mlmodel"], "Core ML"),
+        ("m.zip", ["m.mlpackage/Data/com.apple.CoreML/model.mlmodel"], "Core ML"),
+        ("saved.zip", ["m/saved_model.pb", "m/variables/variables.index"], "TensorFlow graph"),
+    ],
+)
+async def test_model_files_of_others_that_are_archives_are_told_before_they_are_unpacked(
+    bench: Bench, name: str, members: list[str], reason: str
+) -> None:
+    with zipfile.ZipFile(bench.folder / name, "w") as file:
+        for member in members:
+            file.writestr(member, b"x")
+    with pytest.raises(ModelError, match=f"^{name} is a.* {reason}"):
+        await bench.look(bench.folder / name)
+
+
+async def test_a_folder_is_looked_into(bench: Bench) -> None:
+    folder = bench.folder / "export"
+    folder.mkdir()
+    with pytest.raises(ModelError, match="export should hold one model; it holds nothing"):
+        await bench.look(folder)
+    shutil.copyfile(DEFAULT / "model.ncnn.param", folder / "m.param")
+    shutil.copyfile(DEFAULT / "model.ncnn.bin", folder / "m.bin")
+    (folder / "labels.txt").write_text("\n".join(f"kind {i}" for i in range(90)))
+    found = await bench.look(folder)
+    assert found.problem is None
+    assert found.proposal is not None
+    assert found.proposal.labels[0] == "kind 0"
+    package = bench.folder / "m.mlpackage"
+    package.mkdir()
+    with pytest.raises(ModelError, match="is a Core ML model"):
+        await bench.look(package)
 
 
 async def test_what_is_not_recognised_is_explained_with_every_tensor(bench: Bench) -> None:

@@ -166,7 +166,7 @@ def inspect(options: argparse.Namespace) -> int:
         picture = (options.picture or SELF_TEST_PICTURE).read_bytes()
     except OSError as err:
         raise NodeError(f"{options.picture}: {err.strerror}") from err
-    if not options.file.is_file():
+    if not options.file.exists():
         raise NodeError(f"{options.file}: No such file")
     wish = Wish(
         path=options.file,

@@ -73,7 +73,7 @@ def read_model_file(path: Path) -> ModelFile:
 
     Raises `ModelError` saying what was found instead.
     """
-    from . import ncnn, onnx, openvino, tflite  # noqa: PLC0415 - each needs what is above
+    from . import ncnn, onnx, openvino, strangers, tflite  # noqa: PLC0415 - each needs what is above
 
     try:
         with path.open("rb") as file:
@@ -90,24 +90,9 @@ def read_model_file(path: Path) -> ModelFile:
         return openvino.read(path)
     if path.suffix.lower() == ".onnx" or onnx.looks_like(head):
         return onnx.read(path)
-    raise ModelError(
-        f"{path.name} is {_guess(head, path.suffix.lower())}; supported are ONNX (.onnx),"
-        " TensorFlow Lite (.tflite), ncnn (.param with .bin) and OpenVINO (.xml with .bin), also"
-        " packed as .zip or .tar"
-    )
-
-
-def _guess(head: bytes, suffix: str) -> str:
-    if head.startswith(b"PK") or suffix in (".pt", ".pth", ".ckpt"):
-        return "a PyTorch checkpoint, which runs code of its maker; export it to ONNX"
-    if head.startswith(b"\x89HDF") or suffix in (".h5", ".keras"):
-        return "a Keras model; convert it to TensorFlow Lite"
-    if suffix == ".hef" or head.startswith(b"\x01HEF"):
-        return "a Hailo model (.hef); it needs a manifest that names its tensors"
-    if suffix in (".engine", ".plan", ".trt"):
-        return "a TensorRT engine, made for one GPU and version; bring the ONNX it was built from"
-    if suffix == ".pb":
-        return "a TensorFlow graph; convert it to TensorFlow Lite or ONNX"
-    if head.startswith((b"version https://git-lfs", b"<!DOCTYPE", b"<html")):
-        return "a web page or a pointer to a file, not the file itself"
-    return "of a kind that is not known here"
+    if path.suffix.lower() == ".hef" or head.startswith(b"\x01HEF"):
+        raise ModelError(
+            f"{path.name} is a Hailo model (.hef); it needs a manifest that names its tensors"
+        )
+    what = strangers.by_suffix(path.name) or strangers.by_head(head)
+    raise ModelError(strangers.refusal(path.name, what))
