@@ -559,6 +559,22 @@ async def test_a_model_that_crashes_its_engine_is_told_and_not_saved(bench: Benc
     )
     assert found.saved is None
 
+async def test_absurd_answers_are_refused_before_an_engine_computes_them(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(bench.workers, "choose", None)  # where an engine is looked for
+        with pytest.raises(ModelError, match="It answers one picture with 252000000 numbers"):
+            await bench.look_at([image(640)], [out(1, 84, 3_000_000)])
+    # What the file leaves open shows when it is run.
+    path = bench.folder / "open.onnx"
+    left_open = [("output0", (1, None, None), "float32")]
+    path.write_bytes(onnx_file([image(64)], [out(1, 84, 3_000_000)], declared=left_open))
+    found = await bench.look(path)
+    assert found.problem is not None
+    assert "It answers one picture with 252000000 numbers" in found.problem
+
+
 
 async def test_weights_from_elsewhere_do_not_come_along(bench: Bench, tmp_path: Path) -> None:
     from .test_quarantine import external

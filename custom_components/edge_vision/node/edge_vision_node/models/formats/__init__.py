@@ -14,6 +14,8 @@ from ...errors import ModelError
 
 # 1 GiB of float32: no picture model comes near it, and a larger one is made to hurt.
 MAX_ELEMENTS = 2**28
+# Of all outputs together: 150 classes for each of 512 x 512 cells are 40 million numbers.
+MAX_ANSWER = 2**26
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,11 +70,28 @@ def require_sane(name: str, shape: tuple[int | None, ...]) -> None:
         raise ModelError(f"The tensor {name} has the absurd shape {sides}")
 
 
+def require_answer(numbers: int) -> None:
+    """Raise `ModelError` where a model answers one picture with more than any head can read."""
+    if numbers > MAX_ANSWER:
+        raise ModelError(
+            f"It answers one picture with {numbers} numbers; the limit is {MAX_ANSWER}, which is"
+            " more than any model for pictures needs"
+        )
+
+
 def read_model_file(path: Path) -> ModelFile:
     """Read a model file of any known format; what belongs to it lies beside it.
 
-    Raises `ModelError` saying what was found instead.
+    Raises `ModelError` saying what was found instead, or that its tensors are absurd.
     """
+    content = _read_model_file(path)
+    for tensor in content.inputs:
+        require_sane(tensor.name, tensor.shape)
+    require_answer(sum(math.prod(side or 1 for side in out.shape) for out in content.outputs))
+    return content
+
+
+def _read_model_file(path: Path) -> ModelFile:
     from . import ncnn, onnx, openvino, strangers, tflite  # noqa: PLC0415 - each needs what is above
 
     try:
