@@ -408,11 +408,22 @@ async def test_a_wrong_correction_says_why_and_nothing_is_saved(
         ("Big Letters", "cannot be an id"),
         (DEFAULT_MODEL, "is taken by a model that comes with Edge Vision"),
         ("candidate", "is taken"),
+        ("yolox_nano", "yolox_nano is taken by a model of the catalogue"),
     ],
 )
 async def test_an_id_must_be_free_and_plain(bench: Bench, model_id: str, reason: str) -> None:
     with pytest.raises(ModelError, match=reason):
         await bench.look(DEFAULT / "model.onnx", save_as=model_id)
+
+
+async def test_a_model_of_ones_own_is_replaced_only_when_that_is_asked_for(bench: Bench) -> None:
+    tensors = ([image(416)], [out(1, 3549, 8)])
+    await bench.look_at(*tensors, save_as="mine", corrections={"name": "First"})
+    with pytest.raises(ModelError, match="mine is a model that you have already; choose another"):
+        await bench.look_at(*tensors, save_as="mine", corrections={"name": "Second"})
+    assert bench.store.get("mine").manifest.name == "First"
+    await bench.look_at(*tensors, save_as="mine", corrections={"name": "Second"}, replace=True)
+    assert bench.store.get("mine").manifest.name == "Second"
 
 
 # --- What the user reads when it cannot be --------------------------------------------------------
@@ -548,17 +559,6 @@ async def test_numbers_that_are_none_are_told(bench: Bench) -> None:
     assert "numbers that are not finite" in found.problem
 
 
-async def test_a_model_that_crashes_its_engine_is_told_and_not_saved(bench: Bench) -> None:
-    crashes = "7767517\n2 2\nInput in 0 1 in0 0=8 1=8 2=3\nROIPooling r 1 1 in0 out0 0=7 1=7\n"
-    (bench.folder / "m.param").write_text(crashes)
-    (bench.folder / "m.bin").write_bytes(bytes(64))
-    found = await bench.look(bench.folder / "m.param", save_as="crash")
-    assert found.problem == (
-        "It was tried in a process of its own, and there the engine crashed (SIGSEGV); it is not"
-        " used"
-    )
-    assert found.saved is None
-
 async def test_absurd_answers_are_refused_before_an_engine_computes_them(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -574,6 +574,17 @@ async def test_absurd_answers_are_refused_before_an_engine_computes_them(
     assert found.problem is not None
     assert "It answers one picture with 252000000 numbers" in found.problem
 
+
+async def test_a_model_that_crashes_its_engine_is_told_and_not_saved(bench: Bench) -> None:
+    crashes = "7767517\n2 2\nInput in 0 1 in0 0=8 1=8 2=3\nROIPooling r 1 1 in0 out0 0=7 1=7\n"
+    (bench.folder / "m.param").write_text(crashes)
+    (bench.folder / "m.bin").write_bytes(bytes(64))
+    found = await bench.look(bench.folder / "m.param", save_as="crash")
+    assert found.problem == (
+        "It was tried in a process of its own, and there the engine crashed (SIGSEGV); it is not"
+        " used"
+    )
+    assert found.saved is None
 
 
 async def test_weights_from_elsewhere_do_not_come_along(bench: Bench, tmp_path: Path) -> None:
@@ -687,6 +698,9 @@ def test_the_command_line_inspects_saves_and_uses_a_model(tmp_path: Path) -> Non
     with Image.open(drawn) as picture:
         assert picture.format == "JPEG"
     assert "mine 1.0.0" in run("models", "--data", data).stdout
+    again = ("inspect", DEFAULT / "model.onnx", "--data", data, "--save", "mine")
+    assert "ask for it to be replaced" in run(*again, status=1).stderr
+    assert run_json(*again, "--replace")["saved"]["name"] == "model"
     (line,) = run("detect", SELF_TEST_PICTURE, "--data", data, "--model", "mine").stdout.split(
         "\n"
     )[:1]

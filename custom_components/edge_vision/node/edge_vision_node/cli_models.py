@@ -66,6 +66,9 @@ def add_inspect_options(command: argparse.ArgumentParser) -> None:
         help="correct the proposal: head.type=yolov5, input.width=416, colour … (several times)",
     )
     command.add_argument("--save", metavar="ID", help="keep it under this id (needs --data)")
+    command.add_argument(
+        "--replace", action="store_true", help="even where a model of yours has that id"
+    )
 
 
 # --- models ---------------------------------------------------------------------------------------
@@ -175,6 +178,7 @@ def inspect(options: argparse.Namespace) -> int:
         corrections=dict(_correction(item) for item in options.set),
         confidence=options.confidence,
         save_as=options.save,
+        replace=options.replace,
     )
     inspection, jpeg = asyncio.run(_inspect(options.data, wish))
     if options.annotate is not None and jpeg is not None:

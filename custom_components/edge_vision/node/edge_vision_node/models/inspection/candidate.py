@@ -15,6 +15,7 @@ from ..archive import MAX_MEMBERS, is_archive, open_archive
 from ..checks import check_external
 from ..download import MAX_MODEL_BYTES, require_space, writing
 from ..formats import ModelFile, read_model_file, strangers
+from ..install import CANDIDATE
 from ..manifest import MANIFEST_NAME, SCHEMA, Model, load_model
 from .clues import Picture, read_labels
 from .guess import Guess
@@ -110,7 +111,7 @@ class Candidate:
         name = content.metadata.get("name") or Path(self.name).stem
         return {
             "schema": SCHEMA,
-            "id": "candidate",
+            "id": CANDIDATE,
             "version": "1.0.0",
             "name": name[:80],
             "task": guess.task if guess else "detection",
