@@ -19,7 +19,8 @@ from .models.manager import describe
 from .models.manifest import Model
 from .models.store import DEFAULT_MODEL, SELF_TEST_PICTURE, ModelStore, is_bundled
 from .models.trust import Trust
-from .protocol import CatalogueModel, Inspection, ModelTensor, write
+from .protocol import CatalogueModel, Inspection, ModelTensor, Task, write
+from .results import in_words
 from .workers.pool import Workers
 
 _MIRROR_VARIABLE = "EDGE_VISION_MIRROR"
@@ -234,13 +235,10 @@ def _print_inspection(found: Inspection) -> None:
         some = ", ".join(proposal.labels[:5])
         print(f"  labels   {len(proposal.labels)}: {some}{' …' * (len(proposal.labels) > 5)}")
     if found.findings is not None:
-        seen = [f"{item.label} {item.confidence:.0f}%" for item in found.findings.objects]
-        seen += [f"{item.label} {item.confidence:.0f}%" for item in found.findings.classes]
-        if found.findings.embedding:
-            seen.append(f"a vector of {len(found.findings.embedding)} numbers")
+        seen = in_words(found.findings, proposal.task if proposal else Task.DETECTION)
         print(
-            f"  tried    {', '.join(seen) or 'nothing'}  ({found.inference_ms:.0f} ms on"
-            f" {found.engine} {found.accelerator})"
+            f"  tried    {seen}  ({found.inference_ms:.0f} ms on {found.engine}"
+            f" {found.accelerator})"
         )
     if found.saved is not None:
         print(f"  saved    {found.saved.id} {found.saved.version}")
