@@ -82,8 +82,11 @@ class ModelFlow(OptionsFlow):
         self._found: Inspection | None = None
         self._shown = ""
         self._corrections: dict[str, Any] = {}
+        self._before: dict[str, Any] = {}  # the corrections before the form's last answers
         self._confidence = 40.0
         self._save_as: str | None = None
+        self._replace = False
+        self._typed: dict[str, Any] = {}  # what the form of corrections was left with
 
     # --- What to do ------------------------------------------------------------------------------
 
@@ -281,6 +284,7 @@ class ModelFlow(OptionsFlow):
     async def _inspect_from(self, step_id: str, source: InspectModel) -> ConfigFlowResult:
         self._back, self._source = step_id, source
         self._found, self._corrections, self._save_as, self._reason = None, {}, None, ""
+        self._replace, self._typed = False, {}
         return await self.async_step_inspect()
 
     async def async_step_inspect(self, _: dict[str, Any] | None = None) -> ConfigFlowResult:
@@ -311,6 +315,7 @@ class ModelFlow(OptionsFlow):
             corrections=self._corrections,
             confidence=self._confidence,
             save_as=self._save_as,
+            replace=self._replace,
         )
         found, jpeg = await self._hub.async_request_either(
             Command.INSPECT_MODEL, request, Inspection, timeout_s=_INSPECT_TIMEOUT_S
@@ -342,7 +347,7 @@ class ModelFlow(OptionsFlow):
         found = self._found
         assert found is not None
         proposed = as_form(found)
-        shown = dict(proposed)
+        shown, self._typed = {**proposed, **self._typed}, {}
         errors = self._errors("model_refused")
         if self._is_answer(user_input):
             errors, shown = {}, {**proposed, **user_input}
@@ -351,11 +356,14 @@ class ModelFlow(OptionsFlow):
             except ValueError as err:
                 errors = {str(err): "no_numbers"}
             else:
-                self._corrections = changed
+                self._before, self._corrections = self._corrections, changed
                 self._confidence = float(user_input["confidence"])
                 save = user_input["then"] == _SAVE
                 self._save_as = self._free_id(user_input.get("name", "")) if save else None
-                self._reason = ""
+                self._reason, self._replace = "", False
+                if self._save_as in self._own:
+                    self._typed = user_input
+                    return await self.async_step_taken()
                 return await self.async_step_inspect()
         result = self.async_show_form(
             step_id="review",
@@ -419,11 +427,38 @@ class ModelFlow(OptionsFlow):
             }
         )
 
+    @property
+    def _own(self) -> dict[str, str]:
+        """Return the models of the user's own, id → name."""
+        others = {item.id for item in self._catalogue.models}
+        return {key: name for key, name in self._removable.items() if key not in others}
+
     def _free_id(self, name: str) -> str:
-        """Return an id for a name; one of the user's own models is replaced by its new version."""
+        """Return an id for a name that no model has which is not the user's own."""
         wanted = slugify(name)[:60] or "model"
         info = self._hub.info
-        return f"{wanted}_2" if info and wanted == info.default_model else wanted
+        taken = {item.id for item in self._catalogue.models}
+        taken |= {info.default_model} if info else set()
+        return f"{wanted}_2" if wanted in taken else wanted
+
+    async def async_step_taken(self, _: dict[str, Any] | None = None) -> ConfigFlowResult:
+        """Ask whether the model of that name is to be replaced."""
+        assert self._save_as is not None
+        return self.async_show_menu(
+            step_id="taken",
+            menu_options=["replace", "rename"],
+            description_placeholders={"model": self._own.get(self._save_as, self._save_as)},
+        )
+
+    async def async_step_replace(self, _: dict[str, Any] | None = None) -> ConfigFlowResult:
+        """Keep it in the other one's place."""
+        self._replace = True
+        return await self.async_step_inspect()
+
+    async def async_step_rename(self, _: dict[str, Any] | None = None) -> ConfigFlowResult:
+        """Go back to the form, where the name is; nothing was done with its answers."""
+        self._corrections = self._before
+        return await self.async_step_review()
 
     async def async_step_saved(self, _: dict[str, Any] | None = None) -> ConfigFlowResult:
         """Say what can be done now."""

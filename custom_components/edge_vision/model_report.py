@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from .node.edge_vision_node.protocol import CatalogueModel, Inspection, ModelTensor
+from .node.edge_vision_node.protocol import (
+    CatalogueModel,
+    Findings,
+    Inspection,
+    ModelTensor,
+    Task,
+)
 
 _MEBIBYTE = 2**20
 _MOST_METADATA = 6
@@ -36,19 +42,26 @@ def report(found: Inspection) -> str:
             f" {reasons}"
         )
     if found.findings is not None:
-        objects, classes = found.findings.objects, found.findings.classes
-        items = [(item.label, item.confidence) for item in objects]
-        items += [(item.label, item.confidence) for item in classes]
-        seen = ", ".join(f"{_plain(label)} {confidence:.0f} %" for label, confidence in items)
-        if found.findings.embedding:
-            seen = f"a vector of {len(found.findings.embedding)} numbers"
+        task = proposal.task if proposal else Task.DETECTION
         lines.append(
-            f"- In the test picture: {seen or 'nothing'} ({found.inference_ms:.0f} ms on"
+            f"- In the test picture: {_seen(found.findings, task)} ({found.inference_ms:.0f} ms on"
             f" {found.engine}, {found.accelerator})"
         )
     if found.problem is not None:
         lines.append(f"\n**{_plain(found.problem)}**")
     return "\n".join(lines)
+
+
+def _seen(found: Findings, task: str) -> str:
+    if task == Task.EMBEDDING:
+        return f"a vector of {len(found.embedding)} numbers"
+    if task == Task.SEGMENTATION:
+        shares = [f"{_plain(item.label)} {item.confidence:g} % of it" for item in found.classes]
+        return ", ".join(shares) or "no part of it is of any class"
+    seen = [(item.label, item.confidence) for item in found.objects]
+    seen += [(item.label, item.confidence) for item in found.classes]
+    text = ", ".join(f"{_plain(label)} {confidence:.0f} %" for label, confidence in seen)
+    return text or ("nothing certain" if task == Task.CLASSIFICATION else "nothing")
 
 
 def _tensor(tensor: ModelTensor) -> str:

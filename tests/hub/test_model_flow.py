@@ -143,11 +143,31 @@ async def test_a_model_of_ones_own_from_upload_to_camera(
     assert flow.told["model"] == "My street"
     assert (await (await hass_client()).get(address)).status == HTTPStatus.NOT_FOUND
 
+    # One of that name is replaced only by who says so; names of the catalogue are not to be had.
+    flow = await ModelFlow.open(home, "own", "upload")
+    await flow.send({"file": await upload(hass, hass_client, "street.onnx", onnx)})
+    await flow.send(flow.answers(name="My street", labels="a", then="save"))
+    assert (flow.result["step_id"], flow.told["model"]) == ("taken", "My street")
+    await flow.send({"next_step_id": "rename"})
+    assert flow.answers()["labels"] == "a"  # what was typed is still there
+    await flow.send(flow.answers(name="YOLOX nano", labels="", then="save"))
+    assert flow.result["reason"] == "model_added"
+    assert home.hub.info is not None
+    assert "yolox_nano_2" in [model.id for model in home.hub.info.models]
+    flow = await ModelFlow.open(home, "own", "upload")
+    await flow.send({"file": await upload(hass, hass_client, "street.onnx", onnx)})
+    await flow.send(flow.answers(name="My STREET", then="save"))
+    await flow.send({"next_step_id": "replace"})
+    assert flow.result["reason"] == "model_added"
+    assert "My STREET" in [model.name for model in home.hub.info.models]
+    flow = await ModelFlow.open(home, "remove")
+    await flow.send({"model": "yolox_nano_2"})
+
     # It is there for cameras at once, and can be removed while none uses it.
     choice = await Flow.begin(home)
     assert set(choice.options("model")) == {MODEL, "my_street"}
     flow = await ModelFlow.open(home, "remove")
-    assert flow.options("model") == {"my_street": "My street"}
+    assert flow.options("model") == {"my_street": "My STREET"}
     await flow.send({"model": "my_street"})
     assert (flow.result["type"], flow.result["reason"]) == (FlowResultType.ABORT, "model_removed")
     assert home.hub.info is not None

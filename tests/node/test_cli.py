@@ -14,6 +14,7 @@ from edge_vision_node import __version__
 from edge_vision_node.storage.results import ResultLog
 from PIL import Image
 
+from tests.onnx_files import onnx_file
 from tests.pictures import SELF_TEST_PICTURE, TEST_DATA, needs_test_data
 
 from .conftest import node_environment
@@ -76,6 +77,66 @@ def test_detect_for_people(blank_file: Path) -> None:
     first, second = run("detect", SELF_TEST_PICTURE, blank_file).stdout.splitlines()
     assert "person" in first
     assert ": nothing" in second
+
+
+@pytest.mark.parametrize(
+    ("task", "head", "shape", "labels", "says", "key", "length"),
+    [
+        (
+            "embedding",
+            {"dimensions": 8},
+            (1, 8),
+            0,
+            "a vector of 8 numbers: 0.354,",
+            "embedding",
+            8,
+        ),
+        (
+            "segmentation",
+            {"classes": 2, "form": "classes"},
+            (1, 2, 4, 4),
+            2,
+            "label 0 100% of the picture",
+            "classes",
+            1,
+        ),
+        (
+            "segmentation",
+            {"classes": 1, "form": "mask"},
+            (1, 1, 4, 4),
+            1,
+            "no part of the picture is of any class",
+            "classes",
+            0,
+        ),
+        ("classification", {"classes": 4}, (1, 4), 4, "nothing certain", "classes", 0),
+    ],
+)
+def test_detect_says_what_there_is_of_a_task_that_has_no_objects(
+    tmp_path: Path,
+    blank_file: Path,
+    task: str,
+    head: dict[str, Any],
+    shape: tuple[int, ...],
+    labels: int,
+    says: str,
+    key: str,
+    length: int,
+) -> None:
+    (tmp_path / "m.onnx").write_bytes(
+        onnx_file([("images", (1, 3, 32, 32), "float32")], [("answer", shape, "float32")], fill=0.2)
+    )
+    heads = [f"--set=head.{name}={json.dumps(value)}" for name, value in head.items()]
+    run(
+        *("inspect", tmp_path / "m.onnx", "--data", tmp_path, "--save", "mine"),
+        *(f"--set=task={task}", f"--set=head.type={task}", *heads),
+        f"--set=labels={json.dumps([f'label {i}' for i in range(labels)])}",
+    )
+    options = (blank_file, "--model", "mine", "--data", tmp_path)
+    assert f"blank.png: {says}" in run("detect", *options).stdout
+    document = run_json("detect", *options)
+    assert (document["task"], len(document[key])) == (task, length)
+    assert "objects" not in document
 
 
 def test_detect_only_some_labels_and_only_what_is_sure() -> None:

@@ -408,11 +408,22 @@ async def test_a_wrong_correction_says_why_and_nothing_is_saved(
         ("Big Letters", "cannot be an id"),
         (DEFAULT_MODEL, "is taken by a model that comes with Edge Vision"),
         ("candidate", "is taken"),
+        ("yolox_nano", "yolox_nano is taken by a model of the catalogue"),
     ],
 )
 async def test_an_id_must_be_free_and_plain(bench: Bench, model_id: str, reason: str) -> None:
     with pytest.raises(ModelError, match=reason):
         await bench.look(DEFAULT / "model.onnx", save_as=model_id)
+
+
+async def test_a_model_of_ones_own_is_replaced_only_when_that_is_asked_for(bench: Bench) -> None:
+    tensors = ([image(416)], [out(1, 3549, 8)])
+    await bench.look_at(*tensors, save_as="mine", corrections={"name": "First"})
+    with pytest.raises(ModelError, match="mine is a model that you have already; choose another"):
+        await bench.look_at(*tensors, save_as="mine", corrections={"name": "Second"})
+    assert bench.store.get("mine").manifest.name == "First"
+    await bench.look_at(*tensors, save_as="mine", corrections={"name": "Second"}, replace=True)
+    assert bench.store.get("mine").manifest.name == "Second"
 
 
 # --- What the user reads when it cannot be --------------------------------------------------------
@@ -435,6 +446,7 @@ async def test_an_id_must_be_free_and_plain(bench: Bench, model_id: str, reason:
         ("m.tflite", b"<html>", "m.tflite is a web page or a pointer to a file"),
         ("m.tflite", b"\x1c\0\0\0TFL3" + bytes(20), "m.tflite is damaged or cut short"),
         ("m.pt", b"PK\x03\x04 a zip, says who", "m.pt is a PyTorch checkpoint, which runs code"),
+        ("m.dat", b"PK\x03\x04 a zip, says who", "m.dat is an archive that is damaged or cut"),
         ("m.h5", b"\x89HDF\r\n", "m.h5 is a Keras model; convert it to TensorFlow Lite"),
         ("m.engine", b"ftrt", "m.engine is a TensorRT engine, made for one GPU"),
         ("m.param", b"7767517\n5 5\nInput in 0 1 in0\n", "m.param needs its weights, m.bin"),
@@ -450,6 +462,46 @@ async def test_a_file_that_is_no_model_is_told_for_what_it_is(
     with pytest.raises(ModelError) as caught:
         await bench.look(bench.folder / name)
     assert reason in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "members", "reason"),
+    [
+        ("best.pt", ["best/data.pkl", *(f"best/data/{i}" for i in range(302))], "PyTorch"),
+        ("renamed.zip", ["best/data.pkl", *(f"best/data/{i}" for i in range(302))], "PyTorch"),
+        ("m.keras", ["metadata.json", "config.json", "model.weights.h5"], "Keras model"),
+        ("m.zip", ["metadata.json", "config.json", "model.weights.h5"], "Keras model"),
+        ("m.mlpackage", ["Manifest.json", "Data/com.apple.CoreML/model.mlmodel"], "Core ML"),
+        ("m.zip", ["m.mlpackage/Data/com.apple.CoreML/model.mlmodel"], "Core ML"),
+        ("saved.zip", ["m/saved_model.pb", "m/variables/variables.index"], "TensorFlow graph"),
+    ],
+)
+async def test_model_files_of_others_that_are_archives_are_told_before_they_are_unpacked(
+    bench: Bench, name: str, members: list[str], reason: str
+) -> None:
+    with zipfile.ZipFile(bench.folder / name, "w") as file:
+        for member in members:
+            file.writestr(member, b"x")
+    with pytest.raises(ModelError, match=f"^{name} is a.* {reason}"):
+        await bench.look(bench.folder / name)
+
+
+async def test_a_folder_is_looked_into(bench: Bench) -> None:
+    folder = bench.folder / "export"
+    folder.mkdir()
+    with pytest.raises(ModelError, match="export should hold one model; it holds nothing"):
+        await bench.look(folder)
+    shutil.copyfile(DEFAULT / "model.ncnn.param", folder / "m.param")
+    shutil.copyfile(DEFAULT / "model.ncnn.bin", folder / "m.bin")
+    (folder / "labels.txt").write_text("\n".join(f"kind {i}" for i in range(90)))
+    found = await bench.look(folder)
+    assert found.problem is None
+    assert found.proposal is not None
+    assert found.proposal.labels[0] == "kind 0"
+    package = bench.folder / "m.mlpackage"
+    package.mkdir()
+    with pytest.raises(ModelError, match="is a Core ML model"):
+        await bench.look(package)
 
 
 async def test_what_is_not_recognised_is_explained_with_every_tensor(bench: Bench) -> None:
@@ -505,6 +557,22 @@ async def test_numbers_that_are_none_are_told(bench: Bench) -> None:
     found = await bench.look_at([image(416)], [out(1, 3549, 85)], fill=float("nan"))
     assert found.problem is not None
     assert "numbers that are not finite" in found.problem
+
+
+async def test_absurd_answers_are_refused_before_an_engine_computes_them(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(bench.workers, "choose", None)  # where an engine is looked for
+        with pytest.raises(ModelError, match="It answers one picture with 252000000 numbers"):
+            await bench.look_at([image(640)], [out(1, 84, 3_000_000)])
+    # What the file leaves open shows when it is run.
+    path = bench.folder / "open.onnx"
+    left_open = [("output0", (1, None, None), "float32")]
+    path.write_bytes(onnx_file([image(64)], [out(1, 84, 3_000_000)], declared=left_open))
+    found = await bench.look(path)
+    assert found.problem is not None
+    assert "It answers one picture with 252000000 numbers" in found.problem
 
 
 async def test_a_model_that_crashes_its_engine_is_told_and_not_saved(bench: Bench) -> None:
@@ -630,6 +698,9 @@ def test_the_command_line_inspects_saves_and_uses_a_model(tmp_path: Path) -> Non
     with Image.open(drawn) as picture:
         assert picture.format == "JPEG"
     assert "mine 1.0.0" in run("models", "--data", data).stdout
+    again = ("inspect", DEFAULT / "model.onnx", "--data", data, "--save", "mine")
+    assert "ask for it to be replaced" in run(*again, status=1).stderr
+    assert run_json(*again, "--replace")["saved"]["name"] == "model"
     (line,) = run("detect", SELF_TEST_PICTURE, "--data", data, "--model", "mine").stdout.split(
         "\n"
     )[:1]

@@ -39,6 +39,7 @@ from .frames.decode import decode
 from .models.manifest import MANIFEST_NAME, Model, load_model
 from .models.store import DEFAULT_MODEL, ModelStore
 from .protocol import write
+from .results import in_words
 from .runner import Runner, default_engine
 from .serve import ServeOptions, serve
 from .storage.results import FILE_NAME, ResultLog
@@ -110,6 +111,7 @@ def _detect(options: argparse.Namespace) -> int:
                         "width": prepared.width,
                         "height": prepared.height,
                         "model": runner.model.id,
+                        "task": runner.model.manifest.task,
                         "engine": runner.engine,
                         "accelerator": runner.accelerator,
                         "inference_ms": round(inference_ms, 2),
@@ -118,10 +120,8 @@ def _detect(options: argparse.Namespace) -> int:
                 )
             )
         else:
-            seen = [(item.label, item.confidence) for item in found.objects]
-            seen += [(item.label, item.confidence) for item in found.classes]
-            text = ", ".join(f"{label} {confidence:.0f}%" for label, confidence in seen)
-            print(f"{path}: {text or 'nothing'}  ({inference_ms:.0f} ms)")
+            text = in_words(found, runner.model.manifest.task)
+            print(f"{path}: {text}  ({inference_ms:.0f} ms)")
         if options.annotate is not None:
             target = options.annotate / f"{path.stem}.jpg"
             if target.exists() and target.samefile(path):

@@ -19,7 +19,8 @@ from .models.manager import describe
 from .models.manifest import Model
 from .models.store import DEFAULT_MODEL, SELF_TEST_PICTURE, ModelStore, is_bundled
 from .models.trust import Trust
-from .protocol import CatalogueModel, Inspection, ModelTensor, write
+from .protocol import CatalogueModel, Inspection, ModelTensor, Task, write
+from .results import in_words
 from .workers.pool import Workers
 
 _MIRROR_VARIABLE = "EDGE_VISION_MIRROR"
@@ -66,6 +67,9 @@ def add_inspect_options(command: argparse.ArgumentParser) -> None:
         help="correct the proposal: head.type=yolov5, input.width=416, colour … (several times)",
     )
     command.add_argument("--save", metavar="ID", help="keep it under this id (needs --data)")
+    command.add_argument(
+        "--replace", action="store_true", help="even where a model of yours has that id"
+    )
 
 
 # --- models ---------------------------------------------------------------------------------------
@@ -167,7 +171,7 @@ def inspect(options: argparse.Namespace) -> int:
         picture = (options.picture or SELF_TEST_PICTURE).read_bytes()
     except OSError as err:
         raise NodeError(f"{options.picture}: {err.strerror}") from err
-    if not options.file.is_file():
+    if not options.file.exists():
         raise NodeError(f"{options.file}: No such file")
     wish = Wish(
         path=options.file,
@@ -176,6 +180,7 @@ def inspect(options: argparse.Namespace) -> int:
         corrections=dict(_correction(item) for item in options.set),
         confidence=options.confidence,
         save_as=options.save,
+        replace=options.replace,
     )
     inspection, jpeg = asyncio.run(_inspect(options.data, wish))
     if options.annotate is not None and jpeg is not None:
@@ -231,13 +236,10 @@ def _print_inspection(found: Inspection) -> None:
         some = ", ".join(proposal.labels[:5])
         print(f"  labels   {len(proposal.labels)}: {some}{' …' * (len(proposal.labels) > 5)}")
     if found.findings is not None:
-        seen = [f"{item.label} {item.confidence:.0f}%" for item in found.findings.objects]
-        seen += [f"{item.label} {item.confidence:.0f}%" for item in found.findings.classes]
-        if found.findings.embedding:
-            seen.append(f"a vector of {len(found.findings.embedding)} numbers")
+        seen = in_words(found.findings, proposal.task if proposal else Task.DETECTION)
         print(
-            f"  tried    {', '.join(seen) or 'nothing'}  ({found.inference_ms:.0f} ms on"
-            f" {found.engine} {found.accelerator})"
+            f"  tried    {seen}  ({found.inference_ms:.0f} ms on {found.engine}"
+            f" {found.accelerator})"
         )
     if found.saved is not None:
         print(f"  saved    {found.saved.id} {found.saved.version}")

@@ -504,8 +504,9 @@ class InspectModel:
 
     Just one of `upload` (an id), `dropped` (a file's name) and `url` (over HTTPS) says which. An
     upload may have several files; `file` then names the model's. `corrections`: what the proposal
-    gets wrong, "head.type", "input.width", "labels" …; with `save_as` (a new id) it is kept. The
-    answer is `Inspection`, binary with a JPEG where the model was tried on a picture.
+    gets wrong, "head.type", "input.width", "labels" …; with `save_as` (a new id, or with `replace`
+    that of another model of the user's own) it is kept. The answer is `Inspection`, binary with a
+    JPEG where the model was tried on a picture.
     """
 
     upload: str | None = None
@@ -515,6 +516,7 @@ class InspectModel:
     corrections: dict[str, Any] = field(default_factory=dict)
     confidence: float = 40.0
     save_as: str | None = None
+    replace: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .detections import Detections
-from .protocol import ClassScore, Findings
+from .protocol import ClassScore, Findings, Task
 
 _MOST_CLASSES = 5
+_SHOWN_NUMBERS = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,3 +92,17 @@ def findings(
             )
         )
     return Findings(embedding=tuple(result.vector.tolist()))
+
+
+def in_words(found: Findings, task: str) -> str:
+    """Return what was found as a line for people. "Nothing" is said where a task can tell that."""
+    if task == Task.EMBEDDING:
+        start = ", ".join(f"{number:.3f}" for number in found.embedding[:_SHOWN_NUMBERS])
+        return f"a vector of {len(found.embedding)} numbers: {start}, …"
+    if task == Task.SEGMENTATION:
+        shares = [f"{item.label} {item.confidence:g}% of the picture" for item in found.classes]
+        return ", ".join(shares) or "no part of the picture is of any class"
+    seen = [(item.label, item.confidence) for item in found.objects]
+    seen += [(item.label, item.confidence) for item in found.classes]
+    text = ", ".join(f"{label} {confidence:.0f}%" for label, confidence in seen)
+    return text or ("nothing certain" if task == Task.CLASSIFICATION else "nothing")

@@ -15,7 +15,7 @@ from typing import IO
 from ..errors import ModelError
 from .download import MAX_MODEL_BYTES, require_space, writing
 
-_MAX_MEMBERS = 64
+MAX_MEMBERS = 64
 # A package that holds a model among thousands of other files: they are counted, not written.
 _MAX_LISTED = 20_000
 _MAX_LISTED_BYTES = 4 * MAX_MODEL_BYTES
@@ -69,8 +69,8 @@ class Archive:
         Raises `ModelError` for paths that lead elsewhere, links, too many or too large members.
         """
         names = self.files
-        if len(names) > _MAX_MEMBERS:
-            raise ModelError(f"The archive has {len(names)} files; {_MAX_MEMBERS} are the most")
+        if len(names) > MAX_MEMBERS:
+            raise ModelError(f"The archive has {len(names)} files; {MAX_MEMBERS} are the most")
         total = 0
         targets: dict[str, str] = {}
         for name in names:

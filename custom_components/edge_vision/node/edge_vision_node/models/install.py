@@ -33,13 +33,15 @@ from .download import (
 )
 from .manifest import MANIFEST_NAME, FileSpec, Model, load_model
 from .package import fetch_member
-from .store import ModelStore, is_bundled, use_version
+from .store import BUNDLED, ModelStore, is_bundled, use_version
 
 _LOGGER = logging.getLogger(__name__)
 
 MODEL_ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 _VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,31}")
 _STAGING = ".staging"
+# The id of a model that is not saved yet.
+CANDIDATE = "candidate"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,6 +184,25 @@ class Installer:
         return fetched
 
     # --- A folder that is complete ----------------------------------------------------------
+
+    def require_free(self, model_id: str, *, replace: bool) -> None:
+        """Raise `ModelError` where a model of the user's own cannot have this id.
+
+        Another model of their own goes only where they want to `replace` it.
+        """
+        if not MODEL_ID.fullmatch(model_id):
+            raise ModelError(
+                f"{model_id!r} cannot be an id: it has small letters, digits, - and _, 64 at most"
+            )
+        if (BUNDLED / model_id).exists() or model_id == CANDIDATE:
+            raise ModelError(f"{model_id} is taken by a model that comes with Edge Vision")
+        if model_id in self._entries.entries:
+            raise ModelError(f"{model_id} is taken by a model of the catalogue")
+        if (self._folder / model_id).exists() and not replace:
+            raise ModelError(
+                f"{model_id} is a model that you have already; choose another id, or ask for it to"
+                " be replaced"
+            )
 
     def _stage(self) -> Path:
         """Make an empty folder on the same disk as the models."""

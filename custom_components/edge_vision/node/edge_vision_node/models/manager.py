@@ -119,6 +119,7 @@ class ModelManager:
             corrections=request.corrections,
             confidence=request.confidence,
             save_as=request.save_as,
+            replace=request.replace,
         )
         try:
             inspection, picture = await self._inspector.inspect(wish)

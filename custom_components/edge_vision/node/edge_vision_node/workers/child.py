@@ -19,6 +19,7 @@ from ..engines import default_threads, describe_engine, get_engine
 from ..errors import ModelError, NodeError
 from ..frames.decode import decode
 from ..frames.tensor import Preprocessor
+from ..models.formats import require_answer
 from ..models.manifest import load_model
 from ..protocol import ErrorCode, read
 from ..runner import Prepared, Runner
@@ -191,7 +192,9 @@ def _probe(order: Probe, picture: bytes) -> Probed:
         model.files(order.engine), order.accelerator, default_threads()
     )
     tensor, _ = preprocess(decode(picture, preprocess.size))
-    return Probed(outputs=tuple(_describe_output(output) for output in session.infer(tensor)))
+    outputs = session.infer(tensor)
+    require_answer(sum(output.size for output in outputs))  # the file may leave its shapes open
+    return Probed(outputs=tuple(map(_describe_output, outputs)))
 
 
 def _describe_output(output: NDArray[np.float32]) -> ProbedOutput:

@@ -14,6 +14,8 @@ from ...errors import ModelError
 
 # 1 GiB of float32: no picture model comes near it, and a larger one is made to hurt.
 MAX_ELEMENTS = 2**28
+# Of all outputs together: 150 classes for each of 512 x 512 cells are 40 million numbers.
+MAX_ANSWER = 2**26
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,12 +70,29 @@ def require_sane(name: str, shape: tuple[int | None, ...]) -> None:
         raise ModelError(f"The tensor {name} has the absurd shape {sides}")
 
 
+def require_answer(numbers: int) -> None:
+    """Raise `ModelError` where a model answers one picture with more than any head can read."""
+    if numbers > MAX_ANSWER:
+        raise ModelError(
+            f"It answers one picture with {numbers} numbers; the limit is {MAX_ANSWER}, which is"
+            " more than any model for pictures needs"
+        )
+
+
 def read_model_file(path: Path) -> ModelFile:
     """Read a model file of any known format; what belongs to it lies beside it.
 
-    Raises `ModelError` saying what was found instead.
+    Raises `ModelError` saying what was found instead, or that its tensors are absurd.
     """
-    from . import ncnn, onnx, openvino, tflite  # noqa: PLC0415 - each needs what is above
+    content = _read_model_file(path)
+    for tensor in content.inputs:
+        require_sane(tensor.name, tensor.shape)
+    require_answer(sum(math.prod(side or 1 for side in out.shape) for out in content.outputs))
+    return content
+
+
+def _read_model_file(path: Path) -> ModelFile:
+    from . import ncnn, onnx, openvino, strangers, tflite  # noqa: PLC0415 - each needs what is above
 
     try:
         with path.open("rb") as file:
@@ -90,24 +109,9 @@ def read_model_file(path: Path) -> ModelFile:
         return openvino.read(path)
     if path.suffix.lower() == ".onnx" or onnx.looks_like(head):
         return onnx.read(path)
-    raise ModelError(
-        f"{path.name} is {_guess(head, path.suffix.lower())}; supported are ONNX (.onnx),"
-        " TensorFlow Lite (.tflite), ncnn (.param with .bin) and OpenVINO (.xml with .bin), also"
-        " packed as .zip or .tar"
-    )
-
-
-def _guess(head: bytes, suffix: str) -> str:
-    if head.startswith(b"PK") or suffix in (".pt", ".pth", ".ckpt"):
-        return "a PyTorch checkpoint, which runs code of its maker; export it to ONNX"
-    if head.startswith(b"\x89HDF") or suffix in (".h5", ".keras"):
-        return "a Keras model; convert it to TensorFlow Lite"
-    if suffix == ".hef" or head.startswith(b"\x01HEF"):
-        return "a Hailo model (.hef); it needs a manifest that names its tensors"
-    if suffix in (".engine", ".plan", ".trt"):
-        return "a TensorRT engine, made for one GPU and version; bring the ONNX it was built from"
-    if suffix == ".pb":
-        return "a TensorFlow graph; convert it to TensorFlow Lite or ONNX"
-    if head.startswith((b"version https://git-lfs", b"<!DOCTYPE", b"<html")):
-        return "a web page or a pointer to a file, not the file itself"
-    return "of a kind that is not known here"
+    if path.suffix.lower() == ".hef" or head.startswith(b"\x01HEF"):
+        raise ModelError(
+            f"{path.name} is a Hailo model (.hef); it needs a manifest that names its tensors"
+        )
+    what = strangers.by_suffix(path.name) or strangers.by_head(head)
+    raise ModelError(strangers.refusal(path.name, what))

@@ -6,14 +6,16 @@ import hashlib
 import json
 import re
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from ...errors import ModelError
-from ..archive import is_archive, open_archive
+from ..archive import MAX_MEMBERS, is_archive, open_archive
 from ..checks import check_external
 from ..download import MAX_MODEL_BYTES, require_space, writing
-from ..formats import ModelFile, read_model_file
+from ..formats import ModelFile, read_model_file, strangers
+from ..install import CANDIDATE
 from ..manifest import MANIFEST_NAME, SCHEMA, Model, load_model
 from .clues import Picture, read_labels
 from .guess import Guess
@@ -38,12 +40,22 @@ class Candidate:
         """Copy or unpack a file, and read it. Raises `ModelError` or `StorageError`."""
         self.folder = folder
         self.name = path.name
-        self.size_bytes = path.stat().st_size
+        if (what := strangers.by_suffix(path.name)) is not None:
+            raise ModelError(strangers.refusal(path.name, what))
+        inside = _files_of(path)
+        self.size_bytes = sum(item.stat().st_size for item in inside)
         if self.size_bytes > MAX_MODEL_BYTES:
             raise ModelError(
                 f"{path.name} has {self.size_bytes >> 20} MiB; the limit is {MAX_MODEL_BYTES >> 20}"
             )
-        main = self._unpack(path) if is_archive(path) else self._copy(path)
+        if path.is_dir():
+            main = self._copy(_the_model(path.name, inside))
+            with writing(path.name):
+                for item in inside:
+                    if item.suffix == ".txt":
+                        shutil.copyfile(item, folder / item.name)
+        else:
+            main = self._unpack(path) if is_archive(path) else self._copy(path)
         self.content: ModelFile = read_model_file(main)
         beside = {item.name for item in folder.iterdir()}
         check_external(self.content, folder, beside)
@@ -66,12 +78,10 @@ class Candidate:
 
     def _unpack(self, path: Path) -> Path:
         with open_archive(path) as archive:
-            files = archive.extract_all(self.folder)
-        models = [item for item in files if item.suffix.lower() in _MODEL_SUFFIXES]
-        if len(models) != 1:
-            names = ", ".join(item.name for item in models or files) or "nothing"
-            raise ModelError(f"{path.name} should hold one model; it holds {names}")
-        return models[0]
+            # Before anything is written: a checkpoint has hundreds of members.
+            main = _the_model(path.name, [Path(name) for name in archive.files])
+            archive.extract_all(self.folder)
+        return self.folder / main.name
 
     @property
     def for_edge_tpu(self) -> bool:
@@ -101,7 +111,7 @@ class Candidate:
         name = content.metadata.get("name") or Path(self.name).stem
         return {
             "schema": SCHEMA,
-            "id": "candidate",
+            "id": CANDIDATE,
             "version": "1.0.0",
             "name": name[:80],
             "task": guess.task if guess else "detection",
@@ -145,6 +155,27 @@ class Candidate:
             path = self.folder / MANIFEST_NAME
             path.write_text(json.dumps(whole, indent=2) + "\n", "utf-8")
         return load_model(self.folder)
+
+
+def _files_of(path: Path) -> list[Path]:
+    """Return a file, or what lies in a folder; links lead elsewhere and are left out."""
+    if not path.is_dir():
+        return [path]
+    files = sorted(item for item in path.iterdir() if item.is_file() and not item.is_symlink())
+    if len(files) > MAX_MEMBERS:
+        raise ModelError(f"{path.name} has {len(files)} files; {MAX_MEMBERS} are the most")
+    return files
+
+
+def _the_model(name: str, files: Sequence[Path]) -> Path:
+    """Return the model's file among those of an archive or folder. Raises `ModelError`."""
+    models = [item for item in files if item.suffix.lower() in _MODEL_SUFFIXES]
+    if not models and (what := strangers.by_members(map(str, files))) is not None:
+        raise ModelError(strangers.refusal(name, what))
+    if len(models) != 1:
+        names = ", ".join(item.name for item in models or files) or "nothing"
+        raise ModelError(f"{name} should hold one model; it holds {names}")
+    return models[0]
 
 
 def correct(document: dict[str, Any], corrections: dict[str, Any]) -> None:

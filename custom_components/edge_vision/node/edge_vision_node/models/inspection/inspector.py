@@ -16,8 +16,7 @@ from ...workers.pool import Place, Workers
 from ...workers.proof import probe, trial
 from ..archive import remove_folder
 from ..heads import HEAD_TYPES
-from ..install import MODEL_ID, Installer
-from ..store import BUNDLED
+from ..install import Installer
 from .candidate import Candidate, correct
 from .clues import Picture, describe, find_picture
 from .guess import Guess
@@ -28,7 +27,10 @@ _PROPOSED = ("name", "version", "task", "input", "head", "keypoints", "license",
 
 @dataclass(frozen=True, kw_only=True)
 class Wish:
-    """What to look at, and what to do with it. `picture` is the file to try the model on."""
+    """What to look at, and what to do with it. `picture` is the file to try the model on.
+
+    `replace`: whether another model of the user's own may give its id to this one.
+    """
 
     path: Path
     picture: bytes
@@ -36,6 +38,7 @@ class Wish:
     corrections: dict[str, Any] = field(default_factory=dict)
     confidence: float = 40.0
     save_as: str | None = None
+    replace: bool = False
 
 
 @dataclass
@@ -66,7 +69,7 @@ class Inspector:
         Raises `ModelError` where the file cannot be read at all, and for wrong corrections or ids.
         """
         if wish.save_as is not None:
-            _require_free_id(wish.save_as)
+            self._installer.require_free(wish.save_as, replace=wish.replace)
         staging = await asyncio.to_thread(self._installer.stage)
         try:
             candidate = await asyncio.to_thread(Candidate, staging, wish.path, wish.labels)
@@ -165,15 +168,6 @@ def _corrected_picture(picture: Picture, corrections: dict[str, Any]) -> Picture
     if not all(isinstance(side, int) and 8 <= side <= 4096 for side in sides):
         raise ModelError("input.width and input.height are numbers of pixels from 8 to 4096")
     return Picture(picture.tensor, sides[0], sides[1], picture.layout)
-
-
-def _require_free_id(model_id: str) -> None:
-    if not MODEL_ID.fullmatch(model_id):
-        raise ModelError(
-            f"{model_id!r} cannot be an id: it has small letters, digits, - and _, 64 at most"
-        )
-    if (BUNDLED / model_id).exists() or model_id == "candidate":
-        raise ModelError(f"{model_id} is taken by a model that comes with Edge Vision")
 
 
 def _draw(wish: Wish, seen: _Seen) -> bytes | None:
