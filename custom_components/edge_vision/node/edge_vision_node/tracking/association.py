@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -37,11 +39,21 @@ def areas(boxes: Floats) -> Floats:
     return result
 
 
-def assign(similarity: Floats, least: float) -> _Pairs:
-    """Pair rows with columns, the most similar first, each at most once.
+def contained(boxes: Floats, others: Floats) -> Floats:
+    """Return the intersection of every pair over the smaller of the two: [N, M]."""
+    low = np.maximum(boxes[:, None, :2], others[None, :, :2])
+    high = np.minimum(boxes[:, None, 2:], others[None, :, 2:])
+    size = np.maximum(high - low, 0)
+    smaller = np.minimum(areas(boxes)[:, None], areas(others)[None])
+    result: Floats = size[..., 0] * size[..., 1] / np.maximum(smaller, 1e-12)
+    return result
 
-    Greedy: with the few objects of a camera's picture it differs from the optimum only where
-    similarities are nearly equal, and takes microseconds.
+
+def assign(similarity: Floats, least: float) -> _Pairs:
+    """Pair rows with columns, each at most once, so that what exceeds `least` adds up to most.
+
+    The optimum (Kuhn, "The Hungarian method for the assignment problem", 1955). Few objects have
+    more than one candidate, and only those who share candidates are weighed against each other.
 
     Args:
         similarity: [N, M], larger is better.
@@ -50,15 +62,85 @@ def assign(similarity: Floats, least: float) -> _Pairs:
     Returns:
         row indices and column indices of the pairs, [K] each.
     """
-    rows: list[int] = []
-    columns: list[int] = []
-    candidates = np.argwhere(similarity >= least)
-    order = np.argsort(-similarity[candidates[:, 0], candidates[:, 1]], kind="stable")
-    free_rows = [True] * similarity.shape[0]
-    free_columns = [True] * similarity.shape[1]
-    for row, column in candidates[order].tolist():
-        if free_rows[row] and free_columns[column]:
-            free_rows[row] = free_columns[column] = False
+    candidates = similarity >= least
+    alone = candidates & (candidates.sum(axis=1) == 1)[:, None] & (candidates.sum(axis=0) == 1)
+    pairs = [np.argwhere(alone)]
+    pairs += [_best(similarity, least, *group) for group in _groups(candidates & ~alone)]
+    found = np.concatenate(pairs)
+    return found[:, 0], found[:, 1]
+
+
+def _groups(candidates: NDArray[np.bool_]) -> list[tuple[list[int], list[int]]]:
+    """Return rows and columns that candidates connect, group by group."""
+    columns_of: dict[int, list[int]] = {}
+    rows_of: dict[int, list[int]] = {}
+    for row, column in np.argwhere(candidates).tolist():
+        columns_of.setdefault(row, []).append(column)
+        rows_of.setdefault(column, []).append(row)
+    groups = []
+    while columns_of:
+        edge, rows, columns = [next(iter(columns_of))], [], set()
+        while edge:
+            row = edge.pop()
+            if (own := columns_of.pop(row, None)) is None:
+                continue
             rows.append(row)
-            columns.append(column)
-    return np.array(rows, dtype=np.intp), np.array(columns, dtype=np.intp)
+            columns.update(own)
+            edge += [other for column in own for other in rows_of.pop(column, ())]
+        groups.append((rows, sorted(columns)))
+    return groups
+
+
+def _best(
+    similarity: Floats, least: float, rows: list[int], columns: list[int]
+) -> NDArray[np.intp]:
+    """Return the best pairs of a group: [K, 2]."""
+    gains = similarity[np.ix_(rows, columns)] - least
+    if len(rows) == 1 or len(columns) == 1:
+        row, column = divmod(int(gains.argmax()), len(columns))
+        return np.array([[rows[row], columns[column]]], dtype=np.intp)
+    # A row may stay alone for nothing: each has a column of its own for that.
+    alone = np.zeros((len(rows), len(rows)))
+    costs = np.concatenate((-np.maximum(gains, 0.0), alone), axis=1).tolist()
+    pairs = [
+        (rows[row], columns[column])
+        for row, column in enumerate(_hungarian(costs))
+        if column < len(columns) and gains[row, column] >= 0
+    ]
+    return np.array(pairs, dtype=np.intp).reshape(-1, 2)
+
+
+def _hungarian(costs: list[list[float]]) -> list[int]:
+    """Return for each of N rows its column of M >= N, so that the costs add up to least.
+
+    Rows are added one by one, each along the shortest path that makes room for it.
+    """
+    width = len(costs[0])
+    row_price, column_price = [0.0] * (len(costs) + 1), [0.0] * (width + 1)
+    # Rows and columns count from 1; whoever is in column 0 looks for another one.
+    row_of = [0] * (width + 1)
+    for new in range(1, len(costs) + 1):
+        row_of[0], at = new, 0
+        distance, before = [math.inf] * (width + 1), [0] * (width + 1)
+        free = [False, *[True] * width]
+        while row_of[at]:
+            row, nearest = row_of[at], math.inf
+            for column in range(1, width + 1):
+                if free[column]:
+                    way = costs[row - 1][column - 1] - row_price[row] - column_price[column]
+                    if way < distance[column]:
+                        distance[column], before[column] = way, at
+                    if distance[column] < nearest:
+                        nearest, at_next = distance[column], column
+            for column in range(width + 1):
+                if free[column]:
+                    distance[column] -= nearest
+                else:
+                    row_price[row_of[column]] += nearest
+                    column_price[column] -= nearest
+            at = at_next
+            free[at] = False
+        while at:
+            row_of[at], at = row_of[before[at]], before[at]
+    columns = {row: column - 1 for column, row in enumerate(row_of) if column}
+    return [columns[row] for row in range(1, len(costs) + 1)]

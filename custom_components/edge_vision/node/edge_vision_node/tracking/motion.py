@@ -3,7 +3,9 @@
 Centre x, centre y, width and height of a box are filtered each by itself, with position and
 velocity as the state (Bewley et al., "Simple online and realtime tracking", 2016, without the
 coupling between them). Unlike there, time is real: frame rates vary and frames are dropped. Noise
-is in units of the box's height and width, so that near and distant objects are treated alike.
+is in units of the box's size, the square root of its area, so that near and distant objects are
+treated alike; boxes of which the model is less sure are less exact (Du et al., "GIAOTracker",
+2021).
 """
 
 from __future__ import annotations
@@ -13,12 +15,20 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
-# Standard deviations in units of the box's own size; accelerations per second and root second.
-_MEASURED = np.array([0.06, 0.06, 0.10, 0.10])
-_ACCELERATION = np.array([0.45, 0.3, 0.12, 0.12])
-_FIRST_SPEED = np.array([1.0, 0.6, 0.2, 0.2])
+# Standard deviations in units of the box's size; accelerations per second and root second.
+_MEASURED = np.array([0.09, 0.06, 0.14, 0.08])
+_ACCELERATION = np.array([0.5, 0.3, 0.12, 0.12])
+_FIRST_SPEED = np.array([1.5, 1.0, 0.2, 0.2])
+# From this score down boxes become less exact: at `_SURE - _UNSURE` by twice.
+_SURE, _UNSURE = 0.8, 0.5
 # Who is lost does not run on for ever: the time in which a lost track's velocity fades to 1/e.
-_FADING_S = 1.5
+_FADING_S = 4.0
+# However long nobody has looked: objects are still looked for this near to where they were.
+_MOST_SPREAD = 1.5
+# Degrees of freedom of the errors of boxes: now and then one is far off.
+_FREEDOM = 4.0
+# Sizes change with a stretched arm or a hidden leg, and tell little of who it is.
+_WEIGHTS = np.array([1.0, 1.0, 0.1, 0.1])
 
 
 def to_centres(boxes: Floats) -> Floats:
@@ -59,11 +69,40 @@ class Motion:
         both += dt * velocity + noise * (dt**2 / 2)
         velocity += noise * dt
 
-    def update(self, which: NDArray[np.intp], measured: Floats) -> None:
-        """Take in where some boxes were found: [M] indices, [M, 4] as `to_centres` returns."""
+    def likelihoods(self, measured: Floats, scores: Floats) -> Floats:
+        """Return how well what was found fits each box.
+
+        The logarithm of a Student's t density of the distance, relative to that of a box that was
+        found a moment ago and is just where it should be, which is 0. The longer a box was not
+        found, the further away it may be, and the less is each place in reach its own.
+
+        Args:
+            measured: [M, 4] as `to_centres` returns.
+            scores: [M], 0-1.
+
+        Returns:
+            [N, M], at most a little above 0.
+        """
+        scale = self._scale(self.place)
+        spread = np.minimum(self._variance[0], (_MOST_SPREAD * scale) ** 2)
+        total = spread[:, None] + self._errors(measured, scores)[None]
+        surprise = measured[None] - self.place[:, None]
+        distance = (surprise**2 / total) @ _WEIGHTS
+        usual = (_MEASURED[:2] * scale) ** 2
+        reach = np.log(total[..., :2] / usual[:, None]).sum(axis=2)
+        result: Floats = -(_FREEDOM + 2) / 2 * np.log1p(distance / _FREEDOM) - reach / 2
+        return result
+
+    def update(self, which: NDArray[np.intp], measured: Floats, scores: Floats) -> None:
+        """Take in where some boxes were found.
+
+        Args:
+            which: [M] indices.
+            measured: [M, 4] as `to_centres` returns.
+            scores: [M], 0-1.
+        """
         position, both, velocity = self._variance[:, which]
-        certainty = (_MEASURED * self._scale(measured)) ** 2
-        total = position + certainty
+        total = position + self._errors(measured, scores)
         gain, speed_gain = position / total, both / total
         surprise = measured - self.place[which]
         self.place[which] += gain * surprise
@@ -87,11 +126,21 @@ class Motion:
         self.place, self.speed = self.place[which], self.speed[which]
         self._variance = self._variance[:, which]
 
-    def uncertainty(self) -> Floats:
-        """Return the standard deviation of each centre, [N, 2]."""
-        spread: Floats = np.sqrt(self._variance[0, :, :2])
-        return spread
+    def settle(self, number: int, place: Floats) -> None:
+        """Put a box back to where it is known to be, [4] as `to_centres` returns."""
+        self.place[number], self.speed[number] = place, 0.0
+        scale = self._scale(place[None])[0]
+        first = ((_MEASURED * scale) ** 2, np.zeros(4), (_FIRST_SPEED * scale) ** 2)
+        self._variance[:, number] = first
+
+    def _errors(self, measured: Floats, scores: Floats) -> Floats:
+        """Return the variance of what was found: [M, 4]."""
+        doubt = 1 + np.clip((_SURE - scores) / _UNSURE, 0, None)
+        result: Floats = (_MEASURED * self._scale(measured) * doubt[:, None]) ** 2
+        return result
 
     @staticmethod
     def _scale(centres: Floats) -> Floats:
-        return centres[:, [2, 3, 2, 3]]
+        """Return the sizes, [N, 1]."""
+        result: Floats = np.sqrt(centres[:, 2] * centres[:, 3])[:, None]
+        return result

@@ -4,10 +4,12 @@ Association in two rounds, first with confident detections, then with the doubtf
 that got none (Zhang et al., "ByteTrack", 2022). What differs from there:
 
 - time is real, not a number of frames;
-- overlap is that of boxes widened by how uncertain a track's place is (Yang et al., "Hard to track
-  objects with irregular motions and similar appearances? Make it easier by buffering the matching
-  space", 2023), so that low frame rates and short occlusions keep their objects;
+- what decides in the first round is not overlap but how likely it is that the object has come to be
+  there, so that low frame rates, small boxes that tremble, and hidden people keep their objects; it
+  is the logarithm of a ratio of likelihoods as in the tracking of radar echoes (Blackman, "Multiple
+  hypothesis tracking for multiple target tracking", 2004);
 - a track whose place was not looked at has not been missed;
+- who was on the way out of the frame has left it, and is not whoever comes in there next;
 - what stands still is known as such, and does not leave without movement in its place.
 """
 
@@ -22,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..detections import Detections
-from .association import assign, covered, overlaps
+from .association import areas, assign, contained, covered, overlaps
 from .motion import Floats, Motion, to_centres, to_corners
 
 
@@ -35,6 +37,7 @@ class Settings:
             comes first and confirms, one of at least `begin` can begin a track.
         at_once: a first detection of this score is believed without a second one.
         lost_s: how long a track lives on unseen where it was looked for.
+        left_s: the same for one that should be outside of the frame by now.
         doubtful_s: the same for one that is not confirmed.
         still_s: how long a box must stay in its place to be stationary.
         gone_s: how long a stationary object must be missed, after movement in its place.
@@ -47,6 +50,7 @@ class Settings:
     begin: float = 0.6
     at_once: float = 0.85
     lost_s: float = 3.0
+    left_s: float = 1.0
     doubtful_s: float = 0.6
     still_s: float = 10.0
     gone_s: float = 4.0
@@ -112,15 +116,20 @@ class _Place:
     until: float
 
 
-# A match needs this much overlap of widened boxes in the first round, of boxes in the second.
-_LEAST_OVERLAP = 0.1
-_LEAST_DOUBTFUL_OVERLAP = 0.5
-# A new track may not lie this much on one that was just seen: the model saw the object twice.
+# A match must be likelier than this (a logarithm, see `Motion.likelihoods`), or something new has
+# begun. A track that is not confirmed has to be likelier by a little.
+_LEAST_LIKELIHOOD = -7.5
+_UNCONFIRMED = -2.0
+_NEVER = -1e9
+# Doubtful boxes must also overlap with where the object should be.
+_LEAST_DOUBTFUL_OVERLAP = 0.45
+# A new track may not lie this much on one that was just seen: the model saw the object twice. Of a
+# box that is not very sure, less is enough, or to be a piece of the other.
 _SAME_OBJECT = 0.6
+_SAME_DOUBTFUL_OBJECT, _PIECE = 0.4, 0.75
 _SAME_PLACE = 0.5
-# Boxes are widened by so many standard deviations of a track's place, within limits of their size.
-_WIDENED_BY = 1.5
-_LEAST_WIDENING, _MOST_WIDENING = 0.1, 0.6
+# Who is outside of the frame by this share of the box has left.
+_OUTSIDE = 0.3
 # Of a box's size: how far an object may tremble and still stand, and how far it must go to move.
 _TREMBLE, _STEP = 0.12, 0.25
 _LOOKED_AT = 0.7
@@ -183,68 +192,52 @@ class Tracker:
         corners = np.clip(to_corners(self._motion.place), 0.0, 1.0)
         for track, box in zip(self._tracks, corners, strict=True):
             track.box = box
-            self._judge_stillness(track, at)
+        self._judge_stillness(corners, at)
         return list(self._tracks)
 
     def _associate(self, detections: Detections, boxes: Floats, at: float) -> NDArray[np.bool_]:
         """Give tracks their detections; return which detections of a high score are left."""
         settings = self._settings
-        scores = detections.scores
+        scores = detections.scores.astype(np.float64)
         high = scores >= settings.high
         free = scores >= settings.begin
         if not self._tracks or not len(boxes):
             return free
-        predicted = to_corners(self._motion.place)
-        margin = self._margins()
-        widened = predicted + np.concatenate((-margin, margin), axis=1)
         classes = np.array([track.class_id for track in self._tracks])
         same_class = classes[:, None] == detections.class_ids[None]
-        # Both are widened, or a large box and a small margin would never meet.
-        size = boxes[:, 2:] - boxes[:, :2]
-        grown = np.concatenate((boxes[:, :2] - 0.1 * size, boxes[:, 2:] + 0.1 * size), axis=1)
-        similarity = np.where(same_class, overlaps(widened, grown), 0.0)
-        # Of two that fit as well, the one that was there a moment ago is the likelier.
-        unseen = np.array([track.misses for track in self._tracks])
-        first = similarity * np.where(unseen > 0, 0.9, 1.0)[:, None]
-        rows, columns = assign(np.where(high[None], first, 0.0), _LEAST_OVERLAP)
-        self._update(rows, columns, detections, boxes, at)
+        centres = to_centres(boxes)
+        confirmed = np.array([track.confirmed for track in self._tracks])
+        fit = self._motion.likelihoods(centres, scores)
+        fit += np.where(confirmed, 0.0, _UNCONFIRMED)[:, None]
+        first = np.where(same_class & high[None], fit, _NEVER)
+        rows, columns = assign(first, _LEAST_LIKELIHOOD)
+        self._update(rows, columns, scores, centres, at)
         free[columns] = False
         left = np.ones(len(self._tracks), dtype=np.bool_)
         left[rows] = False
         doubtful = (scores >= settings.low) & ~high
         if left.any() and doubtful.any():
-            plain = np.where(same_class, overlaps(predicted, boxes), 0.0)
-            plain *= left[:, None] & doubtful[None]
+            near = overlaps(to_corners(self._motion.place), boxes) >= _LEAST_DOUBTFUL_OVERLAP
+            near &= same_class & left[:, None] & doubtful[None]
             # Doubtful detections prolong what is known, and confirm nothing.
-            self._update(
-                *assign(plain, _LEAST_DOUBTFUL_OVERLAP), detections, boxes, at, doubtful=True
-            )
+            second = assign(np.where(near, fit, _NEVER), _LEAST_LIKELIHOOD)
+            self._update(*second, scores, centres, at, doubtful=True)
         return free
-
-    def _margins(self) -> Floats:
-        size = self._motion.place[:, 2:]
-        margin = np.clip(
-            _WIDENED_BY * self._motion.uncertainty(),
-            _LEAST_WIDENING * size,
-            _MOST_WIDENING * size,
-        )
-        result: Floats = margin
-        return result
 
     def _update(
         self,
         rows: NDArray[np.intp],
         columns: NDArray[np.intp],
-        detections: Detections,
-        boxes: Floats,
+        scores: Floats,
+        centres: Floats,
         at: float,
         *,
         doubtful: bool = False,
     ) -> None:
         if not len(rows):
             return
-        self._motion.update(rows, to_centres(boxes[columns]))
-        for row, score in zip(rows.tolist(), detections.scores[columns].tolist(), strict=True):
+        self._motion.update(rows, centres[columns], scores[columns])
+        for row, score in zip(rows.tolist(), scores[columns].tolist(), strict=True):
             track = self._tracks[row]
             track.seen, track.last_seen, track.score = True, at, score
             track.best_score = max(track.best_score, score)
@@ -258,12 +251,7 @@ class Tracker:
     ) -> None:
         """Begin tracks with confident detections that belong to none."""
         (new,) = np.nonzero(free)
-        if len(new) and self._tracks:
-            current = np.array([track.seen for track in self._tracks])
-            classes = np.array([track.class_id for track in self._tracks])
-            shared = overlaps(boxes[new], to_corners(self._motion.place))
-            same = detections.class_ids[new][:, None] == classes[None]
-            new = new[~((shared > _SAME_OBJECT) & same & current[None]).any(axis=1)]
+        new = new[~self._doubles(detections, boxes, new)]
         if not len(new):
             return
         for index in new.tolist():
@@ -285,6 +273,22 @@ class Tracker:
             track.score = score
             self._tracks.append(track)
         self._motion.add(to_centres(boxes[new]))
+
+    def _doubles(
+        self, detections: Detections, boxes: Floats, new: NDArray[np.intp]
+    ) -> NDArray[np.bool_]:
+        """Return which of some detections show once more what has just been seen."""
+        current = [number for number, track in enumerate(self._tracks) if track.seen]
+        if not current or not len(new):
+            return np.zeros(len(new), dtype=np.bool_)
+        classes = np.array([self._tracks[number].class_id for number in current])
+        same_class = detections.class_ids[new][:, None] == classes[None]
+        seen = to_corners(self._motion.place[current])
+        shared = overlaps(boxes[new], seen)
+        doubtful = (shared > _SAME_DOUBTFUL_OBJECT) | (contained(boxes[new], seen) > _PIECE)
+        doubtful &= (detections.scores[new] < self._settings.at_once)[:, None]
+        result: NDArray[np.bool_] = (((shared > _SAME_OBJECT) | doubtful) & same_class).any(axis=1)
+        return result
 
     def _take_up(self, box: Floats, class_id: int, at: float) -> Track | None:
         """Return the object that stood here before, if one did."""
@@ -329,6 +333,8 @@ class Tracker:
         """Let go of what has been missed for too long."""
         settings = self._settings
         stay = np.ones(len(self._tracks), dtype=np.bool_)
+        boxes = to_corners(self._motion.place)
+        inside = areas(np.clip(boxes, 0.0, 1.0)) / np.maximum(areas(boxes), 1e-12)
         for number, track in enumerate(self._tracks):
             missed_s = 0.0 if track.missed_since is None else at - track.missed_since
             if track.stationary:
@@ -339,7 +345,8 @@ class Tracker:
                     stay[number] = False
                     self._places.append(_Place(track, at + settings.remembered_s))
             elif track.confirmed:
-                stay[number] = missed_s < settings.lost_s
+                left = inside[number] < 1 - _OUTSIDE
+                stay[number] = missed_s < (settings.left_s if left else settings.lost_s)
             else:
                 stay[number] = missed_s < settings.doubtful_s and track.misses < _LEAST_MISSES
         if not stay.all():
@@ -353,27 +360,30 @@ class Tracker:
         """Keep what stands still and is not seen where it stood: it has not drifted anywhere."""
         for number, track in enumerate(self._tracks):
             if track.stationary and not track.seen:
-                self._motion.place[number] = to_centres(track.anchor[None])[0]
-                self._motion.speed[number] = 0.0
+                self._motion.settle(number, to_centres(track.anchor[None])[0])
 
-    def _judge_stillness(self, track: Track, at: float) -> None:
-        if not track.seen:
+    def _judge_stillness(self, boxes: Floats, at: float) -> None:
+        if not self._tracks:
             return
-        centres = to_centres(np.stack((track.box, track.anchor)))
-        size = np.minimum(centres[0, 2:], centres[1, 2:])
-        offset = float(np.max(np.abs(centres[0, :2] - centres[1, :2]) / np.maximum(size, 1e-6)))
-        if offset <= _TREMBLE:
-            track.away = 0
-            # The anchor follows slowly, so that noise of the first box is averaged out.
-            track.anchor += 0.05 * (track.box - track.anchor)
-            track.stationary = track.stationary or (
-                track.confirmed and at - track.anchored_at >= self._settings.still_s
-            )
-            return
-        track.away += 1
-        if offset > _STEP or not track.stationary or track.away > 2 * _LEAST_MISSES:
-            track.anchor, track.anchored_at, track.away = track.box.copy(), at, 0
-            track.stationary = False
+        anchors = np.array([track.anchor for track in self._tracks])
+        now, then = to_centres(boxes), to_centres(anchors)
+        size = np.maximum(np.minimum(now[:, 2:], then[:, 2:]), 1e-6)
+        offsets = np.max(np.abs(now[:, :2] - then[:, :2]) / size, axis=1)
+        # The anchor follows slowly, so that noise of the first box is averaged out.
+        nearer = anchors + 0.05 * (boxes - anchors)
+        for number, (track, offset) in enumerate(zip(self._tracks, offsets.tolist(), strict=True)):
+            if not track.seen:
+                continue
+            if offset <= _TREMBLE:
+                track.away, track.anchor = 0, nearer[number]
+                track.stationary = track.stationary or (
+                    track.confirmed and at - track.anchored_at >= self._settings.still_s
+                )
+                continue
+            track.away += 1
+            if offset > _STEP or not track.stationary or track.away > 2 * _LEAST_MISSES:
+                track.anchor, track.anchored_at, track.away = track.box.copy(), at, 0
+                track.stationary = False
 
     # --- Over a restart --------------------------------------------------------------------------
 
