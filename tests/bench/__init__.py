@@ -1,0 +1,6 @@
+"""Benchmarks: programs that print figures, each run as `python -m tests.bench.NAME`."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "custom_components/edge_vision/node"))

@@ -17,16 +17,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from edge_vision_node.detections import Detections
 from edge_vision_node.following import Follower
-from edge_vision_node.frames.decode import Frame
-from edge_vision_node.frames.motion import MotionGate
 from edge_vision_node.frames.video import VideoFrame, read_video
+from edge_vision_node.looking import Looker
 from edge_vision_node.models.store import ModelStore
-from edge_vision_node.protocol import MotionThresholds, Thoroughness
-from edge_vision_node.regions import EFFORTS, WHOLE, Planner, merge
+from edge_vision_node.protocol import Thoroughness
 from edge_vision_node.rules.video import Watch
-from edge_vision_node.runner import Prepared, Runner
+from edge_vision_node.runner import Runner
 
 from tests.bench.average_precision import average_precision, ground_truth
 
@@ -34,36 +31,30 @@ _LOWEST = 5.0
 
 
 def look(
-    runner: Runner, frames: list[VideoFrame], setting: str | None, truth: dict[int, Any] | None
+    runner: Runner,
+    frames: list[VideoFrame],
+    setting: Thoroughness | None,
+    truth: dict[int, Any] | None,
 ) -> dict[str, Any]:
     """Return figures of one setting; None stands for the whole of every frame."""
-    size = (frames[0].image.width, frames[0].image.height)
     person = runner.class_ids(("person",))
     follower = Follower(Watch(labels=("person",)), runner.labels)
-    planner = None
-    if setting is not None:
-        planner = Planner(EFFORTS[Thoroughness(setting)], size, runner.preprocess.size)
-    gate = MotionGate(MotionThresholds())
+    looker = Looker(runner, setting, _LOWEST, person)
     found: list[tuple[float, int, Any]] = []
     looks, spent_s, tracks, people = 0, 0.0, set(), 0
-    scale = np.array(size * 2, dtype=np.float64)
+    scale = np.array(frames[0].image.size * 2, dtype=np.float64)
     for shown in frames:
         started = time.perf_counter()
-        parts, disturbed = WHOLE, None
-        if planner is not None:
-            seen = gate.step(np.asarray(shown.image.convert("L")), shown.at)
-            plan = planner.plan(shown.at, seen.boxes, follower.moving, unsure=seen.calibrating)
-            parts, disturbed = plan.boxes, None if seen.calibrating else seen.boxes
-        each = [_run(runner, shown, part, person) for part in parts.tolist()]
-        merged = merge(each, parts) if each else _nothing()
-        follower.step(merged, shown.at, parts, disturbed)
+        seen = looker.look(shown, follower.moving)
+        follower.step(seen.detections, shown.at, seen.looked, seen.disturbed)
         spent_s += time.perf_counter() - started
-        looks += len(parts)
+        looks += seen.looks
         tracks |= {item.track_id for item in follower.objects}
         people += len(follower.objects)
+        boxes = seen.detections.boxes * scale
         found += [
             (float(score), shown.number, box)
-            for score, box in zip(merged.scores, merged.boxes * scale, strict=True)
+            for score, box in zip(seen.detections.scores, boxes, strict=True)
         ]
     result: dict[str, Any] = {
         "looks_per_frame": round(looks / len(frames), 2),
@@ -72,22 +63,9 @@ def look(
         "tracks": len(tracks),
     }
     if truth is not None:
-        boxes = {shown.number: truth.get(shown.number, np.empty((0, 4))) for shown in frames}
-        result["average_precision"] = round(average_precision(found, boxes), 3)
+        people_there = {shown.number: truth.get(shown.number, np.empty((0, 4))) for shown in frames}
+        result["average_precision"] = round(average_precision(found, people_there), 3)
     return result
-
-
-def _run(runner: Runner, shown: VideoFrame, part: list[float], person: Any) -> Detections:
-    image = shown.image
-    tensor, placement = runner.preprocess(Frame(image, image.width, image.height), part)
-    prepared = Prepared(tensor, placement, image.width, image.height, 0.0)
-    result, _ = runner.run(prepared, _LOWEST, person)
-    assert isinstance(result, Detections)
-    return result
-
-
-def _nothing() -> Detections:
-    return Detections(np.empty((0, 4), np.float32), np.empty(0, np.float32), np.empty(0, np.int32))
 
 
 def main() -> None:

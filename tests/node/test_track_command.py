@@ -33,6 +33,21 @@ def test_objects_are_told_once_and_written_down(
     assert frames == sorted(frames)
 
 
+def test_who_was_not_looked_for_is_written_down_where_he_should_be(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows, looks = {}, {}
+    for look in ("economical", "whole"):
+        file = tmp_path / f"{look}.txt"
+        arguments = ["track", str(CLIP), "--fps", "5", "--labels", "person", "--look", look]
+        assert cli.main([*arguments, "--mot", str(file)]) == 0
+        rows[look] = len(file.read_text().splitlines())
+        looks[look] = capsys.readouterr().err.split(" looks a frame")[0].rsplit(" ")[-1]
+    assert looks["whole"] == "1.0"
+    assert float(looks["economical"]) <= 1.0
+    assert rows["economical"] > 0.7 * rows["whole"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "words"),
     [

@@ -10,22 +10,22 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
 import numpy as np
 
-from .detections import Detections
-from .errors import CommandLineError, ModelError
+from .errors import CommandLineError
 from .following import Follower
-from .frames.decode import Frame
 from .frames.video import VideoFrame, read_video
-from .protocol import Line, Point, Zone, write
+from .looking import Looker
+from .protocol import Line, Point, Thoroughness, Zone, write
 from .rules.scene import RuleEvent
 from .rules.video import Watch
-from .runner import Prepared, Runner
+from .runner import Runner
 from .tracking.tracker import Track
 
 _PROGRESS_EVERY_S = 1.0
+_WHOLE = "whole"
 
 
 def add_options(command: argparse.ArgumentParser) -> None:
@@ -34,6 +34,13 @@ def add_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--confidence", type=float, default=50.0, help="percent (%(default)s)")
     command.add_argument("--labels", help="only these labels, comma-separated")
     command.add_argument("--fps", type=float, help="frames a second to look at, at most (all)")
+    command.add_argument(
+        "--look",
+        choices=(*Thoroughness, _WHOLE),
+        default=Thoroughness.BALANCED,
+        help="where to look in a frame: as live video does with that setting, or everywhere"
+        " (%(default)s)",
+    )
     command.add_argument("--mot", type=Path, metavar="FILE", help="write MOTChallenge rows")
     command.add_argument(
         "--zone",
@@ -55,6 +62,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
 @dataclass
 class _Summary:
     frames: int = 0
+    looks: int = 0
     tracks: int = 0
     looking_s: float = 0.0
     following_s: float = 0.0
@@ -80,6 +88,7 @@ def track(options: argparse.Namespace, runner: Runner) -> int:
         frames = max(summary.frames, 1)
         print(
             f"{summary.frames} frames, {summary.tracks} objects;"
+            f" {summary.looks / frames:.1f} looks a frame,"
             f" {1000 * summary.looking_s / frames:.1f} ms a frame for looking,"
             f" {1000 * summary.following_s / frames:.2f} ms for following",
             file=sys.stderr,
@@ -90,41 +99,37 @@ def track(options: argparse.Namespace, runner: Runner) -> int:
 def _follow(
     options: argparse.Namespace, runner: Runner, watch: Watch, mot: TextIO | None
 ) -> _Summary:
-    class_ids = runner.class_ids(watch.labels)
     follower, summary = Follower(watch, runner.labels), _Summary()
-    seen: set[int] = set()
+    look = None if options.look == _WHOLE else Thoroughness(options.look)
+    looker = Looker(runner, look, follower.confidence, runner.class_ids(watch.labels))
+    told: set[int] = set()
     told_at = time.monotonic()
     for frame in read_video(options.video, options.fps):
         started = time.perf_counter()
-        found = _look(runner, frame, follower.confidence, class_ids)
+        seen = looker.look(frame, follower.moving)
         looked = time.perf_counter()
-        events = follower.step(found, frame.at)
+        events = follower.step(seen.detections, frame.at, seen.looked, seen.disturbed)
         summary.frames += 1
+        summary.looks += seen.looks
         summary.looking_s += looked - started
         summary.following_s += time.perf_counter() - looked
         counted = {item.track_id for item in follower.objects}
-        seen |= counted
+        told |= counted
         if mot is not None:
-            shown = [item for item in follower.tracks if item.seen and item.id in counted]
+            # Who was not looked for is where it should be; who was looked for in vain is not there.
+            shown = [
+                item
+                for item in follower.tracks
+                if (item.seen or not item.misses) and item.id in counted
+            ]
             mot.writelines(_mot_rows(frame, shown))
         for event in events:
             print(_event_line(event, frame, as_json=options.json), flush=True)
         if sys.stderr.isatty() and time.monotonic() - told_at >= _PROGRESS_EVERY_S:
             told_at = time.monotonic()
             print(f"\r{frame.at:8.1f} s", end="", file=sys.stderr, flush=True)
-    summary.tracks = len(seen)
+    summary.tracks = len(told)
     return summary
-
-
-def _look(runner: Runner, frame: VideoFrame, confidence: float, class_ids: Any) -> Detections:
-    image = frame.image
-    tensor, placement = runner.preprocess(Frame(image, image.width, image.height))
-    result, _ = runner.run(
-        Prepared(tensor, placement, image.width, image.height, 0.0), confidence, class_ids
-    )
-    if not isinstance(result, Detections):
-        raise ModelError(f"{runner.model.manifest.name} finds no objects that could be followed")
-    return result
 
 
 def _mot_rows(frame: VideoFrame, tracks: Iterable[Track]) -> Iterator[str]:

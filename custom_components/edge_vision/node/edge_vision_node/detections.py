@@ -43,6 +43,11 @@ class Detections:
     class_ids: NDArray[np.int32]
     keypoints: NDArray[np.float32] | None = None
 
+    @classmethod
+    def none(cls) -> Detections:
+        """Return what a look finds that finds nothing."""
+        return cls(np.empty((0, 4), np.float32), np.empty(0, np.float32), np.empty(0, np.int32))
+
     def __len__(self) -> int:
         return len(self.scores)
 

@@ -310,7 +310,7 @@ class LivePipeline:
         self, place: Place, frame: CameraFrame, parts: np.ndarray, follower: Follower
     ) -> tuple[Detections, Place, float]:
         if not len(parts):
-            return _nothing(), place, 0.0
+            return Detections.none(), place, 0.0
         spec = place.model.manifest.input
         batch = await self._watcher.crops(
             frame.number,
@@ -516,10 +516,6 @@ def _array(boxes: list[Box]) -> np.ndarray:
 
 def _box(values: list[float]) -> Box:
     return Box(x_min=values[0], y_min=values[1], x_max=values[2], y_max=values[3])
-
-
-def _nothing() -> Detections:
-    return Detections(np.empty((0, 4), np.float32), np.empty(0, np.float32), np.empty(0, np.int32))
 
 
 def _utc(text: str) -> str:

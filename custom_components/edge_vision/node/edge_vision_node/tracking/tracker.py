@@ -86,6 +86,7 @@ class Track:
         seen: whether the newest frame shows it.
         stationary: whether it has not moved for a while.
         returned: whether it was gone, and what stood in its place is there again.
+        misses: how often its place was looked at, and it not found, since it was seen last.
     """
 
     id: int
@@ -99,9 +100,9 @@ class Track:
     seen: bool = True
     stationary: bool = False
     returned: bool = False
+    misses: int = 0
     hits: int = 1
     missed_since: float | None = None
-    misses: int = 0
     disturbed: bool = False
     anchor: Floats = field(default_factory=lambda: np.zeros(4))
     anchored_at: float = 0.0
