@@ -266,3 +266,34 @@ def test_who_never_waits_for_data_is_behind_until_data_has_to_be_waited_for() ->
     # Only key frames are decoded now; the backlog is read, and then there is nothing to read.
     assert all(frames(1, 0.001, 0.0))
     assert not any(frames(3, 0.01, 0.09))
+
+
+async def test_what_was_looked_at_can_be_pictured_once_a_slow_engine_has_an_answer() -> None:
+    async with mjpeg_camera(STREET) as camera, cameras() as them:
+        seen = Seen()
+        watched = them.watch("street", Source(url=camera.address), fps=10, on_frame=seen)
+        await until(lambda: seen.frames)
+        number = seen.frames[-1].number
+        await watched.crops(number, (WHOLE,), (32, 32))
+        await until(lambda: seen.frames[-1].number > number + 8)
+        pictured, _ = await watched.picture(number)
+        assert pictured.frame == number
+        assert await watched.sharpness(number, (WHOLE,))
+        with pytest.raises(FrameGoneError):
+            await watched.picture(number + 1)
+
+
+async def test_key_frames_that_are_far_apart_are_no_stall() -> None:
+    async with rtsp_camera(STREET) as camera, cameras() as them:
+        states: list[str] = []
+        seen = Seen()
+        source = Source(url=camera.address, transport="tcp", key_frames_only=True, stall_s=0.8)
+        them.watch(
+            "street",
+            source,
+            fps=10,
+            on_frame=seen,
+            on_state=lambda status: states.append(status.state),
+        )
+        await until(lambda: len(seen.frames) >= 3)  # one every two seconds
+        assert states == [SourceState.LIVE]

@@ -31,12 +31,14 @@ from edge_vision_node.protocol import (
     PipelineState,
     PipelineStatus,
     Point,
+    ProtocolError,
     SourceState,
     SourceStatus,
     Video,
     Zone,
 )
 from edge_vision_node.storage.results import FILE_NAME, ResultLog
+from edge_vision_node.workers.pool import Lane
 from PIL import Image
 
 from tests.live_camera import MjpegCamera, mjpeg_camera
@@ -225,6 +227,8 @@ async def test_privacy_masks_are_burned_in_before_anything_is_seen(tmp_path: Pat
         assert it.events == []
         _, view = await it.node.lives.picture(LiveRequest(pipeline_id="porch"))
         assert max(high for _, high in decode(view).image.getextrema()) < 8
+        _, moving = await it.node.lives.picture(LiveRequest(pipeline_id="porch", motion=True))
+        assert max(high for _, high in decode(moving).image.getextrema()) < 8
         assert not (await it.node.scan("porch")).objects
         _, outline = await it.node.lives.outline(
             OutlineRequest(privacy_masks=(LEFT,), zones=(Zone(name="All", points=EVERYWHERE),)),
@@ -296,3 +300,69 @@ async def test_what_is_told_while_a_pipeline_is_changed_is_told_all_the_same(
     log = ResultLog(tmp_path / FILE_NAME)
     assert [item.event.event_id for item in log.after(0)] == [item.event_id for item in it.events]
     log.close()
+
+
+async def test_the_picture_of_an_event_is_there_for_whoever_hears_of_it(tmp_path: Path) -> None:
+    async with mjpeg_camera(STREET) as camera, watcher(tmp_path) as it:
+        asked: list[asyncio.Task[object]] = []
+
+        def ask(_seq: int | None, event: NodeEvent) -> None:
+            if event.phase == Phase.START:
+                request = EvidenceRequest(event_id=event.event_id)
+                asked.append(asyncio.ensure_future(it.node.lives.evidence(request)))
+
+        it.node.listen_events(ask)
+        await it.watch(pipeline(camera))
+        await until(lambda: asked)
+        await asyncio.gather(*asked)
+
+
+async def test_a_look_that_was_under_way_when_the_camera_went_shows_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_crops = Lane.run_crops
+
+    async def slowly(self: Lane, *args: object) -> object:
+        result = await run_crops(self, *args)  # type: ignore[arg-type]
+        await asyncio.sleep(0.4)
+        return result
+
+    monkeypatch.setattr(Lane, "run_crops", slowly)
+    async with mjpeg_camera(STREET) as camera, watcher(tmp_path) as it:
+        await it.watch(pipeline(camera))
+        await until(lambda: len(it.looks) > 2)
+        live = it.node.lives.get("porch")
+        camera.refuses = True
+        camera.hang_up()
+        await until(lambda: live.source.state == SourceState.UNAVAILABLE)
+        shown = len(it.looks)
+        await asyncio.sleep(1.0)
+        assert len(it.looks) == shown
+
+
+async def test_what_is_too_old_is_deleted_whether_or_not_anything_happens(tmp_path: Path) -> None:
+    folder = tmp_path / "evidence"
+    folder.mkdir()
+    old, new = folder / f"{'0' * 26}.jpg", folder / f"{'1' * 26}.jpg"
+    unfinished = folder / f"{'2' * 26}.tmp"
+    for path in (old, new, unfinished):
+        path.write_bytes(STREET)
+    for path in (old, unfinished):
+        os.utime(path, (0, time.time() - 40 * 24 * 3600))
+    async with watcher(tmp_path) as it:
+        await it.node.configure(Configure(pipelines=()))
+        await until(lambda: not old.exists() and not unfinished.exists())
+        assert new.exists()
+
+
+async def test_settings_that_make_no_sense_change_nothing(tmp_path: Path) -> None:
+    async with mjpeg_camera(STREET) as camera, watcher(tmp_path) as it:
+        await it.watch(pipeline(camera))
+        await until(lambda: it.looks)
+        video = Video(url=camera.address, fps=10.0)
+        for wrong in (replace(video, sensitivity="wrong"), replace(video, look="hard")):
+            with pytest.raises(ProtocolError):
+                await it.watch(pipeline(camera, video=wrong))
+        looks = len(it.looks)
+        await until(lambda: len(it.looks) > looks)
+        assert camera.readers == 1

@@ -170,3 +170,34 @@ def test_a_writer_killed_at_any_moment_loses_nothing_that_was_committed(path: Pa
         assert [item.seq for item in kept] == list(range(1, log.last_seq() + 1))
         assert len(kept) % 2 == 0  # the two events of a transaction come and go together
         log.close()
+
+
+def test_what_is_written_counts_although_what_is_old_cannot_be_deleted(
+    path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object) -> None:
+        raise sqlite3.OperationalError("disk I/O error")
+
+    log = ResultLog(path)
+    monkeypatch.setattr(ResultLog, "_trim", fail)
+    assert log.append([event() for _ in range(200)])[-1] == 200
+    assert "cannot be trimmed" in caplog.text
+    assert log.last_seq() == 200
+    log.close()
+
+
+def test_a_log_of_the_first_version_is_taken_over(path: Path) -> None:
+    log = ResultLog(path)
+    log.append([event()])
+    log.close()
+    with sqlite3.connect(path) as database:
+        database.execute("DROP TABLE followed")
+        database.execute("PRAGMA user_version=1")
+    log = ResultLog(path)
+    assert log.last_seq() == 1
+    assert log.followed("door") is None
+    assert log.append([event()], ("door", "{}")) == [2]
+    assert log.followed("door") == "{}"
+    log.forget("door")
+    assert log.followed("door") is None
+    log.close()

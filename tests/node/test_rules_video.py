@@ -6,8 +6,19 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from edge_vision_node.protocol import Box, Kind, Line, ObjectLimits, Phase, Point, Zone
-from edge_vision_node.rules.scene import RuleEvent, SceneObject, inside
+from edge_vision_node.protocol import (
+    Box,
+    Kind,
+    Line,
+    LineTotal,
+    ObjectLimits,
+    Phase,
+    Point,
+    Zone,
+    read,
+    write,
+)
+from edge_vision_node.rules.scene import RuleEvent, SceneObject, SceneState, Stay, inside
 from edge_vision_node.rules.video import VideoRules, Watch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -82,7 +93,10 @@ class TestObjects:
 
     def test_what_was_told_before_a_restart_is_not_told_again(self) -> None:
         rule = rules(zones=(Zone(name="left", points=LEFT_HALF),))
-        rule.restore([person(0.2)], {"left": [1]}, {}, 0)
+        state = SceneState(
+            objects=(person(0.2),), zones={"left": (Stay(track_id=1, stayed_s=0.0),)}
+        )
+        assert rule.restore(state, 0) == []
         assert rule.step([person(0.2)], 1) == []
         assert rule.zone_presence["left"]["person"].count == 1
         assert told(rule.step([], 2)) == [("zone", "end", 0), ("object", "end", 0)]
@@ -163,7 +177,8 @@ class TestLines:
 
     def test_totals_go_on_after_a_restart(self) -> None:
         rule = rules(lines=(Line(name="gate", **UP_THE_MIDDLE),))
-        rule.restore([], {}, {"gate": {("person", "in"): 41}}, 0)
+        total = LineTotal(line="gate", label="person", direction="in", total=41)
+        rule.restore(SceneState(lines=(total,)), 0)
         rule.step([person(0.3)], 1)
         assert [event.total for event in rule.step([person(0.7)], 2)] == [42]
 
@@ -190,3 +205,74 @@ def test_a_point_is_in_a_rectangle_when_its_coordinates_are(x: float, y: float) 
     edges = {0.25, 0.5, 0.75}
     if x not in edges and y not in edges:
         assert inside(rectangle, Point(x=x, y=y)) == (0.25 < x < 0.75 and 0.25 < y < 0.5)
+
+
+class Ledger:
+    """What has begun and not ended."""
+
+    def __init__(self) -> None:
+        self.open: set[tuple[str, int, str | None]] = set()
+
+    def take(self, events: list[RuleEvent]) -> None:
+        for event in events:
+            if event.phase == Phase.INSTANT or event.item is None:
+                continue
+            this = (event.kind, event.item.track_id, event.zone)
+            if event.phase == Phase.START:
+                assert this not in self.open
+                self.open.add(this)
+            elif event.phase == Phase.END:
+                self.open.remove(this)
+
+
+class TestSymmetry:
+    """Whatever happens, restarts and changes included: what begins ends, once."""
+
+    @given(
+        moves=st.lists(
+            st.tuples(
+                st.lists(st.sampled_from([0.05, 0.2, 0.45, 0.55, 0.8]), max_size=3),
+                st.sampled_from(["", "restart", "other zones", "other cooldown", "other model"]),
+            ),
+            max_size=25,
+        )
+    )
+    def test_every_start_has_one_end(self, moves: list[tuple[list[float], str]]) -> None:
+        right = ((0.5, 0.0), (1.0, 0.0), (1.0, 1.0), (0.5, 1.0))
+        zones = [
+            (Zone(name="left", points=LEFT_HALF, loitering_s=1.0),),
+            (
+                Zone(name="right", points=tuple(Point(x=x, y=y) for x, y in right)),
+                Zone(name="left", points=LEFT_HALF, loitering_s=2.5),
+            ),
+            (),
+        ]
+        cooldowns, settings = [0.0, 3.0], {"zones": zones[0], "cooldown_s": 0.0}
+        rule, at = rules(**settings), 0.0
+        ledger = Ledger()
+
+        def see(xs: list[float]) -> None:
+            nonlocal at
+            for _ in range(3):
+                at += 0.3
+                people = [person(x, track=number) for number, x in enumerate(xs, 10 * epoch)]
+                ledger.take(rule.step(people, at))
+
+        epoch = 1
+        for number, (xs, what) in enumerate(moves):
+            see(xs)
+            if not what:
+                continue
+            state = read(SceneState, write(rule.state(at)))
+            if what == "other zones":
+                settings["zones"] = zones[number % 3]
+            elif what == "other cooldown":
+                settings["cooldown_s"] = cooldowns[number % 2]
+            rule, at = rules(**settings), at + 5.0
+            if what == "other model":
+                ledger.take(rule.end(state, at))
+                epoch += 1
+            else:
+                ledger.take(rule.restore(state, at))
+        see([])
+        assert ledger.open == set()

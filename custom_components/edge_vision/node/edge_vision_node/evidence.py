@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -61,6 +61,20 @@ class Keeper:
             return story.event_id
         return event_id if event.phase != Phase.END else None
 
+    def snapshot(self) -> dict[str, Any]:
+        """Return as plain data which event's picture shows which object."""
+        return {"pictures": [[number, story.event_id] for number, story in self._stories.items()]}
+
+    def restore(self, snapshot: Mapping[str, Any]) -> None:
+        """Take up a snapshot: the pictures that there are stay as they are."""
+        try:
+            self._stories = {
+                int(number): _Story(str(event_id), -math.inf, -math.inf, math.inf)
+                for number, event_id in snapshot["pictures"]
+            }
+        except (KeyError, TypeError, ValueError):
+            return
+
     def look(
         self,
         watcher: Watcher,
@@ -104,7 +118,8 @@ class Keeper:
                 at = datetime.fromisoformat(frame.captured_at)
                 await self._save(story.event_id, jpeg, shown, at)
         except FrameGoneError:
-            _LOGGER.debug("The frame of an event's picture is gone already")
+            level = logging.DEBUG if story.quality else logging.WARNING
+            _LOGGER.log(level, "The frame of an event's picture is gone already")
         except NodeError as err:
             _LOGGER.warning("No picture of an event: %s", err)
 

@@ -10,14 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .detections import Detections
-from .protocol import Box, ProtocolError, read
+from .protocol import Box, ProtocolError, read, write
 from .rules.objects import Limits
-from .rules.scene import RuleEvent, SceneObject
+from .rules.scene import RuleEvent, SceneObject, SceneState
 from .rules.video import VideoRules, Watch
 from .tracking.association import Floats
 from .tracking.tracker import Settings, Track, Tracker
 
-_VERSION = 1
+_VERSION = 2
 
 
 class Follower:
@@ -37,8 +37,10 @@ class Follower:
             **{label: asdict(item) for label, item in watch.limits.items()},
         }
         self.labels = labels
+        self._wanted = watch.labels
         self._tracker = Tracker(self.settings)
         self.tracks: list[Track] = []
+        self._at = 0.0
 
     @property
     def confidence(self) -> float:
@@ -64,10 +66,14 @@ class Follower:
         disturbed: NDArray[np.floating[Any]] | None = None,
     ) -> list[RuleEvent]:
         """Take in a frame (see `Tracker.step`); return what is new."""
+        self._at = at
         self.tracks = self._tracker.step(detections, at, looked, disturbed)
         return self.rules.step(
             [scene_object(track, self.labels) for track in self.tracks if track.confirmed], at
         )
+
+    def _wants(self, class_id: int) -> bool:
+        return not self._wanted or self.labels[class_id] in self._wanted
 
     def snapshot(self) -> dict[str, Any]:
         """Return as plain data what has to survive a restart."""
@@ -77,40 +83,34 @@ class Follower:
             "limits": self._limits,
             "next_id": self._tracker.next_id,
             "tracks": self._tracker.snapshot(),
-            "objects": [asdict(item) for item in self.objects],
-            "zones": {
-                name: [item.track_id for item in members]
-                for name, members in self.rules.zone_members.items()
-            },
-            "lines": [
-                [line, label, direction, total]
-                for line, totals in self.rules.line_totals.items()
-                for (label, direction), total in totals.items()
-            ],
+            "rules": write(self.rules.state(self._at)),
         }
 
-    def restore(self, snapshot: Mapping[str, Any], at: float) -> bool:
-        """Take up a snapshot of the same model; return whether it was one.
+    def restore(self, snapshot: Mapping[str, Any], at: float) -> list[RuleEvent]:
+        """Take up a snapshot; return what has ended since, for nobody looks for it any more.
 
-        What is gone meanwhile is told as gone once its place has been looked at.
+        What is gone meanwhile is told as gone once its place has been looked at. Of another model's
+        snapshot only that is taken up which was told: it ends. One that makes no sense is left
+        alone.
         """
+        self._at = at
         try:
             # Whatever comes of the rest: a number means one object for ever.
             self._tracker = Tracker(self.settings, int(snapshot["next_id"]))
-            if snapshot["version"] != _VERSION or tuple(snapshot["labels"]) != self.labels:
-                return False
-            objects = [_read_object(item) for item in snapshot["objects"]]
-            zones = {str(k): [int(n) for n in v] for k, v in snapshot["zones"].items()}
+            if snapshot["version"] != _VERSION:
+                return []
+            state = read(SceneState, snapshot["rules"])
+            if tuple(snapshot["labels"]) != self.labels:
+                return self.rules.end(state, at)
             best = {int(item["id"]): 100 * float(item["best_score"]) for item in snapshot["tracks"]}
-            totals: dict[str, dict[tuple[str, str], int]] = {}
-            for line, label, direction, total in snapshot["lines"]:
-                totals.setdefault(str(line), {})[str(label), str(direction)] = int(total)
-            self._tracker.restore(snapshot["tracks"], at)
-        except (KeyError, TypeError, ValueError, AttributeError):
-            return False
-        same_limits = snapshot.get("limits", self._limits) == self._limits
-        self.rules.restore(objects, zones, totals, at, None if same_limits else best)
-        return True
+            # Nobody would ever see that what is not looked for any more has gone.
+            tracks = [item for item in snapshot["tracks"] if self._wants(int(item["class_id"]))]
+            self._tracker.restore(tracks, at)
+            same_limits = snapshot["limits"] == self._limits
+            return self.rules.restore(state, at, None if same_limits else best)
+        except (AttributeError, LookupError, TypeError, ValueError, ProtocolError):
+            self._tracker = Tracker(self.settings, self._tracker.next_id)
+            return []
 
 
 def scene_object(track: Track, labels: tuple[str, ...]) -> SceneObject:
@@ -124,10 +124,3 @@ def scene_object(track: Track, labels: tuple[str, ...]) -> SceneObject:
         stationary=track.stationary,
         returned=track.returned,
     )
-
-
-def _read_object(data: object) -> SceneObject:
-    try:
-        return read(SceneObject, data)
-    except ProtocolError as err:
-        raise ValueError(str(err)) from None

@@ -145,6 +145,8 @@ class LivePipeline:
             cooldown_s=config.cooldown_s,
         )
         self._follower: Follower | None = None
+        # What ended with a change of settings or of the model, and is still to be told.
+        self._inherited: list[RuleEvent] = []
         self._planner: Planner | None = None
         self._frame: CameraFrame | None = None
         self._moved: list[Box] = []
@@ -245,7 +247,8 @@ class LivePipeline:
         self.pipeline.failures += 1
         self._failures += 1
         self._told = None
-        if self._failures == _FAILURES_TO_TELL and self.pipeline.error is None:
+        tell = self.trouble is None and self.pipeline.error is None
+        if self._failures >= _FAILURES_TO_TELL and tell:
             _LOGGER.warning("Pipeline %s cannot look: %s", self.pipeline.config.name, err)
             self.trouble = err
             self._host.changed()
@@ -277,6 +280,7 @@ class LivePipeline:
             None if plan.whole else plan.boxes,
             None if unsure else moving,
         )
+        events, self._inherited = [*self._inherited, *events], []
         self.pipeline.looks += 1
         self._rate.looked(frame.captured_monotonic)
         told = [self._event(event, frame, place, inference_ms) for event in events]
@@ -297,7 +301,9 @@ class LivePipeline:
             self._follower = Follower(self._watch, place.model.labels)
             snapshot = await self._host.followed(self.pipeline.config.pipeline_id)
             if snapshot is not None:
-                self._follower.restore(_read(snapshot), frame.captured_monotonic)
+                data = _read(snapshot)
+                self._inherited = self._follower.restore(data, frame.captured_monotonic)
+                self._keeper.restore(data)
             self._planner = None
         model = (manifest.input.width, manifest.input.height)
         if self._planner is None:
@@ -435,6 +441,8 @@ class LivePipeline:
 
     def _show(self, look: Look) -> None:
         """Push what holds where it has changed, and now and then."""
+        if self.source.state != SourceState.LIVE:
+            return  # it was under way when the camera went: what it shows does not hold any more
         self._look = look
         news = (
             {(item.label, item.track_id, item.zones, item.stationary) for item in look.objects},
@@ -483,7 +491,8 @@ class LivePipeline:
     # --- The end ---------------------------------------------------------------------------------
 
     def _followed(self, follower: Follower) -> tuple[str, str]:
-        return self.pipeline.config.pipeline_id, json.dumps(follower.snapshot())
+        snapshot = {**follower.snapshot(), **self._keeper.snapshot()}
+        return self.pipeline.config.pipeline_id, json.dumps(snapshot)
 
     async def stop(self) -> None:
         """Look no more, and remember what was there."""

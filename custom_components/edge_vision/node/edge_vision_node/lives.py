@@ -96,24 +96,30 @@ class LivePipelines:
 
     async def apply(self, pipeline: Pipeline, *, changed: bool) -> None:
         """Have a pipeline watch live video, or not, as its configuration says."""
-        pipeline_id, video = pipeline.config.pipeline_id, pipeline.config.video
+        pipeline_id = pipeline.config.pipeline_id
         before = self._live.get(pipeline_id)
         if before is not None and not changed:
             return
         if before is not None:
             del self._live[pipeline_id]
             await before.stop()
+        try:
+            self._begin(pipeline)
+        finally:
+            if before is not None:
+                # Only now, so that a camera that both want goes on.
+                await before.release()
+
+    def _begin(self, pipeline: Pipeline) -> None:
+        pipeline_id, video = pipeline.config.pipeline_id, pipeline.config.video
         if video is not None:
             self._live[pipeline_id] = LivePipeline(
                 pipeline,
                 video,
                 self._cameras,
                 self._host,
-                Keeper(self._saver(pipeline), self._host.spawn),
+                Keeper(self._saver(pipeline), self._take),
             )
-        if before is not None:
-            # Only now, so that a camera that both want goes on.
-            await before.release()
 
     async def drop(self, pipeline_id: str) -> None:
         """End a pipeline that is not wanted any more, and forget what it followed."""
@@ -184,17 +190,22 @@ class LivePipelines:
         async def save(
             event_id: str, jpeg: bytes, objects: Sequence[DetectedObject], at: datetime
         ) -> None:
-            task = asyncio.current_task()
-            assert task is not None
-            self._saving.add(task)
             try:
                 await self._save(pipeline, event_id, jpeg, objects, at)
             except (OSError, NodeError) as err:
                 _LOGGER.error("A picture cannot be kept: %s", err)
-            finally:
-                self._saving.discard(task)
 
         return save
+
+    def _take(self, work: Coroutine[Any, Any, None]) -> None:
+        """Have a picture taken; who asks for one meanwhile waits for it."""
+        task = self._host.spawn(work)
+        self._saving.add(task)
+        task.add_done_callback(self._saving.discard)
+
+    async def trim(self) -> None:
+        """Delete pictures that are too old or too many. Raises `OSError`."""
+        await self._host.on_disk(self._evidence.trim, datetime.now(UTC))
 
     async def _save(
         self,
@@ -214,7 +225,7 @@ class LivePipelines:
         now = time.monotonic()
         if self._trimmed_at is None or now - self._trimmed_at > _TRIM_EVERY_S:
             self._trimmed_at = now
-            await self._host.on_disk(self._evidence.trim, datetime.now(UTC))
+            await self.trim()
 
     async def close(self) -> None:
         """End all."""

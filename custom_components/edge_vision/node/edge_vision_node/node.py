@@ -81,6 +81,7 @@ _T = TypeVar("_T")
 
 _PIPELINE_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _SELF_TEST_S = 0.5
+_TIDY_EVERY_S = 6 * 3600.0
 # A model that was loaded cannot be loaded again after a crash, or never could be.
 _CANNOT_LOAD = (AcceleratorError, EngineMissingError, ModelError)
 
@@ -109,6 +110,7 @@ class Node:
         self._drawing = ThreadPoolExecutor(1, thread_name_prefix="draw")
         self._disk = ThreadPoolExecutor(1, thread_name_prefix="disk")
         self._tasks: set[asyncio.Task[None]] = set()
+        self._tidying: asyncio.Task[None] | None = None
         self._event_listeners: set[EventListener] = set()
         self._look_listeners: set[LookListener] = set()
         self._status_listeners: set[StatusListener] = set()
@@ -191,6 +193,8 @@ class Node:
         for config in wanted.pipelines:
             if not _PIPELINE_ID.fullmatch(config.pipeline_id):
                 raise ProtocolError(f"{config.pipeline_id!r} is not a pipeline id")
+            if config.video is not None:
+                config.video.check()
         configs = {config.pipeline_id: config for config in wanted.pipelines}
         for pipeline_id in self._pipelines.keys() - configs.keys():
             del self._pipelines[pipeline_id]
@@ -198,7 +202,8 @@ class Node:
         for config in configs.values():
             await self._set_up(config)
         await self._unload_unused()
-        self.spawn(self._delete_old_pictures())
+        if self._tidying is None:
+            self._tidying = asyncio.create_task(self._tidy())
         return await self.status()
 
     async def _set_up(self, config: PipelineConfig) -> None:
@@ -579,13 +584,17 @@ class Node:
             raise StorageError(f"The picture cannot be read: {err.strerror}") from err
         return Picture(content_type="image/jpeg", at=at.isoformat()), data
 
-    async def _delete_old_pictures(self) -> None:
-        try:
-            await self._in_thread(
-                self._disk, self._pictures.delete_old, set(self._pipelines), datetime.now(UTC)
-            )
-        except OSError as err:
-            _LOGGER.error("Old pictures cannot be deleted: %s", err)
+    async def _tidy(self) -> None:
+        """Delete what is too old, now and every few hours."""
+        while True:
+            now = datetime.now(UTC)
+            try:
+                await self.on_disk(self._pictures.delete_old, set(self._pipelines), now)
+                await self.lives.trim()
+                await self._with_log(ResultLog.trim, now)
+            except (OSError, StorageError) as err:
+                _LOGGER.error("What is old cannot be deleted: %s", err)
+            await asyncio.sleep(_TIDY_EVERY_S)
 
     # --- Threads and the end --------------------------------------------------------------
 
@@ -612,6 +621,8 @@ class Node:
 
     async def close(self) -> None:
         """Finish what is on its way to disk, and close the result log."""
+        if self._tidying is not None:
+            self._tidying.cancel()
         await self.models.close()
         await self.lives.close()
         await asyncio.gather(*self._tasks, return_exceptions=True)

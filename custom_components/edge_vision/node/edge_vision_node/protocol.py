@@ -667,6 +667,12 @@ class Video:
     motion: MotionThresholds | None = None
     motion_masks: tuple[tuple[Point, ...], ...] = ()
 
+    def check(self) -> None:
+        """Raise `ProtocolError` where a word is unknown."""
+        if self.look not in set(Thoroughness):
+            raise ProtocolError(f"{self.look!r} is no thoroughness")
+        _ = self.thresholds
+
     @property
     def thresholds(self) -> MotionThresholds:
         """Return what counts as movement. Raises `ProtocolError` where the word is unknown."""

@@ -7,7 +7,7 @@ import logging
 import os
 import threading
 import time
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -43,8 +43,8 @@ from .reader import Reader, SourceError
 
 _LOGGER = logging.getLogger(__name__)
 
-# Frames whose pixels are kept: the newest, and those that an engine is just looking at.
-_KEPT = 4
+# Frames whose pixels are kept: the newest, and besides those that each view has looked at last.
+_KEPT, _LOOKED = 4, 2
 # Largest first; more would only be noise.
 _MOST_BOXES = 12
 _JPEG_QUALITY = 85
@@ -60,14 +60,16 @@ class _View:
 
     def __init__(self, number: int, view: View) -> None:
         """Begin with a motion gate that knows nothing."""
-        ignore = [
-            [(point.x, point.y) for point in polygon]
-            for polygon in (*view.motion_masks, *view.masks)
-        ]
+        ignore, hide = (
+            [[(point.x, point.y) for point in polygon] for polygon in polygons]
+            for polygons in (view.motion_masks, view.masks)
+        )
         self.number = number
         self.masks = view.masks
         self.keep = np.empty((0, 4))
-        self._gate = MotionGate(view.thresholds, ignore)
+        # What it has looked at last: its pictures may be wanted once a slow engine has an answer.
+        self.looked: deque[KeptFrame] = deque(maxlen=_LOOKED)
+        self._gate = MotionGate(view.thresholds, ignore, hide)
         self._lock = threading.Lock()
 
     def step(self, grey: NDArray[np.uint8], at: float) -> Motion:
@@ -215,12 +217,17 @@ class CameraChild:
             number = next(reversed(self._kept), None)
         frame = None if number is None else self._kept.get(number)
         if frame is None:
+            looked = (item for view in self._views.values() for item in view.looked)
+            frame = next((item for item in looked if item.number == number), None)
+        if frame is None:
             raise FrameGoneError("The camera's frame is not there any more")
         return frame
 
     def _crop(self, order: Crops) -> tuple[Cropped, bytes]:
         started = time.perf_counter()
-        image = self._frame(order.frame).image(self._view(order.view).masks)
+        view, frame = self._view(order.view), self._frame(order.frame)
+        view.looked.append(frame)
+        image = frame.image(view.masks)
         size = (order.width, order.height)
         content: list[bytes] = []
         placements: list[Placement] = []

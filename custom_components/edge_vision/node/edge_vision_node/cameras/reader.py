@@ -22,6 +22,8 @@ _SOUND_AFTER_S = 30.0
 # Who never has to wait for data is behind with them: in so long a time by less than this share.
 _WATCHED_S, _LEAST_WAIT = 2.0, 0.02
 _CAUGHT_UP_S = 0.02
+# Cameras that save on key frames send one every ten seconds or so.
+_KEY_FRAME_WITHIN_S = 60.0
 _SCHEMES = ("rtsp", "rtsps", "http", "https", "rtmp", "tcp", "udp", "rtp")
 # Codecs that can be decoded at half, a quarter or an eighth of their size, at a fraction of the
 # price. H.264 and H.265 are not among them.
@@ -35,6 +37,10 @@ _NETWORK = "tcp,udp,rtp,rtcp,tls,http,https,httpproxy,crypto,rtsp,rtmp"
 
 class SourceError(Exception):
     """A source cannot be read; the text says why and holds no address."""
+
+
+class _ChangedError(Exception):
+    """A source sends smaller pictures than it did, which are not to be halved."""
 
 
 # (frame of PyAV, when its data came: UTC and monotonic, milliseconds of decoding, left out before)
@@ -82,6 +88,8 @@ class Reader:
                 reason = "The camera ended the stream"
                 if self._is_file and self._live_at:
                     continue
+            except _ChangedError:
+                continue  # to be opened for its new size
             except SourceError as err:
                 reason = str(err)
             except (self._av.FFmpegError, OSError, ValueError) as err:
@@ -108,7 +116,7 @@ class Reader:
                 stream.codec_context.skip_frame = "NONKEY"
             if halvings := _halvings(stream.codec_context):
                 stream.codec_context.options = {"lowres": str(halvings)}
-            self._pass_on(self._frames(container, stream))
+            self._pass_on(self._frames(container, stream, halvings))
 
     def _open(self) -> Any:
         url, source = self._source.url, self._source
@@ -146,7 +154,9 @@ class Reader:
             _LOGGER.warning("The hardware cannot decode here; the processor does")
             return self._av.open(url, format=file_format, options=options, timeout=timeout)
 
-    def _frames(self, container: Any, stream: Any) -> Iterator[tuple[Any, datetime, float, float]]:
+    def _frames(
+        self, container: Any, stream: Any, halvings: int
+    ) -> Iterator[tuple[Any, datetime, float, float]]:
         """Yield frames with the time at which their data came."""
         asked_at = good_at = time.monotonic()
         ahead: float | None = None
@@ -166,6 +176,8 @@ class Reader:
                 if frame.is_corrupt:
                     continue
                 good_at = at
+                if halvings and min(frame.width, frame.height) < _ENOUGH_PIXELS:
+                    raise _ChangedError
                 if self._is_file and frame.time is not None:
                     # As a camera would play it.
                     ahead = at - frame.time if ahead is None else ahead
@@ -173,7 +185,10 @@ class Reader:
                     came, at = datetime.now(UTC), time.monotonic()
                     good_at = at
                 yield frame, came, at, took_ms
-            if at - good_at > self._source.stall_s:
+            limit = self._source.stall_s
+            if self.behind or self._source.key_frames_only:
+                limit = max(limit, _KEY_FRAME_WITHIN_S)
+            if at - good_at > limit:
                 raise SourceError("The camera sends data, but no picture that can be decoded")
             asked_at = time.monotonic()
 

@@ -64,16 +64,24 @@ class MotionGate:
     """Watches one camera. Not safe for use from several threads."""
 
     def __init__(
-        self, thresholds: MotionThresholds, ignore: Sequence[Sequence[tuple[float, float]]] = ()
+        self,
+        thresholds: MotionThresholds,
+        ignore: Sequence[Sequence[tuple[float, float]]] = (),
+        hide: Sequence[Sequence[tuple[float, float]]] = (),
     ) -> None:
-        """Start without a background; in the polygons `ignore` (0-1) nothing counts."""
+        """Start without a background.
+
+        In the polygons (0-1) `ignore` and `hide` nothing counts; `view` shows nothing of `hide`.
+        """
         self._thresholds = thresholds
         self._ignore = ignore
+        self._hide = hide
         self._shape: tuple[int, int] | None = None
         self._background: _Cells = np.empty((0, 0), np.float32)
         self._noise: _Cells = self._background
         self._cells: _Cells = self._background
         self._counts: _Mask = np.empty((0, 0), np.bool_)
+        self._hidden: _Mask = self._counts
         self._changed: _Mask = self._counts
         self._boxes: NDArray[np.float64] = _NO_BOXES
         self._at = 0.0
@@ -118,7 +126,8 @@ class MotionGate:
         """Take a frame as background."""
         if cells.shape != self._background.shape:
             self._noise = np.full(cells.shape, _FIRST_NOISE, np.float32)
-            self._counts = ~_rasterised(self._ignore, cells.shape)
+            self._hidden = _grown(_rasterised(self._hide, cells.shape))
+            self._counts = ~(_rasterised(self._ignore, cells.shape) | self._hidden)
         self._shape = (shape[0], shape[1])
         self._background = cells.copy()
         self._learning_since, self._frames = at, 0
@@ -201,10 +210,12 @@ class MotionGate:
     def view(self) -> NDArray[np.uint8]:
         """Return what it sees, uint8 RGB [rows, columns, 3], a pixel per cell.
 
-        Brightness; red what has changed; dark where nothing counts; boxes in yellow.
+        Brightness; red what has changed; dark where nothing counts, black where nobody may look;
+        boxes in yellow.
         """
         grey = np.clip(self._cells, 0, 255).astype(np.uint8)
         grey = np.where(self._counts, grey, grey // 3)
+        grey[self._hidden] = 0
         image = np.stack([grey] * 3, axis=2)
         image[self._changed] = (255, 48, 32)
         picture = Image.fromarray(image)
@@ -240,6 +251,14 @@ def _without_specks(changed: _Mask) -> _Mask:
     padded = np.pad(changed.astype(np.uint8), 1)
     rows = padded[:-2] + padded[1:-1] + padded[2:]
     result: _Mask = changed & (rows[:, :-2] + rows[:, 1:-1] + rows[:, 2:] >= _LEAST_NEIGHBOURS)
+    return result
+
+
+def _grown(mask: _Mask) -> _Mask:
+    """Return a mask with all its neighbours: a cell at its edge has some of what is masked."""
+    padded = np.pad(mask, 1)
+    rows = padded[:-2] | padded[1:-1] | padded[2:]
+    result: _Mask = rows[:, :-2] | rows[:, 1:-1] | rows[:, 2:]
     return result
 
 

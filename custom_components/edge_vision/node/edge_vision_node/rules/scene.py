@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 
-from ..protocol import Box, Kind, Phase, Point
+from ..protocol import Box, Kind, LineTotal, Phase, Point
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +51,72 @@ class RuleEvent:
     line: str | None = None
     direction: str | None = None
     total: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stay:
+    """That an object is in a zone, for how long already, and whether that has been told as long."""
+
+    track_id: int
+    stayed_s: float
+    loiters: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Told:
+    """When something has last begun, of which further ones are left out for a while."""
+
+    kind: str
+    label: str
+    zone: str | None
+    ago_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeftOut:
+    """A beginning that was not told, so that its end is none either."""
+
+    kind: str
+    track_id: int
+    zone: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SceneState:
+    """What holds at a moment, as it has to survive a restart.
+
+    Attributes:
+        objects: that were told and are not gone.
+        zones: name → who is in it.
+        lines: crossings so far.
+        told, left_out: what the cooldown remembers.
+    """
+
+    objects: tuple[SceneObject, ...] = ()
+    zones: dict[str, tuple[Stay, ...]] = field(default_factory=dict)
+    lines: tuple[LineTotal, ...] = ()
+    told: tuple[Told, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
+
+
+def endings(
+    state: SceneState, zones: Iterable[str], objects: Iterable[SceneObject]
+) -> list[RuleEvent]:
+    """Return the ends of what nobody will look for any more: of stays in zones, and of objects."""
+    known = {item.track_id: item for item in state.objects}
+    events = []
+    for zone in zones:
+        for stay in state.zones[zone]:
+            if (item := known.get(stay.track_id)) is None:
+                continue
+            if stay.loiters:
+                events.append(_end(Kind.LOITERING, item, zone))
+            events.append(_end(Kind.ZONE, item, zone))
+    return [*events, *(_end(Kind.OBJECT, item, None) for item in objects)]
+
+
+def _end(kind: Kind, item: SceneObject, zone: str | None) -> RuleEvent:
+    return RuleEvent(kind=kind, phase=Phase.END, label=item.label, count=0, item=item, zone=zone)
 
 
 def inside(polygon: Sequence[Point], point: Point) -> bool:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from ..protocol import Kind, LabelPresence, Line, ObjectLimits, Phase, Zone
+from ..protocol import Kind, LabelPresence, Line, LineTotal, ObjectLimits, Phase, Zone
 from .lines import LineRule
 from .objects import Announcements, Limits, Qualification, count_labels
-from .scene import RuleEvent, SceneObject
+from .scene import LeftOut, RuleEvent, SceneObject, SceneState, Told, endings
 from .zones import ZoneRule
 
 
@@ -41,9 +41,32 @@ class Cooldown:
         self._told_at: dict[tuple[Kind, str, str | None], float] = {}
         self._left_out: set[tuple[Kind, int, str | None]] = set()
 
+    def told(self, at: float) -> tuple[Told, ...]:
+        """Return what was told lately, as it has to survive a restart."""
+        return tuple(
+            Told(kind=kind, label=label, zone=zone, ago_s=round(at - told_at, 3))
+            for (kind, label, zone), told_at in self._told_at.items()
+            if at - told_at < self._cooldown_s
+        )
+
+    @property
+    def left_out(self) -> tuple[LeftOut, ...]:
+        """Return what was not told and has not ended."""
+        return tuple(
+            LeftOut(kind=kind, track_id=track_id, zone=zone)
+            for kind, track_id, zone in self._left_out
+        )
+
+    def restore(self, state: SceneState, at: float) -> None:
+        """Take up what was told, and what not, before a restart."""
+        self._told_at = {
+            (Kind(item.kind), item.label, item.zone): at - item.ago_s for item in state.told
+        }
+        self._left_out = {(Kind(item.kind), item.track_id, item.zone) for item in state.left_out}
+
     def step(self, events: Iterable[RuleEvent], at: float) -> list[RuleEvent]:
         """Return the events that are to be told."""
-        if not self._cooldown_s:
+        if not self._cooldown_s and not self._left_out:
             return list(events)
         return [event for event in events if self._is_told(event, at)]
 
@@ -79,36 +102,62 @@ class VideoRules:
         self._cooldown = Cooldown(config.cooldown_s)
         self._looked = False
 
+    def state(self, at: float) -> SceneState:
+        """Return what has to survive a restart."""
+        return SceneState(
+            objects=tuple(self.objects),
+            zones={zone.zone.name: zone.stays for zone in self._zones},
+            lines=tuple(
+                LineTotal(line=name, label=label, direction=direction, total=total)
+                for name, totals in self.line_totals.items()
+                for (label, direction), total in totals.items()
+            ),
+            told=self._cooldown.told(at),
+            left_out=self._cooldown.left_out,
+        )
+
     def restore(
-        self,
-        objects: Sequence[SceneObject],
-        zones: Mapping[str, Iterable[int]],
-        totals: Mapping[str, Mapping[tuple[str, str], int]],
-        at: float,
-        best: Mapping[int, float] | None = None,
-    ) -> None:
-        """Take up what held before a restart.
+        self, state: SceneState, at: float, best: Mapping[int, float] | None = None
+    ) -> list[RuleEvent]:
+        """Take up what held before a restart; return the ends of what is not looked for any more.
 
         Args:
-            objects: that were told and not gone.
+            state: from `state`.
+            at: now, in seconds.
             best: track → the highest confidence that it ever had, a percentage, where other limits
                 hold now than then: what is below them is told as gone. None: all still count.
-            zones: name → tracks in it.
-            totals: line → (label, direction) → crossings.
-            at: now, in seconds.
         """
         self._qualification.restore(
             item.track_id
-            for item in objects
+            for item in state.objects
             if best is None
             or self._limits.allow(item.label, best.get(item.track_id, 0.0), item.box.area)
         )
-        self._announcements.restore(objects)
+        self._announcements.restore(state.objects)
+        known = {item.track_id: item for item in state.objects}
         for zone in self._zones:
-            members = set(zones.get(zone.zone.name, ()))
-            zone.restore([item for item in objects if item.track_id in members], at)
+            stays = state.zones.get(zone.zone.name, ())
+            zone.restore(
+                [(known[stay.track_id], stay) for stay in stays if stay.track_id in known], at
+            )
         for line in self._lines:
-            line.restore(totals.get(line.line.name, {}))
+            line.restore(
+                {
+                    (item.label, item.direction): item.total
+                    for item in state.lines
+                    if item.line == line.line.name
+                }
+            )
+        removed = state.zones.keys() - {zone.zone.name for zone in self._zones}
+        self._cooldown.restore(state, at)
+        return self._cooldown.step(endings(state, sorted(removed), ()), at)
+
+    def end(self, state: SceneState, at: float) -> list[RuleEvent]:
+        """Return the ends of all that held, where nothing of it can be looked for any more."""
+        self._cooldown.restore(state, at)
+        events = self._cooldown.step(endings(state, state.zones, state.objects), at)
+        self._cooldown.restore(SceneState(), at)
+        return events
 
     def step(self, objects: Sequence[SceneObject], at: float) -> list[RuleEvent]:
         """Take in the confirmed objects of a moment (`at`, in seconds); return what is new.

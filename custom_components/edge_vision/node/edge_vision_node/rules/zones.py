@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from ..protocol import Kind, Phase, Zone
 from .objects import count_labels
-from .scene import RuleEvent, SceneObject, inside
+from .scene import RuleEvent, SceneObject, Stay, inside
 
 # Inertia: whichever of these comes first. A box trembles at a zone's edge; a person does not.
 _LOOKS_TO_CHANGE = 3
@@ -42,6 +42,7 @@ class ZoneRule:
     def __init__(self, zone: Zone) -> None:
         """Start with an empty zone."""
         self.zone = zone
+        self._at = 0.0
         self._stays: dict[int, _Stay] = {}
         self._counts: dict[str, int] = {}
         self._candidates: dict[str, tuple[int, float]] = {}
@@ -56,14 +57,33 @@ class ZoneRule:
         """Return those that have been in there for too long."""
         return [stay.item for stay in self._stays.values() if stay.loiters]
 
-    def restore(self, objects: Iterable[SceneObject], at: float) -> None:
-        """Take up which objects were in the zone before a restart."""
-        self._stays = {item.track_id: _Stay(item, within=True, entered_at=at) for item in objects}
+    @property
+    def stays(self) -> tuple[Stay, ...]:
+        """Return who is in the zone, as it has to survive a restart."""
+        return tuple(
+            Stay(
+                track_id=track_id,
+                stayed_s=round(self._at - stay.entered_at, 3),
+                loiters=stay.loiters,
+            )
+            for track_id, stay in self._stays.items()
+            if stay.within
+        )
+
+    def restore(self, stays: Iterable[tuple[SceneObject, Stay]], at: float) -> None:
+        """Take up who was in the zone before a restart."""
+        self._at = at
+        self._stays = {
+            item.track_id: _Stay(
+                item, within=True, entered_at=at - stay.stayed_s, loiters=stay.loiters
+            )
+            for item, stay in stays
+        }
         self._counts = count_labels(self.members)
 
     def step(self, objects: Sequence[SceneObject], at: float) -> list[RuleEvent]:
         """Take in the objects of a moment (`at`, in seconds); return what is new in the zone."""
-        zone = self.zone
+        zone, self._at = self.zone, at
         here = {
             item.track_id: item for item in objects if not zone.labels or item.label in zone.labels
         }

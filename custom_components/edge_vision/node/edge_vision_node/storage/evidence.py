@@ -13,6 +13,7 @@ DEFAULT_MAX_BYTES = 256 * 1024 * 1024
 _EVENT_ID = re.compile(r"[0-9A-Z]{26}")
 _CLEAN = ".clean.jpg"
 _ANNOTATED = ".jpg"
+_UNFINISHED = timedelta(hours=1)
 _SUFFIXES = (_CLEAN, _ANNOTATED)
 
 
@@ -56,6 +57,10 @@ class EvidenceStore:
     def trim(self, now: datetime) -> int:
         """Delete what is too old, then the oldest beyond the size limit; return how many files."""
         oldest = (now - self._max_age).timestamp()
+        for path in self._folder.glob("*.tmp"):
+            # What a full disk or the end of the node cut short.
+            if path.stat().st_mtime < (now - _UNFINISHED).timestamp():
+                path.unlink(missing_ok=True)
         files = sorted(
             (path.name, path.stat().st_size, path.stat().st_mtime)
             for path in self._folder.iterdir()

@@ -143,7 +143,10 @@ class ResultLog:
             self._since_trim += len(rows)
             if self._since_trim >= _TRIM_EVERY:
                 self._since_trim = 0
-                self._trim(db, datetime.now(UTC))
+                try:
+                    self._trim(db, datetime.now(UTC))
+                except sqlite3.Error as err:  # what was asked for is done all the same
+                    _LOGGER.warning("The result log %s cannot be trimmed: %s", self._path, err)
         return numbers
 
     def trim(self, now: datetime) -> None:
