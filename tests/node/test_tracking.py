@@ -112,7 +112,7 @@ class TestFollowing:
             for number in range(100):
                 place = np.array([0.2 + 0.005 * number, 0.5]) + random.normal(0, [0.01, 0.01])
                 there = random.random() < 0.5
-                frames.append(seen(tuple(place), score=0.65) if there else seen())
+                frames.append(seen(tuple(place), score=0.7) if there else seen())
             shown = follow(Tracker(), frames)
             assert {track.id for tracks in shown for track in tracks} == {1}
 

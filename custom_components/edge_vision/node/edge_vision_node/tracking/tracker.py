@@ -47,7 +47,7 @@ class Settings:
 
     low: float = 0.2
     high: float = 0.5
-    begin: float = 0.6
+    begin: float = 0.65
     at_once: float = 0.85
     lost_s: float = 3.0
     left_s: float = 1.0
@@ -63,7 +63,7 @@ class Settings:
 
         The model's doubts are used well below it, and a little more than it begins a track.
         """
-        begin = min(confidence + 0.1, (1 + confidence) / 2)
+        begin = min(confidence + 0.15, (1 + confidence) / 2)
         return cls(
             low=max(0.1, 0.4 * confidence),
             high=confidence,
