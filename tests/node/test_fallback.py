@@ -113,7 +113,8 @@ async def test_an_engine_that_cannot_be_used(
 async def test_where_nothing_else_works_the_reason_is_the_first(
     node: Node, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    fake(monkeypatch, tmp_path, ncnn=CANNOT_BE_IMPORTED, onnxruntime=CANNOT_BE_IMPORTED)
+    engines = ("ncnn", "onnxruntime", "openvino")
+    fake(monkeypatch, tmp_path, **dict.fromkeys(engines, CANNOT_BE_IMPORTED))
     status = await configured(node, engine="ncnn", allow_fallback=True)
     assert (status.state, status.error_code) == ("failed", "engine_missing")
     assert "ncnn" in (status.error or "")

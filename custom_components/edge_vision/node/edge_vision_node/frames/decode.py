@@ -61,8 +61,10 @@ def decode(data: bytes | memoryview, least: tuple[int, int] | None = None) -> Fr
             if least is not None:
                 image.draft("RGB", least)
             image.load()
-            turned = image.getexif().get(ExifTags.Base.Orientation, 1) >= _FIRST_QUARTER_TURN
-            upright = _to_rgb(ImageOps.exif_transpose(image))
+            orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+            turned = orientation >= _FIRST_QUARTER_TURN
+            # Pillow would copy one that is upright already.
+            upright = _to_rgb(image if orientation == 1 else ImageOps.exif_transpose(image))
     except UnidentifiedImageError:
         raise PictureError("The picture is not a JPEG, PNG or WebP file") from None
     # Pillow's decoders raise nearly anything on a file made to break them
