@@ -50,6 +50,13 @@ def add_classification(models: Path) -> str:
 
 def add_pose(models: Path) -> str:
     """Add a model that sees a body standing (red), sitting (green) or lying (blue); else nobody."""
+def add_embedding(models: Path) -> str:
+    """Add a model whose vector of a red picture is 0.6, 0.8."""
+    rows = np.array([(3, 4), (1, 0), (0, 1)], dtype=np.float64)
+    head = {"type": "embedding", "dimensions": 2}
+    return _add(models, "fingerprint", "embedding", head, [], rows, (1, 2))
+
+
     rows = np.stack([body(name) for name in _BODIES]).reshape(3, -1)
     shape = (1, 1, len(COCO_KEYPOINTS), 3)
     return _add(

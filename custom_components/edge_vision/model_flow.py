@@ -48,6 +48,7 @@ from .node.edge_vision_node.protocol import (
     Uploaded,
 )
 from .node_log import redact
+from .pipeline_flow import TASKS
 from .requirements import FURTHER_NAMES, EngineInstallError, async_install_engine
 
 _LOGGER = logging.getLogger(__name__)
@@ -72,6 +73,7 @@ class ModelFlow(OptionsFlow):
         """Start with nothing chosen."""
         self._catalogue = CatalogueAnswer(models=())
         self._model = ""
+        self._saved: ModelInfo | None = None
         self._task: asyncio.Task[Any] | None = None
         self._back = ""  # the step to which a failure leads
         self._reason = ""
@@ -191,7 +193,7 @@ class ModelFlow(OptionsFlow):
             timeout_s=_INSTALL_TIMEOUT_S,
             progress=Progress(InstallProgress, listener),
         )
-        self._model = info.name
+        self._saved = info
         await self._hub.async_refresh_info()
         if engine is not None:
             self._keep_engines({*self._further, engine})
@@ -216,7 +218,13 @@ class ModelFlow(OptionsFlow):
 
     async def async_step_installed(self, _: dict[str, Any] | None = None) -> ConfigFlowResult:
         """Say what can be done now."""
-        return self._end("model_added", model=self._model)
+        return self._added()
+
+    def _added(self) -> ConfigFlowResult:
+        model = self._saved
+        assert model is not None  # where the steps lead here
+        why = "model_added" if model.task in TASKS else "model_added_apart"
+        return self._end(why, model=model.name, id=model.id)
 
     def _progress(self, step_id: str, **placeholders: str) -> ConfigFlowResult:
         assert self._task is not None
@@ -323,6 +331,7 @@ class ModelFlow(OptionsFlow):
         self._shown = self._picture.show(jpeg) if jpeg else ""
         self._back = "review"  # a correction that is refused is corrected there
         if found.saved is not None:
+            self._saved = found.saved
             await self._hub.async_refresh_info()
         return found
 
@@ -462,9 +471,7 @@ class ModelFlow(OptionsFlow):
 
     async def async_step_saved(self, _: dict[str, Any] | None = None) -> ConfigFlowResult:
         """Say what can be done now."""
-        saved = self._found.saved if self._found else None
-        assert saved is not None
-        return self._end("model_added", model=saved.name)
+        return self._added()
 
     # --- Engines ---------------------------------------------------------------------------------
 

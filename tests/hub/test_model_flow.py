@@ -28,6 +28,7 @@ from custom_components.edge_vision.model_report import corrections
 from custom_components.edge_vision.node.edge_vision_node import protocol
 from tests.hub.conftest import Home, pipeline, until
 from tests.hub.test_subentry_flow import BUNDLED, MODEL, Flow
+from tests.onnx_files import onnx_file
 from tests.pictures import TEST_DATA, needs_test_data
 from tests.small_models import add_classification
 
@@ -196,6 +197,18 @@ async def test_a_dropped_model_that_is_not_recognised_gets_its_head_by_hand(home
     assert home.hub.info is not None
     added = next(model for model in home.hub.info.models if model.id == "colours")
     assert (added.task, added.labels) == ("classification", ("red", "green", "blue"))
+
+
+async def test_a_model_that_no_camera_can_have_is_not_said_to_be_for_one(home: Home) -> None:
+    await home.add()
+    picture, vector = ("images", (1, 3, 224, 224), "float32"), ("features", (1, 512), "float32")
+    drop(home, "prints.onnx", onnx_file([picture], [vector], fill=0.5))
+    flow = await ModelFlow.open(home, "own", "dropped")
+    await flow.send({"file": "prints.onnx"})
+    await flow.send(flow.answers(then="save"))
+    assert flow.result["reason"] == "model_added_apart"
+    assert flow.told == {"model": "prints", "id": "prints"}
+    assert (await Flow.begin(home)).result["step_id"] == "settings"  # it is not offered
 
 
 async def test_the_catalogue_tells_what_it_has_and_why_an_installation_fails(home: Home) -> None:

@@ -446,6 +446,7 @@ class Node:
             node_ms=round((time.perf_counter() - started) * 1000, 2),
             task=place.model.manifest.task,
             classes=result.findings.classes,
+            embedding=result.findings.embedding,
         )
         return answer, picture
 

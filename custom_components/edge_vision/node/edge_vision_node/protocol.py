@@ -909,6 +909,7 @@ class Detected:
 
 @dataclass(frozen=True, kw_only=True)
 class SelfTestRequest:
+    embedding: tuple[float, ...] = ()
     """`self_test`: run a model on the picture that comes with the node."""
 
     model: str | None = None
