@@ -266,7 +266,10 @@ class EngineInfo:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelInfo:
-    """A model that the node holds; `engines` are those it has files for."""
+    """A model that the node holds; `engines` are those it has files for.
+
+    `detector`: the model whose findings it looks at; without that one it cannot be used.
+    """
 
     id: str
     version: str
@@ -279,6 +282,7 @@ class ModelInfo:
     width: int
     height: int
     size_bytes: int
+    detector: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -905,11 +909,11 @@ class Detected:
     node_ms: float
     task: str = "detection"
     classes: tuple[ClassScore, ...] = ()
+    embedding: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
 class SelfTestRequest:
-    embedding: tuple[float, ...] = ()
     """`self_test`: run a model on the picture that comes with the node."""
 
     model: str | None = None

@@ -23,7 +23,7 @@ from ..workers.pool import Workers
 from .catalogue import CatalogueEntry, catalogue
 from .download import Download, download
 from .inspection.inspector import Inspector, Wish
-from .install import Installer, Step
+from .install import Installer, Step, detector_of
 from .store import SELF_TEST_PICTURE, ModelStore
 from .uploads import Uploads, labels_beside, named
 
@@ -142,6 +142,7 @@ def describe(entry: CatalogueEntry, store: ModelStore) -> CatalogueModel:
     """Return an entry of the catalogue as messages carry it."""
     manifest = entry.manifest
     held = store.models.get(entry.id)
+    needed = detector_of(entry, store, catalogue())
     return CatalogueModel(
         id=entry.id,
         version=manifest.version,
@@ -151,7 +152,7 @@ def describe(entry: CatalogueEntry, store: ModelStore) -> CatalogueModel:
         engines=tuple(manifest.engines),
         license=manifest.license,
         source=manifest.source,
-        download_bytes=entry.size_bytes,
+        download_bytes=entry.size_bytes + (needed.size_bytes if needed else 0),
         recommended=entry.sources.recommended,
         edgetpu=any("edgetpu" in engine.files for engine in manifest.engines.values()),
         installed=held.manifest.version if held else None,

@@ -28,6 +28,7 @@ _CORRECTABLE = re.compile(
     r"(name|version|task|license|source|keypoints|labels"
     r"|input\.(width|height|layout|colour|resize|mean|scale|pad)"
     r"|head\.[a-z_]+(\.[a-z_]+)*"
+    r"|crops|crops\.(detector|start|end|angle|scale|around)"
     r"|engines\.[a-z]+\.(inputs|outputs|layout|dtype|constants))"
 )
 _PLACEHOLDER = "not known yet"
@@ -131,6 +132,7 @@ class Candidate:
             "license": content.metadata.get("license", "not stated")[:200],
             "source": f"added by the user from {self.name}"[:200],
             "keypoints": list(guess.keypoints) if guess else [],
+            "crops": guess.crops if guess else None,
         }
 
     def _files(self) -> dict[str, dict[str, Any]]:
@@ -184,13 +186,15 @@ def correct(document: dict[str, Any], corrections: dict[str, Any]) -> None:
         if not _CORRECTABLE.fullmatch(key):
             raise ModelError(
                 f"{key} cannot be corrected; what can be: name, version, task, license, source,"
-                " labels, keypoints, input.…, head.… and engines.<engine>.inputs, outputs, layout,"
-                " dtype, constants"
+                " labels, keypoints, crops.…, input.…, head.… and engines.<engine>.inputs, outputs,"
+                " layout, dtype, constants"
             )
         *path, last = key.split(".")
         place = document
         for part in path:
-            place = place.setdefault(part, {})
+            if place.get(part) is None:
+                place[part] = {}
+            place = place[part]
             if not isinstance(place, dict):
                 raise ModelError(f"{key} cannot be corrected: {part} has no parts")
         place[last] = value

@@ -22,7 +22,7 @@ from .clues import Picture, describe, find_picture
 from .guess import Guess
 from .recognise import further_inputs, recognise
 
-_PROPOSED = ("name", "version", "task", "input", "head", "keypoints", "license", "source")
+_PROPOSED = ("name", "version", "task", "input", "head", "keypoints", "license", "source", "crops")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,6 +111,7 @@ class Inspector:
         correct(document, wish.corrections)
         seen.document = document
         model = await asyncio.to_thread(candidate.write, document, wish.save_as)
+        model = self._installer.completed(model)
         if seen.place is None:
             seen.problem = f"It was not tried: {untried}"
         else:
