@@ -32,7 +32,7 @@ from .client import NodeError, Progress
 from .const import CONF_FURTHER_ENGINES, DATA_DIR
 from .flow_picture import FlowPicture
 from .hub import EdgeVisionHub
-from .model_report import as_form, catalogue_line, corrections, report
+from .model_report import as_form, catalogue_line, corrections, report, unavailable_lines
 from .node.edge_vision_node.protocol import (
     CatalogueAnswer,
     Command,
@@ -49,7 +49,12 @@ from .node.edge_vision_node.protocol import (
 )
 from .node_log import redact
 from .pipeline_flow import TASKS
-from .requirements import FURTHER_NAMES, EngineInstallError, async_install_engine
+from .requirements import (
+    FURTHER_NAMES,
+    EngineInstallError,
+    async_install_engine,
+    platform_name,
+)
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -150,7 +155,11 @@ class ModelFlow(OptionsFlow):
         if self._is_answer(user_input):
             self._model, self._back, self._reason = user_input["model"], "catalogue", ""
             return await self.async_step_install()
-        models = sorted(self._catalogue.models, key=lambda item: (not item.recommended, item.name))
+        missing = unavailable_lines(self._catalogue.models)
+        models = [item for item in self._catalogue.models if item.unavailable is None]
+        if not models:
+            return self._end("nothing_in_the_catalogue", models=missing)
+        models.sort(key=lambda item: (not item.recommended, item.name))
         selector = _select(
             {item.id: catalogue_line(item) for item in models}, SelectSelectorMode.LIST
         )
@@ -159,7 +168,10 @@ class ModelFlow(OptionsFlow):
             step_id="catalogue",
             data_schema=vol.Schema({vol.Required("model", default=default): selector}),
             errors=self._errors("install_failed"),
-            description_placeholders={"reason": self._reason},
+            description_placeholders={
+                "reason": self._reason,
+                "missing": f"\n\nNot on this device:\n\n{missing}" if missing else "",
+            },
             last_step=False,
         )
         self._reason = ""
@@ -214,7 +226,14 @@ class ModelFlow(OptionsFlow):
         usable = {item.id for item in info.engines if item.version} if info else set()
         if usable & set(entry.engines):
             return None
-        return next((item for item in entry.engines if item in FURTHER_NAMES), None)
+        return next((item for item in entry.engines if item in self._installable), None)
+
+    @property
+    def _installable(self) -> list[str]:
+        """Return the further engines that there are packages of for this device."""
+        info = self._hub.info
+        unpackaged = {item.id for item in info.engines if not item.packaged} if info else set()
+        return [item for item in FURTHER_NAMES if item not in unpackaged]
 
     async def async_step_installed(self, _: dict[str, Any] | None = None) -> ConfigFlowResult:
         """Say what can be done now."""
@@ -482,9 +501,12 @@ class ModelFlow(OptionsFlow):
         if self._is_answer(user_input):
             self._engines, self._back, self._reason = user_input["engines"], "engines", ""
             return await self.async_step_install_engines()
+        options = [item for item in FURTHER_NAMES if item in {*self._installable, *self._further}]
+        if not options:
+            return self._end("no_further_engines", platform=platform_name())
         selector = SelectSelector(
             SelectSelectorConfig(
-                options=list(FURTHER_NAMES),
+                options=options,
                 multiple=True,
                 mode=SelectSelectorMode.LIST,
                 translation_key="further_engine",

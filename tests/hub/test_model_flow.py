@@ -259,6 +259,42 @@ async def test_further_engines_are_installed_and_kept(
     assert handler._missing_engine("yolox_nano") is None
 
 
+async def test_what_cannot_run_here_is_told_and_not_offered(home: Home) -> None:
+    await home.add()
+    flow = await ModelFlow.open(home)
+    handler = home.hass.config_entries.options._progress[flow.result["flow_id"]]
+    reason = "it needs LiteRT, which cannot be installed on this system (Linux x86_64 with musl)"
+    models = [
+        replace(item, unavailable=reason if item.engines == ("litert",) else None)
+        for item in handler._catalogue.models
+    ]
+    handler._catalogue = replace(handler._catalogue, models=tuple(models))
+    await flow.send({"next_step_id": "catalogue"})
+    assert set(flow.options("model")) == {"yolox_nano", "fastestdet"}
+    assert "Not on this device" in flow.told["missing"]
+    assert f"SSD MobileNet v1 COCO, 8 bit: {reason}" in flow.told["missing"]
+
+    flow = await ModelFlow.open(home)
+    handler = home.hass.config_entries.options._progress[flow.result["flow_id"]]
+    models = [replace(item, unavailable=reason) for item in models]
+    handler._catalogue = replace(handler._catalogue, models=tuple(models))
+    await flow.send({"next_step_id": "catalogue"})
+    assert flow.result["reason"] == "nothing_in_the_catalogue"
+    assert reason in flow.told["models"]
+
+    # Nor are engines.
+    info = home.hub.info
+    assert info is not None
+    engines = tuple(replace(item, packaged=item.id != "openvino") for item in info.engines)
+    home.hub.info = replace(info, engines=engines)
+    assert (await ModelFlow.open(home, "engines")).result["data_schema"].schema["engines"].config[
+        "options"
+    ] == ["litert"]
+    engines = tuple(replace(item, packaged=item.id == "ncnn") for item in info.engines)
+    home.hub.info = replace(info, engines=engines)
+    assert (await ModelFlow.open(home, "engines")).result["reason"] == "no_further_engines"
+
+
 @needs_test_data
 async def test_a_model_of_the_catalogue_is_installed_without_a_network_and_in_use_not_removed(
     home: Home,

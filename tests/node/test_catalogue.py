@@ -12,11 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from edge_vision_node.engines import packages
+from edge_vision_node.engines.packages import System
 from edge_vision_node.errors import DownloadError, ModelError, UnknownModelError
 from edge_vision_node.models.catalogue import Catalogue, Source, catalogue
 from edge_vision_node.models.download import Limits
 from edge_vision_node.models.heads import build_head
 from edge_vision_node.models.install import Installer, Step, detector_of
+from edge_vision_node.models.manager import describe
 from edge_vision_node.models.package import fetch_member
 from edge_vision_node.models.store import BUNDLED, DEFAULT_MODEL, ModelStore
 from yarl import URL
@@ -115,6 +118,37 @@ def test_what_the_catalogue_is_for_is_there() -> None:
         for entry in catalogue().entries.values()
         for engine in entry.manifest.engines.values()
     )
+
+
+@pytest.mark.parametrize(
+    ("system", "runs", "not_there"),
+    [
+        (System("Linux", "x86_64", "glibc"), {"yolox_nano", "movenet_lightning"}, set()),
+        (System("Linux", "aarch64", "glibc"), {"yolox_nano", "movenet_lightning"}, set()),
+        (
+            System("Linux", "x86_64", "musl"),
+            set(),
+            {"yolox_nano", "movenet_lightning", "fastestdet", "face_landmark"},
+        ),
+        (System("Linux", "armv7l", "glibc"), set(), {"yolox_nano", "movenet_lightning"}),
+    ],
+)
+def test_what_cannot_run_on_a_system_is_told_before_it_is_chosen(
+    monkeypatch: pytest.MonkeyPatch, system: System, runs: set[str], not_there: set[str]
+) -> None:
+    monkeypatch.setattr(packages, "is_installed", lambda _: False)
+    entries = catalogue().entries.values()
+    reasons = {entry.id: describe(entry, ModelStore(), system).unavailable for entry in entries}
+    assert all(reasons[model_id] is None for model_id in runs)
+    assert not_there <= {model_id for model_id, reason in reasons.items() if reason}
+    if not_there:
+        assert reasons["yolox_nano"] == (
+            "it needs ONNX Runtime or OpenVINO, which cannot be installed on this system"
+            f" (Linux {system.machine} with {system.libc})"
+        )
+    # An engine that is there all the same, from wherever, is enough.
+    monkeypatch.setattr(packages, "is_installed", lambda engine: engine == "onnxruntime")
+    assert describe(catalogue().get("yolox_nano"), ModelStore(), system).unavailable is None
 
 
 def test_small_files_that_come_along_are_those_the_manifest_names() -> None:

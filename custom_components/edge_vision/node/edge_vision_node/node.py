@@ -23,6 +23,7 @@ from .annotate import annotate, to_jpeg
 from .benchmark import Benchmarks
 from .benchmark import ProgressListener as BenchmarkListener
 from .cameras.pixels import burn
+from .engines.packages import has_package
 from .errors import (
     AcceleratorError,
     EngineMissingError,
@@ -128,7 +129,7 @@ class Node:
             node_id=self.node_id,
             version=__version__,
             hardware=await self._in_thread(self._disk, describe_hardware),
-            engines=engines,
+            engines=tuple(replace(item, packaged=has_package(item.id)) for item in engines),
             models=tuple(model.info() for model in self._store.models.values()),
             default_engine=engine,
             default_model=DEFAULT_MODEL,

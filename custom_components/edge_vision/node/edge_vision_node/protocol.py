@@ -253,7 +253,8 @@ class AcceleratorInfo:
 class EngineInfo:
     """An inference runtime; `version` is None and `missing` says why where it cannot be used.
 
-    `crashed`: it is there, but ended or hung the process in which it was looked at.
+    `crashed`: it is there, but ended or hung the process in which it was looked at. `packaged`:
+    there is a package of it for this system.
     """
 
     id: str
@@ -262,6 +263,7 @@ class EngineInfo:
     missing: str | None = None
     accelerators: tuple[AcceleratorInfo, ...] = ()
     crashed: bool = False
+    packaged: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -423,7 +425,8 @@ class NodeInfo:
 class CatalogueModel:
     """A model of the catalogue; `installed` is the version that the node holds, or None.
 
-    `download_bytes`: how much there is to fetch.
+    `download_bytes`: how much there is to fetch. `unavailable`: why it cannot run on the node's
+    device, whatever is installed there.
     """
 
     id: str
@@ -438,6 +441,7 @@ class CatalogueModel:
     recommended: bool
     edgetpu: bool = False
     installed: str | None = None
+    unavailable: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

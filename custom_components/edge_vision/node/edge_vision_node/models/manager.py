@@ -8,6 +8,7 @@ from pathlib import Path
 
 from yarl import URL
 
+from ..engines.packages import System, why_unavailable
 from ..errors import ModelError
 from ..protocol import (
     CatalogueAnswer,
@@ -138,8 +139,10 @@ class ModelManager:
         return upload
 
 
-def describe(entry: CatalogueEntry, store: ModelStore) -> CatalogueModel:
-    """Return an entry of the catalogue as messages carry it."""
+def describe(
+    entry: CatalogueEntry, store: ModelStore, system: System | None = None
+) -> CatalogueModel:
+    """Return an entry of the catalogue as messages carry it, for this system or another one."""
     manifest = entry.manifest
     held = store.models.get(entry.id)
     needed = detector_of(entry, store, catalogue())
@@ -156,4 +159,5 @@ def describe(entry: CatalogueEntry, store: ModelStore) -> CatalogueModel:
         recommended=entry.sources.recommended,
         edgetpu=any("edgetpu" in engine.files for engine in manifest.engines.values()),
         installed=held.manifest.version if held else None,
+        unavailable=why_unavailable(manifest.engines, system),
     )
