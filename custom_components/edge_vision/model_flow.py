@@ -63,8 +63,8 @@ _INSTALL_TIMEOUT_S: Final = 3600.0
 # An accelerator may compile a model that it has never seen.
 _INSPECT_TIMEOUT_S: Final = 900.0
 _PART_BYTES: Final = 4 * 1024 * 1024
-_MODEL_FILES: Final = ".onnx,.tflite,.param,.xml,.zip,.tar,.gz,.tgz"
-_FURTHER_FILES: Final = ".bin,.txt,.data"
+_MODEL_FILES: Final = ".onnx,.tflite,.param,.xml,.hef,.zip,.tar,.gz,.tgz"
+_FURTHER_FILES: Final = ".bin,.txt,.data,.json"
 _AGAIN, _SAVE = "again", "save"
 
 

@@ -29,7 +29,7 @@ from .store import SELF_TEST_PICTURE, ModelStore
 from .uploads import Uploads, labels_beside, named
 
 ProgressListener = Callable[[InstallProgress], None]
-_DROPPED_SUFFIXES = (".onnx", ".tflite", ".param", ".xml", ".zip", ".tar", ".tgz", ".gz")
+_DROPPED_SUFFIXES = (".onnx", ".tflite", ".param", ".xml", ".hef", ".zip", ".tar", ".tgz", ".gz")
 
 
 class ModelManager:

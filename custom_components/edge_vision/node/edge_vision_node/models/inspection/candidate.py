@@ -21,7 +21,7 @@ from .clues import Picture, read_labels
 from .guess import Guess
 
 LABELS_NAME = "labels.txt"
-_MODEL_SUFFIXES = (".onnx", ".tflite", ".param", ".xml")
+_MODEL_SUFFIXES = (".onnx", ".tflite", ".param", ".xml", ".hef")
 _EDGE_TPU = "edgetpu-custom-op"
 # What a correction may reach; everything else follows from the file.
 _CORRECTABLE = re.compile(
@@ -58,6 +58,8 @@ class Candidate:
         else:
             main = self._unpack(path) if is_archive(path) else self._copy(path)
         self.content: ModelFile = read_model_file(main)
+        if self.content.beside is not None:
+            self.content.beside.unlink()  # it has been read; the manifest takes its place
         beside = {item.name for item in folder.iterdir()}
         check_external(self.content, folder, beside)
         self.labels: tuple[str, ...] = ()
@@ -70,6 +72,7 @@ class Candidate:
     def _copy(self, path: Path) -> Path:
         content = read_model_file(path)
         needed = [*content.roles.values(), *(path.parent / name for name in content.external)]
+        needed += [content.beside] if content.beside is not None else []
         require_space(self.folder, sum(item.stat().st_size for item in needed if item.is_file()))
         check_external(content, path.parent, {item.name for item in path.parent.iterdir()})
         with writing(path.name):
