@@ -18,6 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from tests.onnx_files import onnx_file
+
 RED, GREEN, BLUE, BLACK = (255, 0, 0), (0, 255, 0), (0, 0, 255), (0, 0, 0)
 _SIDE = 16
 
@@ -48,6 +50,13 @@ def add_classification(models: Path) -> str:
     return _add(models, "colours", "classification", head, ["red", "green", "blue"], rows, (1, 3))
 
 
+def add_embedding(models: Path) -> str:
+    """Add a model whose vector of a red picture is 0.6, 0.8."""
+    rows = np.array([(3, 4), (1, 0), (0, 1)], dtype=np.float64)
+    head = {"type": "embedding", "dimensions": 2}
+    return _add(models, "fingerprint", "embedding", head, [], rows, (1, 2))
+
+
 def add_pose(models: Path) -> str:
     """Add a model that sees a body standing (red), sitting (green) or lying (blue); else nobody."""
     rows = np.stack([body(name) for name in _BODIES]).reshape(3, -1)
@@ -63,6 +72,35 @@ def add_face(models: Path) -> str:
     rows = np.array([one + nothing, one + other, nothing * 2], dtype=np.float64)
     head = {"type": "end_to_end", "classes": 1, "keypoints": 0}
     return _add(models, "faces", "face", head, ["face"], rows, (1, 2, 6))
+
+
+def add_landmarks(models: Path, turned: bool = False) -> str:
+    """Add a model of two points that looks at what a detector finds, and that detector.
+
+    The detector sees one face in red pictures, in their middle half, `turned` a quarter to the
+    left; else nobody. Whatever crop the other one gets, its points lie three quarters to the right
+    and down.
+    """
+    points = (8, 12, 0.9, 8, 4, 0.9) if turned else (4, 8, 0.9, 12, 8, 0.9)
+    rows = np.array([(4, 4, 12, 12, 0.9, 0, *points), (0,) * 12, (0,) * 12], dtype=np.float64)
+    head = {"type": "end_to_end", "classes": 1, "keypoints": 2}
+    names = ("left", "right")
+    _add(models, "marks", "face", head, ["face"], rows, (1, 1, 12), names)
+    spec = {"type": "landmarks", "points": 2}
+    _add(models, "points", "face", spec, ["face"], np.zeros((3, 6)), (1, 6), names)
+    folder = models / "points"
+    picture = ("image", (1, 3, _SIDE, _SIDE), "float32")
+    outputs = [("points", (1, 6), "float32"), ("presence", (1, 1), "float32")]
+    (folder / "model.onnx").write_bytes(onnx_file([picture], outputs, fill=_SIDE * 0.75))
+    manifest = json.loads((folder / "model.json").read_text())
+    manifest["engines"]["onnxruntime"] = {
+        "files": {"model": _file(folder / "model.onnx")},
+        "inputs": ["image"],
+        "outputs": ["points", "presence"],
+    }
+    manifest["crops"] = {"detector": "marks", "start": 0, "end": 1, "angle": 0, "scale": 1.5}
+    (folder / "model.json").write_text(json.dumps(manifest))
+    return "points"
 
 
 def body(name: str) -> NDArray[np.float64]:

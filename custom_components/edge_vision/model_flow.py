@@ -32,7 +32,7 @@ from .client import NodeError, Progress
 from .const import CONF_FURTHER_ENGINES, DATA_DIR
 from .flow_picture import FlowPicture
 from .hub import EdgeVisionHub
-from .model_report import as_form, catalogue_line, corrections, report
+from .model_report import as_form, catalogue_line, corrections, report, unavailable_lines
 from .node.edge_vision_node.protocol import (
     CatalogueAnswer,
     Command,
@@ -48,7 +48,13 @@ from .node.edge_vision_node.protocol import (
     Uploaded,
 )
 from .node_log import redact
-from .requirements import FURTHER_NAMES, EngineInstallError, async_install_engine
+from .pipeline_flow import TASKS
+from .requirements import (
+    FURTHER_NAMES,
+    EngineInstallError,
+    async_install_engine,
+    platform_name,
+)
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -57,8 +63,8 @@ _INSTALL_TIMEOUT_S: Final = 3600.0
 # An accelerator may compile a model that it has never seen.
 _INSPECT_TIMEOUT_S: Final = 900.0
 _PART_BYTES: Final = 4 * 1024 * 1024
-_MODEL_FILES: Final = ".onnx,.tflite,.param,.xml,.zip,.tar,.gz,.tgz"
-_FURTHER_FILES: Final = ".bin,.txt,.data"
+_MODEL_FILES: Final = ".onnx,.tflite,.param,.xml,.hef,.zip,.tar,.gz,.tgz"
+_FURTHER_FILES: Final = ".bin,.txt,.data,.json"
 _AGAIN, _SAVE = "again", "save"
 
 
@@ -72,6 +78,7 @@ class ModelFlow(OptionsFlow):
         """Start with nothing chosen."""
         self._catalogue = CatalogueAnswer(models=())
         self._model = ""
+        self._saved: ModelInfo | None = None
         self._task: asyncio.Task[Any] | None = None
         self._back = ""  # the step to which a failure leads
         self._reason = ""
@@ -148,7 +155,11 @@ class ModelFlow(OptionsFlow):
         if self._is_answer(user_input):
             self._model, self._back, self._reason = user_input["model"], "catalogue", ""
             return await self.async_step_install()
-        models = sorted(self._catalogue.models, key=lambda item: (not item.recommended, item.name))
+        missing = unavailable_lines(self._catalogue.models)
+        models = [item for item in self._catalogue.models if item.unavailable is None]
+        if not models:
+            return self._end("nothing_in_the_catalogue", models=missing)
+        models.sort(key=lambda item: (not item.recommended, item.name))
         selector = _select(
             {item.id: catalogue_line(item) for item in models}, SelectSelectorMode.LIST
         )
@@ -157,7 +168,10 @@ class ModelFlow(OptionsFlow):
             step_id="catalogue",
             data_schema=vol.Schema({vol.Required("model", default=default): selector}),
             errors=self._errors("install_failed"),
-            description_placeholders={"reason": self._reason},
+            description_placeholders={
+                "reason": self._reason,
+                "missing": f"\n\nNot on this device:\n\n{missing}" if missing else "",
+            },
             last_step=False,
         )
         self._reason = ""
@@ -191,7 +205,7 @@ class ModelFlow(OptionsFlow):
             timeout_s=_INSTALL_TIMEOUT_S,
             progress=Progress(InstallProgress, listener),
         )
-        self._model = info.name
+        self._saved = info
         await self._hub.async_refresh_info()
         if engine is not None:
             self._keep_engines({*self._further, engine})
@@ -212,11 +226,24 @@ class ModelFlow(OptionsFlow):
         usable = {item.id for item in info.engines if item.version} if info else set()
         if usable & set(entry.engines):
             return None
-        return next((item for item in entry.engines if item in FURTHER_NAMES), None)
+        return next((item for item in entry.engines if item in self._installable), None)
+
+    @property
+    def _installable(self) -> list[str]:
+        """Return the further engines that there are packages of for this device."""
+        info = self._hub.info
+        unpackaged = {item.id for item in info.engines if not item.packaged} if info else set()
+        return [item for item in FURTHER_NAMES if item not in unpackaged]
 
     async def async_step_installed(self, _: dict[str, Any] | None = None) -> ConfigFlowResult:
         """Say what can be done now."""
-        return self._end("model_added", model=self._model)
+        return self._added()
+
+    def _added(self) -> ConfigFlowResult:
+        model = self._saved
+        assert model is not None  # where the steps lead here
+        why = "model_added" if model.task in TASKS else "model_added_apart"
+        return self._end(why, model=model.name, id=model.id)
 
     def _progress(self, step_id: str, **placeholders: str) -> ConfigFlowResult:
         assert self._task is not None
@@ -323,6 +350,7 @@ class ModelFlow(OptionsFlow):
         self._shown = self._picture.show(jpeg) if jpeg else ""
         self._back = "review"  # a correction that is refused is corrected there
         if found.saved is not None:
+            self._saved = found.saved
             await self._hub.async_refresh_info()
         return found
 
@@ -462,9 +490,7 @@ class ModelFlow(OptionsFlow):
 
     async def async_step_saved(self, _: dict[str, Any] | None = None) -> ConfigFlowResult:
         """Say what can be done now."""
-        saved = self._found.saved if self._found else None
-        assert saved is not None
-        return self._end("model_added", model=saved.name)
+        return self._added()
 
     # --- Engines ---------------------------------------------------------------------------------
 
@@ -475,9 +501,12 @@ class ModelFlow(OptionsFlow):
         if self._is_answer(user_input):
             self._engines, self._back, self._reason = user_input["engines"], "engines", ""
             return await self.async_step_install_engines()
+        options = [item for item in FURTHER_NAMES if item in {*self._installable, *self._further}]
+        if not options:
+            return self._end("no_further_engines", platform=platform_name())
         selector = SelectSelector(
             SelectSelectorConfig(
-                options=list(FURTHER_NAMES),
+                options=options,
                 multiple=True,
                 mode=SelectSelectorMode.LIST,
                 translation_key="further_engine",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from .node.edge_vision_node.protocol import (
@@ -26,6 +26,15 @@ def catalogue_line(model: CatalogueModel) -> str:
     if model.installed is not None:
         details.append(f"installed: {model.installed}")
     return f"{model.name} ({', '.join(details)}): {model.summary}"
+
+
+def unavailable_lines(models: Iterable[CatalogueModel]) -> str:
+    """Return the models that cannot run on this device as Markdown, with the reason."""
+    reasons: dict[str, list[str]] = {}
+    for model in models:
+        if model.unavailable is not None:
+            reasons.setdefault(model.unavailable, []).append(model.name)
+    return "\n".join(f"- {', '.join(names)}: {reason}" for reason, names in reasons.items())
 
 
 def report(found: Inspection) -> str:

@@ -182,7 +182,13 @@ class PipelineFlow(DetailFlow):
 
     @property
     def _models(self) -> dict[str, ModelInfo]:
-        return {model.id: model for model in self._info.models if model.task in TASKS}
+        """Return those that entities are made of, and that have what they look at."""
+        held = {model.id for model in self._info.models}
+        return {
+            model.id: model
+            for model in self._info.models
+            if model.task in TASKS and model.detector in (None, *held)
+        }
 
     async def async_step_model(
         self, user_input: dict[str, Any] | None = None

@@ -103,7 +103,7 @@ async def _async_detect(call: ServiceCall) -> ServiceResponse:
         raise _refused("no_source")
     request = DetectRequest(
         model=model,
-        engine=hub.engine,
+        engine=_engine(hub, model),
         labels=labels,
         confidence=call.data[CONF_CONFIDENCE],
     )
@@ -124,6 +124,7 @@ async def _async_detect(call: ServiceCall) -> ServiceResponse:
         "task": detected.task,
         "objects": [object_data(item) for item in detected.objects],
         "classes": [class_data(item) for item in detected.classes],
+        "embedding": list(detected.embedding),
         "summary": dict(summary),
         "model": detected.model,
         "engine": detected.engine,
@@ -131,6 +132,14 @@ async def _async_detect(call: ServiceCall) -> ServiceResponse:
         "inference_ms": detected.inference_ms,
         "decode_ms": detected.decode_ms,
     }
+
+
+def _engine(hub: EdgeVisionHub, model: str | None) -> str | None:
+    """Return the node's engine, or None (any) where the model has no files for that one."""
+    for item in hub.info.models if hub.info else ():
+        if item.id == model and hub.engine not in item.engines:
+            return None
+    return hub.engine
 
 
 def _known_labels(

@@ -12,7 +12,9 @@ import voluptuous as vol
 from homeassistant.exceptions import HomeAssistantError, ServiceValidationError
 
 from custom_components.edge_vision.const import DOMAIN
+from custom_components.edge_vision.hub import EdgeVisionHub
 from tests.hub.conftest import BLANK, STREET, Cameras, Home, pipeline, until
+from tests.small_models import RED, add_embedding, painted
 
 
 async def detect(home: Home, **data: Any) -> dict[str, Any]:
@@ -42,6 +44,7 @@ async def test_a_camera_is_looked_at(home: Home, cameras: Cameras) -> None:
         "task",
         "objects",
         "classes",
+        "embedding",
         "summary",
         "model",
         "engine",
@@ -53,6 +56,19 @@ async def test_a_camera_is_looked_at(home: Home, cameras: Cameras) -> None:
     assert len(answer["objects"]) >= 2
     assert answer["objects"][0].keys() == {"label", "confidence", "box"}
     assert answer["engine"] == "onnxruntime"
+
+
+async def test_a_model_that_no_camera_can_have_is_asked_by_its_name(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_embedding(home.data_folder / "models")
+    await home.add()
+    picture = allowed(home, painted(RED), "red.png")
+    # Its files are for ONNX Runtime, whatever the node's own engine is.
+    monkeypatch.setattr(EdgeVisionHub, "engine", "ncnn")
+    answer = await detect(home, path=picture, model="fingerprint")
+    assert (answer["task"], answer["engine"]) == ("embedding", "onnxruntime")
+    assert answer["embedding"] == pytest.approx([0.6, 0.8])
 
 
 async def test_a_file_is_looked_at_and_nothing_seen_is_an_answer(home: Home) -> None:

@@ -28,6 +28,7 @@ from custom_components.edge_vision.model_report import corrections
 from custom_components.edge_vision.node.edge_vision_node import protocol
 from tests.hub.conftest import Home, pipeline, until
 from tests.hub.test_subentry_flow import BUNDLED, MODEL, Flow
+from tests.onnx_files import onnx_file
 from tests.pictures import TEST_DATA, needs_test_data
 from tests.small_models import add_classification
 
@@ -198,6 +199,18 @@ async def test_a_dropped_model_that_is_not_recognised_gets_its_head_by_hand(home
     assert (added.task, added.labels) == ("classification", ("red", "green", "blue"))
 
 
+async def test_a_model_that_no_camera_can_have_is_not_said_to_be_for_one(home: Home) -> None:
+    await home.add()
+    picture, vector = ("images", (1, 3, 224, 224), "float32"), ("features", (1, 512), "float32")
+    drop(home, "prints.onnx", onnx_file([picture], [vector], fill=0.5))
+    flow = await ModelFlow.open(home, "own", "dropped")
+    await flow.send({"file": "prints.onnx"})
+    await flow.send(flow.answers(then="save"))
+    assert flow.result["reason"] == "model_added_apart"
+    assert flow.told == {"model": "prints", "id": "prints"}
+    assert (await Flow.begin(home)).result["step_id"] == "settings"  # it is not offered
+
+
 async def test_the_catalogue_tells_what_it_has_and_why_an_installation_fails(home: Home) -> None:
     await home.add()
     flow = await ModelFlow.open(home, "catalogue")
@@ -244,6 +257,42 @@ async def test_further_engines_are_installed_and_kept(
     home.hub.info = replace(info, engines=engines)
     assert handler._missing_engine("movenet_lightning") == "litert"
     assert handler._missing_engine("yolox_nano") is None
+
+
+async def test_what_cannot_run_here_is_told_and_not_offered(home: Home) -> None:
+    await home.add()
+    flow = await ModelFlow.open(home)
+    handler = home.hass.config_entries.options._progress[flow.result["flow_id"]]
+    reason = "it needs LiteRT, which cannot be installed on this system (Linux x86_64 with musl)"
+    models = [
+        replace(item, unavailable=reason if item.engines == ("litert",) else None)
+        for item in handler._catalogue.models
+    ]
+    handler._catalogue = replace(handler._catalogue, models=tuple(models))
+    await flow.send({"next_step_id": "catalogue"})
+    assert set(flow.options("model")) == {"yolox_nano", "fastestdet"}
+    assert "Not on this device" in flow.told["missing"]
+    assert f"SSD MobileNet v1 COCO, 8 bit: {reason}" in flow.told["missing"]
+
+    flow = await ModelFlow.open(home)
+    handler = home.hass.config_entries.options._progress[flow.result["flow_id"]]
+    models = [replace(item, unavailable=reason) for item in models]
+    handler._catalogue = replace(handler._catalogue, models=tuple(models))
+    await flow.send({"next_step_id": "catalogue"})
+    assert flow.result["reason"] == "nothing_in_the_catalogue"
+    assert reason in flow.told["models"]
+
+    # Nor are engines.
+    info = home.hub.info
+    assert info is not None
+    engines = tuple(replace(item, packaged=item.id != "openvino") for item in info.engines)
+    home.hub.info = replace(info, engines=engines)
+    assert (await ModelFlow.open(home, "engines")).result["data_schema"].schema["engines"].config[
+        "options"
+    ] == ["litert"]
+    engines = tuple(replace(item, packaged=item.id == "ncnn") for item in info.engines)
+    home.hub.info = replace(info, engines=engines)
+    assert (await ModelFlow.open(home, "engines")).result["reason"] == "no_further_engines"
 
 
 @needs_test_data

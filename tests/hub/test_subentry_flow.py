@@ -20,6 +20,7 @@ from custom_components.edge_vision.const import DATA_DIR, SUBENTRY_PIPELINE
 from custom_components.edge_vision.node.edge_vision_node import protocol
 from tests.hub.conftest import STREET, Cameras, Home, entry_with, pipeline, until
 from tests.pictures import NODE_FOLDER
+from tests.small_models import add_embedding, add_landmarks
 
 MODEL = "ssd_mobilenet_v2_coco"
 VIDEO = {
@@ -276,6 +277,21 @@ async def test_a_change_begins_with_the_model_there_is(home: Home, second_model:
     assert flow.defaults == {"model": second_model}
     await flow.send({"model": second_model})
     assert flow.defaults["detection"]["labels"] == ["cyclist"]
+
+
+async def test_a_model_that_looks_at_what_another_finds_is_offered_when_that_is_there(
+    home: Home, hass: HomeAssistant
+) -> None:
+    models = Path(hass.config.path(DATA_DIR)) / "models"
+    add_landmarks(models)
+    add_embedding(models)  # entities cannot be made of it
+    await home.add()
+    assert set((await Flow.begin(home)).options("model")) == {MODEL, "marks", "points"}
+    shutil.rmtree(models / "marks")
+    before = home.hub
+    await hass.config_entries.async_reload(home.entry.entry_id)
+    await home.reloaded(before)
+    assert (await Flow.begin(home)).result["step_id"] == "settings"  # nothing is left to choose
 
 
 # --- It cannot begin ------------------------------------------------------------------------------

@@ -12,11 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from edge_vision_node.engines import packages
+from edge_vision_node.engines.packages import System
 from edge_vision_node.errors import DownloadError, ModelError, UnknownModelError
 from edge_vision_node.models.catalogue import Catalogue, Source, catalogue
 from edge_vision_node.models.download import Limits
 from edge_vision_node.models.heads import build_head
-from edge_vision_node.models.install import Installer, Step
+from edge_vision_node.models.install import Installer, Step, detector_of
+from edge_vision_node.models.manager import describe
 from edge_vision_node.models.package import fetch_member
 from edge_vision_node.models.store import BUNDLED, DEFAULT_MODEL, ModelStore
 from yarl import URL
@@ -96,6 +99,12 @@ def test_every_entry_is_complete_licensed_and_has_a_head() -> None:
         assert manifest.license in {"Apache-2.0", "BSD-3-Clause", "MIT"}, entry.id
         assert entry.sources.summary.endswith("."), entry.id
         assert build_head(manifest.head, (manifest.input.width, manifest.input.height))
+        if manifest.head["type"] == "landmarks":
+            assert manifest.crops is not None, entry.id
+            detector = entries[manifest.crops.detector].manifest
+            points = max(manifest.crops.start, manifest.crops.end)
+            assert len(detector.keypoints) > points
+            assert set(manifest.engines) <= set(detector.engines)
 
 
 def test_what_the_catalogue_is_for_is_there() -> None:
@@ -109,6 +118,37 @@ def test_what_the_catalogue_is_for_is_there() -> None:
         for entry in catalogue().entries.values()
         for engine in entry.manifest.engines.values()
     )
+
+
+@pytest.mark.parametrize(
+    ("system", "runs", "not_there"),
+    [
+        (System("Linux", "x86_64", "glibc"), {"yolox_nano", "movenet_lightning"}, set()),
+        (System("Linux", "aarch64", "glibc"), {"yolox_nano", "movenet_lightning"}, set()),
+        (
+            System("Linux", "x86_64", "musl"),
+            set(),
+            {"yolox_nano", "movenet_lightning", "fastestdet", "face_landmark"},
+        ),
+        (System("Linux", "armv7l", "glibc"), set(), {"yolox_nano", "movenet_lightning"}),
+    ],
+)
+def test_what_cannot_run_on_a_system_is_told_before_it_is_chosen(
+    monkeypatch: pytest.MonkeyPatch, system: System, runs: set[str], not_there: set[str]
+) -> None:
+    monkeypatch.setattr(packages, "is_installed", lambda _: False)
+    entries = catalogue().entries.values()
+    reasons = {entry.id: describe(entry, ModelStore(), system).unavailable for entry in entries}
+    assert all(reasons[model_id] is None for model_id in runs)
+    assert not_there <= {model_id for model_id, reason in reasons.items() if reason}
+    if not_there:
+        assert reasons["yolox_nano"] == (
+            "it needs ONNX Runtime or OpenVINO, which cannot be installed on this system"
+            f" (Linux {system.machine} with {system.libc})"
+        )
+    # An engine that is there all the same, from wherever, is enough.
+    monkeypatch.setattr(packages, "is_installed", lambda engine: engine == "onnxruntime")
+    assert describe(catalogue().get("yolox_nano"), ModelStore(), system).unavailable is None
 
 
 def test_small_files_that_come_along_are_those_the_manifest_names() -> None:
@@ -170,6 +210,24 @@ async def test_a_model_is_installed_from_a_mirror_and_used(home: Home) -> None:
     assert steps[-1].done_bytes == steps[-1].total_bytes == 9037598
     assert home.left == []
     assert ModelStore([home.models]).get("street").manifest == model.manifest
+
+
+async def test_a_model_brings_along_the_one_that_finds_what_it_looks_at(home: Home) -> None:
+    entries = make_catalogue(home.path / "catalogue")
+    folder = home.path / "catalogue" / "marked"
+    shutil.copytree(entries.get("street").folder, folder)
+    manifest = json.loads((folder / "model.json").read_text())
+    crops = {"detector": "street", "start": 0, "end": 1, "angle": 0, "scale": 1.5}
+    head = {"type": "landmarks", "points": 2}
+    manifest.update(id="marked", task="face", head=head, crops=crops)
+    (folder / "model.json").write_text(json.dumps(manifest))
+    entries = Catalogue(home.path / "catalogue")
+    installer = Installer(home.store, home.models, home.mirror, entries, QUICK)
+    assert detector_of(entries.get("marked"), home.store, entries) is entries.get("street")
+    model = await installer.install("marked")
+    assert model.detector is home.store.get("street")
+    assert detector_of(entries.get("marked"), home.store, entries) is None
+    assert home.left == []
 
 
 async def test_who_asks_twice_gets_the_same_installation(home: Home) -> None:

@@ -219,6 +219,27 @@ async def test_rt_detr_gets_the_size_that_it_asks_for(bench: Bench) -> None:
     assert constants == {"orig_target_sizes": {"dtype": "int64", "value": [[640, 640]]}}
 
 
+@pytest.mark.parametrize(
+    ("side", "length", "task", "detector", "points"),
+    [
+        (192, 1404, "face", "face_detection_short_range", 18),
+        (256, 195, "pose", "blazepose_detection", 33),
+    ],
+)
+async def test_landmarks_name_the_model_that_finds_what_they_look_at(
+    bench: Bench, side: int, length: int, task: str, detector: str, points: int
+) -> None:
+    found = await bench.look_at(
+        [image(side, nhwc=True)], [out(1, length, name="marks"), out(1, 1, name="there")]
+    )
+    assert found.problem is not None
+    assert f"looks at what {detector} finds; install that" in found.problem
+    assert found.proposal is not None
+    assert (found.proposal.task, found.proposal.family) == (task, "landmarks")
+    assert found.proposal.manifest["crops"]["detector"] == detector
+    assert len(found.proposal.manifest["keypoints"]) == points
+
+
 async def test_yunet_is_known_by_its_twelve_outputs(bench: Bench) -> None:
     outputs = [
         out(1, (320 // stride) ** 2, columns, name=f"{kind}_{stride}")

@@ -1,4 +1,4 @@
-"""TensorFlow Lite files of one operation, made with the schema that comes with LiteRT."""
+"""TensorFlow Lite files of one or two operations, made with the schema that comes with LiteRT."""
 
 from __future__ import annotations
 
@@ -50,3 +50,40 @@ def one_operation(path: Path, operation: str) -> EngineFiles:
     builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
     path.write_bytes(builder.Output())
     return EngineFiles(path.stem, {"model": path}, ("image",), ("result",), dtype="uint8")
+
+
+def ssd_for_edge_tpu(path: Path) -> None:
+    """Write what Coral's compiler makes of an SSD: all of it in one operation, then the boxes.
+
+    As in Coral's ssd_mobilenet_v2_coco_quant_postprocess_edgetpu.tflite the outputs have names and
+    no shapes, and there are no labels. Nothing can run it.
+    """
+    schema = pytest.importorskip(
+        "ai_edge_litert.schema_py_generated", reason="the package ai-edge-litert is not here"
+    )
+    flatbuffers = pytest.importorskip("flatbuffers")
+    kinds = schema.TensorType
+    boxes = "TFLite_Detection_PostProcess"
+    tensors = [
+        ("normalized_input_image_tensor", [1, 300, 300, 3], kinds.UINT8),
+        ("raw_boxes", [1, 1917, 4], kinds.UINT8),
+        ("raw_scores", [1, 1917, 91], kinds.UINT8),
+        *((f"{boxes}{end}", [], kinds.FLOAT32) for end in ("", ":1", ":2", ":3")),
+    ]
+    graph = schema.SubGraphT(inputs=[0], outputs=[3, 4, 5, 6])
+    graph.tensors = [schema.TensorT(name=n, shape=s, type=k, buffer=0) for n, s, k in tensors]
+    graph.operators = [
+        schema.OperatorT(opcodeIndex=0, inputs=[0], outputs=[1, 2]),
+        schema.OperatorT(opcodeIndex=1, inputs=[1, 2], outputs=[3, 4, 5, 6]),
+    ]
+    codes = []
+    for name in ("edgetpu-custom-op", boxes):
+        code = schema.OperatorCodeT(version=1, customCode=name)
+        code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.CUSTOM
+        codes.append(code)
+    model = schema.ModelT(
+        version=3, operatorCodes=codes, subgraphs=[graph], buffers=[schema.BufferT()]
+    )
+    builder = flatbuffers.Builder(1024)
+    builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
+    path.write_bytes(builder.Output())

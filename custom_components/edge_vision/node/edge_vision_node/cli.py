@@ -37,7 +37,7 @@ from .engines import default_threads
 from .errors import CommandLineError, NodeError
 from .frames.decode import decode
 from .models.manifest import MANIFEST_NAME, Model, load_model
-from .models.store import DEFAULT_MODEL, ModelStore
+from .models.store import DEFAULT_MODEL, ModelStore, with_detector
 from .protocol import write
 from .results import in_words
 from .runner import Runner, default_engine
@@ -194,7 +194,7 @@ def _store(options: argparse.Namespace) -> ModelStore:
 
 def _model(options: argparse.Namespace) -> Model:
     if options.model and options.model.endswith(MANIFEST_NAME):
-        return load_model(Path(options.model).parent)
+        return with_detector(load_model(Path(options.model).parent), _store(options).models)
     return _store(options).get(options.model)
 
 

@@ -97,7 +97,7 @@ def models(options: argparse.Namespace) -> int:
 
 def _print_catalogue(options: argparse.Namespace, store: ModelStore) -> int:
     items = [describe(entry, store) for entry in catalogue().entries.values()]
-    items.sort(key=lambda item: (not item.recommended, item.task, item.id))
+    items.sort(key=lambda item: (bool(item.unavailable), not item.recommended, item.task, item.id))
     if options.json:
         print(json.dumps([write(item) for item in items], indent=2))
         return 0
@@ -108,6 +108,8 @@ def _print_catalogue(options: argparse.Namespace, store: ModelStore) -> int:
             f"  {item.task}; for {', '.join(item.engines)};"
             f" {item.download_bytes / 2**20:.1f} MiB to fetch; {item.license}"
         )
+        if item.unavailable:
+            print(f"  not on this device: {item.unavailable}")
     return 0
 
 

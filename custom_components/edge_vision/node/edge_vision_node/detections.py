@@ -110,6 +110,20 @@ class Detections:
         )
 
 
+def joined(parts: Sequence[Detections]) -> Detections:
+    """Return detections of one picture as one, in their order; all have keypoints."""
+    if not parts:
+        return Detections(
+            np.empty((0, 4), np.float32), np.empty(0, np.float32), np.empty(0, np.int32)
+        )
+    return Detections(
+        np.concatenate([part.boxes for part in parts]),
+        np.concatenate([part.scores for part in parts]),
+        np.concatenate([part.class_ids for part in parts]),
+        np.concatenate([part.keypoints for part in parts if part.keypoints is not None]),
+    )
+
+
 def non_maximum_suppression(detections: Detections, iou_threshold: float, limit: int) -> Detections:
     """Keep the best of each cluster of overlapping boxes, class by class (greedy NMS).
 

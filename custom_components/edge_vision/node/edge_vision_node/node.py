@@ -23,6 +23,7 @@ from .annotate import annotate, to_jpeg
 from .benchmark import Benchmarks
 from .benchmark import ProgressListener as BenchmarkListener
 from .cameras.pixels import burn
+from .engines.packages import has_package
 from .errors import (
     AcceleratorError,
     EngineMissingError,
@@ -130,7 +131,7 @@ class Node:
             node_id=self.node_id,
             version=__version__,
             hardware=await self._in_thread(self._disk, describe_hardware),
-            engines=engines,
+            engines=tuple(replace(item, packaged=has_package(item.id)) for item in engines),
             models=tuple(model.info() for model in self._store.models.values()),
             default_engine=engine,
             default_model=DEFAULT_MODEL,
@@ -451,6 +452,7 @@ class Node:
             node_ms=round((time.perf_counter() - started) * 1000, 2),
             task=place.model.manifest.task,
             classes=result.findings.classes,
+            embedding=result.findings.embedding,
         )
         return answer, picture
 

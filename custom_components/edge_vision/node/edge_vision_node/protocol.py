@@ -258,7 +258,8 @@ class AcceleratorInfo:
 class EngineInfo:
     """An inference runtime; `version` is None and `missing` says why where it cannot be used.
 
-    `crashed`: it is there, but ended or hung the process in which it was looked at.
+    `crashed`: it is there, but ended or hung the process in which it was looked at. `packaged`:
+    there is a package of it for this system.
     """
 
     id: str
@@ -267,11 +268,15 @@ class EngineInfo:
     missing: str | None = None
     accelerators: tuple[AcceleratorInfo, ...] = ()
     crashed: bool = False
+    packaged: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelInfo:
-    """A model that the node holds; `engines` are those it has files for."""
+    """A model that the node holds; `engines` are those it has files for.
+
+    `detector`: the model whose findings it looks at; without that one it cannot be used.
+    """
 
     id: str
     version: str
@@ -284,6 +289,7 @@ class ModelInfo:
     width: int
     height: int
     size_bytes: int
+    detector: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -424,7 +430,8 @@ class NodeInfo:
 class CatalogueModel:
     """A model of the catalogue; `installed` is the version that the node holds, or None.
 
-    `download_bytes`: how much there is to fetch.
+    `download_bytes`: how much there is to fetch. `unavailable`: why it cannot run on the node's
+    device, whatever is installed there.
     """
 
     id: str
@@ -439,6 +446,7 @@ class CatalogueModel:
     recommended: bool
     edgetpu: bool = False
     installed: str | None = None
+    unavailable: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -927,6 +935,7 @@ class Detected:
     node_ms: float
     task: str = "detection"
     classes: tuple[ClassScore, ...] = ()
+    embedding: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

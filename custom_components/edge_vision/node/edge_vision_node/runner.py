@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .detections import Detections, Placement
+from .crops import find_crops
+from .detections import Detections, Placement, joined
 from .engines import (
     Engine,
     Session,
@@ -21,16 +22,28 @@ from .engines import (
     describe_engines,
     get_engine,
 )
-from .errors import AcceleratorError, EngineMissingError, InferenceError, PictureError
-from .frames.decode import decode
+from .errors import AcceleratorError, EngineMissingError, InferenceError, ModelError, PictureError
+from .frames.decode import Frame, decode
 from .frames.tensor import Preprocessor
 from .models.heads import build_head
+from .models.heads.decoding import best_first, in_frame
+from .models.heads.landmarks import LandmarksHead
 from .models.manifest import Model
 from .protocol import Findings
 from .results import Classification, Result, findings
 
+<<<<<<< HEAD
 # Parts of a frame that are run at once, where that takes less than this share of the time.
 _BATCH, _BATCH_GAIN, _BATCH_RUNS = 4, 0.85, 3
+=======
+# Of a model that looks at crops: how many in a picture, and with how many keypoints together; how
+# sure the detector has to be of them (percent; MediaPipe's own threshold), and how many pixels of
+# the picture there should be for one of the crop's.
+_MOST_CROPS = 4
+_MOST_KEYPOINTS = 500
+_FOUND_FROM = 50.0
+_CROP_DETAIL = 4
+>>>>>>> models2
 
 
 @dataclass(frozen=True)
@@ -38,10 +51,12 @@ class Prepared:
     """A picture ready for the engine.
 
     Attributes:
-        tensor: shape and dtype as the model's input.
+        tensor: shape and dtype as the model's input; of a model that wants crops, as the input of
+            its detector.
         placement: where the frame lies in it.
         width, height: of the camera's picture in pixels.
         decode_ms: time of decoding alone.
+        frame: what crops are cut from, for a model that wants some.
     """
 
     tensor: NDArray[Any]
@@ -49,6 +64,7 @@ class Prepared:
     width: int
     height: int
     decode_ms: float
+    frame: Frame | None = None
 
 
 def default_engine(model: Model) -> str:
@@ -98,6 +114,7 @@ class Runner:
         self.preprocess = Preprocessor(model.manifest.input, model.engine(self.engine))
         size = (model.manifest.input.width, model.manifest.input.height)
         self._head = build_head(model.manifest.head, size)
+        self._finder = self._load_finder(threads, cache)
         started = time.perf_counter()
         self._session: Session | None = runtime.load(
             model.files(self.engine, cache), self.accelerator, threads or default_threads()
@@ -105,6 +122,19 @@ class Runner:
         self.infer(np.zeros(self.preprocess.shape, self.preprocess.dtype))
         self._batch = self._find_batch(self._session)
         self.load_ms = (time.perf_counter() - started) * 1000
+
+    def _load_finder(self, threads: int | None, cache: Path | None) -> Runner | None:
+        """Load the detector that finds the model's crops, in the same place."""
+        crops, detector = self.model.manifest.crops, self.model.detector
+        if crops is None:
+            return None
+        if detector is None:
+            raise ModelError(
+                f"{self.model.manifest.name} looks at what {crops.detector} finds; install that"
+            )
+        if detector.manifest.crops is not None:
+            raise ModelError(f"{crops.detector} wants crops itself")
+        return Runner(detector, self.engine, self.accelerator, threads, cache)
 
     def class_ids(self, labels: tuple[str, ...]) -> NDArray[np.int32] | None:
         """Return the class ids of labels, None for "all". Unknown labels raise `ModelError`."""
@@ -115,10 +145,15 @@ class Runner:
     def prepare(self, data: bytes | memoryview) -> Prepared:
         """Decode a picture and make the model's input of it. Raises `PictureError`."""
         started = time.perf_counter()
-        frame = decode(data, self.preprocess.size)
+        width, height = self.preprocess.size
+        if self._finder is not None:
+            # A face or body is a part of the picture, and shall have the pixels it can have.
+            width, height = width * _CROP_DETAIL, height * _CROP_DETAIL
+        frame = decode(data, (width, height))
         decode_ms = (time.perf_counter() - started) * 1000
-        tensor, placement = self.preprocess(frame)
-        return Prepared(tensor, placement, frame.width, frame.height, decode_ms)
+        tensor, placement = (self._finder or self).preprocess(frame)
+        kept = None if self._finder is None else frame
+        return Prepared(tensor, placement, frame.width, frame.height, decode_ms, kept)
 
     def prepare_crops(
         self, pixels: bytes | memoryview, placements: Sequence[Sequence[float]]
@@ -163,6 +198,7 @@ class Runner:
         Returns:
             the result in coordinates of the frame, and the milliseconds that the engine took.
         """
+<<<<<<< HEAD
         (result,), inference_ms = self.run_all([prepared], confidence, class_ids)
         return result, inference_ms
 
@@ -210,6 +246,56 @@ class Runner:
             return 1
         alone, together = self.measure(one, _BATCH_RUNS), self.measure(several, _BATCH_RUNS)
         return _BATCH if together < _BATCH_GAIN * _BATCH * alone else 1
+=======
+        if self._finder is not None:
+            return self._run_crops(self._finder, prepared, confidence, class_ids)
+        started = time.perf_counter()
+        outputs = self.infer(prepared.tensor)
+        inference_ms = (time.perf_counter() - started) * 1000
+        result = self._head(outputs, score_of(confidence))
+        if isinstance(result, Detections):
+            result = result.of_classes(class_ids).placed(prepared.placement)
+        elif isinstance(result, Classification):
+            result = result.of_classes(class_ids)
+        return result, inference_ms
+
+    def _run_crops(
+        self,
+        finder: Runner,
+        prepared: Prepared,
+        confidence: float,
+        class_ids: NDArray[np.int32] | None,
+    ) -> tuple[Detections, float]:
+        """Run the detector, and the model on what that found, best first."""
+        crops = self.model.manifest.crops
+        assert prepared.frame is not None
+        assert crops is not None
+        assert isinstance(self._head, LandmarksHead)  # the manifest has been checked
+        found, inference_ms = finder.run(prepared, min(confidence, _FOUND_FROM))
+        if not isinstance(found, Detections):
+            raise ModelError(f"{crops.detector} finds no objects")
+        image = prepared.frame.image
+        parts = []
+        points = max(len(self.model.manifest.keypoints), 1)
+        most = max(min(_MOST_CROPS, _MOST_KEYPOINTS // points), 1)
+        for crop in find_crops(found, crops, image.size, most):
+            tensor = self.preprocess.tensor(crop.cut(image, self.preprocess.size))
+            started = time.perf_counter()
+            outputs = self.infer(tensor)
+            inference_ms += (time.perf_counter() - started) * 1000
+            marks, score = self._head.read(outputs)
+            marks = crop.to_picture(marks, image.size)
+            parts.append(in_frame(self._head.found(marks, score, score_of(confidence))))
+        return best_first(joined(parts)).of_classes(class_ids), inference_ms
+
+    def engine_alone(self, prepared: Prepared) -> None:
+        """Run the engine without reading its outputs, for its time. Raises `InferenceError`."""
+        if self._finder is None:
+            self.infer(prepared.tensor)
+        else:  # as for one face or body
+            self._finder.infer(prepared.tensor)
+            self.infer(np.zeros(self.preprocess.shape, self.preprocess.dtype))
+>>>>>>> models2
 
     def findings(self, result: Result, confidence: float) -> Findings:
         """Return a result as messages carry it."""
@@ -226,6 +312,8 @@ class Runner:
 
     def close(self) -> None:
         """Unload the model; who still holds the runner gets an error, not a crash."""
+        if self._finder is not None:
+            self._finder.close()
         if self._session is not None:
             self._session.close()
             self._session = None

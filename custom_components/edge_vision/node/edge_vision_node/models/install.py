@@ -33,7 +33,7 @@ from .download import (
 )
 from .manifest import MANIFEST_NAME, FileSpec, Model, load_model
 from .package import fetch_member
-from .store import BUNDLED, ModelStore, is_bundled, use_version
+from .store import BUNDLED, ModelStore, is_bundled, use_version, with_detector
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -105,6 +105,8 @@ class Installer:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _install(self, entry: CatalogueEntry) -> Model:
+        if (needed := detector_of(entry, self._store, self._entries)) is not None:
+            await self.install(needed.id)
         staging = self._stage()
         try:
             require_space(staging, entry.size_bytes)
@@ -215,6 +217,10 @@ class Installer:
         """Return an empty folder for a model that is put together by somebody else."""
         return self._stage()
 
+    def completed(self, model: Model) -> Model:
+        """Return a model that is being put together with the detector that it may want."""
+        return with_detector(model, self._store.models)
+
     def adopt(self, staging: Path) -> Model:
         """Move a complete folder to its place, and use it. Raises `ModelError`, `StorageError`."""
         model = load_model(staging)
@@ -253,6 +259,12 @@ class Installer:
         """
         model = self._store.get(model_id)
         folder = self._folder / model_id
+        for other in self._store.models.values():
+            if other.detector is not None and other.detector.id == model_id:
+                raise ModelError(
+                    f"{other.manifest.name} looks at what {model.manifest.name} finds; remove that"
+                    " one first"
+                )
         if not MODEL_ID.fullmatch(model_id) or not folder.is_dir():
             if is_bundled(model):
                 raise ModelError(f"{model.manifest.name} comes with Edge Vision and stays")
@@ -267,6 +279,16 @@ class Installer:
     def sweep(self) -> None:
         """Delete what an installation left that was cut off by the end of its process."""
         remove_folder(self._folder / _STAGING)
+
+
+def detector_of(
+    entry: CatalogueEntry, store: ModelStore, entries: Catalogue
+) -> CatalogueEntry | None:
+    """Return the entry that finds a model's crops, where it is not installed yet."""
+    crops = entry.manifest.crops
+    if crops is None or crops.detector in store.models:
+        return None
+    return entries.get(crops.detector)
 
 
 def _copy(source: Path, target: Path, wanted: set[str]) -> Fetched:

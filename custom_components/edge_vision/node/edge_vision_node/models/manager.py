@@ -8,6 +8,7 @@ from pathlib import Path
 
 from yarl import URL
 
+from ..engines.packages import System, why_unavailable
 from ..errors import ModelError
 from ..protocol import (
     CatalogueAnswer,
@@ -23,12 +24,12 @@ from ..workers.pool import Workers
 from .catalogue import CatalogueEntry, catalogue
 from .download import Download, download
 from .inspection.inspector import Inspector, Wish
-from .install import Installer, Step
+from .install import Installer, Step, detector_of
 from .store import SELF_TEST_PICTURE, ModelStore
 from .uploads import Uploads, labels_beside, named
 
 ProgressListener = Callable[[InstallProgress], None]
-_DROPPED_SUFFIXES = (".onnx", ".tflite", ".param", ".xml", ".zip", ".tar", ".tgz", ".gz")
+_DROPPED_SUFFIXES = (".onnx", ".tflite", ".param", ".xml", ".hef", ".zip", ".tar", ".tgz", ".gz")
 
 
 class ModelManager:
@@ -141,10 +142,13 @@ class ModelManager:
         return upload
 
 
-def describe(entry: CatalogueEntry, store: ModelStore) -> CatalogueModel:
-    """Return an entry of the catalogue as messages carry it."""
+def describe(
+    entry: CatalogueEntry, store: ModelStore, system: System | None = None
+) -> CatalogueModel:
+    """Return an entry of the catalogue as messages carry it, for this system or another one."""
     manifest = entry.manifest
     held = store.models.get(entry.id)
+    needed = detector_of(entry, store, catalogue())
     return CatalogueModel(
         id=entry.id,
         version=manifest.version,
@@ -154,8 +158,9 @@ def describe(entry: CatalogueEntry, store: ModelStore) -> CatalogueModel:
         engines=tuple(manifest.engines),
         license=manifest.license,
         source=manifest.source,
-        download_bytes=entry.size_bytes,
+        download_bytes=entry.size_bytes + (needed.size_bytes if needed else 0),
         recommended=entry.sources.recommended,
         edgetpu=any("edgetpu" in engine.files for engine in manifest.engines.values()),
         installed=held.manifest.version if held else None,
+        unavailable=why_unavailable(manifest.engines, system),
     )

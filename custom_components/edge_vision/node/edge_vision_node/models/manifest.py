@@ -50,6 +50,24 @@ class InputSpec:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CropSpec:
+    """Where the crops lie that a model wants to see instead of the whole picture.
+
+    `detector` is the id of the model that finds them. A crop is a square round a detection: round
+    its box ("box"), or round the circle with the middle `start` and `end` on it ("circle"), `scale`
+    times as large. It is turned so that the line from keypoint `start` to keypoint `end` has
+    `angle`, in degrees: 0 points to the right, 90 up.
+    """
+
+    detector: str
+    start: int
+    end: int
+    angle: float
+    scale: float
+    around: str = "box"
+
+
+@dataclass(frozen=True, kw_only=True)
 class ConstantSpec:
     """A tensor that never changes."""
 
@@ -78,6 +96,7 @@ class Manifest:
     """The content of a `model.json`.
 
     `task` is one of `TASKS`. `keypoints` names the points that a pose or face model finds.
+    `crops`: for a model of landmarks, which sees one face or body at a time.
     """
 
     schema: int
@@ -93,15 +112,20 @@ class Manifest:
     source: str
     accuracy: dict[str, Any] = field(default_factory=dict)
     keypoints: tuple[str, ...] = ()
+    crops: CropSpec | None = None
 
 
 @dataclass(frozen=True)
 class Model:
-    """A manifest with its folder and labels."""
+    """A manifest with its folder and labels.
+
+    `detector`: the model that its manifest's `crops` names, where that is there.
+    """
 
     folder: Path
     manifest: Manifest
     labels: tuple[str, ...]
+    detector: Model | None = None
 
     @property
     def id(self) -> str:
@@ -157,7 +181,11 @@ class Model:
         `EngineMissingError`.
         """
         spec = self.engine(engine_id)
-        what = [asdict(spec), asdict(self.manifest.input), self.manifest.head]
+        what: list[Any] = [asdict(spec), asdict(self.manifest.input), self.manifest.head]
+        if self.manifest.crops is not None:
+            what.append(asdict(self.manifest.crops))
+        if self.detector is not None:
+            what.append(self.detector.digest(engine_id))
         return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
 
     def info(self) -> ModelInfo:
@@ -181,6 +209,7 @@ class Model:
                     for file in engine.files.values()
                 }.values()
             ),
+            detector=manifest.crops.detector if manifest.crops else None,
         )
 
 
@@ -196,6 +225,11 @@ def read_manifest(path: Path) -> Manifest:
         raise ModelError(f"{path} has schema {manifest.schema}; this version reads {SCHEMA}")
     if manifest.task not in TASKS:
         raise ModelError(f"{path} is for {manifest.task!r}; this version knows {', '.join(TASKS)}")
+    if (crops := manifest.crops) is not None:
+        if manifest.head.get("type") != "landmarks" or manifest.task not in ("pose", "face"):
+            raise ModelError(f"{path} wants crops, but has no landmarks of a pose or face")
+        if crops.around not in ("box", "circle") or min(crops.start, crops.end) < 0:
+            raise ModelError(f"{path} has crops round {crops.around!r}, not round a box or circle")
     return manifest
 
 

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
+<<<<<<< HEAD
 import shutil
 from collections.abc import Iterable, Iterator
+=======
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+>>>>>>> models2
 from pathlib import Path
 
 from ..errors import ModelError, UnknownModelError
@@ -49,7 +54,8 @@ class ModelStore:
                         _LOGGER.warning("Model left out: %s", err)
                 else:
                     models[model.id] = model
-        self.models, self.damaged = models, damaged
+        self.models = {key: with_detector(model, models) for key, model in models.items()}
+        self.damaged = damaged
 
     def get(self, model_id: str | None) -> Model:
         """Return a model, the default one for None. Raises `UnknownModelError`."""
@@ -70,6 +76,12 @@ class ModelStore:
         for folder in cache.glob("*"):
             if folder.name not in used:
                 shutil.rmtree(folder, ignore_errors=True)
+
+
+def with_detector(model: Model, models: Mapping[str, Model]) -> Model:
+    """Return a model with the one that finds its crops, where it wants some and that is there."""
+    crops = model.manifest.crops
+    return model if crops is None else replace(model, detector=models.get(crops.detector))
 
 
 def is_bundled(model: Model) -> bool:

@@ -76,7 +76,7 @@ class Uploads:
         files = sorted(self._require(upload).iterdir())
         labels = [path for path in files if path.suffix == ".txt"]
         if name is None:
-            others = [path for path in files if path.suffix not in (".txt", ".bin")]
+            others = [path for path in files if path.suffix not in (".txt", ".bin", ".json")]
             if len(others) != 1:
                 names = ", ".join(path.name for path in files) or "nothing"
                 raise ModelError(f"Which file is the model? There is {names}")

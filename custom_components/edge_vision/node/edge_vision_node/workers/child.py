@@ -7,6 +7,7 @@ import os
 import queue
 import statistics
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -142,6 +143,8 @@ class Child:
     def _load(self, order: Load) -> Loaded:
         if order.key not in self._runners:
             model = load_model(Path(order.folder))
+            if order.detector is not None:
+                model = replace(model, detector=load_model(Path(order.detector)))
             self._runners[order.key] = Runner(
                 model,
                 order.engine,

@@ -31,7 +31,8 @@ class Describe:
 class Load:
     """`load`: load a model and run it once.
 
-    `folder` holds its manifest; in `cache` engines may keep what they compile.
+    `folder` holds its manifest, `detector` that of the model that finds its crops; in `cache`
+    engines may keep what they compile.
     """
 
     key: str
@@ -40,6 +41,7 @@ class Load:
     accelerator: str | None = None
     threads: int | None = None
     cache: str | None = None
+    detector: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -116,6 +116,7 @@ class Lane:
                 accelerator=place.accelerator,
                 threads=self._threads,
                 cache=str(self._cache) if self._cache else None,
+                detector=str(detector.folder) if (detector := place.model.detector) else None,
             )
             try:
                 loaded = await self.worker.ask(
@@ -207,7 +208,9 @@ class Lane:
         self._trust.require_free(model, engine, accelerator)
         if is_bundled(model) or self._trust.is_proven(model, engine, self._version):
             return
-        await asyncio.to_thread(check_model, model, engine)
+        for item in (model, model.detector):
+            if item is not None:
+                await asyncio.to_thread(check_model, item, engine)
         try:
             loaded = await prove(model, engine, accelerator, self._threads)
         except WorkerError as err:

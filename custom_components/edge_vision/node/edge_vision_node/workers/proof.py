@@ -85,6 +85,7 @@ async def _try(
         engine=engine,
         accelerator=accelerator,
         threads=threads,
+        detector=str(model.detector.folder) if model.detector else None,
     )
     loaded = await worker.ask(Order.LOAD, order, Loaded, deadline_s=_deadline(accelerator))
     result = await worker.ask(

@@ -9,8 +9,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ...errors import ModelError
+
+if TYPE_CHECKING:
+    from .hef import Description
 
 # 1 GiB of float32: no picture model comes near it, and a larger one is made to hurt.
 MAX_ELEMENTS = 2**28
@@ -38,7 +42,7 @@ class ModelFile:
     """What a file says about itself.
 
     Attributes:
-        format: "ONNX", "TensorFlow Lite", "ncnn" or "OpenVINO IR".
+        format: "ONNX", "TensorFlow Lite", "ncnn", "OpenVINO IR" or "Hailo HEF".
         engine: id of the engine that reads this format first.
         roles: role → file, as the engine wants them.
         inputs, outputs: tensors in the file's order.
@@ -48,6 +52,8 @@ class ModelFile:
         quantised: (scale, zero point) of the input, where it has them.
         normalised: (mean, standard deviation) per channel, where the metadata tells.
         external: files that this one reads its weights from.
+        description: what a file beside it says, where the model says nothing of itself.
+        beside: that file.
     """
 
     format: str
@@ -61,6 +67,8 @@ class ModelFile:
     quantised: tuple[float, int] | None = None
     normalised: tuple[tuple[float, ...], tuple[float, ...]] | None = None
     external: tuple[str, ...] = ()
+    description: Description | None = None
+    beside: Path | None = None
 
 
 def require_sane(name: str, shape: tuple[int | None, ...]) -> None:
@@ -92,7 +100,7 @@ def read_model_file(path: Path) -> ModelFile:
 
 
 def _read_model_file(path: Path) -> ModelFile:
-    from . import ncnn, onnx, openvino, strangers, tflite  # noqa: PLC0415 - each needs what is above
+    from . import hef, ncnn, onnx, openvino, strangers, tflite  # noqa: PLC0415 - each needs what is above
 
     try:
         with path.open("rb") as file:
@@ -109,9 +117,7 @@ def _read_model_file(path: Path) -> ModelFile:
         return openvino.read(path)
     if path.suffix.lower() == ".onnx" or onnx.looks_like(head):
         return onnx.read(path)
-    if path.suffix.lower() == ".hef" or head.startswith(b"\x01HEF"):
-        raise ModelError(
-            f"{path.name} is a Hailo model (.hef); it needs a manifest that names its tensors"
-        )
+    if path.suffix.lower() == ".hef" or head.startswith(hef.MAGIC):
+        return hef.read_hef(path)
     what = strangers.by_suffix(path.name) or strangers.by_head(head)
     raise ModelError(strangers.refusal(path.name, what))

@@ -42,8 +42,8 @@ _BY_HEAD = {
 }
 
 SUPPORTED = (
-    "supported are ONNX (.onnx), TensorFlow Lite (.tflite), ncnn (.param with .bin) and OpenVINO"
-    " (.xml with .bin), also packed as .zip or .tar"
+    "supported are ONNX (.onnx), TensorFlow Lite (.tflite), ncnn (.param with .bin), OpenVINO (.xml"
+    " with .bin) and Hailo (.hef with a model.json), also packed as .zip or .tar"
 )
 
 

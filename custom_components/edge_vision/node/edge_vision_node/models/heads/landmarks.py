@@ -58,6 +58,12 @@ class LandmarksHead:
 
     def __call__(self, outputs: Sequence[NDArray[np.float32]], min_score: float) -> Detections:
         """Return the one face or body with its landmarks, or none."""
+        return in_frame(self.found(*self.read(outputs), min_score))
+
+    def read(
+        self, outputs: Sequence[NDArray[np.float32]]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return all points [1, N, 3], x and y in 0-1 of the input, and the score [1]."""
         if len(outputs) != 2:
             raise InferenceError(f"The model gave {len(outputs)} outputs; its manifest expects 2")
         landmarks = vector(outputs[:1], self._spec.points * self._spec.values)
@@ -68,14 +74,22 @@ class LandmarksHead:
         points[0, :, :2] = landmarks[:, :2]
         # A point is as sure as it is visible; without that, as the whole is.
         points[0, :, 2] = sigmoid(landmarks[:, 3]) if self._spec.values == 5 else score
-        points = normalised_keypoints(points, self._size)
+        return normalised_keypoints(points, self._size), score
+
+    def found(
+        self, points: NDArray[np.float32], score: NDArray[np.float32], min_score: float
+    ) -> Detections:
+        """Return what `read` gave as a detection, its box round the points; none below the score.
+
+        The points may have been moved from a crop into the picture meanwhile.
+        """
         found = Detections(
             around(points[:, : self._box_points], 0),
             score,
             np.zeros(1, dtype=np.int32),
             points[:, self._keep],
         )
-        return in_frame(found.keep(found.scores >= min_score))
+        return found.keep(found.scores >= min_score)
 
 
 def build(spec: Mapping[str, Any], size: tuple[int, int]) -> LandmarksHead:

@@ -21,13 +21,14 @@ from .clues import Picture, read_labels
 from .guess import Guess
 
 LABELS_NAME = "labels.txt"
-_MODEL_SUFFIXES = (".onnx", ".tflite", ".param", ".xml")
+_MODEL_SUFFIXES = (".onnx", ".tflite", ".param", ".xml", ".hef")
 _EDGE_TPU = "edgetpu-custom-op"
 # What a correction may reach; everything else follows from the file.
 _CORRECTABLE = re.compile(
     r"(name|version|task|license|source|keypoints|labels"
     r"|input\.(width|height|layout|colour|resize|mean|scale|pad)"
     r"|head\.[a-z_]+(\.[a-z_]+)*"
+    r"|crops|crops\.(detector|start|end|angle|scale|around)"
     r"|engines\.[a-z]+\.(inputs|outputs|layout|dtype|constants))"
 )
 _PLACEHOLDER = "not known yet"
@@ -57,6 +58,8 @@ class Candidate:
         else:
             main = self._unpack(path) if is_archive(path) else self._copy(path)
         self.content: ModelFile = read_model_file(main)
+        if self.content.beside is not None:
+            self.content.beside.unlink()  # it has been read; the manifest takes its place
         beside = {item.name for item in folder.iterdir()}
         check_external(self.content, folder, beside)
         self.labels: tuple[str, ...] = ()
@@ -69,6 +72,7 @@ class Candidate:
     def _copy(self, path: Path) -> Path:
         content = read_model_file(path)
         needed = [*content.roles.values(), *(path.parent / name for name in content.external)]
+        needed += [content.beside] if content.beside is not None else []
         require_space(self.folder, sum(item.stat().st_size for item in needed if item.is_file()))
         check_external(content, path.parent, {item.name for item in path.parent.iterdir()})
         with writing(path.name):
@@ -131,6 +135,7 @@ class Candidate:
             "license": content.metadata.get("license", "not stated")[:200],
             "source": f"added by the user from {self.name}"[:200],
             "keypoints": list(guess.keypoints) if guess else [],
+            "crops": guess.crops if guess else None,
         }
 
     def _files(self) -> dict[str, dict[str, Any]]:
@@ -184,13 +189,15 @@ def correct(document: dict[str, Any], corrections: dict[str, Any]) -> None:
         if not _CORRECTABLE.fullmatch(key):
             raise ModelError(
                 f"{key} cannot be corrected; what can be: name, version, task, license, source,"
-                " labels, keypoints, input.…, head.… and engines.<engine>.inputs, outputs, layout,"
-                " dtype, constants"
+                " labels, keypoints, crops.…, input.…, head.… and engines.<engine>.inputs, outputs,"
+                " layout, dtype, constants"
             )
         *path, last = key.split(".")
         place = document
         for part in path:
-            place = place.setdefault(part, {})
+            if place.get(part) is None:
+                place[part] = {}
+            place = place[part]
             if not isinstance(place, dict):
                 raise ModelError(f"{key} cannot be corrected: {part} has no parts")
         place[last] = value

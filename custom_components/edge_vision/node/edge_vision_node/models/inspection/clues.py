@@ -17,6 +17,8 @@ _MAX_LABEL_BYTES = 1024 * 1024
 _MAX_LABELS = 50_000
 # First lines of label files that stand for "nothing".
 _BACKGROUND = frozenset({"background", "__background__", "empty", "???", "bg"})
+# Lines that stand for a class that does not exist, as in Coral's list of COCO's 90.
+_GAPS = frozenset({"???", "n/a", ""})
 _NUMBERED = re.compile(r"\s*\d+\s*[:,\s]\s*(\S.*)")
 _DEFAULT_SIDE = 640
 _COMMON_OPERATORS = ("TFLite_Detection_PostProcess", "edgetpu-custom-op")
@@ -188,7 +190,7 @@ def fit_labels(
     if not labels:
         reasons.append(f"It names none of its {classes} classes: they get numbers; bring labels")
         return tuple(f"class {i}" for i in range(classes)), ()
-    kept = [(i, label) for i, label in enumerate(labels) if label.lower() not in ("???", "")]
+    kept = [(i, label) for i, label in enumerate(labels) if label.lower() not in _GAPS]
     if len(labels) != classes:
         reasons.append(f"There are {len(labels)} labels for {classes} classes: check them")
     kept = [(i, label) for i, label in kept if i < classes]

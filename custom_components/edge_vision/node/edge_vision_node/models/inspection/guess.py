@@ -47,6 +47,7 @@ class Guess:
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
     deviation: tuple[float, float, float] = (255.0, 255.0, 255.0)
     constants: dict[str, dict[str, Any]] = field(default_factory=dict)
+    crops: dict[str, Any] | None = None
 
 
 def with_classes(clues: Clues, guess: Guess, classes: int, *, ids: bool = False) -> Guess:

@@ -22,7 +22,13 @@ from .clues import Picture, describe, find_picture
 from .guess import Guess
 from .recognise import further_inputs, recognise
 
-_PROPOSED = ("name", "version", "task", "input", "head", "keypoints", "license", "source")
+_PROPOSED = ("name", "version", "task", "input", "head", "keypoints", "license", "source", "crops")
+
+
+_NO_EDGE_TPU = (
+    "It is compiled for an Edge TPU and runs on nothing else, and there is none here; connect one,"
+    " or bring the file for the CPU"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,6 +117,10 @@ class Inspector:
         correct(document, wish.corrections)
         seen.document = document
         model = await asyncio.to_thread(candidate.write, document, wish.save_as)
+        model = self._installer.completed(model)
+        if seen.place is None and candidate.for_edge_tpu:
+            seen.problem = _NO_EDGE_TPU
+            return  # nothing here could use it; it is kept where the Edge TPU is
         if seen.place is None:
             seen.problem = f"It was not tried: {untried}"
         else:
@@ -123,18 +133,9 @@ class Inspector:
 
     async def _place(self, seen: _Seen, picture: Picture, constants: dict[str, Any]) -> Place:
         """Return where to try the model. Raises `EngineMissingError`, `ModelError`."""
-        candidate = seen.candidate
-        document = candidate.document(picture, None, constants)
-        model = await asyncio.to_thread(candidate.write, document)
-        try:
-            return await self._workers.choose(model, None, None)
-        except EngineMissingError:
-            if candidate.for_edge_tpu:
-                raise ModelError(
-                    "It is compiled for an Edge TPU and runs on nothing else, and there is none"
-                    " here; connect one, or bring the file for the CPU"
-                ) from None
-            raise
+        document = seen.candidate.document(picture, None, constants)
+        model = await asyncio.to_thread(seen.candidate.write, document)
+        return await self._workers.choose(model, None, None)
 
     async def _save(self, seen: _Seen) -> None:
         model = await asyncio.to_thread(self._installer.adopt, seen.candidate.folder)

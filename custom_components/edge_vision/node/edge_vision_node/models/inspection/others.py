@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
+from ..catalogue import catalogue
 from .clues import Clues
 from .guess import IMAGENET, JOINTS, Guess, letterboxed, with_classes
 
@@ -68,34 +71,32 @@ def blaze(clues: Clues) -> Guess | None:
     return letterboxed(guess)
 
 
-# length of the landmarks → points, numbers each, which are kept, task, how presence is given
-_MESHES = {1404: (468, 3, 468, "face", "sigmoid"), 195: (39, 5, 33, "pose", "none")}
+# length of the landmarks → the model of the catalogue that is read in the same way
+_MESHES = {1404: "face_landmark", 195: "blazepose_landmark_full"}
 
 
 def landmarks(clues: Clues) -> Guess | None:
-    """Landmarks of the one face or body that fills the picture, and whether there is one."""
+    """Landmarks of one face or body, and whether there is one: MediaPipe's."""
     lengths = {o.name: [side for side in o.shape if side != 1] for o in clues.outputs}
     meshes = [name for name, sides in lengths.items() if len(sides) == 1 and sides[0] in _MESHES]
     presence = [name for name, sides in lengths.items() if not sides]
     if len(meshes) != 1 or not presence:
         return None
-    points, values, kept, task, how = _MESHES[lengths[meshes[0]][0]]
+    known = catalogue().get(_MESHES[lengths[meshes[0]][0]]).manifest
+    assert known.crops is not None  # the catalogue has been checked
     guess = Guess(
-        task,
-        {
-            "type": "landmarks",
-            "points": points,
-            "values": values,
-            "keep": list(range(kept)),
-            "presence": how,
-            "box_points": kept,
-        },
+        known.task,
+        dict(known.head),
         80.0,
-        [f"{points} points of {values} numbers: landmarks of one {task} that fills the picture"],
-        labels=("face" if task == "face" else "person",),
+        [
+            f"{known.head['points']} points of one {known.task}: read as {known.name}",
+            f"It looks at what {known.crops.detector} of the catalogue finds",
+        ],
+        labels=("face" if known.task == "face" else "person",),
         outputs=[meshes[0], presence[0]],
-        keypoints=tuple(f"point_{i}" for i in range(kept)),
+        keypoints=known.keypoints,
         pad=0,
+        crops=asdict(known.crops),
     )
     return letterboxed(guess)
 

@@ -8,8 +8,9 @@ from typing import Any
 from ...errors import ModelError
 from ...workers.messages import ProbedOutput
 from ..formats import ModelFile, Tensor
+from ..formats.hef import Description
 from . import detectors, others
-from .clues import Clues, Picture, find_outputs, named_labels, without_background
+from .clues import Clues, Picture, find_outputs, fit_labels, named_labels, without_background
 from .guess import Guess
 
 _FAMILIES: tuple[Callable[[Clues], Guess | None], ...] = (
@@ -51,6 +52,8 @@ def recognise(
     Raises `ModelError` saying what was seen and what is supported.
     """
     metadata = content.metadata
+    if content.description is not None:
+        return described(content.description, labels)
     own = labels or content.labels or named_labels(metadata)
     kept, background = without_background(own)
     clues = Clues(content, picture, find_outputs(content, probed), kept, background, metadata)
@@ -72,6 +75,34 @@ def recognise(
     if not best.outputs:
         best.outputs = [tensor.name for tensor in content.outputs]
     return best
+
+
+def described(description: Description, labels: tuple[str, ...]) -> Guess:
+    """Return what the user says of a model that says nothing of itself."""
+    reasons = ["As the model.json beside it says"]
+    picture, head = description.input, dict(description.head)
+    kept, background = without_background(labels or description.labels)
+    if background and head.get("classes") == len(kept) + 1:
+        kept = ("background", *kept)
+    if isinstance(classes := head.get("classes"), int):
+        kept, class_ids = fit_labels(kept, classes, reasons)
+        if class_ids:
+            head.setdefault("class_ids", list(class_ids))
+    mean, scale = picture.mean, picture.scale
+    return Guess(
+        description.task,
+        head,
+        100.0,
+        reasons,
+        labels=kept,
+        outputs=list(description.outputs),
+        keypoints=description.keypoints,
+        resize=picture.resize,
+        pad=picture.pad,
+        colour=picture.colour,
+        mean=(mean[0], mean[1], mean[2]),
+        deviation=(1 / scale[0], 1 / scale[1], 1 / scale[2]),
+    )
 
 
 def further_inputs(content: ModelFile, picture: Picture) -> dict[str, dict[str, Any]]:

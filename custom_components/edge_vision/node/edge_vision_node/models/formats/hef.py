@@ -1,0 +1,115 @@
+"""Hailo's compiled models (.hef). What they do not tell, a small `model.json` beside them does.
+
+A .hef file is for Hailo's own library alone, so its tensors, its input and how it is read must be
+named: docs/models.md has an example.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from ...errors import ModelError
+from ...protocol import ProtocolError, read
+from . import ModelFile, Tensor
+
+MAGIC = b"\x01HEF"
+_NAMES = ("model.json", "{stem}.json")
+_MAX_BYTES = 1024 * 1024
+
+
+@dataclass(frozen=True, kw_only=True)
+class PictureDescription:
+    """What the model wants to see, as `InputSpec` has it; the layout is always NHWC.
+
+    Compiled models mostly scale the pixels themselves, so by default they get them as they are.
+    """
+
+    width: int
+    height: int
+    colour: str = "RGB"
+    resize: str = "letterbox"
+    pad: int = 114
+    mean: tuple[float, ...] = (0.0, 0.0, 0.0)
+    scale: tuple[float, ...] = (1.0, 1.0, 1.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Description:
+    """The content of the `model.json` beside a .hef file.
+
+    `inputs` and `outputs` are the tensors' names, as `hailortcli parse-hef` prints them; the
+    outputs in the order in which the head wants them. `dtype`: "uint8" or "float32".
+    """
+
+    task: str
+    input: PictureDescription
+    head: dict[str, Any]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    dtype: str = "uint8"
+    name: str = ""
+    labels: tuple[str, ...] = ()
+    keypoints: tuple[str, ...] = ()
+    license: str = "not stated"
+
+
+_KEYS = tuple(item.name for item in fields(Description))
+
+
+def read_hef(path: Path) -> ModelFile:
+    """Read the description of a .hef file. Raises `ModelError`."""
+    places = [path.with_name(name.format(stem=path.stem)) for name in _NAMES]
+    beside = next((place for place in places if place.is_file() and not place.is_symlink()), None)
+    if beside is None:
+        raise ModelError(
+            f"{path.name} is a Hailo model, which does not say how it is read: bring a model.json"
+            " with it that names its tensors, both packed as .zip; docs/models.md has an example"
+        )
+    with path.open("rb") as file:
+        if file.read(len(MAGIC)) != MAGIC:
+            raise ModelError(f"{path.name} is damaged: it does not begin as a Hailo model does")
+    described = _read_description(beside)
+    picture = described.input
+    shape = (1, picture.height, picture.width, 3)
+    return ModelFile(
+        format="Hailo HEF",
+        engine="hailort",
+        roles={"model": path},
+        inputs=(Tensor(name=described.inputs[0], shape=shape, dtype=described.dtype),),
+        outputs=tuple(
+            Tensor(name=name, shape=(None,), dtype="float32") for name in described.outputs
+        ),
+        metadata={"name": described.name, "license": described.license}
+        if described.name
+        else {"license": described.license},
+        labels=described.labels,
+        description=described,
+        beside=beside,
+    )
+
+
+def _read_description(path: Path) -> Description:
+    try:
+        if path.stat().st_size > _MAX_BYTES:
+            raise ModelError(f"{path.name} is too large for a description")
+        document = json.loads(path.read_bytes())
+        described = read(Description, document)
+    except OSError as err:
+        raise ModelError(f"{path.name} cannot be read: {err.strerror}") from err
+    except (ProtocolError, ValueError, RecursionError) as err:
+        raise ModelError(f"{path.name} does not describe a Hailo model: {err}") from err
+    if strange := sorted(set(document) - set(_KEYS)):
+        raise ModelError(
+            f"{path.name} has {', '.join(strange)}; what it can say is {', '.join(_KEYS)}"
+        )
+    if len(described.inputs) != 1 or not described.outputs:
+        raise ModelError(f"{path.name} should name one input, and at least one output")
+    if described.dtype not in ("uint8", "float32"):
+        raise ModelError(f'{path.name} should have the dtype "uint8" or "float32"')
+    scaling = (described.input.mean, described.input.scale)
+    if any(len(values) != 3 for values in scaling) or 0 in described.input.scale:
+        raise ModelError(f"{path.name} should have three numbers for mean and for scale, not 0")
+    return described
