@@ -32,10 +32,8 @@ from .models.manifest import Model
 from .protocol import Findings
 from .results import Classification, Result, findings
 
-<<<<<<< HEAD
 # Parts of a frame that are run at once, where that takes less than this share of the time.
 _BATCH, _BATCH_GAIN, _BATCH_RUNS = 4, 0.85, 3
-=======
 # Of a model that looks at crops: how many in a picture, and with how many keypoints together; how
 # sure the detector has to be of them (percent; MediaPipe's own threshold), and how many pixels of
 # the picture there should be for one of the crop's.
@@ -43,7 +41,6 @@ _MOST_CROPS = 4
 _MOST_KEYPOINTS = 500
 _FOUND_FROM = 50.0
 _CROP_DETAIL = 4
->>>>>>> models2
 
 
 @dataclass(frozen=True)
@@ -198,7 +195,8 @@ class Runner:
         Returns:
             the result in coordinates of the frame, and the milliseconds that the engine took.
         """
-<<<<<<< HEAD
+        if self._finder is not None:
+            return self._run_crops(self._finder, prepared, confidence, class_ids)
         (result,), inference_ms = self.run_all([prepared], confidence, class_ids)
         return result, inference_ms
 
@@ -246,18 +244,6 @@ class Runner:
             return 1
         alone, together = self.measure(one, _BATCH_RUNS), self.measure(several, _BATCH_RUNS)
         return _BATCH if together < _BATCH_GAIN * _BATCH * alone else 1
-=======
-        if self._finder is not None:
-            return self._run_crops(self._finder, prepared, confidence, class_ids)
-        started = time.perf_counter()
-        outputs = self.infer(prepared.tensor)
-        inference_ms = (time.perf_counter() - started) * 1000
-        result = self._head(outputs, score_of(confidence))
-        if isinstance(result, Detections):
-            result = result.of_classes(class_ids).placed(prepared.placement)
-        elif isinstance(result, Classification):
-            result = result.of_classes(class_ids)
-        return result, inference_ms
 
     def _run_crops(
         self,
@@ -295,7 +281,6 @@ class Runner:
         else:  # as for one face or body
             self._finder.infer(prepared.tensor)
             self.infer(np.zeros(self.preprocess.shape, self.preprocess.dtype))
->>>>>>> models2
 
     def findings(self, result: Result, confidence: float) -> Findings:
         """Return a result as messages carry it."""

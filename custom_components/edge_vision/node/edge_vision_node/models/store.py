@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
-<<<<<<< HEAD
 import shutil
-from collections.abc import Iterable, Iterator
-=======
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
->>>>>>> models2
 from pathlib import Path
 
 from ..errors import ModelError, UnknownModelError
