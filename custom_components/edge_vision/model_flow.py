@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from pathlib import Path
 from typing import Any, Final, TypeGuard, override
 
@@ -12,6 +12,7 @@ import voluptuous as vol
 from homeassistant.components.file_upload import process_uploaded_file
 from homeassistant.config_entries import ConfigEntryState, ConfigFlowResult, OptionsFlow
 from homeassistant.core import HomeAssistant, callback
+from homeassistant.data_entry_flow import section
 from homeassistant.helpers.selector import (
     FileSelector,
     FileSelectorConfig,
@@ -31,8 +32,15 @@ from homeassistant.util import slugify
 from .client import NodeError, Progress
 from .const import CONF_FURTHER_ENGINES, DATA_DIR
 from .flow_picture import FlowPicture
-from .hub import EdgeVisionHub
-from .model_report import as_form, catalogue_line, corrections, report, unavailable_lines
+from .hub import MEASURE_SECONDS, EdgeVisionHub
+from .model_report import (
+    SECTION_DETAILS,
+    as_form,
+    catalogue_line,
+    corrections,
+    report,
+    unavailable_lines,
+)
 from .node.edge_vision_node.protocol import (
     CatalogueAnswer,
     Command,
@@ -409,8 +417,7 @@ class ModelFlow(OptionsFlow):
 
     def _review_schema(self, found: Inspection, values: dict[str, Any]) -> vol.Schema:
         def text(key: str, *, multiline: bool = False) -> dict[vol.Optional, TextSelector]:
-            marker = vol.Optional(key, description={"suggested_value": values.get(key, "")})
-            return {marker: TextSelector(TextSelectorConfig(multiline=multiline))}
+            return _optional(key, values, TextSelector(TextSelectorConfig(multiline=multiline)))
 
         def choice(
             key: str, options: list[str], default: str, translation_key: str | None = None
@@ -431,6 +438,8 @@ class ModelFlow(OptionsFlow):
                 options=[_AGAIN, _SAVE], mode=SelectSelectorMode.LIST, translation_key="then"
             )
         )
+        details = values.get(SECTION_DETAILS, {})
+
         usable = found.proposal is not None and found.problem is None
         return vol.Schema(
             {
@@ -465,6 +474,9 @@ class ModelFlow(OptionsFlow):
         """Return an id for a name that no model has which is not the user's own."""
         wanted = slugify(name)[:60] or "model"
         info = self._hub.info
+                vol.Required(SECTION_DETAILS): section(
+                    vol.Schema(_details(details)), {"collapsed": True}
+                ),
         taken = {item.id for item in self._catalogue.models}
         taken |= {info.default_model} if info else set()
         return f"{wanted}_2" if wanted in taken else wanted
@@ -593,3 +605,30 @@ def _select(
             mode=mode,
         )
     )
+def _optional(key: str, values: Mapping[str, Any], selector: Any) -> dict[vol.Optional, Any]:
+    """Return a field that may be left empty."""
+    return {vol.Optional(key, description={"suggested_value": values.get(key, "")}): selector}
+
+
+def _details(values: Mapping[str, Any]) -> dict[Any, Any]:
+    """Return the fields of what is seldom wrong: the picture's size, the family's parameters."""
+
+    def number(least: float, most: float, step: float = 1) -> NumberSelector:
+        config = NumberSelectorConfig(min=least, max=most, step=step, mode=NumberSelectorMode.BOX)
+        return NumberSelector(config)
+
+    layout = SelectSelector(
+        SelectSelectorConfig(
+            options=["nchw", "nhwc"], mode=SelectSelectorMode.DROPDOWN, translation_key="layout"
+        )
+    )
+    return {
+        **_optional("width", values, number(8, 4096)),
+        **_optional("height", values, number(8, 4096)),
+        **_optional("layout", values, layout),
+        **_optional("classes", values, number(1, 50_000)),
+        **_optional("iou", values, number(0.05, 0.95, 0.01)),
+        **_optional("keypoints", values, TextSelector()),
+    }
+
+
