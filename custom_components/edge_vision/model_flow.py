@@ -42,6 +42,7 @@ from .model_report import (
     unavailable_lines,
 )
 from .node.edge_vision_node.protocol import (
+    BenchmarkProgress,
     CatalogueAnswer,
     Command,
     Inspection,
@@ -87,6 +88,7 @@ class ModelFlow(OptionsFlow):
         self._catalogue = CatalogueAnswer(models=())
         self._model = ""
         self._saved: ModelInfo | None = None
+        self._new_engine: str | None = None
         self._task: asyncio.Task[Any] | None = None
         self._back = ""  # the step to which a failure leads
         self._reason = ""
@@ -196,10 +198,11 @@ class ModelFlow(OptionsFlow):
             await task
         except (NodeError, EngineInstallError) as err:
             return self._failed(err)
-        return self.async_show_progress_done(next_step_id="installed")
+        # With a new engine the node starts anew; what it can do is measured later.
+        return self._go_on("installed" if self._new_engine else "measure")
 
     async def _install(self) -> None:
-        engine = self._missing_engine(self._model)
+        self._new_engine = engine = self._missing_engine(self._model)
         if engine is not None:
             await async_install_engine(self.hass, engine)
 
@@ -243,11 +246,31 @@ class ModelFlow(OptionsFlow):
         unpackaged = {item.id for item in info.engines if not item.packaged} if info else set()
         return [item for item in FURTHER_NAMES if item not in unpackaged]
 
+    async def async_step_measure(self, _: dict[str, Any] | None = None) -> ConfigFlowResult:
+        """Measure what was added: the figures are shown beside the choices of a camera."""
+        if self._task is None:
+            self._task = self._start(self._measure())
+        if not self._task.done():
+            return self._progress("measure", model=self._saved.name if self._saved else "")
+        task, self._task = self._task, None
+        await task
+        return self._go_on("installed")
+
+    async def _measure(self) -> None:
+        assert self._saved is not None
+
+        def listener(step: BenchmarkProgress) -> None:
+            self.async_update_progress(step.done / max(step.total, 1))
+
+        try:
+            await self._hub.async_measure(
+                self._saved.id, MEASURE_SECONDS, Progress(BenchmarkProgress, listener)
+            )
+        except NodeError as err:  # it is there all the same
+            _LOGGER.warning("%s was not measured: %s", self._saved.name, err)
+
     async def async_step_installed(self, _: dict[str, Any] | None = None) -> ConfigFlowResult:
         """Say what can be done now."""
-        return self._added()
-
-    def _added(self) -> ConfigFlowResult:
         model = self._saved
         assert model is not None  # where the steps lead here
         why = "model_added" if model.task in TASKS else "model_added_apart"
@@ -333,7 +356,7 @@ class ModelFlow(OptionsFlow):
             self._found = found = await task
         except (NodeError, OSError, ValueError) as err:
             return self._failed(err)
-        return self._go_on("saved" if found.saved else "review")
+        return self._go_on("measure" if found.saved else "review")
 
     async def _inspect(self) -> Inspection:
         if self._files:
@@ -416,6 +439,8 @@ class ModelFlow(OptionsFlow):
         return result
 
     def _review_schema(self, found: Inspection, values: dict[str, Any]) -> vol.Schema:
+        details = values.get(SECTION_DETAILS, {})
+
         def text(key: str, *, multiline: bool = False) -> dict[vol.Optional, TextSelector]:
             return _optional(key, values, TextSelector(TextSelectorConfig(multiline=multiline)))
 
@@ -438,8 +463,6 @@ class ModelFlow(OptionsFlow):
                 options=[_AGAIN, _SAVE], mode=SelectSelectorMode.LIST, translation_key="then"
             )
         )
-        details = values.get(SECTION_DETAILS, {})
-
         usable = found.proposal is not None and found.problem is None
         return vol.Schema(
             {
@@ -451,6 +474,9 @@ class ModelFlow(OptionsFlow):
                 **text("mean"),
                 **text("scale"),
                 **text("labels", multiline=True),
+                vol.Required(SECTION_DETAILS): section(
+                    vol.Schema(_details(details)), {"collapsed": True}
+                ),
                 vol.Required("confidence", default=self._confidence): NumberSelector(
                     NumberSelectorConfig(
                         min=1,
@@ -474,9 +500,6 @@ class ModelFlow(OptionsFlow):
         """Return an id for a name that no model has which is not the user's own."""
         wanted = slugify(name)[:60] or "model"
         info = self._hub.info
-                vol.Required(SECTION_DETAILS): section(
-                    vol.Schema(_details(details)), {"collapsed": True}
-                ),
         taken = {item.id for item in self._catalogue.models}
         taken |= {info.default_model} if info else set()
         return f"{wanted}_2" if wanted in taken else wanted
@@ -499,10 +522,6 @@ class ModelFlow(OptionsFlow):
         """Go back to the form, where the name is; nothing was done with its answers."""
         self._corrections = self._before
         return await self.async_step_review()
-
-    async def async_step_saved(self, _: dict[str, Any] | None = None) -> ConfigFlowResult:
-        """Say what can be done now."""
-        return self._added()
 
     # --- Engines ---------------------------------------------------------------------------------
 
@@ -590,21 +609,6 @@ class ModelFlow(OptionsFlow):
             self._picture.remove()
 
 
-def _take_upload(hass: HomeAssistant, file_id: str) -> tuple[str, bytes]:
-    """Return name and content of a file that the browser has sent, which is deleted."""
-    with process_uploaded_file(hass, file_id) as path:
-        return Path(path).name, Path(path).read_bytes()
-
-
-def _select(
-    options: dict[str, str], mode: SelectSelectorMode = SelectSelectorMode.DROPDOWN
-) -> SelectSelector:
-    return SelectSelector(
-        SelectSelectorConfig(
-            options=[SelectOptionDict(value=key, label=label) for key, label in options.items()],
-            mode=mode,
-        )
-    )
 def _optional(key: str, values: Mapping[str, Any], selector: Any) -> dict[vol.Optional, Any]:
     """Return a field that may be left empty."""
     return {vol.Optional(key, description={"suggested_value": values.get(key, "")}): selector}
@@ -632,3 +636,18 @@ def _details(values: Mapping[str, Any]) -> dict[Any, Any]:
     }
 
 
+def _take_upload(hass: HomeAssistant, file_id: str) -> tuple[str, bytes]:
+    """Return name and content of a file that the browser has sent, which is deleted."""
+    with process_uploaded_file(hass, file_id) as path:
+        return Path(path).name, Path(path).read_bytes()
+
+
+def _select(
+    options: dict[str, str], mode: SelectSelectorMode = SelectSelectorMode.DROPDOWN
+) -> SelectSelector:
+    return SelectSelector(
+        SelectSelectorConfig(
+            options=[SelectOptionDict(value=key, label=label) for key, label in options.items()],
+            mode=mode,
+        )
+    )

@@ -341,6 +341,10 @@ async def test_a_model_of_the_catalogue_is_installed_without_a_network_and_in_us
     await flow.send({"model": "yolox_nano"})
     assert flow.result["reason"] == "model_added", flow.told
     before = home.hub
+    # It has been measured, and the figures are shown where it is chosen.
+    assert before.info is not None
+    assert [item.model for item in before.info.benchmarks] == ["yolox_nano"]
+    assert " pictures a second)" in (await Flow.begin(home)).options("model")["yolox_nano"]
     subentry = next(iter(home.entry.subentries.values()))
     home.hass.config_entries.async_update_subentry(
         home.entry, subentry, data={**subentry.data, "model": "yolox_nano"}
@@ -401,10 +405,6 @@ async def test_a_model_that_crashed_is_named_and_can_be_allowed_again(home: Home
         ({"scale": "1; 2; 3"}, {"input.scale": [1.0, 2.0, 3.0]}),
         ({"labels": " a \n\nb"}, {"labels": ["a", "b"]}),
         ({"task": "detection", "labels": ""}, {}),
-    ],
-)
-def test_what_a_form_changes(form: dict[str, Any], changed: dict[str, Any]) -> None:
-    before = {"name": "kept"}
         (
             {"details": {"width": 320.0, "layout": "nhwc", "classes": 3.0, "iou": 0.5}},
             {
@@ -422,5 +422,9 @@ def test_what_a_form_changes(form: dict[str, Any], changed: dict[str, Any]) -> N
             {"head": "movenet", "details": {"keypoints": "nose"}},
             {"head.type": "movenet", "keypoints": ["nose"]},
         ),
+    ],
+)
+def test_what_a_form_changes(form: dict[str, Any], changed: dict[str, Any]) -> None:
+    before = {"name": "kept"}
     assert corrections(form, {"task": "detection"}, before) == {**before, **changed}
     assert json.dumps(changed)
