@@ -24,6 +24,7 @@ from tests.small_models import BLUE, RED, add_landmarks, painted
 from .conftest import StartNode
 from .heads import recorded
 from .test_cli import run
+from .test_track_command import CLIP
 
 CROPS = {"detector": "marks", "start": 0, "end": 1, "angle": 0, "scale": 1.5}
 
@@ -164,6 +165,8 @@ def test_the_command_line_runs_both(tmp_path: Path) -> None:
     assert "red.png: face 100%" in by_id[0]
     assert "blue.png: nothing" in by_id[1]
     path = tmp_path / "models" / "points" / "model.json"
+    followed = run("track", CLIP, "--fps", "2", "--data", tmp_path, "--model", "points")
+    assert "0 objects" in followed.stdout + followed.stderr
     by_file = run("detect", *pictures, "--data", tmp_path, "--model", path).stdout
     assert "red.png: face 100%" in by_file
 

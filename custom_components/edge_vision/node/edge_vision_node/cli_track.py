@@ -22,7 +22,7 @@ from .frames.video import VideoFrame, read_video
 from .protocol import Line, Point, Zone, write
 from .rules.scene import RuleEvent
 from .rules.video import Watch
-from .runner import Prepared, Runner
+from .runner import Runner
 from .tracking.tracker import Track
 
 _PROGRESS_EVERY_S = 1.0
@@ -118,10 +118,8 @@ def _follow(
 
 def _look(runner: Runner, frame: VideoFrame, confidence: float, class_ids: Any) -> Detections:
     image = frame.image
-    tensor, placement = runner.preprocess(Frame(image, image.width, image.height))
-    result, _ = runner.run(
-        Prepared(tensor, placement, image.width, image.height, 0.0), confidence, class_ids
-    )
+    prepared = runner.prepare_frame(Frame(image, image.width, image.height))
+    result, _ = runner.run(prepared, confidence, class_ids)
     if not isinstance(result, Detections):
         raise ModelError(f"{runner.model.manifest.name} finds no objects that could be followed")
     return result
