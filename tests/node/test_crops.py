@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from edge_vision_node.crops import Crop, find_crops
 from edge_vision_node.detections import Detections, Placement
-from edge_vision_node.errors import ModelError
+from edge_vision_node.errors import EngineMissingError, ModelError
 from edge_vision_node.models.catalogue import catalogue
 from edge_vision_node.models.heads import build_head
 from edge_vision_node.models.install import Installer
 from edge_vision_node.models.manifest import CropSpec, load_model
 from edge_vision_node.models.store import SELF_TEST_PICTURE, ModelStore
-from edge_vision_node.runner import Runner
+from edge_vision_node.runner import Runner, default_engine
 from PIL import Image
 
 from tests.small_models import BLUE, RED, add_landmarks, painted
@@ -115,6 +115,18 @@ def test_without_its_detector_a_model_says_what_to_install(tmp_path: Path) -> No
     model = load_model(tmp_path / "points")
     with pytest.raises(ModelError, match="Points looks at what marks finds; install that"):
         Runner(model, "onnxruntime", "cpu")
+
+
+def test_both_models_run_on_the_same_engine(tmp_path: Path) -> None:
+    add_landmarks(tmp_path)
+    path = tmp_path / "marks" / "model.json"
+    manifest = json.loads(path.read_text())
+    manifest["engines"]["ncnn"] = manifest["engines"].pop("onnxruntime")
+    path.write_text(json.dumps(manifest))
+    model = ModelStore([tmp_path]).get("points")
+    assert model.engines == model.info().engines == ()
+    with pytest.raises(EngineMissingError, match="Points has no files for ONNX Runtime"):
+        default_engine(model)
 
 
 async def test_a_detector_stays_while_another_model_looks_at_what_it_finds(tmp_path: Path) -> None:

@@ -69,7 +69,7 @@ def default_engine(model: Model) -> str:
     """
     reasons = []
     for engine in describe_engines():
-        if engine.version is not None and engine.id in model.manifest.engines:
+        if engine.version is not None and engine.id in model.engines:
             return engine.id
         reasons.append(engine.missing or f"{model.manifest.name} has no files for {engine.name}")
     raise EngineMissingError(f"No engine here can run {model.manifest.name}: {'; '.join(reasons)}")
