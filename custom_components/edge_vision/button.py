@@ -33,7 +33,7 @@ async def async_setup_entry(
 
 
 class BenchmarkButton(NodeEntity, ButtonEntity):
-    """Measures how fast the default model runs on everything here; takes some seconds."""
+    """Measures how fast models run on everything here: the default one and those in use."""
 
     @override
     async def async_press(self) -> None:

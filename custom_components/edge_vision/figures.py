@@ -50,18 +50,22 @@ def accelerators(devices: Iterable[DeviceInfo]) -> str:
 
 
 def figure_of(
-    benchmarks: Iterable[Benchmark], model: str, engine: str, accelerator: str | None = None
+    benchmarks: Iterable[Benchmark],
+    model: str,
+    engine: str | None,
+    accelerator: str | None = None,
 ) -> str | None:
     """Return what was measured of a model in a place, such as "15 ms, 61 pictures a second".
 
-    Without an accelerator, of the engine's fastest. None where nothing was measured.
+    Without an accelerator, of the engine's fastest; without an engine, of the fastest of all. None
+    where nothing was measured.
     """
     rows = [
         row
         for benchmark in benchmarks
         if benchmark.model == model
         for row in benchmark.rows
-        if row.engine == engine
+        if engine in (None, row.engine)
         and accelerator in (None, row.accelerator)
         and row.frames_per_second is not None
     ]

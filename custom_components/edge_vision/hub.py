@@ -16,7 +16,14 @@ from homeassistant.helpers import issue_registry as ir
 from homeassistant.helpers.event import async_track_time_interval
 from homeassistant.helpers.storage import Store
 
-from .client import REQUEST_TIMEOUT_S, NodeClient, NodeDisconnected, NodeError, Progress
+from .client import (
+    REQUEST_TIMEOUT_S,
+    NodeClient,
+    NodeCommandError,
+    NodeDisconnected,
+    NodeError,
+    Progress,
+)
 from .const import (
     CONF_ENGINE,
     CRASH_LOOP_MINUTES,
@@ -31,6 +38,7 @@ from .issues import async_clear_issue, async_raise_issue
 from .node.edge_vision_node.protocol import (
     AllowModel,
     Benchmark,
+    BenchmarkProgress,
     BenchmarkRequest,
     Command,
     Configure,
@@ -55,6 +63,9 @@ _LOGGER = logging.getLogger(__name__)
 _SET_UP_TIMEOUT_S = 60.0
 # A compiler of an accelerator may need minutes for a model that it sees for the first time.
 BENCHMARK_TIMEOUT_S = 900.0
+# In each place: the default model when somebody asks for it, others with less patience.
+BENCHMARK_SECONDS = 2.0
+MEASURE_SECONDS = 0.5
 _STATUS_EVERY = timedelta(seconds=30)
 _SAVE_DELAY_S = 5.0
 _STORE_VERSION = 1
@@ -296,9 +307,33 @@ class EdgeVisionHub:
         )
 
     async def async_benchmark(self) -> None:
-        """Measure the default model on everything that the node has. Raises `NodeError`."""
+        """Measure the default model, and those that cameras use, on everything the node has.
+
+        Raises `NodeError` where the default one cannot be measured; another is left out then.
+        """
+        await self.async_measure(None, BENCHMARK_SECONDS)
+        info = self.info
+        held = {model.id for model in info.models if model.id != info.default_model} if info else ()
+        used = {pipeline.settings.model for pipeline in self.pipelines.values()}
+        for model in sorted(used.intersection(held), key=str):
+            try:
+                await self.async_measure(model, MEASURE_SECONDS)
+            except NodeCommandError as err:
+                _LOGGER.warning("%s was not measured: %s", model, err)
+
+    async def async_measure(
+        self,
+        model: str | None,
+        seconds: float,
+        progress: Progress[BenchmarkProgress] | None = None,
+    ) -> None:
+        """Measure a model for so many seconds in each place. Raises `NodeError`."""
         await self.async_request(
-            Command.BENCHMARK, BenchmarkRequest(), Benchmark, timeout_s=BENCHMARK_TIMEOUT_S
+            Command.BENCHMARK,
+            BenchmarkRequest(model=model, seconds=seconds),
+            Benchmark,
+            timeout_s=BENCHMARK_TIMEOUT_S,
+            progress=progress,
         )
         await self.async_refresh_info()
 

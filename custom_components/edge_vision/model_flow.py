@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from pathlib import Path
 from typing import Any, Final, TypeGuard, override
 
@@ -12,6 +12,7 @@ import voluptuous as vol
 from homeassistant.components.file_upload import process_uploaded_file
 from homeassistant.config_entries import ConfigEntryState, ConfigFlowResult, OptionsFlow
 from homeassistant.core import HomeAssistant, callback
+from homeassistant.data_entry_flow import section
 from homeassistant.helpers.selector import (
     FileSelector,
     FileSelectorConfig,
@@ -31,9 +32,17 @@ from homeassistant.util import slugify
 from .client import NodeError, Progress
 from .const import CONF_FURTHER_ENGINES, DATA_DIR
 from .flow_picture import FlowPicture
-from .hub import EdgeVisionHub
-from .model_report import as_form, catalogue_line, corrections, report, unavailable_lines
+from .hub import MEASURE_SECONDS, EdgeVisionHub
+from .model_report import (
+    SECTION_DETAILS,
+    as_form,
+    catalogue_line,
+    corrections,
+    report,
+    unavailable_lines,
+)
 from .node.edge_vision_node.protocol import (
+    BenchmarkProgress,
     CatalogueAnswer,
     Command,
     Inspection,
@@ -79,6 +88,7 @@ class ModelFlow(OptionsFlow):
         self._catalogue = CatalogueAnswer(models=())
         self._model = ""
         self._saved: ModelInfo | None = None
+        self._new_engine: str | None = None
         self._task: asyncio.Task[Any] | None = None
         self._back = ""  # the step to which a failure leads
         self._reason = ""
@@ -188,10 +198,11 @@ class ModelFlow(OptionsFlow):
             await task
         except (NodeError, EngineInstallError) as err:
             return self._failed(err)
-        return self.async_show_progress_done(next_step_id="installed")
+        # With a new engine the node starts anew; what it can do is measured later.
+        return self._go_on("installed" if self._new_engine else "measure")
 
     async def _install(self) -> None:
-        engine = self._missing_engine(self._model)
+        self._new_engine = engine = self._missing_engine(self._model)
         if engine is not None:
             await async_install_engine(self.hass, engine)
 
@@ -235,11 +246,31 @@ class ModelFlow(OptionsFlow):
         unpackaged = {item.id for item in info.engines if not item.packaged} if info else set()
         return [item for item in FURTHER_NAMES if item not in unpackaged]
 
+    async def async_step_measure(self, _: dict[str, Any] | None = None) -> ConfigFlowResult:
+        """Measure what was added: the figures are shown beside the choices of a camera."""
+        if self._task is None:
+            self._task = self._start(self._measure())
+        if not self._task.done():
+            return self._progress("measure", model=self._saved.name if self._saved else "")
+        task, self._task = self._task, None
+        await task
+        return self._go_on("installed")
+
+    async def _measure(self) -> None:
+        assert self._saved is not None
+
+        def listener(step: BenchmarkProgress) -> None:
+            self.async_update_progress(step.done / max(step.total, 1))
+
+        try:
+            await self._hub.async_measure(
+                self._saved.id, MEASURE_SECONDS, Progress(BenchmarkProgress, listener)
+            )
+        except NodeError as err:  # it is there all the same
+            _LOGGER.warning("%s was not measured: %s", self._saved.name, err)
+
     async def async_step_installed(self, _: dict[str, Any] | None = None) -> ConfigFlowResult:
         """Say what can be done now."""
-        return self._added()
-
-    def _added(self) -> ConfigFlowResult:
         model = self._saved
         assert model is not None  # where the steps lead here
         why = "model_added" if model.task in TASKS else "model_added_apart"
@@ -325,7 +356,7 @@ class ModelFlow(OptionsFlow):
             self._found = found = await task
         except (NodeError, OSError, ValueError) as err:
             return self._failed(err)
-        return self._go_on("saved" if found.saved else "review")
+        return self._go_on("measure" if found.saved else "review")
 
     async def _inspect(self) -> Inspection:
         if self._files:
@@ -408,9 +439,10 @@ class ModelFlow(OptionsFlow):
         return result
 
     def _review_schema(self, found: Inspection, values: dict[str, Any]) -> vol.Schema:
+        details = values.get(SECTION_DETAILS, {})
+
         def text(key: str, *, multiline: bool = False) -> dict[vol.Optional, TextSelector]:
-            marker = vol.Optional(key, description={"suggested_value": values.get(key, "")})
-            return {marker: TextSelector(TextSelectorConfig(multiline=multiline))}
+            return _optional(key, values, TextSelector(TextSelectorConfig(multiline=multiline)))
 
         def choice(
             key: str, options: list[str], default: str, translation_key: str | None = None
@@ -442,6 +474,9 @@ class ModelFlow(OptionsFlow):
                 **text("mean"),
                 **text("scale"),
                 **text("labels", multiline=True),
+                vol.Required(SECTION_DETAILS): section(
+                    vol.Schema(_details(details)), {"collapsed": True}
+                ),
                 vol.Required("confidence", default=self._confidence): NumberSelector(
                     NumberSelectorConfig(
                         min=1,
@@ -487,10 +522,6 @@ class ModelFlow(OptionsFlow):
         """Go back to the form, where the name is; nothing was done with its answers."""
         self._corrections = self._before
         return await self.async_step_review()
-
-    async def async_step_saved(self, _: dict[str, Any] | None = None) -> ConfigFlowResult:
-        """Say what can be done now."""
-        return self._added()
 
     # --- Engines ---------------------------------------------------------------------------------
 
@@ -576,6 +607,33 @@ class ModelFlow(OptionsFlow):
         """Leave no picture behind. The manager has cancelled the task."""
         if hasattr(self, "_picture"):
             self._picture.remove()
+
+
+def _optional(key: str, values: Mapping[str, Any], selector: Any) -> dict[vol.Optional, Any]:
+    """Return a field that may be left empty."""
+    return {vol.Optional(key, description={"suggested_value": values.get(key, "")}): selector}
+
+
+def _details(values: Mapping[str, Any]) -> dict[Any, Any]:
+    """Return the fields of what is seldom wrong: the picture's size, the family's parameters."""
+
+    def number(least: float, most: float, step: float = 1) -> NumberSelector:
+        config = NumberSelectorConfig(min=least, max=most, step=step, mode=NumberSelectorMode.BOX)
+        return NumberSelector(config)
+
+    layout = SelectSelector(
+        SelectSelectorConfig(
+            options=["nchw", "nhwc"], mode=SelectSelectorMode.DROPDOWN, translation_key="layout"
+        )
+    )
+    return {
+        **_optional("width", values, number(8, 4096)),
+        **_optional("height", values, number(8, 4096)),
+        **_optional("layout", values, layout),
+        **_optional("classes", values, number(1, 50_000)),
+        **_optional("iou", values, number(0.05, 0.95, 0.01)),
+        **_optional("keypoints", values, TextSelector()),
+    }
 
 
 def _take_upload(hass: HomeAssistant, file_id: str) -> tuple[str, bytes]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Final
 
 from .node.edge_vision_node.protocol import (
     CatalogueModel,
@@ -13,6 +13,7 @@ from .node.edge_vision_node.protocol import (
     Task,
 )
 
+SECTION_DETAILS: Final = "details"
 _MEBIBYTE = 2**20
 _MOST_METADATA = 6
 _MOST_CHARS = 80
@@ -89,7 +90,15 @@ def as_form(found: Inspection) -> dict[str, Any]:
     if (proposal := found.proposal) is None:
         return {}
     manifest = proposal.manifest
-    picture = manifest.get("input", {})
+    picture, head = manifest.get("input", {}), manifest.get("head", {})
+    details = {
+        "width": picture.get("width"),
+        "height": picture.get("height"),
+        "layout": str(picture.get("layout", "")).lower(),
+        "classes": head.get("classes"),
+        "iou": head.get("iou_threshold"),
+        "keypoints": ", ".join(manifest.get("keypoints", ())),
+    }
     return {
         "name": manifest.get("name", ""),
         "task": proposal.task,
@@ -99,6 +108,7 @@ def as_form(found: Inspection) -> dict[str, Any]:
         "mean": _numbers(picture.get("mean", ())),
         "scale": _numbers(picture.get("scale", ())),
         "labels": "\n".join(proposal.labels),
+        SECTION_DETAILS: {key: value for key, value in details.items() if value not in (None, "")},
     }
 
 
@@ -116,7 +126,15 @@ _CORRECTIONS = {
     "mean": "input.mean",
     "scale": "input.scale",
     "labels": "labels",
+    "width": "input.width",
+    "height": "input.height",
+    "layout": "input.layout",
+    "classes": "head.classes",
+    "iou": "head.iou_threshold",
+    "keypoints": "keypoints",
 }
+# Families whose parameters have the number of keypoints.
+_COUNT_KEYPOINTS = ("blaze", "end_to_end", "yolov8")
 
 
 def corrections(
@@ -133,6 +151,7 @@ def corrections(
         ValueError: names the field whose numbers are none.
     """
     result = dict(before)
+    form, proposed = _flat(form), _flat(proposed)
     for field, key in _CORRECTIONS.items():
         value = form.get(field, "")
         if value in ("", proposed.get(field)):
@@ -141,10 +160,21 @@ def corrections(
             result[key] = _read_numbers(field, value)
         elif field == "labels":
             result[key] = [line.strip() for line in value.splitlines() if line.strip()]
+        elif field in ("width", "height", "classes"):
+            result[key] = int(value)
+        elif field == "keypoints":
+            names = [name.strip() for name in value.replace("\n", ",").split(",") if name.strip()]
+            result[key] = names
+            if form.get("head") in _COUNT_KEYPOINTS:
+                result["head.keypoints"] = len(names)
         else:
-            # Keys of translations are small; the manifest's colours are not.
-            result[key] = value.upper() if field == "colour" else value
+            # Keys of translations are small; the manifest's colours and layouts are not.
+            result[key] = value.upper() if field in ("colour", "layout") else value
     return result
+
+
+def _flat(form: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {**form, **form.get(SECTION_DETAILS, {})}
 
 
 def _read_numbers(field: str, text: str) -> list[float]:

@@ -212,7 +212,8 @@ class PipelineFlow(DetailFlow):
 
     def _described(self, model: ModelInfo) -> str:
         """Return a model in words, with what was measured of it."""
-        figure = figure_of(self._info.benchmarks, model.id, self._hub.engine)
+        engine = self._hub.engine if self._hub.engine in model.engines else None
+        figure = figure_of(self._info.benchmarks, model.id, engine)
         details = [model.task, f"{model.width}x{model.height}", *([figure] if figure else [])]
         return f"{model.name} ({', '.join(details)})"
 

@@ -10,9 +10,11 @@ from homeassistant.exceptions import ServiceValidationError
 from custom_components.edge_vision import hub
 from custom_components.edge_vision.client import NodeError
 from custom_components.edge_vision.diagnostics import async_get_config_entry_diagnostics
-from custom_components.edge_vision.node.edge_vision_node.protocol import BenchmarkRequest
+from custom_components.edge_vision.figures import figure_of
+from custom_components.edge_vision.node.edge_vision_node.protocol import Benchmark, BenchmarkRow
 from tests.hub.conftest import Home, pipeline
 from tests.hub.test_subentry_flow import MODEL, Flow
+from tests.small_models import add_classification, add_pose
 
 BUTTON = "button.this_device_benchmark"
 
@@ -20,7 +22,7 @@ BUTTON = "button.this_device_benchmark"
 async def test_the_button_measures_and_the_figures_are_shown(
     home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hub, "BenchmarkRequest", lambda: BenchmarkRequest(seconds=0.05))
+    monkeypatch.setattr(hub, "BENCHMARK_SECONDS", 0.05)
     entry = await home.add(pipeline())
     pressed = asyncio.create_task(home.call("button", "press", BUTTON))
     await asyncio.sleep(0.1)
@@ -47,3 +49,39 @@ async def test_the_button_measures_and_the_figures_are_shown(
     await home.until_state(BUTTON, "unavailable")
     with pytest.raises(NodeError):
         await home.hub.async_benchmark()
+
+
+async def test_the_models_of_cameras_are_measured_too(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hub, "BENCHMARK_SECONDS", 0.05)
+    monkeypatch.setattr(hub, "MEASURE_SECONDS", 0.05)
+    models = home.data_folder / "models"
+    await home.add(
+        pipeline(model=add_classification(models), labels=[]),
+        pipeline("camera.porch", model="gone"),
+    )
+    add_pose(models)  # no camera uses it
+    await home.hub.async_benchmark()
+    assert home.hub.info is not None
+    assert {item.model for item in home.hub.info.benchmarks} == {MODEL, "colours"}
+    described = (await Flow.begin(home)).options("model")
+    assert " pictures a second)" in described["colours"]
+    # A model that cannot be measured is left out, and the others have their figures.
+    (models / "colours" / "model.onnx").write_bytes(b"damaged")
+    await home.hub.async_benchmark()
+    assert {item.model for item in home.hub.info.benchmarks} == {MODEL, "colours"}
+
+
+def test_a_model_for_another_engine_has_a_figure_as_well() -> None:
+    row = BenchmarkRow(
+        engine="litert",
+        engine_name="LiteRT",
+        accelerator="cpu",
+        accelerator_name="CPU",
+        median_ms=12.0,
+        frames_per_second=50.0,
+    )
+    measured = [Benchmark(model="pose", model_name="Pose", at="", rows=(row,))]
+    assert figure_of(measured, "pose", "onnxruntime") is None
+    assert figure_of(measured, "pose", None) == "12 ms, 50 pictures a second"

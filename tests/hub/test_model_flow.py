@@ -16,8 +16,9 @@ from unittest.mock import AsyncMock
 import pytest
 from homeassistant.components.repairs import repairs_flow_manager
 from homeassistant.core import HomeAssistant
-from homeassistant.data_entry_flow import FlowResultType
+from homeassistant.data_entry_flow import FlowResultType, section
 from homeassistant.helpers import issue_registry as ir
+from homeassistant.helpers.selector import TextSelector
 from homeassistant.requirements import RequirementsNotFound
 from homeassistant.setup import async_setup_component
 from pytest_homeassistant_custom_component.typing import ClientSessionGenerator
@@ -68,11 +69,20 @@ class ModelFlow:
 
     def answers(self, **changes: Any) -> dict[str, Any]:
         """Return the form as it is shown, with changes."""
-        values = {}
-        for key in self.result["data_schema"].schema:
-            suggested = (key.description or {}).get("suggested_value")
-            values[str(key)] = suggested if suggested is not None else key.default()
-        return {**values, **changes}
+        return {**filled_in(self.result["data_schema"].schema), **changes}
+
+
+def filled_in(fields: dict[Any, Any]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for key, field in fields.items():
+        suggested = (key.description or {}).get("suggested_value")
+        if isinstance(field, section):
+            values[str(key)] = filled_in(field.schema.schema)
+        elif suggested is None:
+            values[str(key)] = key.default()
+        elif suggested != "" or isinstance(field, TextSelector):
+            values[str(key)] = suggested
+    return values
 
 
 async def upload(
@@ -199,6 +209,32 @@ async def test_a_dropped_model_that_is_not_recognised_gets_its_head_by_hand(home
     assert (added.task, added.labels) == ("classification", ("red", "green", "blue"))
 
 
+async def test_size_and_parameters_can_be_corrected_in_the_form(home: Home) -> None:
+    await home.add()
+    picture, rows = ("images", (1, 3, None, None), "float32"), ("out", (1, 7, 2100), "float32")
+    drop(home, "parts.onnx", onnx_file([picture], [rows], {"imgsz": "[640, 640]"}))
+    flow = await ModelFlow.open(home, "own", "dropped")
+    await flow.send({"file": "parts.onnx"})
+    assert "fit no family" in flow.told["report"]  # 2100 cells are those of 320 x 320
+    assert flow.answers()["details"] == {"keypoints": ""}
+    await flow.send(flow.answers(details={"width": 320, "height": 320}, head="yolov8"))
+    details = flow.answers()["details"]
+    assert "Read as yolov8 for detection" in flow.told["report"], flow.told
+    assert details == {
+        "width": 320,
+        "height": 320,
+        "layout": "nchw",
+        "classes": 3,
+        "keypoints": "",
+    }
+    await flow.send(flow.answers(details={**details, "iou": 0.7}, name="Parts", then="save"))
+    assert flow.result["reason"] == "model_added", flow.told
+    manifest = json.loads((home.data_folder / "models/parts/1.0.0/model.json").read_text())
+    corrected = {"type": "yolov8", "classes": 3, "iou_threshold": 0.7}
+    assert manifest["head"].items() >= corrected.items()
+    assert (manifest["input"]["width"], manifest["input"]["height"]) == (320, 320)
+
+
 async def test_a_model_that_no_camera_can_have_is_not_said_to_be_for_one(home: Home) -> None:
     await home.add()
     picture, vector = ("images", (1, 3, 224, 224), "float32"), ("features", (1, 512), "float32")
@@ -305,6 +341,10 @@ async def test_a_model_of_the_catalogue_is_installed_without_a_network_and_in_us
     await flow.send({"model": "yolox_nano"})
     assert flow.result["reason"] == "model_added", flow.told
     before = home.hub
+    # It has been measured, and the figures are shown where it is chosen.
+    assert before.info is not None
+    assert [item.model for item in before.info.benchmarks] == ["yolox_nano"]
+    assert " pictures a second)" in (await Flow.begin(home)).options("model")["yolox_nano"]
     subentry = next(iter(home.entry.subentries.values()))
     home.hass.config_entries.async_update_subentry(
         home.entry, subentry, data={**subentry.data, "model": "yolox_nano"}
@@ -365,9 +405,26 @@ async def test_a_model_that_crashed_is_named_and_can_be_allowed_again(home: Home
         ({"scale": "1; 2; 3"}, {"input.scale": [1.0, 2.0, 3.0]}),
         ({"labels": " a \n\nb"}, {"labels": ["a", "b"]}),
         ({"task": "detection", "labels": ""}, {}),
+        (
+            {"details": {"width": 320.0, "layout": "nhwc", "classes": 3.0, "iou": 0.5}},
+            {
+                "input.width": 320,
+                "input.layout": "NHWC",
+                "head.classes": 3,
+                "head.iou_threshold": 0.5,
+            },
+        ),
+        (
+            {"head": "yolov8", "details": {"keypoints": "nose, tail"}},
+            {"head.type": "yolov8", "keypoints": ["nose", "tail"], "head.keypoints": 2},
+        ),
+        (
+            {"head": "movenet", "details": {"keypoints": "nose"}},
+            {"head.type": "movenet", "keypoints": ["nose"]},
+        ),
     ],
 )
-def test_what_a_form_changes(form: dict[str, str], changed: dict[str, Any]) -> None:
+def test_what_a_form_changes(form: dict[str, Any], changed: dict[str, Any]) -> None:
     before = {"name": "kept"}
     assert corrections(form, {"task": "detection"}, before) == {**before, **changed}
     assert json.dumps(changed)

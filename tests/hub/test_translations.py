@@ -147,7 +147,7 @@ def raised() -> Iterator[str]:
 def test_every_error_that_is_raised_has_a_text_and_no_other() -> None:
     errors = set(ENGLISH["exceptions"])
     of_others = {"engine", "label", "look", "pattern", "place", "sensitivity", "source"}
-    of_others |= {"further_engine", "then", "transport"}
+    of_others |= {"further_engine", "layout", "then", "transport"}
     of_others |= {key for platform in ENGLISH["entity"].values() for key in platform}
     found = set(raised())
     assert errors - found == set()

@@ -6,7 +6,8 @@ The YOLO families: their library builds the network with random weights, exports
 picture of noise, and decodes the outputs. The DETR families and YuNet: their library decodes random
 outputs. Nothing of a library is copied: a fixture holds numbers only. Versions that made the
 committed files, under Python 3.11 with torch 2.13: ultralytics 8.4.190, yolov5 7.0.14, transformers
-5.23.0, rfdetr 1.11.2, super-gradients 3.7.1, opencv-python 5.0.0. None of them is needed to run the
+5.23.0, rfdetr 1.11.2, super-gradients 3.7.1, opencv-python 5.0.0; segformer under Python 3.14 with
+torch 2.15 and transformers 5.24.0. None of them is needed to run the
 tests. Several are under the AGPL or GPL: they are tools here.
 
 The committed files were made where torchvision's compiled operators did not load: a greedy
@@ -359,6 +360,50 @@ def yunet() -> None:
     save("yunet", {"type": "yunet", "iou_threshold": 1.0}, outputs, 0.5, found)
 
 
+# --- Segmentation ---------------------------------------------------------------------------------
+
+
+def segformer() -> None:
+    """SegFormer with random weights; transformers names the class of every cell.
+
+    `mask` is what torch makes of the first class alone: where its sigmoid is above a half.
+    """
+    import torch
+    from transformers import (
+        SegformerConfig,
+        SegformerForSemanticSegmentation,
+        SegformerImageProcessor,
+    )
+
+    torch.manual_seed(7)
+    config = SegformerConfig(
+        num_labels=CLASSES,
+        hidden_sizes=[8, 8, 16, 16],
+        num_attention_heads=[1, 1, 2, 2],
+        depths=[1, 1, 1, 1],
+        decoder_hidden_size=16,
+    )
+    model = SegformerForSemanticSegmentation(config).eval()
+    picture = torch.from_numpy(noise(5)).permute(2, 0, 1)[None].float() / 255
+    with torch.no_grad():
+        # Random weights answer nearly the same everywhere: what differs is made larger.
+        logits = model(picture).logits
+        logits = (logits - logits.mean((2, 3), keepdim=True)) / logits.std((2, 3), keepdim=True)
+    answer = type("Answer", (), {"logits": logits})()
+    (classes,) = SegformerImageProcessor().post_process_semantic_segmentation(answer)
+    path = DATA / "head_segformer.npz"
+    np.savez_compressed(
+        path,
+        head=json.dumps({"type": "segmentation", "classes": CLASSES}),
+        size=np.array([SIDE, SIDE]),
+        output0=logits.numpy(),
+        class_map=classes.numpy(),
+        mask=(torch.sigmoid(logits[0, 0]) > 0.5).numpy(),
+    )
+    print(f"{path.name}: {path.stat().st_size} bytes, {classes.unique(return_counts=True)}")
+    assert len(classes.unique()) == CLASSES
+
+
 FAMILIES: dict[str, Callable[[], None]] = {
     make.__name__: make
     for make in (
@@ -374,6 +419,7 @@ FAMILIES: dict[str, Callable[[], None]] = {
         rf_detr,
         detr,
         yunet,
+        segformer,
     )
 }
 

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from edge_vision_node.crops import Crop, find_crops
 from edge_vision_node.detections import Detections, Placement
-from edge_vision_node.errors import ModelError
+from edge_vision_node.errors import EngineMissingError, ModelError
 from edge_vision_node.models.catalogue import catalogue
 from edge_vision_node.models.heads import build_head
 from edge_vision_node.models.install import Installer
 from edge_vision_node.models.manifest import CropSpec, load_model
 from edge_vision_node.models.store import SELF_TEST_PICTURE, ModelStore
-from edge_vision_node.runner import Runner
+from edge_vision_node.runner import Runner, default_engine
 from PIL import Image
 
 from tests.small_models import BLUE, RED, add_landmarks, painted
@@ -24,6 +24,7 @@ from tests.small_models import BLUE, RED, add_landmarks, painted
 from .conftest import StartNode
 from .heads import recorded
 from .test_cli import run
+from .test_track_command import CLIP
 
 CROPS = {"detector": "marks", "start": 0, "end": 1, "angle": 0, "scale": 1.5}
 
@@ -116,6 +117,18 @@ def test_without_its_detector_a_model_says_what_to_install(tmp_path: Path) -> No
         Runner(model, "onnxruntime", "cpu")
 
 
+def test_both_models_run_on_the_same_engine(tmp_path: Path) -> None:
+    add_landmarks(tmp_path)
+    path = tmp_path / "marks" / "model.json"
+    manifest = json.loads(path.read_text())
+    manifest["engines"]["ncnn"] = manifest["engines"].pop("onnxruntime")
+    path.write_text(json.dumps(manifest))
+    model = ModelStore([tmp_path]).get("points")
+    assert model.engines == model.info().engines == ()
+    with pytest.raises(EngineMissingError, match="Points has no files for ONNX Runtime"):
+        default_engine(model)
+
+
 async def test_a_detector_stays_while_another_model_looks_at_what_it_finds(tmp_path: Path) -> None:
     add_landmarks(tmp_path)
     installer = Installer(ModelStore([tmp_path]), tmp_path)
@@ -164,6 +177,8 @@ def test_the_command_line_runs_both(tmp_path: Path) -> None:
     assert "red.png: face 100%" in by_id[0]
     assert "blue.png: nothing" in by_id[1]
     path = tmp_path / "models" / "points" / "model.json"
+    followed = run("track", CLIP, "--fps", "2", "--data", tmp_path, "--model", "points")
+    assert "0 objects" in followed.stdout + followed.stderr
     by_file = run("detect", *pictures, "--data", tmp_path, "--model", path).stdout
     assert "red.png: face 100%" in by_file
 

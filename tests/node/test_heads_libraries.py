@@ -9,6 +9,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from edge_vision_node.detections import Detections
+from edge_vision_node.models.heads import build_head
+from edge_vision_node.results import Segmentation
 
 from .heads import recorded
 
@@ -56,8 +58,100 @@ def test_normalised_boxes_are_the_same_boxes() -> None:
     whole = sample.head(sample.outputs, 0.5)
     scaled = sample.outputs[0].copy()
     scaled[:, :4] /= sample.size[0]
-    from edge_vision_node.models.heads import build_head
-
     again = build_head({**sample.spec, "normalised": True}, sample.size)([scaled], 0.5)
     assert isinstance(whole, Detections) and isinstance(again, Detections)
     np.testing.assert_allclose(whole.boxes, again.boxes, atol=1e-6)
+
+
+# --- NanoDet and segmentation ---------------------------------------------------------------------
+
+
+class RecordedNet:
+    """An ncnn network that answers with arrays, for ncnn's own reader of them."""
+
+    def __init__(self, answers: dict[str, np.ndarray]) -> None:
+        self._answers = answers
+
+    def create_extractor(self) -> RecordedNet:
+        return self
+
+    def input(self, _name: str, _picture: object) -> None:
+        """Take the picture, which decides nothing here."""
+
+    def extract(self, name: str) -> tuple[int, np.ndarray]:
+        return 0, self._answers[name]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_nanodet_is_read_as_ncnns_own_package_reads_it(seed: int) -> None:
+    """ncnn's model zoo is an independent reader of the first NanoDet.
+
+    NanoDet-Plus has the same rows; its points lie at a cell's corner (`offset` 0, which is a
+    factor here) and it has a fourth grid. No package of PyPI was found that reads those: for them
+    there is the plain reference in test_heads_plain.py.
+    """
+    nanodet = pytest.importorskip("ncnn.model_zoo.nanodet")
+    size, strides, classes, bins = (160, 128), (8, 16, 32), 80, 8
+    random = np.random.default_rng(seed)
+    scores, distances, answers = [], [], {}
+    names = (("792", "795"), ("814", "817"), ("836", "839"))
+    for stride, (score_name, box_name) in zip(strides, names, strict=True):
+        cells = (size[0] // stride) * (size[1] // stride)
+        # One class in a cell at most: ncnn gives a cell a box for each, the head for the best.
+        score = random.uniform(0, 0.2, (cells, classes))
+        chosen = random.random(cells) < 0.2
+        score[chosen, random.integers(0, classes, chosen.sum())] = random.uniform(
+            0.3, 1, chosen.sum()
+        )
+        scores.append(score.astype(np.float32))
+        distances.append(random.normal(0, 2, (cells, 4 * bins)).astype(np.float32))
+        answers |= {score_name: scores[-1], box_name: distances[-1]}
+    reader = object.__new__(nanodet.NanoDet)
+    reader.__dict__.update(
+        target_size=size[0],
+        prob_threshold=0.4,
+        nms_threshold=0.5,
+        mean_vals=[0, 0, 0],
+        norm_vals=[1, 1, 1],
+        net=RecordedNet(answers),
+        reg_max=bins - 1,
+        strides=list(strides),
+        num_candidate=1000,
+        top_k=-1,
+    )
+    theirs = reader(np.zeros((size[1], size[0], 3), np.uint8))
+    spec = {"type": "nanodet", "classes": classes, "strides": strides, "offset": 0.5}
+    head = build_head({**spec, "iou_threshold": 0.5}, size)
+    rows = np.concatenate([np.concatenate(scores), np.concatenate(distances)], axis=1)
+    found = head([rows[np.newaxis]], 0.4)
+    assert isinstance(found, Detections)
+    assert len(found) == len(theirs) > 10
+    expected = {round(float(item.prob), 5): item for item in theirs}
+    compared = 0
+    for box, score, class_id in zip(found.boxes, found.scores, found.class_ids, strict=True):
+        item = expected[round(float(score), 5)]
+        assert int(item.label) == class_id
+        # It cuts boxes at the edges in a way of its own.
+        if (box > 0).all() and (box < 1).all():
+            compared += 1
+            left, top = item.rect.x, item.rect.y
+            corners = [left, top, left + item.rect.w, top + item.rect.h]
+            np.testing.assert_allclose(box * np.array(size * 2), corners, atol=2e-3)
+    assert compared > 5
+
+
+def test_every_cell_has_the_class_that_transformers_gives_it() -> None:
+    """SegFormer's logits, read by transformers; and torch's sigmoid for the forms of a mask."""
+    sample = recorded("segformer")
+    (logits,) = sample.outputs
+    spec, size = sample.spec, sample.size
+    found = sample.head([logits], 0.5)
+    assert isinstance(found, Segmentation)
+    np.testing.assert_array_equal(found.class_map, sample.answer["class_map"])
+    last = build_head({**spec, "layout": "NHWC"}, size)([logits.transpose(0, 2, 3, 1)], 0.5)
+    assert isinstance(last, Segmentation)
+    np.testing.assert_array_equal(last.class_map, sample.answer["class_map"])
+    one = {"type": "segmentation", "classes": 1, "form": "mask_logits"}
+    mask = build_head(one, size)([logits[:, :1]], 0.5)
+    assert isinstance(mask, Segmentation)
+    np.testing.assert_array_equal(mask.class_map == 0, sample.answer["mask"])

@@ -20,6 +20,7 @@ from edge_vision_node.detections import Detections
 from edge_vision_node.errors import ModelError
 from edge_vision_node.models.heads import build_head
 from edge_vision_node.models.store import SELF_TEST_PICTURE, ModelStore
+from edge_vision_node.models.uploads import Uploads
 from edge_vision_node.workers import pool
 
 from tests.pictures import TEST_DATA, needs_test_data
@@ -170,6 +171,17 @@ async def test_files_side_by_side_do_as_well(hailo: Bench) -> None:
     assert alone.proposal is not None
     assert alone.proposal.manifest["input"]["colour"] == "BGR"
     assert alone.proposal.labels == ("class 0", "class 1", "class 2")
+
+
+async def test_an_upload_of_both_files_does_as_well(bench: Bench) -> None:
+    uploads = Uploads(bench.folder / "uploads")
+    upload = uploads.append(None, "yolo.hef", 0, HEF).upload
+    uploads.append(upload, "model.json", 0, json.dumps(DESCRIPTION).encode())
+    path, labels = uploads.find(upload, None)
+    assert (path.name, labels) == ("yolo.hef", None)
+    found = await bench.look(path)
+    assert found.proposal is not None
+    assert found.proposal.labels == ("nut", "bolt", "washer")
 
 
 async def test_a_name_that_the_file_has_not_is_told_with_those_it_has(hailo: Bench) -> None:

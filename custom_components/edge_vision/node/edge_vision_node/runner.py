@@ -71,7 +71,7 @@ def default_engine(model: Model) -> str:
     """
     reasons = []
     for engine in describe_engines():
-        if engine.version is not None and engine.id in model.manifest.engines:
+        if engine.version is not None and engine.id in model.engines:
             return engine.id
         reasons.append(engine.missing or f"{model.manifest.name} has no files for {engine.name}")
     raise EngineMissingError(f"No engine here can run {model.manifest.name}: {'; '.join(reasons)}")
@@ -147,7 +147,10 @@ class Runner:
             # A face or body is a part of the picture, and shall have the pixels it can have.
             width, height = width * _CROP_DETAIL, height * _CROP_DETAIL
         frame = decode(data, (width, height))
-        decode_ms = (time.perf_counter() - started) * 1000
+        return self.prepare_frame(frame, (time.perf_counter() - started) * 1000)
+
+    def prepare_frame(self, frame: Frame, decode_ms: float = 0.0) -> Prepared:
+        """Make the model's input of a picture that is decoded."""
         tensor, placement = (self._finder or self).preprocess(frame)
         kept = None if self._finder is None else frame
         return Prepared(tensor, placement, frame.width, frame.height, decode_ms, kept)

@@ -132,6 +132,12 @@ class Model:
         """Return the model's id."""
         return self.manifest.id
 
+    @property
+    def engines(self) -> tuple[str, ...]:
+        """Return the engines that it has files for, and its detector, where it wants one, too."""
+        others = self.manifest.engines if self.detector is None else self.detector.manifest.engines
+        return tuple(engine for engine in self.manifest.engines if engine in others)
+
     def class_ids(self, labels: tuple[str, ...]) -> list[int]:
         """Return the class ids of labels; some models have several classes of the same name.
 
@@ -197,7 +203,7 @@ class Model:
             name=manifest.name,
             task=manifest.task,
             labels=self.labels,
-            engines=tuple(manifest.engines),
+            engines=self.engines,
             license=manifest.license,
             source=manifest.source,
             width=manifest.input.width,

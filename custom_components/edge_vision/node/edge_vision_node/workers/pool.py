@@ -272,7 +272,7 @@ class Workers:
                 continue
             if engine is not None and info.crashed:
                 raise WorkerError(info.missing or f"{info.name} crashed")
-            if info.id not in model.manifest.engines:
+            if info.id not in model.engines:
                 reasons.append(f"{model.manifest.name} has no files for {info.name}")
             elif info.version is None:
                 reasons.append(info.missing or f"{info.name} cannot be used here")
@@ -291,7 +291,7 @@ class Workers:
         return [
             Place(model, info.id, item.id)
             for info in await self.engines()
-            if info.version is not None and info.id in model.manifest.engines
+            if info.version is not None and info.id in model.engines
             for item in info.accelerators
             if default_accelerator([item], model.engine(info.id).files)
         ]
