@@ -782,7 +782,7 @@ async def test_a_quarantined_model_is_named_in_the_pipelines_error_and_allowed_b
     (tmp_path / "data").mkdir()
     model = ModelStore().get(None)
     for _ in range(3):
-        trust.strike(model, "onnxruntime", "cpu", "the engine crashed (SIGSEGV)")
+        await trust.strike(model, "onnxruntime", "cpu", "the engine crashed (SIGSEGV)")
     node = await start_node()
     async with node.connect() as hub:
         pipeline = {"pipeline_id": "door", "name": "Door", "engine": "onnxruntime"}

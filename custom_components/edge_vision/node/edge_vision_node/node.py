@@ -305,7 +305,7 @@ class Node:
 
     async def allow_model(self, model_id: str | None) -> NodeStatus:
         """Use a model again that crashed its engine; None allows all."""
-        cleared = await self._in_thread(self._disk, self._workers.trust.clear, model_id)
+        cleared = await self._workers.trust.clear(model_id)
         await self._reload({item.model for item in cleared})
         return await self.status()
 
