@@ -6,20 +6,22 @@ import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 from edge_vision_node.errors import (
     AcceleratorError,
+    AcceleratorFailedError,
     InferenceError,
     QuarantinedError,
 )
 from edge_vision_node.node import Node
 from edge_vision_node.protocol import Configure, Look, LookRequest, PipelineConfig, PipelineStatus
+from edge_vision_node.workers import failures
 
-from tests.small_models import RED, add_hanging, painted
+from tests.small_models import GREEN, RED, add_failing, add_hanging, painted
 
 from .conftest import until_executing
 
@@ -186,3 +188,62 @@ async def test_an_engine_that_crashes_again_and_again(tmp_path: Path, allowed: b
         assert status.state == "ready"
         assert (status.engine, status.accelerator) == (seen.engine, seen.accelerator)
         assert "3 times in a row" in (status.fallback_from or "")
+
+
+async def fail_to_look(node: Node, times: int) -> None:
+    for _ in range(times):
+        with pytest.raises(InferenceError, match="Gather"):
+            await look(node, painted(RED))
+
+
+@pytest.mark.parametrize("allowed", [False, True])
+async def test_an_accelerator_that_loads_a_model_and_fails_to_run_it(
+    tmp_path: Path, allowed: bool
+) -> None:
+    async with node_with(add_failing, tmp_path) as node:
+        await configured(node, model="failing", engine="onnxruntime", allow_fallback=allowed)
+        assert (await look(node, painted(GREEN))).classes[0].label == "green"
+        (before,) = workers()
+        await fail_to_look(node, 2)
+        assert (await look(node, painted(GREEN))).classes[0].label == "green"
+        await fail_to_look(node, 2)
+        assert workers() == [before]  # never three in a row
+        await fail_to_look(node, 1)
+        assert (await look(node, painted(GREEN))).classes[0].label == "green"
+        (after,) = workers()
+        assert after != before  # it was started anew, and that might have helped
+        await fail_to_look(node, 5)
+        if not allowed:
+            with pytest.raises(AcceleratorFailedError, match="also after it was loaded anew"):
+                await look(node, painted(RED))
+            status = await status_of(node)
+            assert (status.state, status.error_code) == ("failed", "inference_failed")
+            # It is not tried with each look; and whoever takes another engine is served.
+            with pytest.raises(AcceleratorFailedError):
+                await look(node, painted(GREEN))
+            assert (await status_of(node)).state == "failed"
+            assert (await configured(node, model="failing", engine="ncnn")).state == "ready"
+            return
+        seen = None
+        while seen is None:  # first it may go to another accelerator of the engine, and fail there
+            with suppress(InferenceError):
+                seen = await look(node, painted(RED))
+        assert (seen.engine, seen.classes[0].label) == ("ncnn", "red")
+        status = await status_of(node)
+        assert (status.state, status.engine) == ("ready", "ncnn")
+        assert "also after it was loaded anew" in (status.fallback_from or "")
+
+
+async def test_what_was_given_up_is_tried_again_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with node_with(add_failing, tmp_path) as node:
+        await configured(node, model="failing", engine="onnxruntime")
+        await fail_to_look(node, 5)
+        with pytest.raises(AcceleratorFailedError):
+            await look(node, painted(RED))
+        with pytest.raises(AcceleratorFailedError):
+            await look(node, painted(GREEN))
+        monkeypatch.setattr(failures, "_TRY_AGAIN_AFTER_S", 0.0)
+        assert (await look(node, painted(GREEN))).classes[0].label == "green"
+        assert (await status_of(node)).state == "ready"

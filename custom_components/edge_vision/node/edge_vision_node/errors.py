@@ -63,6 +63,10 @@ class WorkerError(InferenceError):
         self.timed_out = timed_out
 
 
+class AcceleratorFailedError(InferenceError):
+    """The accelerator loads the model, and fails again and again when it runs it."""
+
+
 class SupersededError(NodeError):
     """A newer frame of the same pipeline took this one's place."""
 

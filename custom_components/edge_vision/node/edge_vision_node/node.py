@@ -25,6 +25,7 @@ from .benchmark import ProgressListener as BenchmarkListener
 from .cameras.pixels import burn
 from .errors import (
     AcceleratorError,
+    AcceleratorFailedError,
     EngineMissingError,
     InferenceError,
     ModelError,
@@ -81,8 +82,8 @@ _T = TypeVar("_T")
 
 _PIPELINE_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _SELF_TEST_S = 0.5
-# A model that was loaded cannot be loaded again after a crash, or never could be.
-_CANNOT_LOAD = (AcceleratorError, EngineMissingError, ModelError)
+# A model that was loaded cannot be loaded again after a crash, or never could be, or is of no use.
+_CANNOT_LOAD = (AcceleratorError, AcceleratorFailedError, EngineMissingError, ModelError)
 
 # (sequence number or None where the event could not be written, event)
 EventListener = Callable[[int | None, NodeEvent], None]

@@ -24,13 +24,14 @@ from ..engines import (
     is_exclusive,
     is_installed,
 )
-from ..errors import EngineMissingError, NodeError, WorkerError
+from ..errors import EngineMissingError, InferenceError, NodeError, WorkerError
 from ..models.checks import check_model
 from ..models.manifest import Model
 from ..models.store import is_bundled
 from ..models.trust import Trust
 from ..protocol import EngineInfo
 from ..scheduler import Scheduler
+from .failures import Failures, Verdict
 from .messages import (
     CropsResult,
     Describe,
@@ -103,6 +104,7 @@ class Lane:
         cache: Path | None = None,
         trust: Trust | None = None,
         version: str = "",
+        failures: Failures | None = None,
     ) -> None:
         """Start nothing yet. `version` is the engine's, as far as it is known."""
         self.holders = 0
@@ -116,6 +118,7 @@ class Lane:
         self._loads: dict[str, asyncio.Task[Loaded]] = {}
         self._loaded: dict[str, tuple[int, Loaded]] = {}  # with the worker's generation
         self._trust = trust or Trust()
+        self._failures = failures or Failures()
 
     def loaded(self, place: Place) -> Loaded | None:
         """Return what runs a model, None where it is not loaded (any more)."""
@@ -130,6 +133,7 @@ class Lane:
         Whoever asks while it is being loaded waits for the same. Raises `NodeError`; a model that
         crashed its engine three times in a row stays out.
         """
+        self._failures.require_hope(place.key)
         if (loaded := self.loaded(place)) is not None:
             return loaded
         task = self._loads.get(place.key)
@@ -222,11 +226,29 @@ class Lane:
         pixels: memoryview | bytes,
     ) -> _T:
         async def job() -> _T:
-            result = await self._ask(place, order, message, answer, _RUN_DEADLINE_S, pixels)
+            try:
+                result = await self._ask(place, order, message, answer, _RUN_DEADLINE_S, pixels)
+            except WorkerError:
+                raise
+            except InferenceError as err:
+                await self._note_failure(place, err)
+                raise
+            self._failures.forget(place.key)
             await self._trust.forgive(place.model, place.engine, place.accelerator)
             return result
 
         return await self._scheduler.run(user, job)
+
+    async def _note_failure(self, place: Place, err: InferenceError) -> None:
+        """Load a model anew that fails again and again; one that goes on so is given up.
+
+        Raises `AcceleratorFailedError` then: an accelerator that was unplugged, say.
+        """
+        verdict = self._failures.note(place.key, err)
+        if verdict is Verdict.RELOAD:
+            await self.worker.end(f"{place.key} fails again and again: {err}", logging.WARNING)
+        elif verdict is Verdict.GIVE_UP:
+            self._failures.require_hope(place.key)
 
     async def measure(
         self, place: Place, picture: bytes, seconds: float, least: int = 10
@@ -310,6 +332,7 @@ class Workers:
         self.trust = trust or Trust()
         self._threads = threads
         self.cache = cache
+        self._failures = Failures()
         self._lanes: dict[tuple[str, str, str], Lane] = {}
         self._engines: tuple[EngineInfo, ...] | None = None
         self._describing = asyncio.Lock()
@@ -375,6 +398,7 @@ class Workers:
                 self.cache,
                 self.trust,
                 versions.get(engine, ""),
+                self._failures,
             )
         return self._lanes[key]
 
