@@ -23,7 +23,7 @@ from edge_vision_node.workers import failures
 
 from tests.small_models import GREEN, RED, add_failing, add_hanging, painted
 
-from .conftest import until_executing
+from .conftest import until, until_executing
 
 CANNOT_BE_IMPORTED = "raise ImportError('libgomp.so.1 is missing')"
 
@@ -53,7 +53,13 @@ def fake(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, **modules: str) -> Non
 async def configured(node: Node, **wanted: Any) -> PipelineStatus:
     config = PipelineConfig(pipeline_id="porch", name="Porch", **wanted)
     await node.configure(Configure(pipelines=(config,)))
+    await until_loaded(node)
     return await status_of(node)
+
+
+async def until_loaded(node: Node) -> None:
+    """Wait until it is known of each pipeline whether it can look."""
+    await until(lambda: not node._loads)
 
 
 async def status_of(node: Node) -> PipelineStatus:

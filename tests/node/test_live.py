@@ -39,6 +39,7 @@ from PIL import Image
 
 from tests.live_camera import MjpegCamera, mjpeg_camera
 from tests.pictures import SELF_TEST_PICTURE, jpeg
+from tests.small_models import RED, add_failing
 
 pytestmark = pytest.mark.usefixtures("socket_enabled")
 
@@ -61,6 +62,7 @@ class Watcher:
 
     async def watch(self, config: PipelineConfig) -> None:
         await self.node.configure(Configure(pipelines=(config,)))
+        await until(lambda: not self.node._loads)
 
     async def status(self) -> PipelineStatus:
         return (await self.node.status()).pipelines[0]
@@ -247,6 +249,21 @@ async def test_a_model_that_cannot_be_loaded_is_a_failure_and_no_empty_picture(
         with pytest.raises(CameraError):
             await it.node.scan("porch")
         await until(lambda: camera.readers == 0)
+
+
+async def test_an_accelerator_that_fails_to_run_a_model_is_left_where_that_is_allowed(
+    tmp_path: Path,
+) -> None:
+    model = add_failing(tmp_path / "models")
+    red = jpeg(Image.new("RGB", (64, 64), RED))
+    async with mjpeg_camera(red) as camera, watcher(tmp_path) as it:
+        config = pipeline(camera, model=model, engine="onnxruntime", labels=(), allow_fallback=True)
+        await it.watch(config)
+        await until(lambda: it.looks, 90)
+        assert it.looks[-1].engine == "ncnn"
+        status = await it.status()
+        assert (status.state, status.engine) == (PipelineState.READY, "ncnn")
+        assert "also after it was loaded anew" in (status.fallback_from or "")
 
 
 async def test_memory_that_is_damaged_costs_only_what_was_in_it(tmp_path: Path) -> None:

@@ -67,6 +67,12 @@ class AcceleratorFailedError(InferenceError):
     """The accelerator loads the model, and fails again and again when it runs it."""
 
 
+class ModelLoadingError(NodeError):
+    """The model is being loaded or compiled; it is not known yet whether it can be used."""
+
+    code = ErrorCode.MODEL_LOADING
+
+
 class SupersededError(NodeError):
     """A newer frame of the same pipeline took this one's place."""
 
