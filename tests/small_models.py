@@ -10,7 +10,7 @@ import hashlib
 import io
 import json
 import struct
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +103,39 @@ def add_landmarks(models: Path, turned: bool = False) -> str:
     return "points"
 
 
+def add_hanging(models: Path) -> str:
+    """Add a model of colours that ONNX Runtime never comes to an end with over red."""
+    return _add_troubled(models, "hanging", _hanging)
+
+
+def add_failing(models: Path) -> str:
+    """Add a model of colours that ONNX Runtime fails to run over red."""
+    return _add_troubled(models, "failing", _failing)
+
+
+def _add_troubled(
+    models: Path, model_id: str, graph: Callable[[NDArray[np.float32], tuple[int, ...]], bytes]
+) -> str:
+    """Add a model of colours whose graph for ONNX Runtime has a trap; ncnn's has none."""
+    head = {"type": "classification", "classes": 3, "score": "softmax"}
+    rows = np.eye(3) * 8
+    labels = ["red", "green", "blue"]
+    _add(models, model_id, "classification", head, labels, rows, (1, 3), graph=graph)
+    folder = models / model_id
+    (folder / "model.param").write_text(
+        "7767517\n3 3\n"
+        f"Input image 0 1 image 0={_SIDE} 1={_SIDE} 2=3\n"
+        "Pooling mean 1 1 image mean 0=1 4=1\n"
+        "InnerProduct answer 1 1 mean answer 0=3 1=0 2=9\n"
+    )
+    (folder / "model.bin").write_bytes(bytes(4) + rows.astype(np.float32).tobytes())
+    manifest = json.loads((folder / "model.json").read_text())
+    files = {"param": _file(folder / "model.param"), "bin": _file(folder / "model.bin")}
+    manifest["engines"]["ncnn"] = {"files": files, "inputs": ["image"], "outputs": ["answer"]}
+    (folder / "model.json").write_text(json.dumps(manifest))
+    return model_id
+
+
 def body(name: str) -> NDArray[np.float64]:
     """Return y, x and score [17, 3] of COCO's keypoints of a body."""
     shoulders, hips, knees, ankles = _BODIES[name]
@@ -119,7 +152,7 @@ def let_batch(models: Path, model_id: str) -> None:
     folder = models / model_id
     manifest = json.loads((folder / "model.json").read_text())
     rows, shape = _ROWS[model_id]
-    (folder / "model.onnx").write_bytes(_onnx(rows, (-1, *shape[1:]), "N"))
+    (folder / "model.onnx").write_bytes(_onnx(rows, (-1, *shape[1:]), batch="N"))
     manifest["engines"]["onnxruntime"]["files"]["model"] = _file(folder / "model.onnx")
     (folder / "model.json").write_text(json.dumps(manifest))
 
@@ -136,11 +169,13 @@ def _add(
     rows: NDArray[np.float64],
     shape: tuple[int, ...],
     keypoints: Sequence[str] = (),
+    graph: Callable[[NDArray[np.float32], tuple[int, ...]], bytes] | None = None,
 ) -> str:
     folder = models / model_id
     folder.mkdir(parents=True)
     _ROWS[model_id] = rows.astype(np.float32), shape
-    (folder / "model.onnx").write_bytes(_onnx(rows.astype(np.float32), shape))
+    content = (graph or _colours)(rows.astype(np.float32), shape)
+    (folder / "model.onnx").write_bytes(content)
     (folder / "labels.txt").write_text("\n".join(labels) + "\n")
     manifest = {
         "schema": 1,
@@ -181,17 +216,80 @@ def _file(path: Path) -> dict[str, Any]:
 
 # --- Just enough of ONNX's protocol buffers (onnx.proto) to write such a graph ----------------
 
-_FLOAT, _INT64 = 1, 7
-_ATTRIBUTE_INT, _ATTRIBUTE_INTS = 2, 7
+_FLOAT, _INT64, _BOOL = 1, 7, 9
+_ATTRIBUTE_INT, _ATTRIBUTE_GRAPH, _ATTRIBUTE_INTS = 2, 5, 7
 
 
-def _onnx(rows: NDArray[np.float32], shape: tuple[int, ...], batch: int | str = 1) -> bytes:
+def _colours(rows: NDArray[np.float32], shape: tuple[int, ...]) -> bytes:
+    return _onnx(rows, shape)
+
+
+def _hanging(rows: NDArray[np.float32], shape: tuple[int, ...]) -> bytes:
+    # A loop of as many rounds as there is red in the picture, times a number without end.
+    body = b"".join(
+        (
+            _bytes(1, _node("Identity", ["more"], "more on")),
+            _bytes(1, _node("Identity", ["carried"], "carried on")),
+            _bytes(2, b"body"),
+            _bytes(11, _value("round", (), _INT64)),
+            _bytes(11, _value("more", (), _BOOL)),
+            _bytes(11, _value("carried", shape)),
+            _bytes(12, _value("more on", (), _BOOL)),
+            _bytes(12, _value("carried on", shape)),
+        )
+    )
+    attribute = _bytes(1, b"body") + _bytes(6, body) + _varint(20, _ATTRIBUTE_GRAPH)
+    nodes = [
+        _node("MatMul", ["mean", "how much"], "redder"),
+        _node("Relu", ["redder"], "red"),
+        _node("Cast", ["red"], "number", to=_INT64),
+        _node("Reshape", ["number", "scalar"], "rounds"),
+        _node("Loop", ["rounds", "", "flat"], "looped") + _bytes(5, attribute),
+    ]
+    tensors = [
+        _tensor("how much", np.array([[1e15], [-1e15], [-1e15]], dtype=np.float32)),
+        _tensor("scalar", np.array([], dtype=np.int64)),
+    ]
+    return _onnx(rows, shape, nodes, "looped", tensors)
+
+
+def _failing(rows: NDArray[np.float32], shape: tuple[int, ...]) -> bytes:
+    # The place in a table that red points to is beyond its end.
+    nodes = [
+        _node("MatMul", ["mean", "how much"], "redder"),
+        _node("Relu", ["redder"], "red"),
+        _node("Cast", ["red"], "number", to=_INT64),
+        _node("Reshape", ["number", "one"], "index"),
+        _node("Gather", ["table", "index"], "picked"),
+        _node("Add", ["flat", "picked"], "sum"),
+    ]
+    tensors = [
+        _tensor("how much", np.array([[100], [-100], [-100]], dtype=np.float32)),
+        _tensor("one", np.array([1], dtype=np.int64)),
+        _tensor("table", np.zeros((1, 3), dtype=np.float32)),
+    ]
+    return _onnx(rows, shape, nodes, "sum", tensors)
+
+
+def _onnx(
+    rows: NDArray[np.float32],
+    shape: tuple[int, ...],
+    more_nodes: Iterable[bytes] = (),
+    last: str = "flat",
+    more_tensors: Iterable[bytes] = (),
+    batch: int | str = 1,
+) -> bytes:
     nodes = [
         _node("ReduceMean", ["image"], "mean", axes=[2, 3], keepdims=0),
         _node("MatMul", ["mean", "rows"], "flat"),
-        _node("Reshape", ["flat", "shape"], "answer"),
+        *more_nodes,
+        _node("Reshape", [last, "shape"], "answer"),
     ]
-    tensors = [_tensor("rows", rows), _tensor("shape", np.array(shape, dtype=np.int64))]
+    tensors = [
+        _tensor("rows", rows),
+        _tensor("shape", np.array(shape, dtype=np.int64)),
+        *more_tensors,
+    ]
     graph = b"".join(
         (
             *(_bytes(1, node) for node in nodes),
@@ -229,12 +327,12 @@ def _tensor(name: str, values: NDArray[Any]) -> bytes:
     return sizes + _varint(2, kind) + _bytes(8, name.encode()) + _bytes(9, values.tobytes())
 
 
-def _value(name: str, shape: Iterable[int | str]) -> bytes:
+def _value(name: str, shape: Iterable[int | str], kind: int = _FLOAT) -> bytes:
     sizes = b"".join(
         _bytes(1, _bytes(2, size.encode()) if isinstance(size, str) else _varint(1, size))
         for size in shape
     )
-    tensor = _varint(1, _FLOAT) + _bytes(2, sizes)
+    tensor = _varint(1, kind) + _bytes(2, sizes)
     return _bytes(1, name.encode()) + _bytes(2, _bytes(1, tensor))
 
 

@@ -73,6 +73,7 @@ class PipelineProblem(StrEnum):
     CAMERA_UNAVAILABLE = "camera_unavailable"
     PICTURE_UNREADABLE = "picture_unreadable"
     MODEL_FAILED = "model_failed"
+    MODEL_LOADING = "model_loading"
 
 
 class PictureSource(StrEnum):

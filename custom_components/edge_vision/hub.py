@@ -412,6 +412,8 @@ class EdgeVisionHub:
         if self._last_seq == before and (before is None or begun_anew):
             self._last_seq = max(answer.seq, 0)
             self._async_save_soon()
+        # A model may have been loaded since the node answered to `configure`.
+        self._async_take_status(await client.request(Command.STATUS, None, NodeStatus))
 
     async def _async_poll_status(self, _now: datetime) -> None:
         if self._client is None:

@@ -57,6 +57,7 @@ _RATE_OVER_LOOKS = 10
 _PROBLEM_OF_CODE: dict[str | None, PipelineProblem] = {
     ErrorCode.BAD_PICTURE: PipelineProblem.PICTURE_UNREADABLE,
     ErrorCode.CAMERA_UNAVAILABLE: PipelineProblem.CAMERA_UNAVAILABLE,
+    ErrorCode.MODEL_LOADING: PipelineProblem.MODEL_LOADING,
     ErrorCode.UNKNOWN_PIPELINE: PipelineProblem.NODE_UNAVAILABLE,
 }
 
@@ -309,6 +310,14 @@ class PipelineRuntime:
                 problem = _PROBLEM_OF_CODE.get(status.error_code, PipelineProblem.MODEL_FAILED)
                 quarantined = status.error_code == ErrorCode.MODEL_QUARANTINED
                 self._fail(problem, reason, quarantined=quarantined)
+        elif status.state == PipelineState.LOADING:
+            # No failure, but nothing that was seen before holds either. A camera that is away is
+            # the more useful thing to know.
+            if self.enabled and self.problem is not PipelineProblem.CAMERA_UNAVAILABLE:
+                self._fail(PipelineProblem.MODEL_LOADING, "the model is being loaded")
+        elif self.problem is PipelineProblem.MODEL_LOADING:
+            self._clear_problem()
+            self.async_wake()
         elif self.problem is PipelineProblem.MODEL_FAILED:
             self.async_wake()
         self._take_source(status)
@@ -379,8 +388,10 @@ class PipelineRuntime:
 
         while True:
             self._wake.clear()
-            wait_s: float | None = None
-            if self.enabled and self._hub.connected and self.stream is None:
+            # Nothing to try while its model is being loaded: the node says when that is done.
+            loading = self.problem is PipelineProblem.MODEL_LOADING
+            wait_s: float | None = RETRY_FIRST_S if loading else None
+            if self.enabled and self._hub.connected and self.stream is None and not loading:
                 began = tick(time.monotonic())
                 if self._turn.locked():
                     self.dropped += 1

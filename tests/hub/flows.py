@@ -51,6 +51,29 @@ def fake_module(monkeypatch: pytest.MonkeyPatch, folder: Path, name: str, code: 
     monkeypatch.setenv("PYTHONPATH", str(folder))
 
 
+# The real engine, with a file in its way: a model is loaded when that is gone.
+SLOW = """
+import importlib, pathlib, sys, time
+sys.path.remove(str(pathlib.Path(__file__).parent))
+del sys.modules["onnxruntime"]
+real = importlib.import_module("onnxruntime")
+class InferenceSession(real.InferenceSession):
+    def __init__(self, *args, **more):
+        while pathlib.Path({gate!r}).exists():
+            time.sleep(0.02)
+        super().__init__(*args, **more)
+real.InferenceSession = InferenceSession
+"""
+
+
+def slow_engine(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Path:
+    """Have nodes load no model with ONNX Runtime while the file that is returned exists."""
+    gate = folder / "gate"
+    gate.touch()
+    fake_engine(monkeypatch, folder, SLOW.format(gate=str(gate)))
+    return gate
+
+
 async def begin(hass: HomeAssistant) -> Any:
     """Open the form."""
     return await hass.config_entries.flow.async_init(DOMAIN, context={"source": SOURCE_USER})

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import sys
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from typing import Any
 import aiohttp
 import pytest
 from edge_vision_node import protocol
+from edge_vision_node.workers.pool import Lane
 from PIL import Image
 
 from tests.pictures import NODE_FOLDER, SELF_TEST_PICTURE, jpeg
@@ -32,6 +34,19 @@ def blank() -> bytes:
 def street() -> bytes:
     """A picture with people in it."""
     return SELF_TEST_PICTURE.read_bytes()
+
+
+async def until(condition: Callable[[], object], seconds: float = 60.0) -> None:
+    """Wait until something holds."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come to pass in time"
+        await asyncio.sleep(0.01)
+
+
+async def until_executing(lane: Lane) -> None:
+    """Wait until a lane's worker has said that it executes something."""
+    await until(lambda: any(asked.begun for asked in lane.worker._asked.values()))
 
 
 def node_environment() -> dict[str, str]:
@@ -82,6 +97,14 @@ class Connection:
         if message["type"] == "error":
             return message
         return {**message["result"], "picture": picture_out} if picture_out else message["result"]
+
+    async def configured(self, *pipelines: dict[str, Any]) -> dict[str, Any]:
+        """Have these pipelines; return the status when none of them loads its model any more."""
+        status = await self.ask("configure", pipelines=list(pipelines))
+        while any(item["state"] == "loading" for item in status["pipelines"]):
+            await asyncio.sleep(0.02)
+            status = await self.ask("status")
+        return status
 
     async def look(self, pipeline_id: str, picture: bytes, **more: Any) -> dict[str, Any]:
         return await self.ask(

@@ -791,14 +791,12 @@ async def test_a_hub_uploads_inspects_saves_uses_and_removes_a_model(
         found = await hub.ask("inspect_model", upload=upload, save_as="mine")
         assert found["saved"]["id"] == "mine"
         assert found["picture"].startswith(b"\xff\xd8")
-        status = await hub.ask(
-            "configure", pipelines=[{"pipeline_id": "door", "name": "Door", "model": "mine"}]
-        )
+        status = await hub.configured({"pipeline_id": "door", "name": "Door", "model": "mine"})
         assert status["pipelines"][0]["state"] == "ready"
         assert len((await hub.look("door", street))["objects"]) >= 2
         refused = await hub.ask("remove_model", model="mine")
         assert refused["message"] == "mine is used by Door; choose another one there"
-        await hub.ask("configure", pipelines=[])
+        await hub.configured()
         compiled = node.data / "cache" / "mine-0123456789ab"
         compiled.mkdir(parents=True)
         assert await hub.ask("remove_model", model="mine") == {}
@@ -879,11 +877,11 @@ async def test_a_quarantined_model_is_named_in_the_pipelines_error_and_allowed_b
     (tmp_path / "data").mkdir()
     model = ModelStore().get(None)
     for _ in range(3):
-        trust.strike(model, "onnxruntime", "cpu", "the engine crashed (SIGSEGV)")
+        await trust.strike(model, "onnxruntime", "cpu", "the engine crashed (SIGSEGV)")
     node = await start_node()
     async with node.connect() as hub:
         pipeline = {"pipeline_id": "door", "name": "Door", "engine": "onnxruntime"}
-        status = await hub.ask("configure", pipelines=[{**pipeline, "accelerator": "cpu"}])
+        status = await hub.configured({**pipeline, "accelerator": "cpu"})
         (door,) = status["pipelines"]
         assert (door["state"], door["error_code"]) == ("failed", "model_quarantined")
         assert door["error"].startswith("SSD MobileNetV2 COCO crashed its engine 3 times in a row")

@@ -43,6 +43,7 @@ from PIL import Image
 
 from tests.live_camera import MjpegCamera, mjpeg_camera
 from tests.pictures import SELF_TEST_PICTURE, jpeg
+from tests.small_models import RED, add_failing
 
 pytestmark = pytest.mark.usefixtures("socket_enabled")
 
@@ -65,6 +66,7 @@ class Watcher:
 
     async def watch(self, config: PipelineConfig) -> None:
         await self.node.configure(Configure(pipelines=(config,)))
+        await until(lambda: not self.node._loads)
 
     async def status(self) -> PipelineStatus:
         return (await self.node.status()).pipelines[0]
@@ -255,6 +257,21 @@ async def test_a_model_that_cannot_be_loaded_is_a_failure_and_no_empty_picture(
         await until(lambda: camera.readers == 0)
 
 
+async def test_an_accelerator_that_fails_to_run_a_model_is_left_where_that_is_allowed(
+    tmp_path: Path,
+) -> None:
+    model = add_failing(tmp_path / "models")
+    red = jpeg(Image.new("RGB", (64, 64), RED))
+    async with mjpeg_camera(red) as camera, watcher(tmp_path) as it:
+        config = pipeline(camera, model=model, engine="onnxruntime", labels=(), allow_fallback=True)
+        await it.watch(config)
+        await until(lambda: it.looks, 90)
+        assert it.looks[-1].engine == "ncnn"
+        status = await it.status()
+        assert (status.state, status.engine) == (PipelineState.READY, "ncnn")
+        assert "also after it was loaded anew" in (status.fallback_from or "")
+
+
 async def test_memory_that_is_damaged_costs_only_what_was_in_it(tmp_path: Path) -> None:
     log = ResultLog(tmp_path / FILE_NAME)
     log.append([], ("porch", '{"version": 1, "labels": ['))
@@ -366,3 +383,13 @@ async def test_settings_that_make_no_sense_change_nothing(tmp_path: Path) -> Non
         looks = len(it.looks)
         await until(lambda: len(it.looks) > looks)
         assert camera.readers == 1
+
+
+async def test_two_changes_at_once_leave_one_pipeline(tmp_path: Path) -> None:
+    async with mjpeg_camera(STREET) as camera, watcher(tmp_path) as it:
+        await asyncio.gather(it.watch(pipeline(camera)), it.watch(pipeline(camera, cooldown_s=1.0)))
+        await until(lambda: it.phases(Kind.OBJECT))
+        await it.watch(pipeline(camera, video=None))
+        await until(lambda: camera.readers == 0)
+        starts = it.phases(Kind.OBJECT)
+        assert len(set(starts)) == len(starts)

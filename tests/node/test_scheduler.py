@@ -114,11 +114,13 @@ async def test_a_job_that_nobody_waits_for_is_not_run(scheduler: Scheduler) -> N
     assert ran == ["other"]
 
 
-async def test_closing_cancels_what_runs_and_what_waits() -> None:
+async def test_closing_ends_what_runs_and_what_waits() -> None:
     scheduler = Scheduler()
     _, held = await hold(scheduler)
     waiting = asyncio.create_task(scheduler.run("door", job("door", [])))
     await asyncio.sleep(0)
     await scheduler.close()
     results = await asyncio.gather(*held, waiting, return_exceptions=True)
-    assert all(isinstance(result, asyncio.CancelledError) for result in results)
+    assert all(isinstance(result, SupersededError) for result in results)
+    with pytest.raises(SupersededError):
+        await scheduler.run("late", job("late", []))

@@ -79,7 +79,7 @@ async def test_a_look_becomes_objects_presence_events_and_a_picture(
     node: NodeProcess, street: bytes, blank: bytes
 ) -> None:
     async with node.connect() as hub:
-        status = await hub.ask("configure", pipelines=[DOOR])
+        status = await hub.configured(DOOR)
         assert status["pipelines"][0]["state"] == "ready"
         assert (await hub.ask("picture", pipeline_id="door"))["code"] == "no_picture"
         await hub.ask("subscribe")
@@ -114,7 +114,7 @@ async def test_a_scan_answers_with_an_event_for_each_object(
     node: NodeProcess, street: bytes, blank: bytes
 ) -> None:
     async with node.connect() as hub:
-        await hub.ask("configure", pipelines=[DOOR])
+        await hub.configured(DOOR)
         await hub.ask("subscribe")
         look = await hub.look("door", street, scan=True)
         people = len(look["objects"])
@@ -130,7 +130,7 @@ async def test_the_threshold_and_the_labels_of_a_pipeline_hold(
     async with node.connect() as hub:
         cats = {**DOOR, "pipeline_id": "cats", "labels": ["cat"]}
         strict = {**DOOR, "pipeline_id": "strict", "confidence": 99.9}
-        await hub.ask("configure", pipelines=[DOOR, cats, strict])
+        await hub.configured(DOOR, cats, strict)
         assert len((await hub.look("door", street))["objects"]) >= 2
         assert (await hub.look("cats", street))["objects"] == []
         assert (await hub.look("strict", street))["objects"] == []
@@ -138,10 +138,10 @@ async def test_the_threshold_and_the_labels_of_a_pipeline_hold(
 
 async def test_a_new_threshold_keeps_who_is_present(node: NodeProcess, street: bytes) -> None:
     async with node.connect() as hub:
-        await hub.ask("configure", pipelines=[DOOR])
+        await hub.configured(DOOR)
         await hub.ask("subscribe")
         await hub.look("door", street)
-        await hub.ask("configure", pipelines=[{**DOOR, "confidence": 41.0}])
+        await hub.configured({**DOOR, "confidence": 41.0})
         await hub.look("door", street)
         await hub.ask("ping")
         assert [m["event"]["phase"] for m in hub.pushed if m["type"] == "event"] == ["start"]
@@ -157,7 +157,7 @@ async def test_one_pipeline_that_cannot_load_does_not_take_the_others_along(
             {**DOOR, "pipeline_id": "no-place", "accelerator": "edgetpu:0"},
             {**DOOR, "pipeline_id": "no-label", "labels": ["unicorn"]},
         ]
-        status = await hub.ask("configure", pipelines=[*wrong, DOOR])
+        status = await hub.configured(*wrong, DOOR)
         codes = {p["pipeline_id"]: p["error_code"] for p in status["pipelines"]}
         assert codes == {
             "no-model": "unknown_model",
@@ -174,7 +174,7 @@ async def test_what_cannot_be_looked_at_is_an_error_not_an_empty_answer(
     node: NodeProcess, street: bytes
 ) -> None:
     async with node.connect() as hub:
-        await hub.ask("configure", pipelines=[DOOR])
+        await hub.configured(DOOR)
         assert (await hub.look("door", b"camera offline"))["code"] == "bad_picture"
         assert (await hub.look("door", b""))["code"] == "bad_picture"
         assert (await hub.look("door", street[:5000]))["code"] == "bad_picture"
@@ -192,7 +192,7 @@ async def test_a_failed_look_does_not_count_as_one_without_the_object(
     node: NodeProcess, street: bytes
 ) -> None:
     async with node.connect() as hub:
-        await hub.ask("configure", pipelines=[DOOR])
+        await hub.configured(DOOR)
         await hub.look("door", street)
         for _ in range(4):
             await hub.look("door", b"rubbish")
@@ -215,12 +215,12 @@ async def test_a_hub_gets_what_it_missed_once_and_in_order(
     node = await start_node()
     config = [{**DOOR, "looks_to_clear": 1}]
     async with node.connect() as hub:
-        await hub.ask("configure", pipelines=config)
+        await hub.configured(*config)
         for picture in (street, blank, street, blank):
             await hub.look("door", picture)
     async with node.connect() as hub:
         assert (await hub.ask("subscribe", after=1))["seq"] == 4
-        await hub.ask("configure", pipelines=config)
+        await hub.configured(*config)
         await hub.look("door", street)
         assert [m["seq"] for m in await hub.events(4)] == [2, 3, 4, 5]
         assert (await hub.ask("subscribe", after=0))["code"] == "bad_message"
@@ -231,7 +231,7 @@ async def test_after_being_killed_it_knows_who_was_there_and_has_the_picture(
 ) -> None:
     node = await start_node()
     async with node.connect() as hub:
-        await hub.ask("configure", pipelines=[DOOR])
+        await hub.configured(DOOR)
         look = await hub.look("door", street)
         await hub.ask("picture", pipeline_id="door")
     node.process.kill()
@@ -239,7 +239,7 @@ async def test_after_being_killed_it_knows_who_was_there_and_has_the_picture(
 
     node = await start_node()
     async with node.connect() as hub:
-        status = await hub.ask("configure", pipelines=[DOOR])
+        status = await hub.configured(DOOR)
         assert status["pipelines"][0]["picture_at"] == look["picture_at"]
         await hub.ask("subscribe")
         assert "picture" in await hub.ask("picture", pipeline_id="door")
@@ -257,7 +257,7 @@ async def test_a_full_disk_is_said_and_silences_nothing(
     node = await start_node()
     async with node.connect() as hub:
         await hub.ask("subscribe")
-        status = await hub.ask("configure", pipelines=[DOOR])
+        status = await hub.configured(DOOR)
         assert "cannot be opened" in status["storage_error"]
         look = await hub.look("door", street)
         assert len(look["objects"]) >= 2
@@ -365,7 +365,7 @@ async def test_no_message_ends_the_node(node: NodeProcess, street: bytes) -> Non
     await asyncio.to_thread(fuzz)
     assert node.process.returncode is None
     async with node.connect() as hub:
-        await hub.ask("configure", pipelines=[DOOR])
+        await hub.configured(DOOR)
         assert len((await hub.look("door", street))["objects"]) >= 2
 
 
@@ -385,7 +385,7 @@ async def test_a_message_beyond_the_limit_ends_that_connection_only(node: NodePr
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_ends_cleanly_on_a_signal(node: NodeProcess, street: bytes, number: int) -> None:
     async with node.connect() as hub:
-        await hub.ask("configure", pipelines=[DOOR])
+        await hub.configured(DOOR)
         await hub.look("door", street)
         node.process.send_signal(number)
         assert await asyncio.wait_for(node.process.wait(), 20) == 0
@@ -450,7 +450,7 @@ async def test_the_data_survives_a_node_that_is_killed_while_it_works(
 ) -> None:
     node = await start_node()
     async with node.connect() as hub:
-        await hub.ask("configure", pipelines=[{**DOOR, "looks_to_clear": 1}])
+        await hub.configured({**DOOR, "looks_to_clear": 1})
         await hub.ask("subscribe")
 
         async def work() -> None:

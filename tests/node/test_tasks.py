@@ -21,7 +21,7 @@ from .conftest import Connection, StartNode
 
 async def configure(hub: Connection, model: str, **more: Any) -> dict[str, Any]:
     config = {"pipeline_id": "porch", "name": "Porch", "model": model, "engine": "onnxruntime"}
-    status = await hub.ask("configure", pipelines=[config | more])
+    status = await hub.configured(config | more)
     (pipeline,) = status["pipelines"]
     assert pipeline["state"] == "ready", pipeline["error"]
     return status

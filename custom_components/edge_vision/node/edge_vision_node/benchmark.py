@@ -105,8 +105,8 @@ class Benchmarks:
         self, place: Place, row: BenchmarkRow, picture: bytes, seconds: float
     ) -> BenchmarkRow:
         try:
-            lane = self._workers.lane(place)
-            measured = await lane.measure(place, picture, seconds, _LEAST_RUNS)
+            with self._workers.hold(place) as lane:
+                measured = await lane.measure(place, picture, seconds, _LEAST_RUNS)
         except NodeError as err:
             _LOGGER.warning("%s cannot be measured: %s", place.key, err)
             return replace(row, error=str(err))

@@ -127,7 +127,7 @@ def _change(options: argparse.Namespace) -> int:
         raise CommandLineError(f"models {options.action} needs the id of a model")
     _require_folder(options.data)
     if options.action == "allow":
-        allowed = Trust(options.data).clear(options.id)
+        allowed = asyncio.run(Trust(options.data).clear(options.id))
         names = ", ".join(sorted({item.name for item in allowed})) or "none was left out"
         print(
             json.dumps([write(item) for item in allowed]) if options.json else f"Allowed: {names}"

@@ -48,9 +48,29 @@ class InferenceError(NodeError):
 
 
 class WorkerError(InferenceError):
-    """The process that runs the engine crashed, or did not answer in time."""
+    """The process that runs the engine crashed, or did not answer in time.
+
+    `begun`: this very order was being executed then. `timed_out`: it took too long, and the process
+    was ended for that.
+    """
 
     code = ErrorCode.ENGINE_CRASHED
+
+    def __init__(self, text: str, *, begun: bool = False, timed_out: bool = False) -> None:
+        """Keep all three."""
+        super().__init__(text)
+        self.begun = begun
+        self.timed_out = timed_out
+
+
+class AcceleratorFailedError(InferenceError):
+    """The accelerator loads the model, and fails again and again when it runs it."""
+
+
+class ModelLoadingError(NodeError):
+    """The model is being loaded or compiled; it is not known yet whether it can be used."""
+
+    code = ErrorCode.MODEL_LOADING
 
 
 class SupersededError(NodeError):

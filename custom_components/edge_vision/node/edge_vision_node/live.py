@@ -19,7 +19,13 @@ from ulid_transform import ulid_now
 from .cameras.camera import Cameras
 from .cameras.messages import CameraFrame, Motion, Pictured, Source, View
 from .detections import Detections
-from .errors import CameraError, FrameGoneError, NodeError, SupersededError
+from .errors import (
+    CameraError,
+    FrameGoneError,
+    ModelLoadingError,
+    NodeError,
+    SupersededError,
+)
 from .evidence import Keeper
 from .following import Follower
 from .pipeline import Pipeline
@@ -233,7 +239,7 @@ class LivePipeline:
                 continue
             try:
                 await self._look_at(frame, moved, unsure=unsure)
-            except (FrameGoneError, SupersededError):
+            except (FrameGoneError, SupersededError, ModelLoadingError):
                 self.pipeline.dropped += 1
             except NodeError as err:
                 await self._note_failure(err)
@@ -266,6 +272,8 @@ class LivePipeline:
 
     async def _look_at(self, frame: CameraFrame, moved: list[Box], *, unsure: bool) -> None:
         started = time.perf_counter()
+        if self.pipeline.place is None:
+            self._told = None  # who hears that it can look again wants to know what there is to see
         place = await self._host.ready(self.pipeline)
         if place.model.manifest.task != Task.DETECTION:
             await self._look_at_picture(frame)

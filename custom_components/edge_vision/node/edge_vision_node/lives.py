@@ -134,7 +134,7 @@ class LivePipelines:
         if live is None:
             return status
         status = replace(status, source=live.source, slowed=live.slowed, presence=live.presence)
-        if live.trouble is not None and status.error is None:
+        if live.trouble is not None and status.state == PipelineState.READY:
             status = replace(
                 status,
                 state=PipelineState.FAILED,

@@ -26,9 +26,11 @@ from .cameras.pixels import burn
 from .engines.packages import has_package
 from .errors import (
     AcceleratorError,
+    AcceleratorFailedError,
     EngineMissingError,
     InferenceError,
     ModelError,
+    ModelLoadingError,
     NodeError,
     StorageError,
     SupersededError,
@@ -83,8 +85,11 @@ _T = TypeVar("_T")
 _PIPELINE_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _SELF_TEST_S = 0.5
 _TIDY_EVERY_S = 6 * 3600.0
-# A model that was loaded cannot be loaded again after a crash, or never could be.
-_CANNOT_LOAD = (AcceleratorError, EngineMissingError, ModelError)
+# A model that was loaded cannot be loaded again after a crash, or never could be, or is of no use.
+_CANNOT_LOAD = (AcceleratorError, AcceleratorFailedError, EngineMissingError, ModelError)
+# How long one who has a picture waits for a model that is being loaded: most are there by then, and
+# a compiler of an accelerator may need half an hour.
+_PATIENCE_S = 10.0
 
 # (sequence number or None where the event could not be written, event)
 EventListener = Callable[[int | None, NodeEvent], None]
@@ -108,10 +113,12 @@ class Node:
         self._log: ResultLog | None = None
         self._storage_error: str | None = None
         self._pipelines: dict[str, Pipeline] = {}
+        self._configuring = asyncio.Lock()
         self._drawing = ThreadPoolExecutor(1, thread_name_prefix="draw")
         self._disk = ThreadPoolExecutor(1, thread_name_prefix="disk")
         self._tasks: set[asyncio.Task[None]] = set()
         self._tidying: asyncio.Task[None] | None = None
+        self._loads: set[asyncio.Task[None]] = set()
         self._event_listeners: set[EventListener] = set()
         self._look_listeners: set[LookListener] = set()
         self._status_listeners: set[StatusListener] = set()
@@ -190,18 +197,23 @@ class Node:
     # --- Pipelines ------------------------------------------------------------------------
 
     async def configure(self, wanted: Configure) -> NodeStatus:
-        """Have just these pipelines. One that cannot load its model fails alone."""
+        """Have just these pipelines. Each loads its model by itself; the status tells when.
+
+        One that cannot load its model fails alone.
+        """
         for config in wanted.pipelines:
             if not _PIPELINE_ID.fullmatch(config.pipeline_id):
                 raise ProtocolError(f"{config.pipeline_id!r} is not a pipeline id")
             if config.video is not None:
                 config.video.check()
         configs = {config.pipeline_id: config for config in wanted.pipelines}
-        for pipeline_id in self._pipelines.keys() - configs.keys():
-            del self._pipelines[pipeline_id]
-            await self.lives.drop(pipeline_id)
-        for config in configs.values():
-            await self._set_up(config)
+        # Two at once would each make what the other is just making.
+        async with self._configuring:
+            for pipeline_id in self._pipelines.keys() - configs.keys():
+                await self._stop_loading(self._pipelines.pop(pipeline_id))
+                await self.lives.drop(pipeline_id)
+            for config in configs.values():
+                await self._set_up(config)
         await self._unload_unused()
         if self._tidying is None:
             self._tidying = asyncio.create_task(self._tidy())
@@ -220,38 +232,70 @@ class Node:
                 answer = await self._with_log(ResultLog.last_answer, config.pipeline_id)
                 pipeline.restore(History(present, answer))
             self._pipelines[config.pipeline_id] = pipeline
-        elif pipeline.config != config:
-            pipeline.reconfigure(config)
-        await self._load(pipeline, keep_fallback=True)
+        elif changed:
+            if pipeline.reconfigure(config):
+                await self._stop_loading(pipeline)
+            elif pipeline.place is not None:
+                try:
+                    pipeline.use(pipeline.place, pipeline.fallback_from)
+                except NodeError as err:
+                    self._fail(pipeline, err)
+        if pipeline.place is None:
+            self._begin_load(pipeline)
         await self.lives.apply(pipeline, changed=changed)
 
-    async def _load(self, pipeline: Pipeline, *, keep_fallback: bool = False) -> None:
-        config = pipeline.config
-        if not keep_fallback:
-            pipeline.fallback_from = None  # try what is wanted, whatever came of it before
-        try:
-            place, fallback_from = await self._load_for(pipeline)
-            pipeline.use(place, fallback_from)
-        except NodeError as err:
-            _LOGGER.warning("Pipeline %s cannot look: %s", config.pipeline_id, err)
-            pipeline.fail(err)
+    def _begin_load(self, pipeline: Pipeline, *, anew: bool = False) -> asyncio.Task[None]:
+        """Have a pipeline's model loaded, unless it is being loaded already."""
+        if pipeline.loading is None:
+            task = pipeline.loading = asyncio.create_task(self._load(pipeline, anew=anew))
+            self._loads.add(task)
+            task.add_done_callback(self._loads.discard)
+        return pipeline.loading
 
-    async def _load_for(self, pipeline: Pipeline) -> tuple[Place, str | None]:
+    @staticmethod
+    async def _stop_loading(pipeline: Pipeline) -> None:
+        task, pipeline.loading = pipeline.loading, None
+        if task is not None:
+            task.cancel()
+            await asyncio.wait([task])
+
+    async def _load(self, pipeline: Pipeline, *, anew: bool) -> None:
+        try:
+            pipeline.use(*await self._load_for(pipeline, anew=anew))
+        except NodeError as err:
+            self._fail(pipeline, err)
+        except Exception as err:
+            _LOGGER.exception("Pipeline %s: the model cannot be loaded", pipeline.config.name)
+            self._fail(pipeline, NodeError(f"{type(err).__name__}: {err}"))
+        finally:
+            if pipeline.loading is asyncio.current_task():
+                pipeline.loading = None
+        await self._announce_status()
+        await self._unload_unused()
+
+    @staticmethod
+    def _fail(pipeline: Pipeline, err: NodeError) -> None:
+        _LOGGER.warning("Pipeline %s cannot look: %s", pipeline.config.pipeline_id, err)
+        pipeline.fail(err)
+
+    async def _load_for(self, pipeline: Pipeline, *, anew: bool) -> tuple[Place, str | None]:
         """Load a pipeline's model where it is wanted, or elsewhere where that is allowed.
 
-        Returns where, and in a sentence why it is elsewhere. Raises `NodeError`.
+        `anew`: try what is wanted, whatever came of it before. Returns where, and in a sentence why
+        it is elsewhere. Raises `NodeError`.
         """
         config, workers = pipeline.config, self._workers
         model = self._store.get(config.model)
-        if pipeline.place is not None and pipeline.fallback_from is not None:
+        before, fallback_from = pipeline.place, pipeline.fallback_from
+        if before is not None and fallback_from is not None and not anew:
             # It may take minutes to fail again, for a setting that has nothing to do with it.
             with suppress(*_CANNOT_LOAD, InferenceError):
-                await workers.lane(pipeline.place).load(pipeline.place)
-                return pipeline.place, pipeline.fallback_from
+                await workers.load(before)
+                return before, fallback_from
         wanted: Place | None = None
         try:
             wanted = await workers.choose(model, config.engine, config.accelerator)
-            await workers.lane(wanted).load(wanted)
+            await workers.load(wanted)
         except (*_CANNOT_LOAD, InferenceError) as err:
             if not config.allow_fallback:
                 raise
@@ -262,7 +306,7 @@ class Node:
         # Another accelerator of the same engine comes first.
         for place in sorted(others, key=lambda place: place.engine != config.engine):
             try:
-                await workers.lane(place).load(place)
+                await workers.load(place)
             except (*_CANNOT_LOAD, InferenceError) as err:
                 _LOGGER.warning("Pipeline %s: %s does not work: %s", config.name, place.key, err)
                 continue
@@ -271,13 +315,11 @@ class Node:
             return place, f"{what or 'The wanted engine'} cannot be used: {reason}"
         raise reason
 
-    async def _load_model(
+    async def _choose(
         self, model_id: str | None, engine: str | None, accelerator: str | None
     ) -> Place:
-        """Load a model where it is wanted, or where this node thinks best."""
-        place = await self._workers.choose(self._store.get(model_id), engine, accelerator)
-        await self._workers.lane(place).load(place)
-        return place
+        """Return where a model runs: where it is wanted, or where this node thinks best."""
+        return await self._workers.choose(self._store.get(model_id), engine, accelerator)
 
     def _pipeline(self, pipeline_id: str) -> Pipeline:
         try:
@@ -311,18 +353,22 @@ class Node:
 
     async def allow_model(self, model_id: str | None) -> NodeStatus:
         """Use a model again that crashed its engine; None allows all."""
-        cleared = await self._in_thread(self._disk, self._workers.trust.clear, model_id)
+        cleared = await self._workers.trust.clear(model_id)
         await self._reload({item.model for item in cleared})
         return await self.status()
 
     async def _reload(self, model_ids: set[str]) -> None:
-        """Have the pipelines of some models load them as they are now."""
+        """Have the pipelines of some models load them as they are now.
+
+        Those that look go on with what they have until that is done.
+        """
         for pipeline in tuple(self._pipelines.values()):
             model = pipeline.place.model.id if pipeline.place else pipeline.config.model
             if (model or DEFAULT_MODEL) in model_ids:
-                await self._load(pipeline)
+                await self._stop_loading(pipeline)
+                pipeline.error = None
+                self._begin_load(pipeline, anew=True)
         if model_ids:
-            await self._unload_unused()
             await self._announce_status()
 
     async def _unload_unused(self) -> None:
@@ -344,7 +390,7 @@ class Node:
             data = memoryview(await self.draw(_masked, data, masks))
         try:
             place, result = await self._run(pipeline, data)
-        except SupersededError:
+        except (SupersededError, ModelLoadingError):
             pipeline.dropped += 1
             raise
         except NodeError:
@@ -370,7 +416,7 @@ class Node:
         except _CANNOT_LOAD as err:
             if pipeline.place is None:
                 raise  # it was tried just now
-            pipeline.fail(err)
+            self._fail(pipeline, err)
             await self._announce_status()
             if not pipeline.config.allow_fallback:
                 raise
@@ -385,15 +431,19 @@ class Node:
     async def ready(self, pipeline: Pipeline) -> Place:
         """Return where the pipeline's model is loaded, after loading it where need be.
 
-        Raises `NodeError`.
+        Raises `NodeError`: `ModelLoadingError` where that takes longer than anybody can wait for.
         """
-        if pipeline.place is None:
-            await self._load(pipeline)
-            await self._announce_status()
+        if (place := pipeline.place) is not None and self._workers.lane(place).loaded(place):
+            return place
+        done, _ = await asyncio.wait({self._begin_load(pipeline)}, timeout=_PATIENCE_S)
         if pipeline.error is not None:
             raise pipeline.error
-        assert pipeline.place is not None  # loaded, or it would have failed above
-        return pipeline.place
+        if done and pipeline.place is not None:
+            return pipeline.place
+        if pipeline.place is not None:  # after a crash, say
+            pipeline.place = None
+            await self._announce_status()
+        raise ModelLoadingError("The model is being loaded; the first time it may be compiled")
 
     async def _run(self, pipeline: Pipeline, data: memoryview) -> tuple[Place, RunResult]:
         async def work(lane: Lane, place: Place) -> RunResult:
@@ -427,13 +477,13 @@ class Node:
         `look` does.
         """
         started = time.perf_counter()
-        place = await self._load_model(request.model, request.engine, request.accelerator)
+        place = await self._choose(request.model, request.engine, request.accelerator)
         class_ids = place.model.class_ids(request.labels)
         if request.privacy_masks:
             data = memoryview(await self.draw(_masked, data, request.privacy_masks))
-        found = await self._workers.lane(place).run(
-            ulid_now(), place, data, request.confidence, class_ids
-        )
+        with self._workers.hold(place) as lane:
+            await lane.load(place)
+            found = await lane.run(ulid_now(), place, data, request.confidence, class_ids)
         result = understood(place, found)
         objects = result.findings.objects
         picture = None
@@ -458,15 +508,15 @@ class Node:
 
     async def self_test(self, request: SelfTestRequest) -> SelfTest:
         """Run a model on the picture that comes with the node. Raises as `look` does."""
-        place = await self._load_model(request.model, request.engine, request.accelerator)
-        lane = self._workers.lane(place)
-        loaded = await lane.load(place)
+        place = await self._choose(request.model, request.engine, request.accelerator)
         data = await self._in_thread(self._disk, SELF_TEST_PICTURE.read_bytes)
         expectation = json.loads(await self._in_thread(self._disk, SELF_TEST_EXPECTATION.read_text))
         expect = expectation["expect"]
         lowest = min(item["min_confidence"] for item in expect)
-        result = await lane.run(ulid_now(), place, data, lowest, ())
-        measured = await lane.measure(place, data, _SELF_TEST_S)
+        with self._workers.hold(place) as lane:
+            loaded = await lane.load(place)
+            result = await lane.run(ulid_now(), place, data, lowest, ())
+            measured = await lane.measure(place, data, _SELF_TEST_S)
         objects = result.findings.objects
         found = summarise(objects)
         return SelfTest(
@@ -627,6 +677,9 @@ class Node:
             self._tidying.cancel()
         await self.models.close()
         await self.lives.close()
+        for load in tuple(self._loads):
+            load.cancel()
+        await asyncio.gather(*self._loads, return_exceptions=True)
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._workers.close()
         if self._log is not None:

@@ -63,6 +63,8 @@ class Pipeline:
         self.picture_at = picture_at
         self.place: Place | None = None
         self.error: NodeError | None = None
+        # While its model is being loaded.
+        self.loading: asyncio.Task[None] | None = None
         # Why it does not run where it was wanted, but runs.
         self.fallback_from: str | None = None
         self.class_ids: list[int] = []
@@ -76,8 +78,11 @@ class Pipeline:
         self.dropped = 0
         self.last_detection_at: str | None = None
 
-    def reconfigure(self, config: PipelineConfig) -> None:
-        """Take a new configuration; what is present stays present where it still is of interest."""
+    def reconfigure(self, config: PipelineConfig) -> bool:
+        """Take a new configuration; what is present stays present where it still is of interest.
+
+        Returns whether it is to run elsewhere, or another model.
+        """
         before, held = self.presence.state, self.held.answer
         moved = _wanted_place(config) != _wanted_place(self.config)
         same_model = config.model == self.config.model
@@ -85,7 +90,7 @@ class Pipeline:
         self.config = config
         self.limits = Limits(config.confidence, config.limits)
         if moved:
-            self.place = self.fallback_from = None
+            self.place = self.error = self.fallback_from = None
         self.presence = Presence(config.labels, config.looks_to_clear)
         self._restore_presence(
             {label: item.count for label, item in before.items() if item.present}
@@ -93,6 +98,7 @@ class Pipeline:
         self.held = HeldAnswer(config.looks_to_clear)
         if held is not None and same_model and (posture or self._wants(held.label)):
             self.held.restore(held.label, held.confidence)
+        return moved
 
     def restore(self, history: History) -> None:
         """Take up what held before a restart."""

@@ -65,6 +65,7 @@ class ErrorCode(StrEnum):
     INFERENCE_FAILED = "inference_failed"
     INTERNAL = "internal"
     MODEL_FAILED = "model_failed"
+    MODEL_LOADING = "model_loading"
     MODEL_QUARANTINED = "model_quarantined"
     NO_PICTURE = "no_picture"
     SCHEMA_MISMATCH = "schema_mismatch"

@@ -37,10 +37,13 @@ class Scheduler:
         self._wake = asyncio.Event()
         self._slots = asyncio.Semaphore(_UNDER_WAY)
         self._running: set[asyncio.Task[None]] = set()
+        self._closed = False
         self._worker = asyncio.create_task(self._work())
 
     async def run(self, user: str, job: Callable[[], Awaitable[_T]]) -> _T:
         """Run a job when it is its turn; return what it returns, or raise what it raises."""
+        if self._closed:
+            raise _not_needed()
         mine = _Job(job, asyncio.get_running_loop().create_future())
         if (older := self._waiting.get(user)) is not None and not older.done.done():
             older.done.set_exception(SupersededError("A newer frame took this one's place"))
@@ -67,7 +70,8 @@ class Scheduler:
         try:
             result = await job.run()
         except asyncio.CancelledError:
-            job.done.cancel()
+            if not job.done.done():
+                job.done.set_exception(_not_needed())
             raise
         except Exception as err:  # noqa: BLE001 - handed to the one who waits for it
             if not job.done.done():
@@ -79,12 +83,18 @@ class Scheduler:
             self._slots.release()
 
     async def close(self) -> None:
-        """Cancel what runs and what waits."""
+        """Cancel what runs and what waits; whoever waits for it gets `SupersededError`."""
+        self._closed = True
         for task in (self._worker, *self._running):
             task.cancel()
         for task in (self._worker, *tuple(self._running)):
             with suppress(asyncio.CancelledError):
                 await task
         for job in self._waiting.values():
-            job.done.cancel()
+            if not job.done.done():
+                job.done.set_exception(_not_needed())
         self._waiting.clear()
+
+
+def _not_needed() -> SupersededError:
+    return SupersededError("The model is not used any more")

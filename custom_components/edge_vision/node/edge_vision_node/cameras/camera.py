@@ -192,6 +192,7 @@ class Camera:
             f"camera {name}",
             module=_MODULE,
             culprit="the video decoder",
+            in_order=False,
             on_push=self._on_push,
         )
         self._opened: Source | None = None

@@ -24,6 +24,7 @@ __all__ = [
     "default_threads",
     "describe_engines",
     "get_engine",
+    "is_exclusive",
     "is_installed",
     "usable_cores",
 ]
@@ -39,6 +40,16 @@ ENGINES: dict[str, Engine] = {
         HailoEngine(),
     )
 }
+
+
+# One process at a time can have these: the libraries of the Edge TPU and of Hailo claim the device,
+# and of a delegate that the user named nobody knows.
+_EXCLUSIVE = ("edgetpu:", "hailo:", "delegate")
+
+
+def is_exclusive(accelerator: str) -> bool:
+    """Return whether only one process at a time can use an accelerator."""
+    return accelerator.startswith(_EXCLUSIVE)
 
 
 def get_engine(engine_id: str) -> Engine:

@@ -7,6 +7,7 @@ restart, not the node.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import os
@@ -34,6 +35,7 @@ class Trust:
     def __init__(self, folder: Path | None = None) -> None:
         """Read what is known."""
         self._folder = folder
+        self._writing = asyncio.Lock()
         self._proven: dict[str, str] = {}
         for key, at in self._read(PROVEN_NAME).items():
             self._proven[key] = str(at)
@@ -46,14 +48,18 @@ class Trust:
 
     # --- Proven -------------------------------------------------------------------------------
 
-    def is_proven(self, model: Model, engine: str, version: str) -> bool:
-        """Return whether a model has run on this version of an engine."""
-        return f"{model.digest(engine)} {engine} {version}" in self._proven
+    def is_proven(self, model: Model, engine: str, version: str, accelerator: str) -> bool:
+        """Return whether a model has run on this version of an engine, on this accelerator."""
+        key = f"{model.digest(engine)} {engine} {version}"
+        # Earlier versions noted no accelerator; nearly always it was the processor.
+        return f"{key} {accelerator}" in self._proven or (
+            accelerator == "cpu" and key in self._proven
+        )
 
-    def prove(self, model: Model, engine: str, version: str) -> None:
+    async def prove(self, model: Model, engine: str, version: str, accelerator: str) -> None:
         """Note that a model has run, loaded as it will be."""
-        self._proven[f"{model.digest(engine)} {engine} {version}"] = _now()
-        self._write(PROVEN_NAME, self._proven)
+        self._proven[f"{model.digest(engine)} {engine} {version} {accelerator}"] = _now()
+        await self._write(PROVEN_NAME, self._proven)
 
     # --- Quarantine ---------------------------------------------------------------------------
 
@@ -66,17 +72,27 @@ class Trust:
         """Raise `QuarantinedError` where a model is left out."""
         item = self._strikes.get(_key(model, engine, accelerator))
         if item is not None and item.strikes >= STRIKES:
-            times = f"{STRIKES} times in a row" if item.proven else "when it was first tried"
+            times = f"{item.strikes} times in a row" if item.proven else "when it was first tried"
             raise QuarantinedError(
                 f"{item.name} crashed its engine {times} on {engine} {accelerator}"
                 f" ({item.reason}) and is not used any more; choose another model or engine, or"
                 " allow it again"
             )
 
-    def strike(
-        self, model: Model, engine: str, accelerator: str, reason: str, *, proven: bool = True
+    async def strike(
+        self,
+        model: Model,
+        engine: str,
+        accelerator: str,
+        reason: str,
+        *,
+        proven: bool = True,
+        enough: bool = False,
     ) -> None:
-        """Count a crash; one of a model that never ran is enough."""
+        """Count a crash or a hang; `enough`: this one alone has the model left out.
+
+        It is known at once, and on disk when this returns.
+        """
         key = _key(model, engine, accelerator)
         before = self._strikes.get(key)
         self._strikes[key] = QuarantinedModel(
@@ -85,19 +101,19 @@ class Trust:
             name=model.manifest.name,
             engine=engine,
             accelerator=accelerator,
-            strikes=(before.strikes if before else 0) + 1 if proven else STRIKES,
+            strikes=STRIKES if enough else (before.strikes if before else 0) + 1,
             reason=reason,
             at=_now(),
             proven=proven,
         )
-        self._write_strikes()
+        await self._write_strikes()
 
-    def forgive(self, model: Model, engine: str, accelerator: str) -> None:
+    async def forgive(self, model: Model, engine: str, accelerator: str) -> None:
         """Forget the crashes of a model that runs again."""
         if self._strikes.pop(_key(model, engine, accelerator), None) is not None:
-            self._write_strikes()
+            await self._write_strikes()
 
-    def clear(self, model_id: str | None) -> tuple[QuarantinedModel, ...]:
+    async def clear(self, model_id: str | None) -> tuple[QuarantinedModel, ...]:
         """Allow a model again, all of them for None; returns those that were left out."""
         cleared = {
             key: item for key, item in self._strikes.items() if model_id in (None, item.model)
@@ -105,11 +121,11 @@ class Trust:
         for key in cleared:
             del self._strikes[key]
         if cleared:
-            self._write_strikes()
+            await self._write_strikes()
         return tuple(replace(item, strikes=0) for item in cleared.values())
 
-    def _write_strikes(self) -> None:
-        self._write(QUARANTINE_NAME, {key: write(item) for key, item in self._strikes.items()})
+    async def _write_strikes(self) -> None:
+        await self._write(QUARANTINE_NAME, self._strikes)
 
     # --- Files --------------------------------------------------------------------------------
 
@@ -125,10 +141,19 @@ class Trust:
             return {}
         return document if isinstance(document, dict) else {}
 
-    def _write(self, name: str, document: Mapping[str, Any]) -> None:
+    async def _write(self, name: str, items: Mapping[str, str | QuarantinedModel]) -> None:
+        """Write a file in a thread: a slow disk must not hold up everybody's pictures."""
         if self._folder is None:
             return
-        path = self._folder / name
+        async with self._writing:  # what is known by then: the last one writes all
+            document = {
+                key: item if isinstance(item, str) else write(item) for key, item in items.items()
+            }
+            # Whoever is cut short meanwhile leaves a thread that writes all the same.
+            await asyncio.to_thread(self._write_file, self._folder / name, document)
+
+    @staticmethod
+    def _write_file(path: Path, document: Mapping[str, Any]) -> None:
         temporary = path.with_suffix(".tmp")
         try:
             with temporary.open("w", encoding="utf-8") as file:

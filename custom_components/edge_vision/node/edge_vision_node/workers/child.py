@@ -25,6 +25,8 @@ from ..models.manifest import load_model
 from ..protocol import ErrorCode, read
 from ..runner import Prepared, Runner
 from .messages import (
+    BEGAN,
+    Began,
     CropDetections,
     CropsResult,
     Described,
@@ -73,6 +75,7 @@ class Child:
         threading.Thread(target=self._receive, name="receive", daemon=True).start()
         while True:
             header, prepared = self._orders.get()
+            self._link.push(BEGAN, Began(order=header["id"]))
             try:
                 answer = self._execute(header, prepared)
             except NodeError as err:

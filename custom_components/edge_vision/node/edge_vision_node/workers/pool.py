@@ -1,24 +1,37 @@
-"""All workers of a node: one per engine and accelerator, each with the models it runs."""
+"""All workers of a node: one for each model on an accelerator.
+
+Where only one process can have the device, its models share one.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TypeVar
 
 from ulid_transform import ulid_now
 
-from ..engines import ENGINES, default_accelerator, describe_engine, get_engine, is_installed
-from ..errors import EngineMissingError, NodeError, WorkerError
+from ..engines import (
+    ENGINES,
+    default_accelerator,
+    describe_engine,
+    get_engine,
+    is_exclusive,
+    is_installed,
+)
+from ..errors import EngineMissingError, InferenceError, NodeError, WorkerError
 from ..models.checks import check_model
 from ..models.manifest import Model
 from ..models.store import is_bundled
 from ..models.trust import Trust
 from ..protocol import EngineInfo
 from ..scheduler import Scheduler
+from .failures import Failures, Verdict
 from .messages import (
     CropsResult,
     Describe,
@@ -69,7 +82,7 @@ class Place:
     engine: str
     accelerator: str
 
-    @property
+    @cached_property
     def key(self) -> str:
         """Return a name for it, another one when the model's files change."""
         digest = self.model.digest(self.engine)[:8]
@@ -78,7 +91,10 @@ class Place:
 
 
 class Lane:
-    """One worker and the fair queue before it."""
+    """One worker and the fair queue before it.
+
+    `holders`: how many need it to stay although no pipeline may use it.
+    """
 
     def __init__(
         self,
@@ -88,26 +104,51 @@ class Lane:
         cache: Path | None = None,
         trust: Trust | None = None,
         version: str = "",
+        failures: Failures | None = None,
     ) -> None:
         """Start nothing yet. `version` is the engine's, as far as it is known."""
+        self.holders = 0
         self._version = version
+        self._exclusive = is_exclusive(accelerator)
         self._threads = threads
         self._cache = cache
         self.worker = Worker(f"{engine} on {accelerator}")
         self._scheduler = Scheduler()
         self._loading = asyncio.Lock()
+        self._loads: dict[str, asyncio.Task[Loaded]] = {}
         self._loaded: dict[str, tuple[int, Loaded]] = {}  # with the worker's generation
         self._trust = trust or Trust()
+        self._failures = failures or Failures()
+
+    def loaded(self, place: Place) -> Loaded | None:
+        """Return what runs a model, None where it is not loaded (any more)."""
+        generation, loaded = self._loaded.get(place.key, (0, None))
+        if generation == self.worker.generation and self.worker.pid:
+            return loaded
+        return None
 
     async def load(self, place: Place) -> Loaded:
         """Have a model loaded; one that was is loaded again only after a crash.
 
-        Raises `NodeError`; a model that crashed its engine three times in a row stays out.
+        Whoever asks while it is being loaded waits for the same. Raises `NodeError`; a model that
+        crashed its engine three times in a row stays out.
         """
+        self._failures.require_hope(place.key)
+        if (loaded := self.loaded(place)) is not None:
+            return loaded
+        task = self._loads.get(place.key)
+        if task is None:
+            task = self._loads[place.key] = asyncio.create_task(self._load(place))
+            task.add_done_callback(partial(self._load_ended, place.key))
+        return await asyncio.shield(task)
+
+    def _load_ended(self, key: str, task: asyncio.Task[Loaded]) -> None:
+        del self._loads[key]
+        if not task.cancelled():
+            task.exception()  # perhaps nobody waits for it any more
+
+    async def _load(self, place: Place) -> Loaded:
         async with self._loading:
-            generation, loaded = self._loaded.get(place.key, (0, None))
-            if loaded is not None and generation == self.worker.generation and self.worker.pid:
-                return loaded
             await self.prove(place)
             order = Load(
                 key=place.key,
@@ -118,16 +159,39 @@ class Lane:
                 cache=str(self._cache) if self._cache else None,
                 detector=str(detector.folder) if (detector := place.model.detector) else None,
             )
-            try:
-                loaded = await self.worker.ask(
-                    Order.LOAD, order, Loaded, deadline_s=load_deadline_s(place.accelerator)
-                )
-            except WorkerError as err:
-                self._strike(place, err)
-                raise
+            deadline_s = load_deadline_s(place.accelerator)
+            loaded = await self._ask(place, Order.LOAD, order, Loaded, deadline_s)
             self._loaded[place.key] = (self.worker.generation, loaded)
             _LOGGER.info("Loaded %s in %.0f ms", place.key, loaded.load_ms)
             return loaded
+
+    async def _ask(
+        self,
+        place: Place,
+        order: Order,
+        message: object,
+        answer: type[_T],
+        deadline_s: float,
+        content: memoryview | bytes = b"",
+    ) -> _T:
+        """Ask the worker something about a model, which is loaded first where need be.
+
+        The model whose execution a worker dies of is struck. All else that waited for that worker
+        had no part in it, and is asked again of the next one, once.
+        """
+        for last in (False, True):
+            if order is not Order.LOAD:
+                await self.load(place)
+            try:
+                return await self.worker.ask(
+                    order, message, answer, deadline_s=deadline_s, picture=content
+                )
+            except WorkerError as err:
+                if err.begun:
+                    await self._strike(place, err)
+                if err.begun or last or self.worker.closed:
+                    raise
+        raise AssertionError("the last try returns or raises")
 
     async def run(
         self,
@@ -163,18 +227,29 @@ class Lane:
         pixels: memoryview | bytes,
     ) -> _T:
         async def job() -> _T:
-            await self.load(place)
             try:
-                result = await self.worker.ask(
-                    order, message, answer, deadline_s=_RUN_DEADLINE_S, picture=pixels
-                )
-            except WorkerError as err:
-                self._strike(place, err)
+                result = await self._ask(place, order, message, answer, _RUN_DEADLINE_S, pixels)
+            except WorkerError:
                 raise
-            self._trust.forgive(place.model, place.engine, place.accelerator)
+            except InferenceError as err:
+                await self._note_failure(place, err)
+                raise
+            self._failures.forget(place.key)
+            await self._trust.forgive(place.model, place.engine, place.accelerator)
             return result
 
         return await self._scheduler.run(user, job)
+
+    async def _note_failure(self, place: Place, err: InferenceError) -> None:
+        """Load a model anew that fails again and again; one that goes on so is given up.
+
+        Raises `AcceleratorFailedError` then: an accelerator that was unplugged, say.
+        """
+        verdict = self._failures.note(place.key, err)
+        if verdict is Verdict.RELOAD:
+            await self.worker.end(f"{place.key} fails again and again: {err}", logging.WARNING)
+        elif verdict is Verdict.GIVE_UP:
+            self._failures.require_hope(place.key)
 
     async def measure(
         self, place: Place, picture: bytes, seconds: float, least: int = 10
@@ -186,18 +261,22 @@ class Lane:
         order = Measure(key=place.key, seconds=seconds, least=least)
 
         async def job() -> Measured:
-            await self.load(place)
             deadline_s = _RUN_DEADLINE_S + seconds
-            return await self.worker.ask(
-                Order.MEASURE, order, Measured, deadline_s=deadline_s, picture=picture
-            )
+            return await self._ask(place, Order.MEASURE, order, Measured, deadline_s, picture)
 
         return await self._scheduler.run(ulid_now(), job)
 
-    def _strike(self, place: Place, err: WorkerError, *, proven: bool = True) -> None:
-        if not self.worker.closed:  # ended by us, not by the model
-            reason = str(err).rpartition(": ")[2]
-            self._trust.strike(place.model, place.engine, place.accelerator, reason, proven=proven)
+    async def _strike(self, place: Place, err: WorkerError, *, first_run: bool = False) -> None:
+        await self._trust.strike(
+            place.model,
+            place.engine,
+            place.accelerator,
+            str(err).rpartition(": ")[2],
+            proven=not first_run,
+            # What crashes when it is first tried will not do better. What takes too long may have
+            # met a busy machine.
+            enough=first_run and not err.timed_out,
+        )
 
     async def prove(self, place: Place) -> None:
         """Try a model that did not come with the package in a process that is thrown away.
@@ -206,34 +285,42 @@ class Lane:
         """
         model, engine, accelerator = place.model, place.engine, place.accelerator
         self._trust.require_free(model, engine, accelerator)
-        if is_bundled(model) or self._trust.is_proven(model, engine, self._version):
+        if is_bundled(model) or self._trust.is_proven(model, engine, self._version, accelerator):
             return
         for item in (model, model.detector):
             if item is not None:
                 await asyncio.to_thread(check_model, item, engine)
+        if self._exclusive:
+            await self.worker.end(f"{place.key} is tried on its accelerator")
         try:
-            loaded = await prove(model, engine, accelerator, self._threads)
+            loaded = await prove(model, engine, accelerator, self._threads, self._cache)
         except WorkerError as err:
-            self._strike(place, err, proven=False)
+            await self._strike(place, err, first_run=True)
             self._trust.require_free(model, engine, accelerator)
             raise
-        self._trust.prove(model, engine, loaded.engine_version)
+        await self._trust.prove(model, engine, loaded.engine_version, accelerator)
         self._version = loaded.engine_version
         _LOGGER.info("%s has proven itself", place.key)
 
-    async def unload_all_but(self, keys: set[str]) -> bool:
-        """Unload other models; returns whether any is left."""
-        async with self._loading:
-            for key in self._loaded.keys() - keys:
-                generation, _ = self._loaded.pop(key)
-                if generation == self.worker.generation and self.worker.pid:
+    def has_any(self, keys: set[str]) -> bool:
+        """Return whether any of these models was loaded here, and is wanted since."""
+        return not keys.isdisjoint(self._loaded)
+
+    async def unload_all_but(self, keys: set[str]) -> None:
+        """Unload other models."""
+        for key in self._loaded.keys() - keys:
+            generation, _ = self._loaded.pop(key)
+            if generation == self.worker.generation and self.worker.pid:
+                with suppress(WorkerError):  # then it is gone with all that was loaded
                     await self.worker.ask(
                         Order.UNLOAD, Unload(key=key), Unload, deadline_s=_RUN_DEADLINE_S
                     )
-            return bool(self._loaded)
 
     async def close(self) -> None:
         """End the worker."""
+        for task in tuple(self._loads.values()):
+            task.cancel()
+            await asyncio.wait([task])
         await self._scheduler.close()
         await self.worker.close()
 
@@ -247,8 +334,9 @@ class Workers:
         """Start nothing yet. In `cache` engines may keep what they compile."""
         self.trust = trust or Trust()
         self._threads = threads
-        self._cache = cache
-        self._lanes: dict[tuple[str, str], Lane] = {}
+        self.cache = cache
+        self._failures = Failures()
+        self._lanes: dict[tuple[str, str, str], Lane] = {}
         self._engines: tuple[EngineInfo, ...] | None = None
         self._describing = asyncio.Lock()
 
@@ -297,13 +385,40 @@ class Workers:
         ]
 
     def lane(self, place: Place) -> Lane:
-        """Return the lane of a place."""
-        key = (place.engine, place.accelerator)
+        """Return the lane of a place: its own, or its accelerator's where there can be but one.
+
+        A model in a process of its own can crash, hang, or be compiled for half an hour, and no
+        other one notices.
+        """
+        engine, accelerator = place.engine, place.accelerator
+        key = (engine, accelerator, "" if is_exclusive(accelerator) else place.key)
         if key not in self._lanes:
             versions = {info.id: info.version or "" for info in self._engines or ()}
-            version = versions.get(place.engine, "")
-            self._lanes[key] = Lane(*key, self._threads, self._cache, self.trust, version)
+            self._lanes[key] = Lane(
+                engine,
+                accelerator,
+                self._threads,
+                self.cache,
+                self.trust,
+                versions.get(engine, ""),
+                self._failures,
+            )
         return self._lanes[key]
+
+    @contextmanager
+    def hold(self, place: Place) -> Iterator[Lane]:
+        """Have the lane of a place stay while it is used, whatever pipelines use."""
+        lane = self.lane(place)
+        lane.holders += 1
+        try:
+            yield lane
+        finally:
+            lane.holders -= 1
+
+    async def load(self, place: Place) -> Loaded:
+        """Load a model. Raises as `Lane.load` does."""
+        with self.hold(place) as lane:
+            return await lane.load(place)
 
     @property
     def pids(self) -> list[int]:
@@ -314,15 +429,21 @@ class Workers:
         """Keep only these models; a worker without one ends."""
         keys = {place.key for place in places}
         for name, lane in list(self._lanes.items()):
-            if not await lane.unload_all_but(keys):
+            if lane.holders or self._lanes.get(name) is not lane:
+                continue
+            if lane.has_any(keys):
+                await lane.unload_all_but(keys)
+            else:
+                # First, so that who wants it now gets a new one, and nobody closes it twice.
                 del self._lanes[name]
                 await lane.close()
 
     async def close(self) -> None:
         """End all workers."""
-        for lane in self._lanes.values():
-            await lane.close()
+        lanes = list(self._lanes.values())
         self._lanes.clear()
+        for lane in lanes:
+            await lane.close()
 
 
 def load_deadline_s(accelerator: str) -> float:

@@ -7,6 +7,7 @@ the engine, it does it there.
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 from ..models.manifest import Model
 from ..models.store import SELF_TEST_PICTURE
@@ -35,25 +36,37 @@ def disposable(name: str, accelerator: str) -> Worker:
     return Worker(name, memory_limit=limit, disposable=True)
 
 
-async def prove(model: Model, engine: str, accelerator: str, threads: int | None) -> Loaded:
-    """Load and run a model once.
+async def prove(
+    model: Model,
+    engine: str,
+    accelerator: str,
+    threads: int | None,
+    cache: Path | None = None,
+) -> Loaded:
+    """Load and run a model once; what it compiles for that is kept in `cache`.
 
     Raises `WorkerError` where it crashed or hung, or the `NodeError` that says what is wrong.
     """
     worker = disposable(f"first run of {model.id}", accelerator)
     try:
-        return (await _try(worker, model, engine, accelerator, threads, 50.0))[0]
+        return (await _try(worker, model, engine, accelerator, threads, cache, 50.0))[0]
     finally:
         await worker.close()
 
 
 async def trial(
-    model: Model, engine: str, accelerator: str, picture: bytes, confidence: float
+    model: Model,
+    engine: str,
+    accelerator: str,
+    picture: bytes,
+    confidence: float,
+    cache: Path | None = None,
 ) -> RunResult:
     """Load and run a model once, for what it finds in a picture. Raises as `prove` does."""
     worker = disposable(f"trial of {model.id}", accelerator)
     try:
-        return (await _try(worker, model, engine, accelerator, None, confidence, picture))[1]
+        _, result = await _try(worker, model, engine, accelerator, None, cache, confidence, picture)
+        return result
     finally:
         await worker.close()
 
@@ -76,6 +89,7 @@ async def _try(
     engine: str,
     accelerator: str,
     threads: int | None,
+    cache: Path | None,
     confidence: float,
     picture: bytes | None = None,
 ) -> tuple[Loaded, RunResult]:
@@ -86,6 +100,7 @@ async def _try(
         accelerator=accelerator,
         threads=threads,
         detector=str(model.detector.folder) if model.detector else None,
+        cache=str(cache) if cache else None,
     )
     loaded = await worker.ask(Order.LOAD, order, Loaded, deadline_s=_deadline(accelerator))
     result = await worker.ask(

@@ -11,11 +11,13 @@ import socket
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 from ..errors import WorkerError, error_of
 from ..protocol import decode_binary, encode_binary, read, write
+from .messages import BEGAN, Began
 
 _LOGGER = logging.getLogger(__name__)
 _T = TypeVar("_T")
@@ -25,12 +27,31 @@ _EXIT_STATUS_WAIT_S = 1.0
 _PACKAGE_PARENT = Path(__file__).parents[2]
 
 
+@dataclass
+class _Asked:
+    """An order that has not been answered; `timer` ends the process when it takes too long."""
+
+    answer: asyncio.Future[tuple[dict[str, Any], memoryview]]
+    deadline_s: float
+    begun: bool = False
+    timer: asyncio.TimerHandle | None = None
+
+    def stop_timer(self) -> None:
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
+
+
 class Worker:
     """One worker process, started when it is first asked for something, and again after a crash.
 
     Every request has a deadline. A worker that misses it is killed: native code that hangs cannot
     be ended in any other way. Whoever waits for one of its answers gets `WorkerError`, and the
     next request starts a new one, with nothing loaded (`generation` tells).
+
+    A worker that is `in_order` executes one order after the other and says when it begins one. The
+    deadline of an order counts from when its turn has come, so that nobody pays for the time that
+    another one took, and `WorkerError.begun` tells whose execution it was that the process died of.
     """
 
     def __init__(
@@ -41,6 +62,7 @@ class Worker:
         disposable: bool = False,
         module: str = _MODULE,
         culprit: str = "the engine",
+        in_order: bool = True,
         on_push: Callable[[dict[str, Any]], None] | None = None,
     ) -> None:
         """Name a worker; `memory_limit` in bytes of address space, 0 for none.
@@ -56,14 +78,17 @@ class Worker:
         self._more = ("disposable",) if disposable else ()
         self._module = module
         self._culprit = culprit
+        self._in_order = in_order
         self._on_push = on_push
         self._process: asyncio.subprocess.Process | None = None
         self._writer: asyncio.StreamWriter | None = None
         self._reading: asyncio.Task[None] | None = None
         self._starting = asyncio.Lock()
         self._numbers = itertools.count(1)
-        self._waiting: dict[int, asyncio.Future[tuple[dict[str, Any], memoryview]]] = {}
+        self._asked: dict[int, _Asked] = {}  # in the order in which they were sent
         self._reason = ""
+        self._late: _Asked | None = None
+        self._on_purpose = False
 
     @property
     def pid(self) -> int | None:
@@ -100,24 +125,20 @@ class Worker:
         await self._ensure_started()
         assert self._writer is not None
         number = next(self._numbers)
-        future: asyncio.Future[tuple[dict[str, Any], memoryview]]
-        future = asyncio.get_running_loop().create_future()
-        self._waiting[number] = future
         frame = encode_binary({"id": number, "type": order, **write(message)}, picture)
+        asked = _Asked(asyncio.get_running_loop().create_future(), deadline_s)
+        # It stays there until it is answered, even if nobody waits for it any more: the worker
+        # executes it all the same, and may hang over it.
+        self._asked[number] = asked
+        self._watch()
         try:
-            async with asyncio.timeout(deadline_s):
-                self._writer.write(len(frame).to_bytes(4) + frame)
+            self._writer.write(len(frame).to_bytes(4) + frame)
+            # A reader that is about to notice the same knows why.
+            with suppress(ConnectionError):
                 await self._writer.drain()
-                result, content = await future
-        except TimeoutError:
-            reason = f"it did not answer within {deadline_s:g} s"
-            await self._kill(reason)
-            raise WorkerError(f"{self.name}: {reason}") from None
-        except ConnectionError:
-            # The reader is about to notice the same, and knows why.
-            result, content = await future
+            result, content = await asked.answer
         finally:
-            self._waiting.pop(number, None)
+            asked.answer.cancel()
         if result["type"] == "error":
             raise error_of(result["code"], result["message"])
         return read(answer, result["result"]), content
@@ -148,7 +169,7 @@ class Worker:
                 )
             reader, self._writer = await asyncio.open_connection(sock=ours)
             self.generation += 1
-            self._reason = ""
+            self._reason, self._late, self._on_purpose = "", None, False
             self._reading = asyncio.create_task(self._read(reader, self._process))
 
     async def _read(
@@ -158,13 +179,16 @@ class Worker:
             while True:
                 length = int.from_bytes(await reader.readexactly(4))
                 message, content = decode_binary(await reader.readexactly(length))
-                if "id" not in message:
+                if message["type"] == BEGAN:
+                    self._note_begin(read(Began, message["message"]).order)
+                elif "id" not in message:
                     if self._on_push is not None:
                         self._on_push(message)
-                    continue
-                future = self._waiting.get(message["id"])
-                if future is not None and not future.done():
-                    future.set_result((message, content))
+                elif (asked := self._asked.pop(message["id"], None)) is not None:
+                    asked.stop_timer()
+                    if not asked.answer.done():
+                        asked.answer.set_result((message, content))
+                    self._watch()
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
         finally:
@@ -180,25 +204,62 @@ class Worker:
                 status = await process.wait()
             self.deaths += 1
             self._reason = self._reason or _describe_exit(self._culprit, status)
-            for future in self._waiting.values():
-                if not future.done():
-                    future.set_exception(WorkerError(f"{self.name}: {self._reason}"))
+            lost, self._asked = self._asked, {}
+            for asked in lost.values():
+                asked.stop_timer()
+                if not asked.answer.done():
+                    asked.answer.set_exception(self._error_for(asked))
 
-    async def _kill(self, reason: str) -> None:
-        """End the process and wait until all who waited for it know."""
+    def _error_for(self, asked: _Asked) -> WorkerError:
+        """Return what one who waited gets when the process has ended."""
+        return WorkerError(
+            f"{self.name}: {self._reason}",
+            begun=asked.begun and not self._on_purpose,
+            timed_out=asked is self._late,
+        )
+
+    # --- Deadlines -------------------------------------------------------------------------------
+
+    def _note_begin(self, number: int) -> None:
+        if (asked := self._asked.get(number)) is not None:
+            asked.begun = True
+            asked.stop_timer()  # its time begins now
+            self._watch()
+
+    def _watch(self) -> None:
+        """Have a timer for each order that is being executed, as far as is known."""
+        for asked in self._asked.values():
+            if asked.timer is None:
+                loop = asyncio.get_running_loop()
+                asked.timer = loop.call_later(asked.deadline_s, self._give_up_on, asked)
+            if self._in_order:
+                break  # the others have not had their turn yet
+
+    def _give_up_on(self, asked: _Asked) -> None:
+        self._late = asked
+        self._kill(f"it did not answer within {asked.deadline_s:g} s")
+
+    # --- The end ---------------------------------------------------------------------------------
+
+    def _kill(self, reason: str, level: int = logging.WARNING) -> None:
+        """End the process; who waits for it hears it from its reader."""
         if self._process is not None and self._process.returncode is None:
-            level = logging.DEBUG if self.closed else logging.WARNING
             _LOGGER.log(level, "The worker %s is ended: %s", self.name, reason)
             self._reason = reason
             with suppress(ProcessLookupError):
                 self._process.kill()
+
+    async def end(self, reason: str, level: int = logging.INFO) -> None:
+        """End the process, which is nobody's fault; the next request starts a new one."""
+        self._on_purpose = True
+        self._kill(reason, level)
         if self._reading is not None:
             await asyncio.wait([self._reading])
 
     async def close(self) -> None:
-        """End the process; whoever still waits gets `WorkerError`."""
+        """End the process for good; whoever still waits gets `WorkerError`."""
         self.closed = True
-        await self._kill("it is not needed any more")
+        await self.end("it is not needed any more", logging.DEBUG)
 
 
 def _python_path() -> str:

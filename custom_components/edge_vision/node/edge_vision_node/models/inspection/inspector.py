@@ -126,7 +126,13 @@ class Inspector:
         else:
             seen.place = Place(model, seen.place.engine, seen.place.accelerator)
             seen.result = await trial(
-                model, seen.place.engine, seen.place.accelerator, wish.picture, wish.confidence
+                model,
+                seen.place.engine,
+                seen.place.accelerator,
+                wish.picture,
+                wish.confidence,
+                # What is compiled for a model that is kept, is kept, too.
+                self._workers.cache if wish.save_as is not None else None,
             )
         if wish.save_as is not None:
             await self._save(seen)
@@ -143,7 +149,9 @@ class Inspector:
             versions = {info.id: info.version for info in await self._workers.engines()}
             version = versions.get(seen.place.engine)
             if version is not None:
-                self._workers.trust.prove(model, seen.place.engine, version)
+                await self._workers.trust.prove(
+                    model, seen.place.engine, version, seen.place.accelerator
+                )
         seen.saved = model.info()
 
 

@@ -1,0 +1,58 @@
+"""Accelerators that load a model, and then fail whenever they run it."""
+
+from __future__ import annotations
+
+import time
+from enum import Enum, auto
+
+from ..errors import AcceleratorFailedError, InferenceError
+
+# In a row. One picture may be to blame for one; for three, the device or what drives it is.
+_RELOAD_AFTER = 3
+_GIVE_UP_AFTER = 6
+# By then somebody may have plugged it in again.
+_TRY_AGAIN_AFTER_S = 300.0
+
+
+class Verdict(Enum):
+    """What to do about a failure."""
+
+    BEAR = auto()
+    RELOAD = auto()
+    GIVE_UP = auto()
+
+
+class Failures:
+    """Counts the runs of each place (its key) that failed in a row. Lost at the node's end."""
+
+    def __init__(self) -> None:
+        """Begin with none."""
+        self._in_a_row: dict[str, int] = {}
+        self._given_up: dict[str, tuple[float, InferenceError]] = {}
+
+    def note(self, key: str, error: InferenceError) -> Verdict:
+        """Count a failure."""
+        count = self._in_a_row.get(key, 0) + 1
+        self._in_a_row[key] = count
+        if count == _RELOAD_AFTER:
+            return Verdict.RELOAD
+        if count < _GIVE_UP_AFTER:
+            return Verdict.BEAR
+        self._given_up[key] = (time.monotonic(), error)
+        return Verdict.GIVE_UP
+
+    def forget(self, key: str) -> None:
+        """Begin to count anew: it has run."""
+        self._in_a_row.pop(key, None)
+
+    def require_hope(self, key: str) -> None:
+        """Raise `AcceleratorFailedError` where a place was given up a short time ago."""
+        if (given_up := self._given_up.get(key)) is None:
+            return
+        at, error = given_up
+        if time.monotonic() - at < _TRY_AGAIN_AFTER_S:
+            raise AcceleratorFailedError(
+                f"It fails again and again, also after it was loaded anew: {error}"
+            )
+        del self._given_up[key]
+        self.forget(key)

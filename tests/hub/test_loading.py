@@ -1,0 +1,116 @@
+"""A model that takes its time: no failure, no guess, and nobody else waits for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from homeassistant.exceptions import HomeAssistantError
+from homeassistant.helpers import issue_registry as ir
+
+from custom_components.edge_vision.const import DOMAIN
+from tests.hub import flows
+from tests.hub.conftest import STREET, Cameras, Home, pipeline, until
+
+pytestmark = pytest.mark.usefixtures("run_folders")
+
+OCCUPANCY = "binary_sensor.front_door_person"
+STATUS = "sensor.front_door_status"
+
+
+@pytest.fixture
+def gate(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[], None]:
+    """Have ONNX Runtime load no model until this is called."""
+    return flows.slow_engine(monkeypatch, tmp_path).unlink
+
+
+def states_of(home: Home, entity_id: str) -> list[str]:
+    """Return a list of the states that an entity takes on from now on."""
+    seen: list[str] = []
+
+    def note(event: object) -> None:
+        if event.data["entity_id"] == entity_id:  # type: ignore[attr-defined] # any event has it
+            seen.append(event.data["new_state"].state)  # type: ignore[attr-defined]
+
+    home.hass.bus.async_listen("state_changed", note)
+    return seen
+
+
+def issues(home: Home) -> list[str]:
+    return [key for domain, key in ir.async_get(home.hass).issues if domain == DOMAIN]
+
+
+async def test_a_model_that_loads_for_long_is_shown_as_loading_and_then_looks(
+    home: Home, cameras: Cameras, gate: Callable[[], None]
+) -> None:
+    cameras.porch.picture = STREET
+    await home.add(pipeline(only_on_request=False, scan_interval=1))
+    assert home.state(STATUS) == "model_loading"
+    assert home.state(OCCUPANCY) == "unavailable"
+    assert home.state("switch.front_door_detection") == "on"
+    node = home.hub.supervisor.pid
+    seen = states_of(home, OCCUPANCY)
+    for _ in range(2):  # whatever is asked, the node goes on
+        await home.hub.async_reconfigure([])
+    assert issues(home) == []
+    assert cameras.porch.asked == 0  # there is nothing that could look at a picture
+    gate()
+    await home.until_state(OCCUPANCY, "on")
+    assert home.state(STATUS) == "looking"
+    assert "off" not in seen
+    assert issues(home) == []
+    assert (home.hub.supervisor.pid, home.hub.restarts) == (node, 0)
+
+
+async def test_a_camera_on_another_engine_does_not_wait_for_it(
+    home: Home, cameras: Cameras, gate: Callable[[], None]
+) -> None:
+    cameras.porch.picture = cameras.garden.picture = STREET
+    await home.add(
+        pipeline(),
+        pipeline("Garden", camera="camera.garden", engine="ncnn", accelerator="cpu"),
+    )
+    await home.until_state("binary_sensor.garden_person", "on")
+    assert home.state(STATUS) == "model_loading"
+    gate()
+    await home.until_state(OCCUPANCY, "on")
+
+
+async def test_a_node_that_is_killed_while_it_loads_shows_nothing_that_nobody_saw(
+    home: Home, cameras: Cameras, gate: Callable[[], None]
+) -> None:
+    cameras.porch.picture = STREET
+    await home.add(pipeline())
+    seen, states = states_of(home, OCCUPANCY), states_of(home, STATUS)
+    home.kill_node()
+    await home.until_state(STATUS, "node_unavailable")
+    await home.until_state(STATUS, "model_loading")
+    gate()
+    await home.until_state(OCCUPANCY, "on")
+    assert "off" not in seen
+    assert "model_failed" not in states
+    assert issues(home) == []
+
+
+async def test_a_model_that_turns_out_not_to_load_is_a_failure_and_is_tried_again(
+    home: Home, cameras: Cameras, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    flows.fake_engine(monkeypatch, tmp_path, flows.CANNOT_LOAD)
+    await home.add(pipeline())
+    states = states_of(home, STATUS)
+    await home.until_state(STATUS, "model_failed")
+    assert len(issues(home)) == 1
+    await until(lambda: cameras.porch.asked)  # a picture is fetched for the next try
+    assert set(states) <= {"model_failed"}  # a try is not news
+
+
+async def test_somebody_who_asks_for_a_look_meanwhile_is_told_why_there_is_none(
+    home: Home, cameras: Cameras, gate: Callable[[], None]
+) -> None:
+    await home.add(pipeline())
+    with pytest.raises(HomeAssistantError) as caught:
+        await home.runtime.async_scan()
+    assert "model is being loaded" in (caught.value.translation_placeholders or {})["reason"]
+    assert home.state(STATUS) == "model_loading"
+    assert issues(home) == []
