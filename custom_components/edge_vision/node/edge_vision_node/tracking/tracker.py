@@ -123,7 +123,7 @@ _LEAST_LIKELIHOOD = -7.5
 _UNCONFIRMED = -2.0
 _NEVER = -1e9
 # Doubtful boxes must also overlap with where the object should be.
-_LEAST_DOUBTFUL_OVERLAP = 0.45
+_LEAST_DOUBTFUL_OVERLAP = 0.4
 # A new track may not lie this much on one that was just seen: the model saw the object twice. Of a
 # box that is not very sure, less is enough, or to be a piece of the other.
 _SAME_OBJECT = 0.6
