@@ -253,7 +253,7 @@ class NodeClient:
             command, params, answer, picture=picture, timeout_s=timeout_s
         )
         if data is None:
-            raise NodeProtocolError(f"the answer to {command!r} brought no picture")
+            raise NodeProtocolError(f"the answer to {command} brought no picture")
         return header, data
 
     async def request_either[T](
@@ -296,7 +296,7 @@ class NodeClient:
                     await websocket.send_bytes(protocol.encode_binary(message, picture))
                 return await future
         except TimeoutError as err:
-            raise NodeTimeout(f"no answer to {command!r} within {timeout_s:g} s") from err
+            raise NodeTimeout(f"no answer to {command} within {timeout_s:g} s") from err
         except (ClientError, OSError) as err:
             raise NodeDisconnected(f"the connection to the node ended: {err}") from err
         finally:

@@ -47,6 +47,7 @@ from .node.edge_vision_node.protocol import (
     NodeEvent,
     NodeInfo,
     NodeStatus,
+    PipelineState,
     QuarantinedModel,
     Subscribe,
     Subscribed,
@@ -422,6 +423,26 @@ class EdgeVisionHub:
             self._async_take_status(await self.async_request(Command.STATUS, None, NodeStatus))
         except NodeError as err:
             _LOGGER.debug("The node did not say how it is doing: %s", err)
+
+    async def async_wait_for_models(self, at_most_s: float) -> None:
+        """Wait until it is known of each model whether it can be used, or for so long."""
+        settled = asyncio.Event()
+
+        @callback
+        def check() -> None:
+            pipelines = self.status.pipelines if self.status else ()
+            if not any(item.state == PipelineState.LOADING for item in pipelines):
+                settled.set()
+
+        unsubscribe = self.async_add_listener(check)
+        check()
+        try:
+            async with asyncio.timeout(at_most_s):
+                await settled.wait()
+        except TimeoutError:
+            _LOGGER.debug("After %s s there still is a model that is being loaded", at_most_s)
+        finally:
+            unsubscribe()
 
     # --- What the node says ----------------------------------------------------------------------
 

@@ -6,6 +6,7 @@ choose from are the model's. What was chosen is tried on a picture of the camera
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -102,8 +103,11 @@ _IN: Final = "/"
 DEFAULT_LABELS: Final = ("person", "cat", "dog", "car")
 # What entities can be made from. The node can do more, for models that work with others.
 TASKS: Final = (Task.DETECTION, Task.CLASSIFICATION, Task.POSE, Task.FACE)
-# The engine may have to load the model first.
-_DETECT_TIMEOUT_S = 60.0
+# The engine may have to load the model first, and an accelerator to compile it: the node itself
+# gives up on that after half an hour.
+_DETECT_TIMEOUT_S = 1900.0
+# A trial that takes longer shows that it is under way.
+_SHOW_PROGRESS_AFTER_S = 5.0
 
 
 class _CannotSave(Exception):
@@ -131,6 +135,7 @@ class PipelineFlow(DetailFlow):
         self._title: str | None = None
         self._data: dict[str, Any] = {}
         self._reason = ""
+        self._trial: asyncio.Task[None] | None = None
 
     # --- Where it begins -----------------------------------------------------------------------
 
@@ -223,19 +228,37 @@ class PipelineFlow(DetailFlow):
         self, user_input: dict[str, Any] | None = None
     ) -> SubentryFlowResult:
         """Ask for everything, and try it."""
-        errors: dict[str, str] = {}
-        reason = ""
         if user_input is not None:
             self._take(user_input)
-            try:
-                await self._try()
-            except _CannotSave as err:
-                errors, reason = err.errors, err.reason
-            except _NoPicture as err:
-                self._reason = str(err)
-                return await self.async_step_no_picture()
-            else:
-                return await self.async_step_save()
+            self._trial = self.hass.async_create_background_task(self._try(), "Edge Vision trial")
+            await asyncio.wait([self._trial], timeout=_SHOW_PROGRESS_AFTER_S)
+            if not self._trial.done():
+                return await self.async_step_trial()
+            return await self.async_step_tried()
+        return self._show_settings({}, "")
+
+    async def async_step_trial(self, _: dict[str, Any] | None = None) -> SubentryFlowResult:
+        """Wait while it is tried: the model may have to be compiled first."""
+        assert self._trial is not None
+        if self._trial.done():
+            return self.async_show_progress_done(next_step_id="tried")
+        return self.async_show_progress(
+            step_id="trial", progress_action="trial", progress_task=self._trial
+        )
+
+    async def async_step_tried(self, _: dict[str, Any] | None = None) -> SubentryFlowResult:
+        """Save what works, and say what is wrong with the rest."""
+        assert self._trial is not None
+        try:
+            await self._trial
+        except _CannotSave as err:
+            return self._show_settings(err.errors, err.reason)
+        except _NoPicture as err:
+            self._reason = str(err)
+            return await self.async_step_no_picture()
+        return await self.async_step_save()
+
+    def _show_settings(self, errors: dict[str, str], reason: str) -> SubentryFlowResult:
         return self.async_show_form(
             step_id="settings",
             data_schema=self._schema(),

@@ -16,6 +16,9 @@ from .const import DOMAIN
 if TYPE_CHECKING:
     from homeassistant.components.repairs import RepairsFlowResult
 
+# Whoever has pressed a button waits for no compiler of an accelerator.
+_MODELS_WAIT_S = 20.0
+
 
 async def async_create_fix_flow(
     hass: HomeAssistant, issue_id: str, data: dict[str, str | int | float | None] | None
@@ -60,6 +63,9 @@ class ReloadFlow(RepairsFlow):
         except OperationNotAllowed as err:
             error = str(err)
         else:
+            if entry.state is ConfigEntryState.LOADED:
+                # One that takes longer raises its issue again when it is known to fail.
+                await entry.runtime_data.async_wait_for_models(_MODELS_WAIT_S)
             again = issues.async_get_issue(DOMAIN, self.issue_id)
             if entry.state is ConfigEntryState.LOADED and again is None:
                 return self.async_create_entry(data={})

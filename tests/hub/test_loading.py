@@ -9,7 +9,9 @@ import pytest
 from homeassistant.exceptions import HomeAssistantError
 from homeassistant.helpers import issue_registry as ir
 
+from custom_components.edge_vision.client import NodeTimeout
 from custom_components.edge_vision.const import DOMAIN
+from custom_components.edge_vision.node.edge_vision_node.protocol import Command, NodeStatus
 from tests.hub import flows
 from tests.hub.conftest import STREET, Cameras, Home, pipeline, until
 
@@ -114,3 +116,9 @@ async def test_somebody_who_asks_for_a_look_meanwhile_is_told_why_there_is_none(
     assert "model is being loaded" in (caught.value.translation_placeholders or {})["reason"]
     assert home.state(STATUS) == "model_loading"
     assert issues(home) == []
+
+
+async def test_a_timeout_names_the_command_in_plain_words(home: Home) -> None:
+    await home.add()
+    with pytest.raises(NodeTimeout, match=r"^no answer to status within 0 s$"):
+        await home.hub.async_request(Command.STATUS, None, NodeStatus, timeout_s=0)

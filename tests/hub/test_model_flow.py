@@ -351,8 +351,7 @@ async def test_a_model_of_the_catalogue_is_installed_without_a_network_and_in_us
     )
     await home.hass.async_block_till_done()
     assert home.hub is before  # it is for the same: no entity changes
-    await home.scan()
-    assert home.runtime.look.model == "yolox_nano"
+    await until(lambda: home.runtime.look and home.runtime.look.model == "yolox_nano")
     flow = await ModelFlow.open(home, "remove")
     await flow.send({"model": "yolox_nano"})
     assert flow.result["errors"] == {"base": "not_removed"}

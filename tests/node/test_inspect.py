@@ -890,5 +890,5 @@ async def test_a_quarantined_model_is_named_in_the_pipelines_error_and_allowed_b
         assert refused["code"] == "model_quarantined"
         allowed = await hub.ask("allow_model", model=DEFAULT_MODEL)
         assert allowed["quarantined"] == []
-        assert allowed["pipelines"][0]["state"] == "ready"
+        assert allowed["pipelines"][0]["state"] in ("loading", "ready")
         assert len((await hub.look("door", street))["objects"]) >= 2
