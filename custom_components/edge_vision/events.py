@@ -61,6 +61,7 @@ def event_data(
         "count": event.count,
         "track_id": event.track_id,
         "zones": list(event.zones),
+        "zone": event.zone,
         "box": write(box) if box else None,
         "box_area": round(box.area, 4) if box else None,
         "centroid": {
