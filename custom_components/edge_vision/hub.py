@@ -16,7 +16,14 @@ from homeassistant.helpers import issue_registry as ir
 from homeassistant.helpers.event import async_track_time_interval
 from homeassistant.helpers.storage import Store
 
-from .client import REQUEST_TIMEOUT_S, NodeClient, NodeDisconnected, NodeError, Progress
+from .client import (
+    REQUEST_TIMEOUT_S,
+    NodeClient,
+    NodeCommandError,
+    NodeDisconnected,
+    NodeError,
+    Progress,
+)
 from .const import (
     CONF_ENGINE,
     CRASH_LOOP_MINUTES,
@@ -40,6 +47,8 @@ from .node.edge_vision_node.protocol import (
     NodeInfo,
     NodeStatus,
     QuarantinedModel,
+    Results,
+    ResultsRequest,
     Subscribe,
     Subscribed,
     Task,
@@ -56,7 +65,8 @@ _SET_UP_TIMEOUT_S = 60.0
 # A compiler of an accelerator may need minutes for a model that it sees for the first time.
 BENCHMARK_TIMEOUT_S = 900.0
 _STATUS_EVERY = timedelta(seconds=30)
-_SAVE_DELAY_S = 5.0
+# What was fired after the last save is fired again when Home Assistant is killed.
+_SAVE_DELAY_S = 0.25
 _STORE_VERSION = 1
 # Looks in a row without an answer after which the node counts as stuck.
 _STUCK_AFTER_TIMEOUTS = 3
@@ -116,6 +126,8 @@ class EdgeVisionHub:
         self._configuring = asyncio.Lock()
         self._store = event_store(hass, entry.entry_id)
         self._last_seq: int | None = None
+        # Events up to this number were told by the node before it was connected.
+        self._replayed_until = 0
         self._begun = False
         self._stopping = False
         self._save_pending = False
@@ -317,6 +329,8 @@ class EdgeVisionHub:
         """Set up a node that has just come up."""
         self.greeting = client.greeting
         self.info = await client.request(Command.INFO, None, NodeInfo, timeout_s=_SET_UP_TIMEOUT_S)
+        # Before the node looks again, so that what it sees from now on is news.
+        self._replayed_until = await _newest_seq(client)
         await self._async_configure(client)
         self._timeouts = 0
         self._client = client
@@ -415,7 +429,14 @@ class EdgeVisionHub:
         if (pipeline := self.pipelines.get(event.pipeline_id)) is None:
             _LOGGER.debug("Event of pipeline %.40r left out: it was removed", event.pipeline_id)
             return
-        data = event_data(self.hass, self.entry.entry_id, self.node_id, pipeline.settings, event)
+        data = event_data(
+            self.hass,
+            self.entry.entry_id,
+            self.node_id,
+            pipeline.settings,
+            event,
+            replayed=seq is not None and seq <= self._replayed_until,
+        )
         self.hass.bus.async_fire(EVENT_DETECTION, data)
         pipeline.async_take_event(data)
 
@@ -482,3 +503,12 @@ class EdgeVisionHub:
     @callback
     def _async_stable(self) -> None:
         async_clear_issue(self.hass, Issue.NODE_CRASH_LOOP, self.entry.entry_id)
+
+
+async def _newest_seq(client: NodeClient) -> int:
+    """Return the number of the newest event in a node's log; 0 where it cannot be read."""
+    try:
+        answer = await client.request(Command.RESULTS, ResultsRequest(limit=1), Results)
+    except NodeCommandError:
+        return 0
+    return answer.events[0].seq if answer.events else 0
