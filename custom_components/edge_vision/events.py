@@ -39,9 +39,18 @@ def class_data(item: ClassScore) -> dict[str, Any]:
 
 @callback
 def event_data(
-    hass: HomeAssistant, entry_id: str, node_id: str, settings: PipelineSettings, event: NodeEvent
+    hass: HomeAssistant,
+    entry_id: str,
+    node_id: str,
+    settings: PipelineSettings,
+    event: NodeEvent,
+    *,
+    replayed: bool,
 ) -> dict[str, Any]:
-    """Return the data of the bus event. Its keys are a contract: add, never rename."""
+    """Return the data of the bus event. Its keys are a contract: add, never rename.
+
+    `replayed`: it is told late, because nobody was there to hear it.
+    """
     pipeline_id = event.pipeline_id
     device = dr.async_get(hass).async_get_device_by_identifier((DOMAIN, pipeline_id), entry_id)
     box = event.box
@@ -61,6 +70,7 @@ def event_data(
         "count": event.count,
         "track_id": event.track_id,
         "zones": list(event.zones),
+        "zone": event.zone,
         "box": write(box) if box else None,
         "box_area": round(box.area, 4) if box else None,
         "centroid": {
@@ -83,4 +93,5 @@ def event_data(
         "line": event.line,
         "direction": event.direction,
         "total": event.total,
+        "replayed": replayed,
     }

@@ -49,6 +49,8 @@ from .node.edge_vision_node.protocol import (
     NodeStatus,
     PipelineState,
     QuarantinedModel,
+    Results,
+    ResultsRequest,
     Subscribe,
     Subscribed,
     Task,
@@ -68,7 +70,8 @@ BENCHMARK_TIMEOUT_S = 900.0
 BENCHMARK_SECONDS = 2.0
 MEASURE_SECONDS = 0.5
 _STATUS_EVERY = timedelta(seconds=30)
-_SAVE_DELAY_S = 5.0
+# What was fired after the last save is fired again when Home Assistant is killed.
+_SAVE_DELAY_S = 0.25
 _STORE_VERSION = 1
 # Looks in a row without an answer after which the node counts as stuck.
 _STUCK_AFTER_TIMEOUTS = 3
@@ -128,6 +131,8 @@ class EdgeVisionHub:
         self._configuring = asyncio.Lock()
         self._store = event_store(hass, entry.entry_id)
         self._last_seq: int | None = None
+        # Events up to this number were told by the node before it was connected.
+        self._replayed_until = 0
         self._begun = False
         self._stopping = False
         self._save_pending = False
@@ -353,6 +358,8 @@ class EdgeVisionHub:
         """Set up a node that has just come up."""
         self.greeting = client.greeting
         self.info = await client.request(Command.INFO, None, NodeInfo, timeout_s=_SET_UP_TIMEOUT_S)
+        # Before the node looks again, so that what it sees from now on is news.
+        self._replayed_until = await _newest_seq(client)
         await self._async_configure(client)
         self._timeouts = 0
         self._client = client
@@ -473,7 +480,14 @@ class EdgeVisionHub:
         if (pipeline := self.pipelines.get(event.pipeline_id)) is None:
             _LOGGER.debug("Event of pipeline %.40r left out: it was removed", event.pipeline_id)
             return
-        data = event_data(self.hass, self.entry.entry_id, self.node_id, pipeline.settings, event)
+        data = event_data(
+            self.hass,
+            self.entry.entry_id,
+            self.node_id,
+            pipeline.settings,
+            event,
+            replayed=seq is not None and seq <= self._replayed_until,
+        )
         self.hass.bus.async_fire(EVENT_DETECTION, data)
         pipeline.async_take_event(data)
 
@@ -540,3 +554,12 @@ class EdgeVisionHub:
     @callback
     def _async_stable(self) -> None:
         async_clear_issue(self.hass, Issue.NODE_CRASH_LOOP, self.entry.entry_id)
+
+
+async def _newest_seq(client: NodeClient) -> int:
+    """Return the number of the newest event in a node's log; 0 where it cannot be read."""
+    try:
+        answer = await client.request(Command.RESULTS, ResultsRequest(limit=1), Results)
+    except NodeCommandError:
+        return 0
+    return answer.events[0].seq if answer.events else 0

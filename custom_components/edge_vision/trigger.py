@@ -93,7 +93,7 @@ class DetectionTrigger(Trigger):
         zone = self._options.get(CONF_ZONE)
         kind = Kind.OBJECT if zone is None else Kind.ZONE
         fits = data["kind"] == kind and data["phase"] == phase
-        return fits and (zone is None or zone in data["zones"])
+        return fits and (zone is None or zone == data["zone"])
 
 
 class ObjectDetected(DetectionTrigger):
@@ -125,7 +125,7 @@ class Loitering(DetectionTrigger):
     def _fits(self, data: Mapping[str, Any]) -> bool:
         zone = self._options.get(CONF_ZONE)
         fits = data["kind"] == Kind.LOITERING and data["phase"] == Phase.START
-        return fits and (zone is None or zone in data["zones"])
+        return fits and (zone is None or zone == data["zone"])
 
 
 class LineCrossed(DetectionTrigger):

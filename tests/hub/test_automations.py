@@ -87,6 +87,7 @@ async def test_triggers_fire_for_their_cameras_objects_zones_and_directions(
             "label": "person",
             "confidence": 90.0,
             "zones": [],
+            "zone": None,
             "line": None,
             "direction": None,
         }
@@ -100,14 +101,18 @@ async def test_triggers_fire_for_their_cameras_objects_zones_and_directions(
     assert calls[0].data["label"] == "dog"
     assert await fire(pipeline_id="another") == set()
     assert await fire(phase="update") == set()
-    assert await fire(kind="zone", zones=["Porch"]) == {"porch"}
-    assert await fire(kind="zone", zones=["Garden"]) == set()
+    # Zones may overlap: who enters the garden and stands on the porch has not entered the porch.
+    both = {"zones": ["Porch", "Garden"]}
+    assert await fire(kind="zone", zone="Porch", **both) == {"porch"}
+    assert await fire(kind="zone", zone="Garden", **both) == set()
     assert await fire(phase="end") == {"left"}
-    assert await fire(kind="zone", phase="end", zones=["Porch"]) == {"left porch"}
+    assert await fire(kind="zone", phase="end", zone="Porch", **both) == {"left porch"}
+    assert await fire(kind="zone", phase="end", zone="Garden", **both) == set()
     crossing = {"kind": "line", "phase": "instant", "line": "Gate"}
     assert await fire(**crossing, direction="in") == {"line in", "line"}
     assert await fire(**crossing, direction="out") == {"line"}
-    assert await fire(kind="loitering", zones=["Porch"]) == {"loitering"}
+    assert await fire(kind="loitering", zone="Porch", **both) == {"loitering"}
+    assert await fire(kind="loitering", zone="Garden", **both) == set()
 
 
 async def test_the_condition_is_met_while_somebody_is_there(
@@ -229,6 +234,41 @@ async def test_blueprints_are_there_after_the_set_up_and_work(
     for _ in range(3):
         await home.scan()
     await until(lambda: dark)
+
+
+async def test_the_notification_blueprint_tells_of_its_zone_and_of_no_other(
+    hass: HomeAssistant, home: Home
+) -> None:
+    await home.add(pipeline())
+    notified = async_mock_service(hass, "notify", "phone")
+    await automate(
+        hass,
+        {
+            "use_blueprint": {
+                "path": "edge_vision/notify_with_picture.yaml",
+                "input": {
+                    "camera": device_of(home),
+                    "picture": "image.front_door_last_detection",
+                    "notify_action": "notify.phone",
+                    "zone": "Porch",
+                    "pause": 0,
+                },
+            }
+        },
+    )
+    event = {
+        "device_id": device_of(home),
+        "phase": "start",
+        "kind": "zone",
+        "label": "person",
+        "zones": ["Garden", "Porch"],
+    }
+    hass.bus.async_fire(EVENT_DETECTION, {**event, "zone": "Garden"})
+    hass.bus.async_fire(EVENT_DETECTION, {**event, "zone": None, "kind": "object"})
+    hass.bus.async_fire(EVENT_DETECTION, {**event, "zone": "Porch"})
+    await until(lambda: notified)
+    await hass.async_block_till_done()
+    assert [call.data["message"] for call in notified] == ["Person (Porch)"]
 
 
 async def test_a_blueprint_that_somebody_has_changed_is_left_alone(

@@ -69,6 +69,8 @@ async def test_live_video_makes_entities_events_and_pictures(
     await home.until_state("binary_sensor.front_door_person", "on")
     await home.until_state("binary_sensor.front_door_person_in_porch", "on")
     await until(lambda: kinds(fired, "zone"))
+    assert {data["zone"] for data in kinds(fired, "zone")} == {"Porch"}
+    assert {data["zone"] for data in kinds(fired, "object")} == {None}
     there = int(home.state("sensor.front_door_person_count"))
     assert there >= 2
     assert home.state("image_processing.front_door") == str(there)

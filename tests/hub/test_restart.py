@@ -124,6 +124,7 @@ async def test_events_that_were_missed_come_once(
     home.kill_node()
     await until(lambda: fired)
     assert [event.data["phase"] for event in fired] == ["start"]
+    assert fired[0].data["replayed"] is True
     assert home.hub.last_seq == last
 
     await home.hass.config_entries.async_reload(entry.entry_id)
@@ -132,6 +133,24 @@ async def test_events_that_were_missed_come_once(
     await home.until_state(OCCUPANCY, "on")
     assert home.hub.last_seq == last
     assert len(fired) == 1
+
+
+async def test_what_was_fired_is_on_disk_at_once_for_home_assistant_may_be_killed(
+    home: Home, cameras: Cameras, hass_storage: dict[str, Any]
+) -> None:
+    entry = await home.add(pipeline())
+    await home.until_state(OCCUPANCY, "off")
+    key = f"{DOMAIN}.{entry.entry_id}"
+    fired = async_capture_events(home.hass, EVENT_DETECTION)
+    # Again and again, so that nothing but the event itself can have had it saved.
+    for picture in (STREET, BLANK, STREET):
+        cameras.porch.picture = picture
+        told = len(fired)
+        await home.scan()
+        await until(lambda told=told: len(fired) > told)
+        assert fired[-1].data["replayed"] is False
+        seq = home.hub.last_seq
+        await until(lambda seq=seq: hass_storage[key]["data"]["seq"] >= seq, timeout_s=1.0)
 
 
 async def test_a_result_log_that_was_lost_does_not_silence_the_node(

@@ -399,6 +399,7 @@ class LivePipeline:
             inference_ms=inference_ms,
             track_id=item.track_id if item else None,
             zones=zones,
+            zone=event.zone,
             line=event.line,
             direction=event.direction,
             total=event.total,

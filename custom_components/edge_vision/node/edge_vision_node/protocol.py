@@ -1007,6 +1007,8 @@ class Phase(StrEnum):
 class NodeEvent:
     """Something a rule has to say about one label.
 
+    `zone`: that which the rule is about, None where it is about none; `zones`: all in which the
+    object stands, and that.
     `evidence`: the event whose picture shows it, for `evidence`; None where there is none.
     """
 
@@ -1032,6 +1034,7 @@ class NodeEvent:
     direction: str | None = None
     total: int | None = None
     evidence: str | None = None
+    zone: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
