@@ -181,6 +181,34 @@ class TestStandingStill:
         (car,) = tracker.step(seen((0.5, 0.5)), 60.0)
         assert (car.id, car.returned, car.confirmed) == (1, True, True)
 
+    def test_how_long_a_place_is_remembered_is_how_long_it_stood_there(self) -> None:
+        hours = 3600.0
+        for stood, away, same in ((10.0, 9.5, True), (10.0, 11.0, False), (0.02, 0.5, False)):
+            tracker, at = Tracker(), 0.0
+            for number in range(60):
+                at = number * stood * hours / 59
+                tracker.step(seen((0.5, 0.5)), at, disturbed=NOWHERE)
+            # Something passes in the dark, and nothing is seen there after that.
+            for _ in range(8):
+                at += 1.0
+                left = tracker.step(seen(), at)
+            assert left == []
+            again = Tracker()
+            again.restore(json.loads(json.dumps(tracker.snapshot())), at)  # the node is restarted
+            (car,) = again.step(seen((0.5, 0.5)), at + away * hours, disturbed=NOWHERE)
+            assert (car.id == 1, car.returned) == (same, same)
+
+    def test_a_camera_of_one_frame_in_four_seconds_does_not_lose_whom_one_frame_misses(
+        self,
+    ) -> None:
+        tracker = Tracker()
+        for number in range(6):
+            tracker.step(seen((0.3 + 0.02 * number, 0.5)), 4.0 * number)
+        assert ids(tracker.step(seen(), 24.0)) == [1]
+        assert ids(tracker.step(seen((0.44, 0.5)), 28.0)) == [1]
+        assert ids(tracker.step(seen(), 32.0)) == [1]
+        assert tracker.step(seen(), 36.0) == []
+
     def test_it_moves_on_as_the_same(self) -> None:
         tracker = Tracker()
         self.park(tracker)
@@ -209,6 +237,7 @@ class TestRestart:
     def test_damaged_snapshots_are_left_out(self) -> None:
         tracker = Tracker()
         bad = {"id": 1, "class_id": 0, "score": 1, "best_score": 1, "stationary": False}
+        bad |= {"stood_s": 0, "remembered_s": None}
         tracker.restore([{**bad, "box": [0.5, 0.5, 0.1, 0.1]}, {**bad, "box": [0, 0, 1]}], 0.0)
         assert tracker.step(seen(), 0.1) == []
 

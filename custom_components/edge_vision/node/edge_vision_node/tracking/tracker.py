@@ -41,7 +41,9 @@ class Settings:
         doubtful_s: the same for one that is not confirmed.
         still_s: how long a box must stay in its place to be stationary.
         gone_s: how long a stationary object must be missed, after movement in its place.
-        remembered_s: how long the place of one that is gone is remembered.
+        remembered_s: how long the place of one that is gone is remembered, at least and at most; in
+            between, as long as it had stood there. A car that was parked all day is the same after
+            a night; who sits down where somebody sat for a minute is somebody else.
         forgotten_s: how long one is kept that nothing has moved at, but nobody sees any more.
     """
 
@@ -54,7 +56,7 @@ class Settings:
     doubtful_s: float = 0.6
     still_s: float = 10.0
     gone_s: float = 4.0
-    remembered_s: float = 3600.0
+    remembered_s: tuple[float, float] = (60.0, 24 * 3600.0)
     forgotten_s: float = 24 * 3600.0
 
     @classmethod
@@ -134,7 +136,7 @@ _OUTSIDE = 0.3
 # Of a box's size: how far an object may tremble and still stand, and how far it must go to move.
 _TREMBLE, _STEP = 0.12, 0.25
 _LOOKED_AT = 0.7
-_LEAST_MISSES = 4
+_LEAST_MISSES, _LEAST_TO_LEAVE = 4, 2
 
 
 class Tracker:
@@ -295,9 +297,8 @@ class Tracker:
         """Return the object that stood here before, if one did."""
         for number, place in enumerate(self._places):
             track = place.track
-            if track.class_id == class_id and (
-                overlaps(box[None], track.anchor[None])[0, 0] >= _SAME_PLACE
-            ):
+            shared = overlaps(box[None], track.anchor[None])[0, 0]
+            if place.until > at and track.class_id == class_id and shared >= _SAME_PLACE:
                 del self._places[number]
                 track.seen, track.last_seen, track.returned = True, at, True
                 track.missed_since, track.misses, track.disturbed = None, 0, False
@@ -344,10 +345,14 @@ class Tracker:
                     at - track.last_seen >= settings.forgotten_s
                 ):
                     stay[number] = False
-                    self._places.append(_Place(track, at + settings.remembered_s))
+                    least, most = settings.remembered_s
+                    stood_s = track.last_seen - track.anchored_at
+                    self._places.append(_Place(track, at + min(max(stood_s, least), most)))
             elif track.confirmed:
                 left = inside[number] < 1 - _OUTSIDE
-                stay[number] = missed_s < (settings.left_s if left else settings.lost_s)
+                limit_s = settings.left_s if left else settings.lost_s
+                # Where frames are seconds apart, one without it is not enough.
+                stay[number] = missed_s < limit_s or track.misses < _LEAST_TO_LEAVE
             else:
                 stay[number] = missed_s < settings.doubtful_s and track.misses < _LEAST_MISSES
         if not stay.all():
@@ -389,7 +394,10 @@ class Tracker:
     # --- Over a restart --------------------------------------------------------------------------
 
     def snapshot(self) -> list[dict[str, Any]]:
-        """Return the confirmed tracks as plain data for `restore`."""
+        """Return the confirmed tracks, and what is remembered, as plain data for `restore`."""
+        at = self._at or 0.0
+        tracks = [(track, None) for track in self._tracks if track.confirmed]
+        places = [(place.track, round(place.until - at, 1)) for place in self._places]
         return [
             {
                 "id": track.id,
@@ -398,9 +406,10 @@ class Tracker:
                 "score": round(track.score, 4),
                 "best_score": round(track.best_score, 4),
                 "stationary": track.stationary,
+                "stood_s": round(track.last_seen - track.anchored_at, 1),
+                "remembered_s": remembered_s,
             }
-            for track in self._tracks
-            if track.confirmed
+            for track, remembered_s in (*tracks, *places)
         ]
 
     def restore(self, snapshot: Sequence[Mapping[str, Any]], at: float) -> None:
@@ -409,25 +418,26 @@ class Tracker:
             box = np.array(item["box"], dtype=np.float64)
             if box.shape != (4,) or not np.isfinite(box).all() or not (box[2:] > box[:2]).all():
                 continue
-            still = bool(item["stationary"])
-            self._tracks.append(
-                Track(
-                    id=int(item["id"]),
-                    class_id=int(item["class_id"]),
-                    box=box,
-                    score=float(item["score"]),
-                    best_score=float(item["best_score"]),
-                    first_seen=at,
-                    last_seen=at,
-                    confirmed=True,
-                    seen=False,
-                    stationary=still,
-                    anchor=box.copy(),
-                    anchored_at=at if not still else at - self._settings.still_s,
-                    # Nobody knows what has moved meanwhile.
-                    disturbed=True,
-                )
+            track = Track(
+                id=int(item["id"]),
+                class_id=int(item["class_id"]),
+                box=box,
+                score=float(item["score"]),
+                best_score=float(item["best_score"]),
+                first_seen=at,
+                last_seen=at,
+                confirmed=True,
+                seen=False,
+                stationary=bool(item["stationary"]),
+                anchor=box.copy(),
+                anchored_at=at - float(item["stood_s"]),
+                # Nobody knows what has moved meanwhile.
+                disturbed=True,
             )
+            self._next_id = max(self._next_id, track.id + 1)
+            if item["remembered_s"] is not None:
+                self._places.append(_Place(track, at + float(item["remembered_s"])))
+                continue
+            self._tracks.append(track)
             self._motion.add(to_centres(box[None]))
-            self._next_id = max(self._next_id, int(item["id"]) + 1)
         self._at = at if math.isfinite(at) else None
