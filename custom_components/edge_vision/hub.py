@@ -46,6 +46,7 @@ from .node.edge_vision_node.protocol import (
     NodeEvent,
     NodeInfo,
     NodeStatus,
+    Point,
     QuarantinedModel,
     Results,
     ResultsRequest,
@@ -163,6 +164,15 @@ class EdgeVisionHub:
                 if model.id == wanted:
                     return model.task
         return Task.DETECTION
+
+    def masks_of(self, camera: str) -> tuple[tuple[Point, ...], ...]:
+        """Return what nobody may see of a camera: the privacy masks of all its pipelines."""
+        return tuple(
+            mask
+            for pipeline in self.pipelines.values()
+            if pipeline.settings.camera == camera
+            for mask in pipeline.settings.areas.privacy_masks
+        )
 
     def place_name(self, engine: str | None, accelerator: str | None) -> str:
         """Return where a model runs in words, as far as the node has named it."""
