@@ -35,7 +35,7 @@ from .flow_picture import async_setup_flow_pictures
 from .hub import EdgeVisionConfigEntry, EdgeVisionHub, data_dir, event_store
 from .issues import async_clear_issue, async_raise_issue
 from .node_process import NodeStartError
-from .requirements import EngineInstallError, async_install_engine
+from .requirements import EngineInstallError, async_install_engine, async_install_video
 from .services import async_setup_services
 from .settings import PipelineSettings
 
@@ -69,6 +69,7 @@ async def async_setup_entry(hass: HomeAssistant, entry: EdgeVisionConfigEntry) -
     await async_add_blueprints(hass)
     await _install_engine(hass, entry)
     hub = EdgeVisionHub(hass, entry)
+    await _install_video(hass, entry, hub)
 
     async def stop(_event: Event) -> None:
         # Entries are not unloaded when Home Assistant stops.
@@ -155,6 +156,25 @@ async def _install_engine(hass: HomeAssistant, entry: EdgeVisionConfigEntry) -> 
             await async_install_engine(hass, engine)
         except EngineInstallError as err:
             _LOGGER.warning("%s; the cameras that need it cannot look", err)
+
+
+async def _install_video(
+    hass: HomeAssistant, entry: EdgeVisionConfigEntry, hub: EdgeVisionHub
+) -> None:
+    """Install what reads live video, where it is wanted; without it there are stills."""
+    if any(pipeline.settings.may_be_live for pipeline in hub.pipelines.values()):
+        hub.video_missing = await async_install_video(hass)
+    if hub.video_missing is None:
+        async_clear_issue(hass, Issue.VIDEO_NOT_INSTALLED, entry.entry_id)
+        return
+    async_raise_issue(
+        hass,
+        Issue.VIDEO_NOT_INSTALLED,
+        entry.entry_id,
+        {"error": hub.video_missing},
+        reload_fixes=entry.entry_id,
+        severity=ir.IssueSeverity.WARNING,
+    )
 
 
 async def _start(hass: HomeAssistant, entry: EdgeVisionConfigEntry, hub: EdgeVisionHub) -> None:

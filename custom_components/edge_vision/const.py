@@ -71,6 +71,7 @@ class PipelineProblem(StrEnum):
 
     NODE_UNAVAILABLE = "node_unavailable"
     CAMERA_UNAVAILABLE = "camera_unavailable"
+    NO_STREAM = "no_stream"
     PICTURE_UNREADABLE = "picture_unreadable"
     MODEL_FAILED = "model_failed"
     MODEL_LOADING = "model_loading"
@@ -94,6 +95,7 @@ class Issue(StrEnum):
     MODEL_QUARANTINED = "model_quarantined"
     NODE_CRASH_LOOP = "node_crash_loop"
     STORAGE_FAILED = "storage_failed"
+    VIDEO_NOT_INSTALLED = "video_not_installed"
     VERSION_MISMATCH = "version_mismatch"
 
 

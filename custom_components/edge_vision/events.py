@@ -19,7 +19,8 @@ def milliseconds_since(captured_at: str) -> float | None:
     """Return how long ago a time was, in milliseconds; None where it is no time."""
     if (moment := dt_util.parse_datetime(captured_at)) is None:
         return None
-    return round((dt_util.utcnow() - dt_util.as_utc(moment)).total_seconds() * 1000, 1)
+    # A clock that is set back meanwhile makes no events from the future.
+    return max(0.0, round((dt_util.utcnow() - dt_util.as_utc(moment)).total_seconds() * 1000, 1))
 
 
 def snapshot_uri(pipeline_id: str, event_id: str) -> str:

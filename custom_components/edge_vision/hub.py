@@ -48,6 +48,7 @@ from .node.edge_vision_node.protocol import (
     NodeInfo,
     NodeStatus,
     PipelineState,
+    Point,
     QuarantinedModel,
     Results,
     ResultsRequest,
@@ -58,6 +59,7 @@ from .node.edge_vision_node.protocol import (
 from .node_log import redact
 from .pipeline import PipelineRuntime
 from .settings import PipelineSettings
+from .stream import StreamAddresses
 from .supervisor import NodeCallbacks, NodeSupervisor
 
 _LOGGER = logging.getLogger(__name__)
@@ -104,6 +106,9 @@ class EdgeVisionHub:
         self.status: NodeStatus | None = None
         self.greeting: Greeting | None = None
         self.node_device_id: str | None = None
+        self.streams = StreamAddresses(hass)
+        # Why the node cannot read live video; None where it can.
+        self.video_missing: str | None = None
         # What the set-up depends on: when it is no longer this, the entry must be reloaded.
         self.made_for = (entry.title, entry.data)
         self.supervisor = NodeSupervisor(
@@ -168,6 +173,15 @@ class EdgeVisionHub:
                 if model.id == wanted:
                     return model.task
         return Task.DETECTION
+
+    def masks_of(self, camera: str) -> tuple[tuple[Point, ...], ...]:
+        """Return what nobody may see of a camera: the privacy masks of all its pipelines."""
+        return tuple(
+            mask
+            for pipeline in self.pipelines.values()
+            if pipeline.settings.camera == camera
+            for mask in pipeline.settings.areas.privacy_masks
+        )
 
     def place_name(self, engine: str | None, accelerator: str | None) -> str:
         """Return where a model runs in words, as far as the node has named it."""
@@ -385,9 +399,7 @@ class EdgeVisionHub:
     async def _async_configure(self, client: NodeClient) -> None:
         # One at a time, each with what is wanted by then: the last change wins.
         async with self._configuring:
-            await asyncio.gather(
-                *(pipeline.async_resolve_stream() for pipeline in self.pipelines.values())
-            )
+            await self._async_find_streams()
             configs = tuple(
                 pipeline.settings.config(pipeline_id, self.engine, pipeline.stream)
                 for pipeline_id, pipeline in self.pipelines.items()
@@ -399,6 +411,18 @@ class EdgeVisionHub:
                 timeout_s=_SET_UP_TIMEOUT_S,
             )
         self._async_take_status(status)
+
+    async def _async_find_streams(self) -> None:
+        """Find out where live video is, once for each camera of which it is wanted."""
+        cameras: set[str] = set()
+        if self.video_missing is None:
+            wanting = (pipeline for pipeline in self.pipelines.values() if pipeline.wants_stream)
+            cameras = {pipeline.settings.camera for pipeline in wanting}
+        found = await asyncio.gather(*(self.streams.get(camera) for camera in cameras))
+        addresses = dict(zip(cameras, found, strict=True))
+        for pipeline in self.pipelines.values():
+            address = addresses.get(pipeline.settings.camera)
+            pipeline.async_take_stream(address if pipeline.wants_stream else None)
 
     async def async_reconfigure(self, changed: Iterable[PipelineRuntime]) -> None:
         """Tell the node what its pipelines are now; one that is away hears it when it is back."""

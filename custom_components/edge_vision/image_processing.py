@@ -55,7 +55,7 @@ async def async_setup_entry(
 class LookEntity(PipelineEntity, ImageProcessingEntity):
     """What all tasks have in common."""
 
-    _unrecorded_attributes = frozenset({"objects", "classes", "faces"})
+    _unrecorded_attributes = frozenset({"objects", "classes", "faces", "inference_ms"})
 
     @property
     @override

@@ -44,14 +44,24 @@ def async_describe_events(
 def _message(data: Mapping[str, Any]) -> str:
     """Return what was seen. The logbook also shows what an earlier version fired: all may lack."""
     label, count = data.get("label", "something"), data.get("count")
-    if data.get("kind") == Kind.CLASSIFICATION and label == NO_ANSWER:
-        return "recognises nothing"
-    if data.get("phase") == Phase.END:
-        return f"no longer sees {label}"
-    is_scan = data.get("kind") == Kind.SCAN  # which tells of each object by itself
-    seen = f"{count} x {label}" if count and count > 1 and not is_scan else label
-    if isinstance(confidence := data.get("confidence"), int | float):
-        seen += f" ({confidence:.0f} %)"
-    if is_scan:
-        return f"was asked to look, and sees {seen}"
-    return f"now sees {seen}" if data.get("phase") == Phase.UPDATE else f"sees {seen}"
+    zone, began = data.get("zone"), data.get("phase") != Phase.END
+    where = f" in {zone}" if zone else ""
+    sure = f" ({confidence:.0f} %)" if (confidence := data.get("confidence")) else ""
+    match data.get("kind"):
+        case Kind.ZONE:
+            return f"sees {label} enter {zone}{sure}" if began else f"sees {label} leave {zone}"
+        case Kind.LOITERING:
+            return f"sees {label} stay {'too long' if began else 'no longer'}{where}"
+        case Kind.LINE:
+            return f"sees {label} cross {data.get('line')} ({data.get('direction')})"
+        case Kind.COUNT:
+            return f"counts {count} x {label}{where}"
+        case Kind.SCAN:  # which tells of each object by itself
+            return f"was asked to look, and sees {label}{sure}"
+        case Kind.CLASSIFICATION:
+            return "recognises nothing" if label == NO_ANSWER else f"recognises {label}{sure}"
+    if not began:
+        # In live video, where each is told by itself, others may still be there.
+        return f"no longer sees one {label} of {count + 1}" if count else f"no longer sees {label}"
+    seen = f"{count} x {label}" if count and count > 1 else label
+    return f"{'now sees' if data.get('phase') == Phase.UPDATE else 'sees'} {seen}{sure}"

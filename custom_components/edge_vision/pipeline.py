@@ -21,7 +21,7 @@ from homeassistant.helpers.event import (
 from homeassistant.util import dt as dt_util
 
 from .client import NodeCommandError, NodeError, NodeTimeout
-from .const import CONF_CAMERA, DOMAIN, Issue, PipelineProblem
+from .const import CONF_CAMERA, DOMAIN, Issue, PictureSource, PipelineProblem
 from .events import milliseconds_since
 from .issues import async_clear_issue, async_raise_issue
 from .node.edge_vision_node.protocol import (
@@ -38,7 +38,6 @@ from .node.edge_vision_node.protocol import (
 from .node_log import redact
 from .settings import PipelineSettings
 from .stills import PictureTooLarge, async_get_still
-from .stream import async_get_stream_address
 
 if TYPE_CHECKING:
     from .hub import EdgeVisionHub
@@ -48,8 +47,6 @@ _LOGGER = logging.getLogger(__name__)
 CAMERA_RETRY_AFTER_S = 1.0
 RETRY_FIRST_S = 5.0
 RETRY_LONGEST_S = 60.0
-# The address of a stream may change, and with some cameras it expires.
-RESOLVE_AGAIN_AFTER_S = 60.0
 _STAGGER_LONGEST_S = 1.0
 _RATE_OVER_LOOKS = 10
 
@@ -100,7 +97,6 @@ class PipelineRuntime:
         self.dropped = 0
         self.last_detection_at: str | None = None
         self.picture_at: str | None = None
-        self._resolved_at = -RESOLVE_AGAIN_AFTER_S
         self._finished: deque[float] = deque(maxlen=_RATE_OVER_LOOKS)
         self._failures = 0
         self._turn = asyncio.Lock()
@@ -245,12 +241,21 @@ class PipelineRuntime:
 
     # --- Live video ------------------------------------------------------------------------------
 
-    async def async_resolve_stream(self) -> None:
-        """Find out where the camera's live video is, if it is wanted."""
-        stream = None
-        if self.enabled and self.settings.may_be_live:
-            self._resolved_at = time.monotonic()
-            stream = await async_get_stream_address(self._hass, self.settings.camera)
+    @property
+    def wants_stream(self) -> bool:
+        """Return whether it looks at live video where there is any."""
+        return self.enabled and self.settings.may_be_live
+
+    @property
+    def lacks_stream(self) -> bool:
+        """Return whether it looks at nothing but live video, and there is none."""
+        return (
+            self.wants_stream and self.settings.source is PictureSource.LIVE and self.stream is None
+        )
+
+    @callback
+    def async_take_stream(self, stream: str | None) -> None:
+        """Take the address of the camera's live video; None where there is none."""
         if (stream is None) != (self.stream is None):
             self.async_wake()  # from stills to live video, or the other way round
         self.stream = stream
@@ -273,13 +278,17 @@ class PipelineRuntime:
     def _take_source(self, status: PipelineStatus) -> None:
         """Take in whether the node has a picture."""
         self.slowed = status.slowed and self.stream is not None
+        if self.lacks_stream and self._hub.streams.doubt(self.settings.camera):
+            self._reconfigure_soon()
         if status.source is None or self.stream is None or not self.enabled:
             return
+        if status.source.state == SourceState.LIVE:
+            self._hub.streams.note_live(self.settings.camera)
         if status.source.state == SourceState.UNAVAILABLE:
             reason = status.source.reason or "the camera sends no video"
             if self.problem is not PipelineProblem.CAMERA_UNAVAILABLE:
                 self._fail(PipelineProblem.CAMERA_UNAVAILABLE, redact(reason))
-            if time.monotonic() - self._resolved_at >= RESOLVE_AGAIN_AFTER_S:
+            if self._hub.streams.doubt(self.settings.camera):
                 self._reconfigure_soon()
 
     # --- What happens around it ------------------------------------------------------------------
@@ -331,18 +340,19 @@ class PipelineRuntime:
 
     @callback
     def _async_camera_changed(self, event: Event[EventStateChangedData]) -> None:
-        old, new = event.data["old_state"], event.data["new_state"]
+        old, new, camera = event.data["old_state"], event.data["new_state"], self.settings.camera
         was_there = old is not None and old.state != STATE_UNAVAILABLE
         is_there = new is not None and new.state != STATE_UNAVAILABLE
         if is_there and not was_there:
             self._failures = 0
             self.async_wake()
+            self._hub.streams.doubt(camera, at_once=True)
             if self.settings.may_be_live and self._hub.connected:
                 self._reconfigure_soon()
         elif self.stream is not None:
             pass  # the node watches the camera itself, and knows better
         elif was_there and not is_there and self.enabled and self._hub.connected:
-            self._fail(PipelineProblem.CAMERA_UNAVAILABLE, f"{self.settings.camera} is unavailable")
+            self._fail(PipelineProblem.CAMERA_UNAVAILABLE, f"{camera} is unavailable")
 
     @callback
     def _async_camera_renamed(self, event: Event[er.EventEntityRegistryUpdatedData]) -> None:
@@ -437,6 +447,9 @@ class PipelineRuntime:
                 self._succeed(look)
 
     async def _look(self, scan: bool) -> Look:
+        if self.lacks_stream:
+            reason = self._hub.video_missing or f"{self.settings.camera} has no stream to read"
+            raise _CannotLook(PipelineProblem.NO_STREAM, reason)
         # Before the camera is asked: a latency that is too long is honest, one too short is not.
         captured_at = dt_util.utcnow().isoformat()
         live = self.stream is not None

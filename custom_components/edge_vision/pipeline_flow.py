@@ -87,7 +87,7 @@ from .node.edge_vision_node.protocol import (
     Thoroughness,
 )
 from .node_log import redact
-from .settings import may_be_live
+from .settings import Areas, may_be_live
 from .stills import async_get_still
 from .stream import async_get_stream_address
 
@@ -448,6 +448,7 @@ class PipelineFlow(DetailFlow):
             accelerator=None if (place := data[CONF_ACCELERATOR]) == AUTO else place,
             labels=tuple(data[CONF_LABELS]),
             confidence=data[CONF_CONFIDENCE],
+            privacy_masks=Areas.of(data).privacy_masks + self._hub.masks_of(data[CONF_CAMERA]),
         )
         try:
             await self._hub.async_request(

@@ -13,6 +13,7 @@ from typing import Final
 
 from homeassistant.core import HomeAssistant
 from homeassistant.exceptions import HomeAssistantError
+from homeassistant.loader import async_get_integration
 from homeassistant.requirements import (
     RequirementsNotFound,
     async_clear_install_history,
@@ -107,3 +108,19 @@ async def async_install_engine(hass: HomeAssistant, engine: str) -> None:
         # Home Assistant remembers the failure and would not even try next time.
         async_clear_install_history(hass)
         raise EngineInstallError(engine) from err
+
+
+async def async_install_video(hass: HomeAssistant) -> str | None:
+    """Install the package that reads live video; return why that cannot be done, None where it can.
+
+    Home Assistant's integration `stream` requires it, in the version that goes with the rest, and
+    most have it for that. But it is no part of Home Assistant itself.
+    """
+    stream = await async_get_integration(hass, "stream")
+    wanted = [item for item in stream.requirements if item.lower().startswith("av=")]
+    try:
+        await async_process_requirements(hass, DOMAIN, wanted, is_built_in=False)
+    except RequirementsNotFound:
+        async_clear_install_history(hass)
+        return f"the package {', '.join(wanted)} cannot be installed on {platform_name()}"
+    return None

@@ -106,6 +106,7 @@ async def _async_detect(call: ServiceCall) -> ServiceResponse:
         engine=_engine(hub, model),
         labels=labels,
         confidence=call.data[CONF_CONFIDENCE],
+        privacy_masks=hub.masks_of(call.data.get(ATTR_ENTITY_ID, "")),
     )
     try:
         detected = await hub.async_request(Command.DETECT, request, Detected, picture=picture)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
 from homeassistant.components.automation.config import AUTOMATION_BLUEPRINT_SCHEMA
 from homeassistant.components.blueprint.models import Blueprint
-from homeassistant.core import HomeAssistant, ServiceCall
+from homeassistant.core import CoreState, HomeAssistant, ServiceCall
 from homeassistant.helpers import device_registry as dr
 from homeassistant.helpers.condition import async_get_all_descriptions as condition_descriptions
 from homeassistant.helpers.trigger import async_get_all_descriptions as trigger_descriptions
@@ -221,8 +222,9 @@ async def test_blueprints_are_there_after_the_set_up_and_work(
             }
         },
     )
+    scan = "image_processing", "scan", {"entity_id": "image_processing.front_door"}
     cameras.porch.picture = STREET
-    await home.scan()
+    await hass.services.async_call(*scan, blocking=True)
     await until(lambda: notified and lit)
     assert notified[0].data["title"] == "Front door"
     assert "person" in notified[0].data["message"].lower()
@@ -232,8 +234,91 @@ async def test_blueprints_are_there_after_the_set_up_and_work(
 
     cameras.porch.picture = BLANK
     for _ in range(3):
-        await home.scan()
+        await hass.services.async_call(*scan, blocking=True)
     await until(lambda: dark)
+    await stop_automations(hass)
+
+
+SENSOR = "binary_sensor.somebody"
+
+
+async def light_blueprint(hass: HomeAssistant) -> list[str]:
+    """Have a light follow a sensor; return the list of what is done to the light."""
+    done: list[str] = []
+
+    async def note(call: ServiceCall) -> None:
+        done.append(call.service)
+
+    for service in ("turn_on", "turn_off"):
+        hass.services.async_register("light", service, note)
+    inputs = {"occupancy": SENSOR, "light": {"entity_id": "light.porch"}, "wait": 0}
+    path = "edge_vision/light_while_occupied.yaml"
+    await automate(hass, {"use_blueprint": {"path": path, "input": inputs}})
+    return done
+
+
+async def see(hass: HomeAssistant, *states: str) -> None:
+    for state in states:
+        hass.states.async_set(SENSOR, state)
+        await asyncio.sleep(0.05)  # a run that waits would block till it is done
+
+
+async def stop_automations(hass: HomeAssistant) -> None:
+    for entity_id in hass.states.async_entity_ids("automation"):
+        await hass.services.async_call(
+            "automation", "turn_off", {"entity_id": entity_id}, blocking=True
+        )
+
+
+@pytest.mark.parametrize(
+    ("states", "done"),
+    [
+        ("off on off", ["turn_on", "turn_off"]),
+        ("off on unavailable off", ["turn_on", "turn_off"]),
+        ("off on unavailable unknown off", ["turn_on", "turn_off"]),
+        ("off on unavailable", ["turn_on"]),
+        # Somebody may have turned it off by hand meanwhile.
+        ("off on unavailable on", ["turn_on"]),
+        ("off on unavailable on off on", ["turn_on", "turn_off", "turn_on"]),
+        ("off unavailable on off", ["turn_on", "turn_off"]),
+        ("unavailable unknown on off", ["turn_on", "turn_off"]),
+        # Nobody was there: a light that is on was turned on by somebody else.
+        ("off unavailable unknown off", []),
+    ],
+)
+async def test_a_light_is_on_while_somebody_is_there_whatever_the_camera_does(
+    hass: HomeAssistant, home: Home, states: str, done: list[str]
+) -> None:
+    await home.add()
+    first, *more = states.split()
+    await see(hass, first)
+    seen = await light_blueprint(hass)
+    await see(hass, *more)
+    await stop_automations(hass)
+    assert seen == done
+
+
+@pytest.mark.parametrize(
+    ("states", "done"),
+    [
+        ("unavailable unknown off", ["turn_off"]),
+        ("unavailable on off", ["turn_on", "turn_off"]),
+        ("on off", ["turn_on", "turn_off"]),
+    ],
+)
+async def test_a_light_that_was_on_before_a_restart_does_not_stay_on(
+    hass: HomeAssistant, home: Home, states: str, done: list[str]
+) -> None:
+    await home.add()
+    first, *more = states.split()
+    await see(hass, first)
+    hass.set_state(CoreState.not_running)
+    seen = await light_blueprint(hass)
+    await hass.async_start()
+    await asyncio.sleep(0.05)
+    await see(hass, *more)
+    await stop_automations(hass)
+    assert seen == done
 
 
 async def test_the_notification_blueprint_tells_of_its_zone_and_of_no_other(

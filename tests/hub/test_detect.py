@@ -71,6 +71,16 @@ async def test_a_model_that_no_camera_can_have_is_asked_by_its_name(
     assert answer["embedding"] == pytest.approx([0.6, 0.8])
 
 
+async def test_what_is_masked_in_any_pipeline_of_a_camera_is_not_looked_at(
+    home: Home, cameras: Cameras
+) -> None:
+    everything = [{"x": x, "y": y} for x, y in ((0, 0), (1, 0), (1, 1), (0, 1))]
+    cameras.porch.picture = cameras.garden.picture = STREET
+    await home.add(pipeline(), pipeline("Masked", privacy_masks=[everything]))
+    assert (await detect(home, entity_id="camera.porch"))["objects"] == []
+    assert len((await detect(home, entity_id="camera.garden"))["objects"]) >= 2
+
+
 async def test_a_file_is_looked_at_and_nothing_seen_is_an_answer(home: Home) -> None:
     await home.add()  # no pipeline is needed
     answer = await detect(home, path=allowed(home, BLANK))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator
 from http import HTTPStatus
 from typing import Any
@@ -15,10 +16,20 @@ from homeassistant.core import Event, HomeAssistant
 from homeassistant.data_entry_flow import FlowResultType
 from homeassistant.exceptions import HomeAssistantError
 from homeassistant.helpers import entity_registry as er
+from homeassistant.helpers import issue_registry as ir
+from homeassistant.requirements import RequirementsNotFound
 from homeassistant.setup import async_setup_component
+from homeassistant.util import dt as dt_util
 from pytest_homeassistant_custom_component.typing import ClientSessionGenerator
 
-from custom_components.edge_vision.const import EVENT_DETECTION, SUBENTRY_PIPELINE
+from custom_components.edge_vision import requirements
+from custom_components.edge_vision import stream as stream_module
+from custom_components.edge_vision.const import (
+    EVENT_DETECTION,
+    SUBENTRY_PIPELINE,
+    Issue,
+    issue_id,
+)
 from custom_components.edge_vision.diagnostics import async_get_config_entry_diagnostics
 from tests.hub.conftest import BLANK, STREET, Cameras, Home, pipeline, until
 from tests.live_camera import MjpegCamera, mjpeg_camera
@@ -171,6 +182,150 @@ async def test_automatic_is_stills_without_a_stream_and_live_once_there_is_one(
         asked = cameras.porch.asked
         await asyncio.sleep(1.5)
         assert cameras.porch.asked == asked
+
+
+async def test_a_camera_whose_address_changes_each_time_is_read_once(
+    hass: HomeAssistant, home: Home, cameras: Cameras, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with mjpeg_camera(BLANK) as camera:
+        asked = 0
+
+        async def address() -> str:
+            nonlocal asked
+            asked += 1
+            return f"{camera.address}?token={asked}"
+
+        monkeypatch.setattr(cameras.porch, "stream_source", address)
+        second = live(camera="camera.porch")
+        second["title"] = "Second"
+        entry = await home.add(live(), second)
+        for name in ("front_door", "second"):
+            await home.until_state(f"binary_sensor.{name}_person", "off")
+        assert (asked, camera.readers, camera.requests) == (1, 1, 1)
+        # A change to one entry is nothing to the other one's video.
+        subentry = next(iter(entry.subentries.values()))
+        hass.config_entries.async_update_subentry(
+            entry, subentry, data={**subentry.data, "confidence": 60.0}
+        )
+        await until(lambda: home.runtime.settings.confidence == 60)
+        await asyncio.sleep(1.0)
+        assert (asked, camera.readers, camera.requests) == (1, 1, 1)
+        # The address may have expired: both get the same new one.
+        monkeypatch.setattr(stream_module, "RESOLVE_AGAIN_AFTER_S", 0.5)
+        camera.refuses = True
+        camera.hang_up()
+        await home.until_state("sensor.front_door_status", "camera_unavailable")
+        await home.hub._async_poll_status(dt_util.utcnow())
+        await until(lambda: asked > 1)
+        camera.refuses = False
+        for name in ("front_door", "second"):
+            await home.until_state(f"binary_sensor.{name}_person", "off")
+        assert camera.readers == 1
+
+
+async def test_an_address_that_is_gone_for_a_moment_is_no_reason_to_look_at_stills(
+    hass: HomeAssistant,
+    home: Home,
+    cameras: Cameras,
+    stream: MjpegCamera,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fired: list[Event] = []
+    hass.bus.async_listen(EVENT_DETECTION, fired.append)
+    monkeypatch.setattr(stream_module, "RESOLVE_AGAIN_AFTER_S", 0.0)
+    cameras.porch.picture = stream.picture = STREET
+    await home.add(live(scan_interval=1, **AREAS))
+    await home.until_state("binary_sensor.front_door_person_in_porch", "on")
+
+    address, cameras.porch.stream_address = cameras.porch.stream_address, None
+    stream.refuses = True
+    stream.hang_up()
+    await home.until_state("sensor.front_door_status", "camera_unavailable")
+    for _ in range(3):
+        await home.hub._async_poll_status(dt_util.utcnow())
+        await asyncio.sleep(0.3)
+    assert home.state("sensor.front_door_status") == "camera_unavailable"
+    assert cameras.porch.asked == 0
+    followed = open_objects(fired)
+    assert followed
+    assert None not in followed
+
+    # Gone for longer: stills it is, and what was followed has ended.
+    monkeypatch.setattr(stream_module, "HOLD_S", 0.0)
+    await home.hub._async_poll_status(dt_util.utcnow())
+    await home.until_state("binary_sensor.front_door_person", "on")
+    await until(lambda: open_objects(fired) == {None})
+    assert Counter(data["phase"] for data in kinds(fired, "zone")) == {
+        "start": len(followed),
+        "end": len(followed),
+    }
+
+    # And back: now what the stills have shown has ended, and no number means two objects.
+    cameras.porch.stream_address, stream.refuses = address, False
+    cameras.porch.set_available(False)
+    cameras.porch.set_available(True)
+    await until(lambda: stream.readers == 1)
+    await until(lambda: (there := open_objects(fired)) and None not in there)
+    assert not open_objects(fired) & followed
+
+
+def open_objects(fired: list[Event]) -> set[int | None]:
+    """Return the tracks that have begun and not ended; None is what stills have shown."""
+    found: set[int | None] = set()
+    for data in kinds(fired, "object"):
+        if data["phase"] == "start":
+            assert data["track_id"] not in found
+            found.add(data["track_id"])
+        elif data["phase"] == "end":
+            found.remove(data["track_id"])
+    return found
+
+
+async def test_live_video_that_was_chosen_and_is_not_to_be_had_is_a_problem(
+    hass: HomeAssistant, home: Home, cameras: Cameras
+) -> None:
+    await home.add(live(source="live", scan_interval=1, **AREAS))
+    await home.until_state("sensor.front_door_status", "no_stream")
+    for name in ("person", "person_in_porch"):
+        assert home.state(f"binary_sensor.front_door_{name}") == "unavailable"
+    with pytest.raises(HomeAssistantError):
+        await home.runtime.async_scan()
+    assert cameras.porch.asked == 0
+    async with mjpeg_camera(BLANK) as camera:
+        cameras.porch.stream_address = camera.address
+        cameras.porch.set_available(False)
+        cameras.porch.set_available(True)
+        await home.until_state("binary_sensor.front_door_person_in_porch", "off")
+
+
+async def test_without_the_package_that_reads_video_there_are_stills_and_a_repair_issue(
+    hass: HomeAssistant,
+    home: Home,
+    cameras: Cameras,
+    stream: MjpegCamera,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(requirements, "async_process_requirements", _no_av)
+    cameras.porch.picture = STREET
+    second = live(source="live")
+    second["title"] = "Second"
+    entry = await home.add(live(scan_interval=1), second)
+    await home.until_state("binary_sensor.front_door_person", "on")
+    await home.until_state("sensor.second_status", "no_stream")
+    assert stream.requests == 0
+    issues, issue = ir.async_get(hass), issue_id(Issue.VIDEO_NOT_INSTALLED, entry.entry_id)
+    found = issues.async_get_issue("edge_vision", issue)
+    assert found is not None
+    assert "av==" in (found.translation_placeholders or {})["error"]
+    monkeypatch.undo()
+    await hass.config_entries.async_reload(entry.entry_id)
+    assert issues.async_get_issue("edge_vision", issue) is None
+    await until(lambda: stream.readers == 1)
+
+
+async def _no_av(hass: HomeAssistant, name: str, wanted: list[str], **more: Any) -> None:
+    if any(item.startswith("av") for item in wanted):
+        raise RequirementsNotFound(name, wanted)
 
 
 async def test_zones_lines_and_masks_are_drawn_in_the_flow(

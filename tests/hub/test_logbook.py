@@ -46,6 +46,39 @@ def describe(hass: HomeAssistant, data: dict[str, Any]) -> dict[str, Any]:
             {"phase": "instant", "kind": "scan", "label": "cat", "count": 2, "confidence": 55.5},
             "was asked to look, and sees cat (56 %)",
         ),
+        (
+            {"kind": "object", "phase": "end", "label": "dog", "count": 2},
+            "no longer sees one dog of 3",
+        ),
+        (
+            {"kind": "zone", "phase": "start", "label": "dog", "zone": "Porch", "confidence": 80.0},
+            "sees dog enter Porch (80 %)",
+        ),
+        (
+            {"kind": "zone", "phase": "end", "label": "dog", "zone": "Porch", "confidence": 80.0},
+            "sees dog leave Porch",
+        ),
+        (
+            {"kind": "loitering", "phase": "start", "label": "dog", "zone": "Porch"},
+            "sees dog stay too long in Porch",
+        ),
+        (
+            {"kind": "loitering", "phase": "end", "label": "dog", "zone": "Porch"},
+            "sees dog stay no longer in Porch",
+        ),
+        (
+            {"kind": "line", "phase": "instant", "label": "car", "line": "Gate", "direction": "in"},
+            "sees car cross Gate (in)",
+        ),
+        (
+            {"kind": "count", "phase": "instant", "label": "dog", "zone": "Porch", "count": 0},
+            "counts 0 x dog in Porch",
+        ),
+        (
+            {"kind": "classification", "phase": "instant", "label": "fog", "confidence": 61.0},
+            "recognises fog (61 %)",
+        ),
+        ({"kind": "classification", "phase": "instant", "label": "none"}, "recognises nothing"),
         ({}, "sees something"),
     ],
 )

@@ -20,6 +20,7 @@ from pytest_homeassistant_custom_component.common import (
 
 from custom_components.edge_vision import pipeline as pipeline_module
 from custom_components.edge_vision.const import DOMAIN, EVENT_DETECTION, Issue, issue_id
+from custom_components.edge_vision.events import milliseconds_since
 from custom_components.edge_vision.image_processing import _described
 from custom_components.edge_vision.node.edge_vision_node.protocol import Box, DetectedObject
 from tests.hub.conftest import BLANK, STREET, Cameras, Home, pipeline, until
@@ -58,10 +59,12 @@ EVENT_KEYS = {
     "pattern",
     "phase",
     "pipeline_id",
+    "replayed",
     "snapshot",
     "source",
     "total",
     "track_id",
+    "zone",
     "zones",
 }
 
@@ -132,6 +135,17 @@ async def test_scan_shows_what_is_there_and_fires_an_event_for_each_object(
         assert 0 < data["inference_ms"] < data["latency_ms"] < 20_000
         assert data["snapshot"] is None
     assert len({data["event_id"] for data in scans}) == seen
+
+
+def test_a_clock_that_was_set_back_makes_no_negative_latency() -> None:
+    assert milliseconds_since("2999-01-01T00:00:00+00:00") == 0
+
+
+async def test_what_changes_with_every_look_is_not_recorded(home: Home) -> None:
+    await home.add(pipeline())
+    await home.until_state(DETECTION, "0")
+    unrecorded = home.hass.states.get(DETECTION).state_info["unrecorded_attributes"]
+    assert {"objects", "inference_ms"} <= unrecorded
 
 
 async def test_presence_begins_changes_and_ends(home: Home, cameras: Cameras) -> None:

@@ -209,6 +209,24 @@ async def test_a_camera_is_tried_and_added_in_one_screen(home: Home, cameras: Ca
     assert home.state("binary_sensor.porch_traffic_light") in ("on", "off")
 
 
+async def test_what_is_masked_in_another_entry_is_not_looked_at_in_the_trial(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mask = [{"x": x, "y": y} for x, y in ((0, 0), (1, 0), (1, 1))]
+    await home.add(pipeline(privacy_masks=[mask]))
+    request, asked = home.hub.async_request, []
+
+    async def note(command: Any, params: Any, *arguments: Any, **more: Any) -> Any:
+        asked.append(params)
+        return await request(command, params, *arguments, **more)
+
+    monkeypatch.setattr(home.hub, "async_request", note)
+    flow = await Flow.begin(home)
+    await flow.send(answers("camera.porch"))
+    (trial,) = [item for item in asked if isinstance(item, protocol.DetectRequest)]
+    assert len(trial.privacy_masks) == 1
+
+
 async def test_a_camera_can_be_added_twice_under_another_name(home: Home) -> None:
     await home.add(pipeline("Porch"))
     flow = await Flow.begin(home)

@@ -113,6 +113,18 @@ class Follower:
             return []
 
 
+def end_all(
+    watch: Watch, snapshot: Mapping[str, Any], at: float
+) -> tuple[list[RuleEvent], dict[str, Any]]:
+    """Return the ends of all that a snapshot holds, and what there is to remember besides."""
+    try:
+        state = read(SceneState, snapshot["rules"])
+    except (KeyError, ProtocolError):
+        return [], {}
+    ended = VideoRules(watch).end(state, at)
+    return ended, {**snapshot, "tracks": [], "rules": write(SceneState(lines=state.lines))}
+
+
 def scene_object(track: Track, labels: tuple[str, ...]) -> SceneObject:
     """Return a track as rules want it."""
     x_min, y_min, x_max, y_max = (round(float(value), 4) for value in track.box)

@@ -27,7 +27,7 @@ from .errors import (
     SupersededError,
 )
 from .evidence import Keeper
-from .following import Follower
+from .following import Follower, end_all
 from .pipeline import Pipeline
 from .protocol import (
     Box,
@@ -38,6 +38,7 @@ from .protocol import (
     LookRequest,
     NodeEvent,
     Phase,
+    PipelineConfig,
     SourceState,
     SourceStatus,
     Task,
@@ -65,6 +66,8 @@ _PAUSE_AFTER_FAILURE_S = 1.0
 _PAUSE_WITHOUT_MODEL_S = 10.0
 # Of the newest frames: more than so many left out means that something cannot keep up.
 _RECENT, _MOST_LEFT_OUT = 50, 0.2
+# In what is kept of what was followed: all of that has ended, and stills have been looked at since.
+_LEFT = "left"
 _NO_BOXES = np.empty((0, 4))
 
 
@@ -142,17 +145,12 @@ class LivePipeline:
         self._host = host
         self._keeper = keeper
         config = pipeline.config
-        self._watch = Watch(
-            labels=config.labels,
-            confidence=config.confidence,
-            limits=config.limits,
-            zones=config.zones,
-            lines=config.lines,
-            cooldown_s=config.cooldown_s,
-        )
+        self._watch = watch_of(config)
         self._follower: Follower | None = None
         # What ended with a change of settings or of the model, and is still to be told.
         self._inherited: list[RuleEvent] = []
+        # What stills have shown ends with the first frame.
+        self._ended: list[NodeEvent] = []
         self._planner: Planner | None = None
         self._frame: CameraFrame | None = None
         self._moved: list[Box] = []
@@ -291,7 +289,11 @@ class LivePipeline:
         events, self._inherited = [*self._inherited, *events], []
         self.pipeline.looks += 1
         self._rate.looked(frame.captured_monotonic)
-        told = [self._event(event, frame, place, inference_ms) for event in events]
+        told = [
+            *self._ended,
+            *(self._event(event, frame, place, inference_ms) for event in events),
+        ]
+        self._ended = []
         if any(event.phase != Phase.END for event in told):
             self.pipeline.last_detection_at = frame.captured_at
         # The picture is asked for at once, for the camera keeps its frames for a moment only.
@@ -308,10 +310,16 @@ class LivePipeline:
         if self._follower is None or self._follower.labels != place.model.labels:
             self._follower = Follower(self._watch, place.model.labels)
             snapshot = await self._host.followed(self.pipeline.config.pipeline_id)
+            before = _read(snapshot) if snapshot is not None else {_LEFT: True}
+            if self.pipeline.told_of != "live" and (
+                self.pipeline.told_of == "stills" or _LEFT in before
+            ):
+                moment = datetime.fromisoformat(frame.captured_at).astimezone(UTC)
+                self._ended = self.pipeline.end_presence(moment, place)
+            self.pipeline.told_of = "live"
             if snapshot is not None:
-                data = _read(snapshot)
-                self._inherited = self._follower.restore(data, frame.captured_monotonic)
-                self._keeper.restore(data)
+                self._inherited = self._follower.restore(before, frame.captured_monotonic)
+                self._keeper.restore(before)
             self._planner = None
         model = (manifest.input.width, manifest.input.height)
         if self._planner is None:
@@ -514,6 +522,24 @@ class LivePipeline:
     async def release(self) -> None:
         """Let go of the camera; its process ends where nobody else watches."""
         await self._watcher.close()
+
+
+def watch_of(config: PipelineConfig) -> Watch:
+    """Return what somebody wants to be told of a pipeline's live video."""
+    return Watch(
+        labels=config.labels,
+        confidence=config.confidence,
+        limits=config.limits,
+        zones=config.zones,
+        lines=config.lines,
+        cooldown_s=config.cooldown_s,
+    )
+
+
+def leave(config: PipelineConfig, snapshot: str) -> tuple[list[RuleEvent], str]:
+    """Return the ends of all that is followed, and what there is to remember besides."""
+    ended, data = end_all(watch_of(config), _read(snapshot), time.monotonic())
+    return ended, json.dumps({**data, _LEFT: True})
 
 
 def _shown(item: SceneObject, zones: tuple[str, ...]) -> DetectedObject:

@@ -143,6 +143,10 @@ class LivePipelines:
             )
         return status
 
+    def watches(self, pipeline_id: str) -> bool:
+        """Return whether a pipeline watches live video."""
+        return pipeline_id in self._live
+
     def get(self, pipeline_id: str) -> LivePipeline:
         """Return a live pipeline. Raises `CameraError` where it watches no live video."""
         try:

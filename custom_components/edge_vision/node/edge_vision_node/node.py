@@ -44,6 +44,7 @@ from .hardware.discovery import (
     resident_bytes,
     temperature_c,
 )
+from .live import leave
 from .lives import LivePipelines
 from .models.manager import ModelManager, ProgressListener
 from .models.store import DEFAULT_MODEL, SELF_TEST_EXPECTATION, SELF_TEST_PICTURE, ModelStore
@@ -397,15 +398,31 @@ class Node:
             pipeline.failures += 1
             raise
         async with pipeline.turn:
-            events = pipeline.conclude(request, result, place)
+            ended, followed = await self._leave_live(pipeline, captured_at, place)
+            events = ended + pipeline.conclude(request, result, place)
             findings = result.findings
             if (findings.objects or findings.classes) and any(
                 event.phase != Phase.END and event.label != NO_ANSWER for event in events
             ):
                 pipeline.picture_at = captured_at
                 self.spawn(self._keep_picture(pipeline, bytes(data), findings, captured_at))
-            await self.publish(events)
+            await self.publish(events, followed)
         return pipeline.look(request, result, place, (time.perf_counter() - started) * 1000)
+
+    async def _leave_live(
+        self, pipeline: Pipeline, captured_at: datetime, place: Place
+    ) -> tuple[list[NodeEvent], tuple[str, str] | None]:
+        """Return the ends of what was followed before there were stills, and what to keep."""
+        pipeline_id = pipeline.config.pipeline_id
+        if pipeline.told_of == "stills" or self.lives.watches(pipeline_id):
+            return [], None
+        pipeline.told_of = "stills"
+        if (snapshot := await self.followed(pipeline_id)) is None:
+            return [], None
+        ended, left = leave(pipeline.config, snapshot)
+        if not ended:
+            return [], None
+        return pipeline.end_followed(ended, captured_at, place), (pipeline_id, left)
 
     async def run_in(
         self, pipeline: Pipeline, work: Callable[[Lane, Place], Awaitable[_T]]

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
+from typing import Literal
 
 from ulid_transform import ulid_now
 
@@ -30,6 +31,7 @@ from .rules.classification import NOTHING, Answer, HeldAnswer
 from .rules.objects import Limits
 from .rules.posture import with_postures
 from .rules.presence import Change, Presence
+from .rules.scene import RuleEvent
 from .workers.messages import RunResult
 from .workers.pool import Place
 
@@ -73,6 +75,9 @@ class Pipeline:
         self.presence = Presence(config.labels, config.looks_to_clear)
         self.held = HeldAnswer(config.looks_to_clear)
         self._last_answer: NodeEvent | None = None
+        # What the newest events were about, for each of the two has objects of its own: stills or
+        # live video; None where nobody knows.
+        self.told_of: Literal["stills", "live"] | None = None
         self.looks = 0
         self.failures = 0
         self.dropped = 0
@@ -163,7 +168,7 @@ class Pipeline:
         if objects or (seen is not None and seen.label != NO_ANSWER):
             self.last_detection_at = captured_at.isoformat()
 
-        event = partial(self._event, captured_at, result, place)
+        event = partial(self._event, captured_at, place, result.inference_ms)
 
         def about_change(change: Change) -> NodeEvent:
             best, label = change.best, change.label
@@ -183,7 +188,8 @@ class Pipeline:
 
     def scanned(self, request: LookRequest, result: RunResult, place: Place) -> list[NodeEvent]:
         """Return an event for each thing that a look showed, whatever was there before."""
-        event = partial(self._event, parse_time(request.captured_at), result, place)
+        captured_at = parse_time(request.captured_at)
+        event = partial(self._event, captured_at, place, result.inference_ms)
         totals = summarise(result.findings.objects)
         events = [
             event(Kind.SCAN, Phase.INSTANT, item.label, totals[item.label], item, item.confidence)
@@ -194,11 +200,56 @@ class Pipeline:
             events.append(event(Kind.SCAN, Phase.INSTANT, seen.label, 1, best, seen.confidence))
         return events
 
+    def end_presence(self, captured_at: datetime, place: Place) -> list[NodeEvent]:
+        """Return the ends of what stills have shown: from now on there is live video."""
+        present = [label for label, item in self.presence.state.items() if item.present]
+        events = [
+            self._event(
+                captured_at,
+                place,
+                0.0,
+                Kind.OBJECT,
+                Phase.END,
+                label,
+                0,
+                None,
+                self.presence.last_confidence(label),
+            )
+            for label in present
+        ]
+        self.presence = Presence(self.config.labels, self.config.looks_to_clear)
+        return events
+
+    def end_followed(
+        self, ended: Iterable[RuleEvent], captured_at: datetime, place: Place
+    ) -> list[NodeEvent]:
+        """Return the ends of what was followed: from now on there are stills."""
+        self.presence = Presence(self.config.labels, self.config.looks_to_clear)
+        return [
+            replace(
+                self._event(
+                    captured_at,
+                    place,
+                    0.0,
+                    event.kind,
+                    event.phase,
+                    event.label,
+                    event.count,
+                    None,
+                    event.item.confidence if event.item else 0.0,
+                ),
+                track_id=event.item.track_id if event.item else None,
+                zone=event.zone,
+                zones=(event.zone,) if event.zone else (),
+            )
+            for event in ended
+        ]
+
     def _event(
         self,
         captured_at: datetime,
-        result: RunResult,
         place: Place,
+        inference_ms: float,
         kind: Kind,
         phase: Phase,
         label: str,
@@ -221,7 +272,7 @@ class Pipeline:
             accelerator=place.accelerator,
             pattern=self.config.pattern,
             captured_at=captured_at.isoformat(),
-            inference_ms=round(result.inference_ms, 1),
+            inference_ms=round(inference_ms, 1),
         )
 
     def look(self, request: LookRequest, result: RunResult, place: Place, node_ms: float) -> Look:
