@@ -82,7 +82,6 @@ async def async_setup_entry(hass: HomeAssistant, entry: EdgeVisionConfigEntry) -
         undo.push_async_callback(hub.async_stop)
         entry.runtime_data = hub
         _register_node_device(hass, entry, hub)
-        _remove_stale_entities(hass, entry, hub)
         await hass.config_entries.async_forward_entry_setups(entry, PLATFORMS)
         undo.push_async_callback(hass.config_entries.async_unload_platforms, entry, PLATFORMS)
         component = _image_processing(hass)
@@ -90,6 +89,7 @@ async def async_setup_entry(hass: HomeAssistant, entry: EdgeVisionConfigEntry) -
         undo.push_async_callback(component.async_unload_entry, entry)
         if not await component.async_setup_entry(entry):
             raise ConfigEntryError("The image processing platform could not be set up")
+        _remove_stale_entities(hass, entry, hub)
         await hub.async_begin()
         undo.pop_all()
     entry.async_on_unload(entry.add_update_listener(_async_entry_updated))
@@ -218,22 +218,13 @@ def _register_node_device(
 def _remove_stale_entities(
     hass: HomeAssistant, entry: EdgeVisionConfigEntry, hub: EdgeVisionHub
 ) -> None:
-    """Remove the entities of labels that are no longer chosen."""
+    """Remove the entities of what is no longer chosen: those that were not made this time."""
     registry = er.async_get(hass)
     for entity in er.async_entries_for_config_entry(registry, entry.entry_id):
         pipeline = hub.pipelines.get(entity.config_subentry_id or "")
-        if pipeline is None:
-            continue
-        in_zones = {f"{label}@{zone}" for label, zone in pipeline.counted_in_zones}
-        counted = {*pipeline.counted_labels, *in_zones}
-        crossed = {f"{way}_{line}" for line in pipeline.lines for way in ("in", "out")}
-        wanted = {
-            *(f"{kind}_{what}" for kind in ("occupancy", "count") for what in counted),
-            *(f"crossings_{what}" for what in crossed),
-        }
-        key = entity.unique_id.removeprefix(f"{pipeline.pipeline_id}_")
-        made_from = key.startswith(("occupancy_", "count_", "crossings_"))
-        if made_from and key not in wanted:
+        if pipeline is not None and entity.unique_id not in {
+            made.unique_id for made in pipeline.entities
+        }:
             registry.async_remove(entity.entity_id)
 
 

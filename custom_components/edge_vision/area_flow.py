@@ -71,6 +71,8 @@ class AreaFlow(ConfigSubentryFlow):
 
     _hub: EdgeVisionHub
     _data: dict[str, Any]
+    # (kind, the name that a zone or line was saved with) → its name now.
+    _renames: dict[tuple[str, str], str]
     _still: bytes | None = None
     _flow_picture: FlowPicture | None = None
     # Which shape is being changed: its kind and place in the list.
@@ -183,7 +185,7 @@ class AreaFlow(ConfigSubentryFlow):
                 suggested = user_input
             else:
                 if self._editing is not None:
-                    shapes.pop(self._editing[1])
+                    self._note_name(kind, shapes.pop(self._editing[1]), shape)
                 shapes = [
                     item for item in shapes if _named(item) != _named(shape) or not _named(item)
                 ]
@@ -201,6 +203,14 @@ class AreaFlow(ConfigSubentryFlow):
             description_placeholders={"picture": await self._picture()},
             last_step=False,
         )
+
+    def _note_name(self, kind: str, before: Any, after: Any) -> None:
+        """Note that a zone or line has another name, under the one that it was saved with."""
+        old, new = _named(before), _named(after)
+        if old is None or new is None or old == new:
+            return
+        firsts = [key for key, name in self._renames.items() if key[0] == kind and name == old]
+        self._renames[firsts[0] if firsts else (kind, old)] = new
 
     async def async_step_change(
         self, user_input: dict[str, Any] | None = None

@@ -73,6 +73,7 @@ class PipelineEntity(Entity):
             manufacturer=MANUFACTURER,
             name=pipeline.settings.name,
         )
+        pipeline.entities.append(self)
         if hub.node_device_id is not None:
             self._attr_device_info["via_device_id"] = hub.node_device_id
 

@@ -14,6 +14,7 @@ from homeassistant.core import CALLBACK_TYPE, CoreState, Event, EventStateChange
 from homeassistant.exceptions import HomeAssistantError, ServiceValidationError
 from homeassistant.helpers import entity_registry as er
 from homeassistant.helpers import issue_registry as ir
+from homeassistant.helpers.entity import Entity
 from homeassistant.helpers.event import (
     async_track_entity_registry_updated_event,
     async_track_state_change_event,
@@ -87,6 +88,8 @@ class PipelineRuntime:
         self.pipeline_id = pipeline_id
         self.settings = settings
         self.enabled = True
+        # Every one that was made, also those that are disabled.
+        self.entities: list[Entity] = []
         self.look: Look | None = None
         # Where the live video is that the node watches; None where it gets stills.
         self.stream: str | None = None

@@ -87,6 +87,7 @@ from .node.edge_vision_node.protocol import (
     Thoroughness,
 )
 from .node_log import redact
+from .renames import async_rename_areas
 from .settings import Areas, may_be_live
 from .stills import async_get_still
 from .stream import async_get_stream_address
@@ -134,6 +135,7 @@ class PipelineFlow(DetailFlow):
         """Start with the defaults."""
         self._title: str | None = None
         self._data: dict[str, Any] = {}
+        self._renames = {}
         self._reason = ""
         self._trial: asyncio.Task[None] | None = None
 
@@ -481,9 +483,9 @@ class PipelineFlow(DetailFlow):
         """Keep it."""
         title = self._title or self._camera_name()
         if self.source == SOURCE_RECONFIGURE:
-            return self.async_update_and_abort(
-                self._get_entry(), self._get_reconfigure_subentry(), title=title, data=self._data
-            )
+            entry, subentry = self._get_entry(), self._get_reconfigure_subentry()
+            async_rename_areas(self.hass, entry.entry_id, subentry.subentry_id, self._renames)
+            return self.async_update_and_abort(entry, subentry, title=title, data=self._data)
         return self.async_create_entry(title=title, data=self._data)
 
     def _camera_name(self) -> str:

@@ -414,6 +414,57 @@ async def test_zones_lines_and_masks_are_drawn_in_the_flow(
     assert home.runtime.settings.areas.zones[0].name == "Porch"
 
 
+async def test_entities_stay_with_a_zone_or_line_that_gets_another_name(
+    hass: HomeAssistant, home: Home, stream: MjpegCamera
+) -> None:
+    zones = [*AREAS["zones"], {"name": "Gate", "points": ALL}]
+    await home.add(live(**{**AREAS, "zones": zones}))
+    registry = er.async_get(hass)
+    before = home.entity_ids()
+
+    def names(*entity_ids: str) -> list[str]:
+        return [hass.states.get(item).name for item in entity_ids]
+
+    flow = Flow(hass, home)
+    await flow.begin("areas")
+
+    async def rename(item: str, name: str) -> None:
+        await flow.pick("change")
+        await flow.send(item=item)
+        points = "0,0 1,0 1,1" if item.startswith("zones") else "0,0.05 1,0.05"
+        more = {"labels": [], "counting": False} if item.startswith("zones") else {}
+        await flow.send(name=name, points=points, **more)
+
+    # Two zones swap their names by way of a third, and a line that is called as one of them moves.
+    await rename("zones/0", "Aside")
+    await rename("zones/1", "Porch")
+    await rename("zones/0", "Gate")
+    await rename("lines/0", "Door")
+    hub = home.hub
+    await flow.pick("save")
+    await home.reloaded(hub)
+    await home.until_state("binary_sensor.front_door_person_in_porch", "off")
+    assert home.entity_ids() == before
+    assert names(
+        "binary_sensor.front_door_person_in_porch",
+        "binary_sensor.front_door_person_in_gate",
+        "sensor.front_door_gate_in",
+    ) == ["Front door Person in Gate", "Front door Person in Porch", "Front door Door in"]
+
+    # What there are only for live video goes with it, disabled or not.
+    assert registry.async_get("camera.front_door_motion_view")
+    (subentry,) = home.entry.subentries.values()
+    hub = home.hub
+    hass.config_entries.async_update_subentry(
+        home.entry, subentry, data={**subentry.data, "source": "stills"}
+    )
+    await home.reloaded(hub)
+    gone = before - home.entity_ids()
+    assert "camera.front_door_motion_view" in gone
+    assert len(gone) == 1 + 4 + 2
+    await home.until_state("binary_sensor.front_door_person", "off")
+
+
 async def test_single_objects_have_limits_of_their_own(
     hass: HomeAssistant,
     home: Home,
