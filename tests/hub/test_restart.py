@@ -150,7 +150,11 @@ async def test_what_was_fired_is_on_disk_at_once_for_home_assistant_may_be_kille
         await until(lambda told=told: len(fired) > told)
         assert fired[-1].data["replayed"] is False
         seq = home.hub.last_seq
-        await until(lambda seq=seq: hass_storage[key]["data"]["seq"] >= seq, timeout_s=1.0)
+
+        def kept(seq: int = seq) -> bool:
+            return key in hass_storage and hass_storage[key]["data"]["seq"] >= seq
+
+        await until(kept, timeout_s=2.0)
 
 
 async def test_a_result_log_that_was_lost_does_not_silence_the_node(
