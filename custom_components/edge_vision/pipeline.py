@@ -94,6 +94,7 @@ class PipelineRuntime:
         # Where the live video is that the node watches; None where it gets stills.
         self.stream: str | None = None
         self.slowed = False
+        self._model_loading = False
         self.problem: PipelineProblem | None = None
         self.problem_text: str | None = None
         self.latency_ms: float | None = None
@@ -316,22 +317,20 @@ class PipelineRuntime:
         self.last_detection_at = status.last_detection_at or self.last_detection_at
         self.picture_at = status.picture_at or self.picture_at
         self._report_fallback(status)
+        self._model_loading = status.state == PipelineState.LOADING
         if status.state == PipelineState.FAILED:
             if self.enabled:
                 reason = status.error or "the node gave no reason"
                 problem = _PROBLEM_OF_CODE.get(status.error_code, PipelineProblem.MODEL_FAILED)
                 quarantined = status.error_code == ErrorCode.MODEL_QUARANTINED
                 self._fail(problem, reason, quarantined=quarantined)
-        elif status.state == PipelineState.LOADING:
+        elif self._model_loading:
             # No failure, but nothing that was seen before holds either. A camera that is away is
             # the more useful thing to know.
             if self.enabled and self.problem is not PipelineProblem.CAMERA_UNAVAILABLE:
                 self._fail(PipelineProblem.MODEL_LOADING, "the model is being loaded")
-        elif self.problem is PipelineProblem.MODEL_LOADING:
-            self._clear_problem()
-            self.async_wake()
-        elif self.problem is PipelineProblem.MODEL_FAILED:
-            self.async_wake()
+        elif self.problem in (PipelineProblem.MODEL_LOADING, PipelineProblem.MODEL_FAILED):
+            self.async_wake()  # the look that follows says what holds
         self._take_source(status)
         self.async_notify()
 
@@ -402,7 +401,7 @@ class PipelineRuntime:
         while True:
             self._wake.clear()
             # Nothing to try while its model is being loaded: the node says when that is done.
-            loading = self.problem is PipelineProblem.MODEL_LOADING
+            loading = self._model_loading
             wait_s: float | None = RETRY_FIRST_S if loading else None
             if self.enabled and self._hub.connected and self.stream is None and not loading:
                 began = tick(time.monotonic())

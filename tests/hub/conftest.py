@@ -44,6 +44,7 @@ from custom_components.edge_vision.const import (
     DOMAIN,
     NODE_TYPE_LOCAL,
     SUBENTRY_PIPELINE,
+    PipelineProblem,
 )
 from custom_components.edge_vision.hub import EdgeVisionHub
 from custom_components.edge_vision.requirements import ENGINE_ONNXRUNTIME
@@ -206,6 +207,10 @@ class Home:
             raise AssertionError(f"{entity_id} is {self.state(entity_id)}, not {wanted}") from None
 
     async def scan(self, entity_id: str = "image_processing.front_door") -> None:
+        # Home Assistant leaves out entities that are unavailable.
+        loading = PipelineProblem.MODEL_LOADING
+        pipelines = self.hub.pipelines.values()
+        await until(lambda: all(item.problem is not loading for item in pipelines))
         await self.hass.services.async_call(
             "image_processing", "scan", {"entity_id": entity_id}, blocking=True
         )

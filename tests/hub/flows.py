@@ -26,6 +26,7 @@ class SessionOptions:
     def add_session_config_entry(self, key, value): pass
 class Tensor:
     type = "tensor(float)"
+    shape = [1, 300, 300, 3]
     def __init__(self, name): self.name = name
 class InferenceSession:
     def __init__(self, path, options, providers): {loading}

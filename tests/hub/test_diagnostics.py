@@ -12,7 +12,7 @@ from homeassistant.helpers.json import ExtendedJSONEncoder
 from homeassistant.requirements import RequirementsNotFound
 
 from custom_components.edge_vision import requirements
-from custom_components.edge_vision.const import DOMAIN
+from custom_components.edge_vision.const import DOMAIN, PipelineProblem
 from custom_components.edge_vision.diagnostics import (
     async_get_config_entry_diagnostics,
     async_get_device_diagnostics,
@@ -60,7 +60,7 @@ async def test_no_secret_and_no_picture_gets_out(home: Home, cameras: Cameras) -
     # As an entry for a node elsewhere will have it.
     home.hass.config_entries.async_update_entry(entry, data={**entry.data, "token": secret})
     await home.hass.async_block_till_done()
-    await until(lambda: home.runtime.problem is not None)
+    await until(lambda: home.runtime.problem is PipelineProblem.CAMERA_UNAVAILABLE)
     home.hub.supervisor.log.add(f"DEBUG x: rtsp://admin:{secret}@10.0.0.7 token={secret}")
     told = await async_get_config_entry_diagnostics(home.hass, entry)
     assert told["entry"]["data"]["token"] == "**REDACTED**"

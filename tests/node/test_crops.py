@@ -178,7 +178,7 @@ def test_the_command_line_runs_both(tmp_path: Path) -> None:
     assert "blue.png: nothing" in by_id[1]
     path = tmp_path / "models" / "points" / "model.json"
     followed = run("track", CLIP, "--fps", "2", "--data", tmp_path, "--model", "points")
-    assert "0 objects" in followed.stdout + followed.stderr
+    assert "objects; 1.0 looks a frame" in followed.stderr
     by_file = run("detect", *pictures, "--data", tmp_path, "--model", path).stdout
     assert "red.png: face 100%" in by_file
 
@@ -190,7 +190,7 @@ async def test_a_node_runs_both_and_measures_them(start_node: StartNode, tmp_pat
         models = {item["id"]: item for item in (await hub.ask("info"))["models"]}
         assert models["points"]["detector"] == "marks"
         pipeline = {"pipeline_id": "door", "name": "Door", "model": "points"}
-        status = await hub.ask("configure", pipelines=[pipeline])
+        status = await hub.configured(pipeline)
         assert status["pipelines"][0]["state"] == "ready", status
         look = await hub.look("door", painted(RED))
         assert look["objects"][0]["keypoints"][0]["x"] == pytest.approx(0.6875, abs=1e-3)

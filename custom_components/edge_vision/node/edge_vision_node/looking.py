@@ -14,7 +14,7 @@ from .frames.decode import Frame
 from .frames.motion import MotionGate
 from .frames.video import VideoFrame
 from .protocol import MotionThresholds, Thoroughness
-from .regions import WHOLE, Planner, merge
+from .regions import Planner, merge
 from .runner import Prepared, Runner
 from .tracking.association import Floats
 
@@ -66,8 +66,8 @@ class Looker:
 
         Raises `ModelError` where the model finds no objects, and what `Runner.run` raises.
         """
-        if self._look is None:
-            return Seen(self._run(frame, WHOLE[0].tolist()), 1)
+        if self._look is None or self._runner.finds_parts:
+            return Seen(self._run(frame, None), 1)
         size = frame.image.size
         if self._planner is None:
             self._planner = Planner(self._look, size, self._runner.preprocess.size)
@@ -82,10 +82,13 @@ class Looker:
             None if motion.calibrating else motion.boxes,
         )
 
-    def _run(self, frame: VideoFrame, part: list[float]) -> Detections:
-        image = frame.image
-        tensor, placement = self._runner.preprocess(Frame(image, *image.size), part)
-        prepared = Prepared(tensor, placement, *image.size, 0.0)
+    def _run(self, frame: VideoFrame, part: list[float] | None) -> Detections:
+        image = Frame(frame.image, *frame.image.size)
+        if part is None:
+            prepared = self._runner.prepare_frame(image)
+        else:
+            tensor, placement = self._runner.preprocess(image, part)
+            prepared = Prepared(tensor, placement, image.width, image.height, 0.0)
         result: Any = self._runner.run(prepared, self._confidence, self._class_ids)[0]
         if not isinstance(result, Detections):
             name = self._runner.model.manifest.name

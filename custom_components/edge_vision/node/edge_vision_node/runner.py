@@ -149,6 +149,11 @@ class Runner:
         frame = decode(data, (width, height))
         return self.prepare_frame(frame, (time.perf_counter() - started) * 1000)
 
+    @property
+    def finds_parts(self) -> bool:
+        """Return whether it looks at parts that its own detector finds in the whole picture."""
+        return self._finder is not None
+
     def prepare_frame(self, frame: Frame, decode_ms: float = 0.0) -> Prepared:
         """Make the model's input of a picture that is decoded."""
         tensor, placement = (self._finder or self).preprocess(frame)
