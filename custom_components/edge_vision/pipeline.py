@@ -151,7 +151,10 @@ class PipelineRuntime:
         """Return what the pipeline is doing; the states of the status sensor."""
         if not self.enabled:
             return "off"
-        if self.problem is not None:
+        # Once the model is there it is looking, although nothing holds before the first look.
+        if self.problem is not None and (
+            self._model_loading or self.problem is not PipelineProblem.MODEL_LOADING
+        ):
             return self.problem
         if self.slowed:
             return "slowed"

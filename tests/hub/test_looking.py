@@ -216,7 +216,7 @@ async def test_nothing_is_known_before_the_first_look(home: Home, cameras: Camer
     await home.add(pipeline())
     await home.until_state(STATUS, "on_request")
     for entity_id in (OCCUPANCY, COUNT, DETECTION):
-        assert home.state(entity_id) == "unknown"
+        assert home.state(entity_id) == "unavailable"
     assert home.attribute(DETECTION, "objects") is None
     await home.until_state(OCCUPANCY, "off")
     assert home.state(COUNT) == "0"
