@@ -39,6 +39,8 @@ SOURCES: dict[str, Source] = {"rtsp": rtsp_camera, "mjpeg": mjpeg_camera}
 _SIZE = (1280, 720)
 _GONE_S = 4.0
 _SETTLE_S = 5.0
+# Home Assistant loads an entry anew half a minute after one of its entities was enabled.
+_RELOADED_S = 32.0
 _LOAD_FPS = 5
 
 
@@ -58,6 +60,12 @@ def encoded(image: Image.Image) -> bytes:
 async def add_source(client: Any, camera: Camera, number: int) -> str:
     """Add a camera to Home Assistant; return its entity."""
     before = await client.states("camera")
+
+    async def new() -> list[str]:
+        # A camera that was added before may just be getting its own views.
+        now = await client.states("camera")
+        return [name for name in now.keys() - before.keys() if not name.endswith("_view")]
+
     if isinstance(camera, RtspCamera):
         answers = {
             "user": {"stream_source": camera.address},
@@ -68,9 +76,19 @@ async def add_source(client: Any, camera: Camera, number: int) -> str:
         answers = {"user": {"name": f"Source {number}", "mjpeg_url": camera.address}}
         await client.config_flow("mjpeg", answers)
     async with asyncio.timeout(20):
-        while not (new := (await client.states("camera")).keys() - before.keys()):  # noqa: ASYNC110
+        while not (found := await new()):  # noqa: ASYNC110
             await asyncio.sleep(0.1)
-    return str(new.pop())
+    return found[0]
+
+
+async def until_loaded(client: Any, entity_id: str) -> None:
+    """Wait until a camera that was added is there: adding it loads the entry anew."""
+    async with asyncio.timeout(60):
+        while True:
+            (entry,) = await client.get("/api/config/config_entries/entry?domain=edge_vision")
+            if entry["state"] == "loaded" and entity_id in await client.states("image_processing"):
+                return
+            await asyncio.sleep(0.2)
 
 
 async def add_camera(client: Any, camera: Camera, number: int, fps: float) -> str:
@@ -90,7 +108,9 @@ async def add_camera(client: Any, camera: Camera, number: int, fps: float) -> st
     # A camera of which Home Assistant has no still yet can be saved all the same.
     answers = {"settings": settings, "no_picture": {"next_step_id": "save"}}
     await client.subentry_flow(entry, "pipeline", answers)
-    return f"image_processing.camera_{number}"
+    entity_id = f"image_processing.camera_{number}"
+    await until_loaded(client, entity_id)
+    return entity_id
 
 
 async def time_to_event(
@@ -147,6 +167,7 @@ async def load(
         for number, stream in enumerate(streams, 1):
             stream.fps = _LOAD_FPS
             await add_camera(client, stream, number, _LOAD_FPS)
+        await show_rates(client, cameras)
         await asyncio.sleep(3 * _SETTLE_S)
         result["still_pictures"] = await _costs(pid, client, seconds)
         for stream in streams:
@@ -154,6 +175,17 @@ async def load(
         await asyncio.sleep(_SETTLE_S)
         result["playing"] = await _costs(pid, client, seconds)
     return result
+
+
+async def show_rates(client: Any, cameras: int) -> None:
+    """Enable the sensors of what the cameras achieve."""
+    for number in range(1, cameras + 1):
+        await client.command(
+            "config/entity_registry/update",
+            entity_id=f"sensor.camera_{number}_look_rate",
+            disabled_by=None,
+        )
+    await asyncio.sleep(_RELOADED_S)
 
 
 async def _costs(pid: int, client: Any, seconds: float) -> dict[str, Any]:
