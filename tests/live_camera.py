@@ -16,24 +16,38 @@ _BOUNDARY = "frame"
 
 
 @dataclass
-class MjpegCamera:
-    """What it shows can be changed while it streams."""
+class StreamingCamera:
+    """What all have in common: what it shows, and what goes wrong, can be changed meanwhile."""
 
     picture: bytes
     # When the newest picture was first sent, in seconds since the epoch.
     shown_at: float = 0.0
     fps: float = 10.0
     address: str = ""
-    readers: int = 0
     # Stops sending, keeps the connection.
     stalled: bool = False
-    # Sends pictures of which half is noise.
+    # Half of what it sends is damaged.
     garbage: bool = False
     refuses: bool = False
     credentials: str = "user:secret-in-address"
     requests: int = 0
     _clip: Iterator[bytes] | None = None
     _unsent: bool = False
+
+    def show(self, picture: bytes) -> None:
+        """Show another picture from the next frame on; `shown_at` becomes its time."""
+        self.picture, self._unsent, self._clip = picture, True, None
+
+    def play(self, pictures: Sequence[bytes]) -> None:
+        """Play pictures again and again."""
+        self._clip = itertools.cycle(pictures)
+
+
+@dataclass
+class MjpegCamera(StreamingCamera):
+    """Sends JPEGs, one after the other."""
+
+    readers: int = 0
     _responses: set[web.StreamResponse] = field(default_factory=set)
 
     async def serve(self, request: web.Request) -> web.StreamResponse:
@@ -64,14 +78,6 @@ class MjpegCamera:
         finally:
             self.readers -= 1
             self._responses.discard(response)
-
-    def show(self, picture: bytes) -> None:
-        """Show another picture from the next frame on; `shown_at` becomes its time."""
-        self.picture, self._unsent = picture, True
-
-    def play(self, pictures: Sequence[bytes]) -> None:
-        """Play pictures again and again."""
-        self._clip = itertools.cycle(pictures)
 
     def hang_up(self) -> None:
         """End all connections."""

@@ -9,11 +9,10 @@ from __future__ import annotations
 import asyncio
 import base64
 import io
-import itertools
 import random
 import re
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -22,6 +21,8 @@ from typing import Any
 import av
 from av.video.frame import PictureType
 from PIL import Image
+
+from tests.live_camera import StreamingCamera
 
 _CLOCK = 90_000
 _MOST_PAYLOAD = 1400
@@ -45,24 +46,10 @@ class _Reader:
 
 
 @dataclass
-class RtspCamera:
-    """The interface is that of `MjpegCamera`."""
+class RtspCamera(StreamingCamera):
+    """Sends H.264; with `garbage` half of the packets are changed or missing."""
 
-    picture: bytes
-    # When the newest picture was first sent, in seconds since the epoch.
-    shown_at: float = 0.0
-    fps: float = 10.0
-    address: str = ""
     udp: bool = True
-    # Stops sending, keeps the connection.
-    stalled: bool = False
-    # Sends packets of which half are changed or missing.
-    garbage: bool = False
-    refuses: bool = False
-    credentials: str = "user:secret-in-address"
-    requests: int = 0
-    _clip: Iterator[bytes] | None = None
-    _unsent: bool = False
     _readers: list[_Reader] = field(default_factory=list)
     _encoder: Any = None
     _frames: int = 0
@@ -71,14 +58,6 @@ class RtspCamera:
     @property
     def readers(self) -> int:
         return sum(reader.playing for reader in self._readers)
-
-    def show(self, picture: bytes) -> None:
-        """Show another picture from the next frame on; `shown_at` becomes its time."""
-        self.picture, self._unsent, self._clip = picture, True, None
-
-    def play(self, pictures: Sequence[bytes]) -> None:
-        """Play pictures again and again."""
-        self._clip = itertools.cycle(pictures)
 
     def hang_up(self) -> None:
         """End all connections."""

@@ -44,7 +44,7 @@ async def async_setup_entry(
     entry: EdgeVisionConfigEntry,
     async_add_entities: AddConfigEntryEntitiesCallback,
 ) -> None:
-    """Add one entity per pipeline."""
+    """Add the views of each pipeline."""
     hub = entry.runtime_data
     for subentry_id, pipeline in hub.pipelines.items():
         entities = [LiveView(hub, pipeline, LIVE_VIEW)]
@@ -75,12 +75,13 @@ class LiveView(PipelineEntity, Camera):
     ) -> bytes | None:
         """Fetch the newest picture from the node."""
         try:
-            if self.pipeline.stream is None:
-                return await self._still()
-            return await self._live(width or _DEFAULT_WIDTH)
+            return await self._picture(width or _DEFAULT_WIDTH)
         except (NodeError, HomeAssistantError) as err:
-            _LOGGER.debug("No live picture for %s: %s", self.entity_id, redact(str(err)))
+            _LOGGER.debug("No picture for %s: %s", self.entity_id, redact(str(err)))
             return None
+
+    async def _picture(self, width: int) -> bytes:
+        return await (self._still() if self.pipeline.stream is None else self._live(width))
 
     async def _live(self, width: int, *, motion: bool = False) -> bytes:
         request = LiveRequest(pipeline_id=self.pipeline.pipeline_id, max_width=width, motion=motion)
@@ -109,12 +110,5 @@ class MotionView(LiveView):
     """What the motion gate sees: in red what has changed, in yellow what is worth a look."""
 
     @override
-    async def async_camera_image(
-        self, width: int | None = None, height: int | None = None
-    ) -> bytes | None:
-        """Fetch the newest view from the node."""
-        try:
-            return await self._live(width or _DEFAULT_WIDTH, motion=True)
-        except NodeError as err:
-            _LOGGER.debug("No view of motion for %s: %s", self.entity_id, err)
-            return None
+    async def _picture(self, width: int) -> bytes:
+        return await self._live(width, motion=True)

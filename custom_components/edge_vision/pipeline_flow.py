@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, override
 
 import voluptuous as vol
 from homeassistant.config_entries import (
@@ -17,6 +17,7 @@ from homeassistant.config_entries import (
     SubentryFlowResult,
 )
 from homeassistant.const import CONF_NAME, PERCENTAGE, Platform, UnitOfTime
+from homeassistant.core import callback
 from homeassistant.data_entry_flow import section
 from homeassistant.exceptions import HomeAssistantError
 from homeassistant.helpers.selector import (
@@ -259,6 +260,14 @@ class PipelineFlow(DetailFlow):
             self._reason = str(err)
             return await self.async_step_no_picture()
         return await self.async_step_save()
+
+    @callback
+    @override
+    def async_remove(self) -> None:
+        """End a trial that nobody waits for any more, with all else that the flow has."""
+        super().async_remove()
+        if self._trial is not None:
+            self._trial.cancel()
 
     def _show_settings(self, errors: dict[str, str], reason: str) -> SubentryFlowResult:
         return self.async_show_form(

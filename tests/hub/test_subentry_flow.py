@@ -145,6 +145,22 @@ async def test_a_trial_of_a_model_that_is_compiled_first_shows_that_it_goes_on(
     assert made["data"]["camera"] == "camera.porch"
 
 
+async def test_a_trial_ends_with_the_flow_that_nobody_finishes(
+    home: Home, cameras: Cameras, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cameras.porch.delay_s = 60.0
+    monkeypatch.setattr(pipeline_flow, "_SHOW_PROGRESS_AFTER_S", 0.1)
+    await home.add()
+    flow = await Flow.begin(home)
+    manager = home.hass.config_entries.subentries
+    shown = await manager.async_configure(flow.result["flow_id"], answers())
+    assert shown["type"] is FlowResultType.SHOW_PROGRESS
+    (trial,) = (task for task in asyncio.all_tasks() if task.get_name() == "Edge Vision trial")
+    manager.async_abort(flow.result["flow_id"])
+    await asyncio.wait([trial], timeout=5)
+    assert trial.cancelled()
+
+
 async def test_a_trial_that_fails_late_goes_back_to_the_form(
     home: Home, cameras: Cameras, monkeypatch: pytest.MonkeyPatch
 ) -> None:

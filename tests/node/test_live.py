@@ -315,6 +315,7 @@ async def test_what_is_told_while_a_pipeline_is_changed_is_told_all_the_same(
             await it.watch(pipeline(camera, cooldown_s=0.0, looks_to_clear=3 + number))
         await asyncio.sleep(0.5)
     log = ResultLog(tmp_path / FILE_NAME)
+    assert it.events
     assert [item.event.event_id for item in log.after(0)] == [item.event_id for item in it.events]
     log.close()
 

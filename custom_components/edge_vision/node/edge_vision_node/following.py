@@ -34,7 +34,7 @@ class Follower:
         self.rules = VideoRules(watch)
         self._limits = {
             "confidence": watch.confidence,
-            **{label: asdict(item) for label, item in watch.limits.items()},
+            "labels": {label: asdict(item) for label, item in watch.limits.items()},
         }
         self.labels = labels
         self._wanted = watch.labels
