@@ -12,7 +12,6 @@ from homeassistant.core import Event, HomeAssistant, callback
 from homeassistant.exceptions import ConfigEntryError, ConfigEntryNotReady
 from homeassistant.helpers import config_validation as cv
 from homeassistant.helpers import device_registry as dr
-from homeassistant.helpers import entity_registry as er
 from homeassistant.helpers import issue_registry as ir
 from homeassistant.helpers.device_registry import DeviceEntryType
 from homeassistant.helpers.entity_component import DATA_INSTANCES, EntityComponent
@@ -27,7 +26,6 @@ from .const import (
     DOMAIN,
     MANUFACTURER,
     NODE_TYPE_LOCAL,
-    SUBENTRY_PIPELINE,
     Issue,
 )
 from .evidence import EvidenceView
@@ -37,7 +35,7 @@ from .issues import async_clear_issue, async_raise_issue
 from .node_process import NodeStartError
 from .requirements import EngineInstallError, async_install_engine, async_install_video
 from .services import async_setup_services
-from .settings import PipelineSettings
+from .settings import pipeline_settings
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -89,7 +87,6 @@ async def async_setup_entry(hass: HomeAssistant, entry: EdgeVisionConfigEntry) -
         undo.push_async_callback(component.async_unload_entry, entry)
         if not await component.async_setup_entry(entry):
             raise ConfigEntryError("The image processing platform could not be set up")
-        _remove_stale_entities(hass, entry, hub)
         await hub.async_begin()
         undo.pop_all()
     entry.async_on_unload(entry.add_update_listener(_async_entry_updated))
@@ -162,7 +159,7 @@ async def _install_video(
     hass: HomeAssistant, entry: EdgeVisionConfigEntry, hub: EdgeVisionHub
 ) -> None:
     """Install what reads live video, where it is wanted; without it there are stills."""
-    if any(pipeline.settings.may_be_live for pipeline in hub.pipelines.values()):
+    if any(settings.may_be_live for settings in pipeline_settings(entry).values()):
         hub.video_missing = await async_install_video(hass)
     if hub.video_missing is None:
         async_clear_issue(hass, Issue.VIDEO_NOT_INSTALLED, entry.entry_id)
@@ -214,44 +211,11 @@ def _register_node_device(
     hub.node_device_id = device.id
 
 
-@callback
-def _remove_stale_entities(
-    hass: HomeAssistant, entry: EdgeVisionConfigEntry, hub: EdgeVisionHub
-) -> None:
-    """Remove the entities of what is no longer chosen: those that were not made this time."""
-    registry = er.async_get(hass)
-    for entity in er.async_entries_for_config_entry(registry, entry.entry_id):
-        pipeline = hub.pipelines.get(entity.config_subentry_id or "")
-        if pipeline is not None and entity.unique_id not in {
-            made.unique_id for made in pipeline.entities
-        }:
-            registry.async_remove(entity.entity_id)
-
-
 async def _async_entry_updated(hass: HomeAssistant, entry: EdgeVisionConfigEntry) -> None:
-    """Take in changed settings, with a reload only where entities change with them."""
+    """Take in changed settings: those of a camera disturb no other, those of the node all."""
     hub = entry.runtime_data
-    wanted = {
-        subentry.subentry_id: PipelineSettings.of(subentry)
-        for subentry in entry.get_subentries_of_type(SUBENTRY_PIPELINE)
-    }
-    for pipeline_id in hub.pipelines.keys() - wanted.keys():
-        hub.pipelines[pipeline_id].async_forget()
-    if (
-        hub.made_for != (entry.title, entry.data)
-        or hub.pipelines.keys() != wanted.keys()
-        or any(
-            pipeline.settings.needs_reload != wanted[pipeline_id].needs_reload
-            or pipeline.task != hub.task_of(wanted[pipeline_id])
-            for pipeline_id, pipeline in hub.pipelines.items()
-        )
-    ):
+    if hub.made_for != (entry.title, entry.data):
         hass.config_entries.async_schedule_reload(entry.entry_id)
         return
-    changed = []
-    for pipeline_id, pipeline in hub.pipelines.items():
-        if pipeline.settings != wanted[pipeline_id]:
-            changed.append(pipeline)
-            pipeline.async_set_settings(wanted[pipeline_id])
-    if changed:
-        await hub.async_reconfigure(changed)
+    await _install_video(hass, entry, hub)
+    await hub.async_update()

@@ -24,7 +24,6 @@ from homeassistant.helpers.selector import (
 
 from .client import NodeError
 from .const import (
-    CONF_CAMERA,
     CONF_CONFIDENCE,
     CONF_LABELS,
     CONF_LINES,
@@ -38,8 +37,8 @@ from .flow_picture import FlowPicture
 from .hub import EdgeVisionHub
 from .node.edge_vision_node.protocol import Command, OutlineRequest, Picture
 from .node_log import redact
+from .seeing import async_see
 from .settings import Areas, may_be_live
-from .stills import async_get_still
 
 FIELD_POINTS: Final = "points"
 FIELD_ITEM: Final = "item"
@@ -273,7 +272,7 @@ class AreaFlow(ConfigSubentryFlow):
         """
         try:
             if self._still is None:
-                self._still = await async_get_still(self.hass, self._data[CONF_CAMERA])
+                self._still = await async_see(self._hub, self._data)
             areas = Areas.of(self._data)
             request = OutlineRequest(
                 zones=areas.zones,

@@ -13,8 +13,9 @@ from homeassistant.const import EntityCategory
 from homeassistant.core import HomeAssistant
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
-from .entity import NodeEntity, PipelineEntity
-from .hub import EdgeVisionConfigEntry
+from .entity import NodeEntity, PipelineEntity, async_add_pipeline_entities
+from .hub import EdgeVisionConfigEntry, EdgeVisionHub
+from .pipeline import PipelineRuntime
 
 PARALLEL_UPDATES = 0
 
@@ -44,20 +45,17 @@ async def async_setup_entry(
     """Add one entity per chosen label, and one for the node."""
     hub = entry.runtime_data
     async_add_entities([NodeConnectivity(hub, CONNECTIVITY)])
-    for subentry_id, pipeline in hub.pipelines.items():
-        async_add_entities(
-            [
-                *(
-                    LabelOccupancy(hub, pipeline, OCCUPANCY, label)
-                    for label in pipeline.counted_labels
-                ),
-                *(
-                    LabelOccupancy(hub, pipeline, ZONE_OCCUPANCY, label, zone)
-                    for label, zone in pipeline.counted_in_zones
-                ),
-            ],
-            config_subentry_id=subentry_id,
-        )
+    await async_add_pipeline_entities(entry, _make)
+
+
+def _make(hub: EdgeVisionHub, pipeline: PipelineRuntime) -> list[PipelineEntity]:
+    return [
+        *(LabelOccupancy(hub, pipeline, OCCUPANCY, label) for label in pipeline.counted_labels),
+        *(
+            LabelOccupancy(hub, pipeline, ZONE_OCCUPANCY, label, zone)
+            for label, zone in pipeline.counted_in_zones
+        ),
+    ]
 
 
 class LabelOccupancy(PipelineEntity, BinarySensorEntity):

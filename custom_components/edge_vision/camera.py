@@ -12,7 +12,7 @@ from homeassistant.exceptions import HomeAssistantError
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
 from .client import NodeError
-from .entity import PipelineEntity
+from .entity import PipelineEntity, async_add_pipeline_entities
 from .hub import EdgeVisionConfigEntry, EdgeVisionHub
 from .node.edge_vision_node.protocol import (
     Command,
@@ -42,15 +42,17 @@ _DEFAULT_WIDTH = 1280
 async def async_setup_entry(
     _hass: HomeAssistant,
     entry: EdgeVisionConfigEntry,
-    async_add_entities: AddConfigEntryEntitiesCallback,
+    _async_add_entities: AddConfigEntryEntitiesCallback,
 ) -> None:
     """Add the views of each pipeline."""
-    hub = entry.runtime_data
-    for subentry_id, pipeline in hub.pipelines.items():
-        entities = [LiveView(hub, pipeline, LIVE_VIEW)]
-        if pipeline.settings.may_be_live:
-            entities.append(MotionView(hub, pipeline, MOTION_VIEW))
-        async_add_entities(entities, config_subentry_id=subentry_id)
+    await async_add_pipeline_entities(entry, _make)
+
+
+def _make(hub: EdgeVisionHub, pipeline: PipelineRuntime) -> list[LiveView]:
+    views = [LiveView(hub, pipeline, LIVE_VIEW)]
+    if pipeline.settings.may_be_live:
+        views.append(MotionView(hub, pipeline, MOTION_VIEW))
+    return views
 
 
 class LiveView(PipelineEntity, Camera):
@@ -90,10 +92,12 @@ class LiveView(PipelineEntity, Camera):
 
     async def _still(self) -> bytes:
         settings = self.pipeline.settings
+        if settings.camera is None:
+            raise HomeAssistantError("there is no live video at the moment")
         still = await async_get_still(self.hass, settings.camera)
         request = DetectRequest(
             model=settings.model,
-            engine=settings.engine or self.hub.engine,
+            engine=self.hub.engine_for(settings.model, settings.engine),
             accelerator=settings.accelerator,
             labels=settings.labels,
             confidence=settings.confidence,

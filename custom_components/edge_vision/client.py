@@ -29,6 +29,9 @@ _LOGGER = logging.getLogger(__name__)
 
 CONNECT_TIMEOUT_S = 10.0
 REQUEST_TIMEOUT_S = 30.0
+# Of what may have to wait until an accelerator's compiler has seen a model for the first time. The
+# node itself gives up on that after half an hour.
+COMPILE_TIMEOUT_S = 1900.0
 # Text frames are small; only pictures are large, and they come in binary frames.
 _MAX_TEXT_CHARS = 4 * 1024 * 1024
 _CLOSE_TIMEOUT_S = 1.0

@@ -23,7 +23,6 @@ from .area_flow import AreaFlow
 from .client import NodeError
 from .const import (
     CONF_ACCELERATOR,
-    CONF_CAMERA,
     CONF_CONFIDENCE,
     CONF_ENGINE,
     CONF_LABELS,
@@ -44,8 +43,8 @@ from .node.edge_vision_node.protocol import (
     Sensitivity,
 )
 from .node_log import redact
+from .seeing import async_see
 from .settings import Areas, chosen, thresholds
-from .stills import async_get_still
 
 FIELD_LABEL: Final = "label"
 FIELD_MIN_SIZE: Final = "min_size"
@@ -126,10 +125,10 @@ class DetailFlow(AreaFlow):
         """Return the camera's picture with all that is found, as Markdown; or why there is none."""
         data = self._data
         try:
-            self._still = await async_get_still(self.hass, data[CONF_CAMERA])
+            self._still = await async_see(self._hub, data)
             request = DetectRequest(
-                model=chosen(data, CONF_MODEL),
-                engine=chosen(data, CONF_ENGINE) or self._hub.engine,
+                model=(model := chosen(data, CONF_MODEL)),
+                engine=self._hub.engine_for(model, chosen(data, CONF_ENGINE)),
                 accelerator=chosen(data, CONF_ACCELERATOR),
                 labels=tuple(data[CONF_LABELS]),
                 confidence=_SHOWN_FROM,

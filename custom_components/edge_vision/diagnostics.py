@@ -11,12 +11,15 @@ from homeassistant.config_entries import ConfigEntryState
 from homeassistant.core import HomeAssistant
 from homeassistant.helpers.device_registry import DeviceEntry
 
-from .const import DOMAIN
+from .const import CONF_VIDEO_ADDRESS, DOMAIN
 from .hub import EdgeVisionConfigEntry, EdgeVisionHub
 from .node_log import redact
 from .pipeline import PipelineRuntime
 
-_SECRET_KEYS = {"access_token", "api_key", "authorization", "password", "token", "username"}
+_SECRET_KEYS = {
+    *("access_token", "api_key", "authorization", "password", "token", "username"),
+    CONF_VIDEO_ADDRESS,
+}
 
 
 async def async_get_config_entry_diagnostics(

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from typing import override
 
 from homeassistant.core import callback
+from homeassistant.helpers import entity_registry as er
 from homeassistant.helpers.device_registry import DeviceEntryType, DeviceInfo
 from homeassistant.helpers.entity import Entity, EntityDescription
+from homeassistant.helpers.entity_platform import EntityPlatform, async_get_current_platform
 
 from .const import DOMAIN, MANUFACTURER
-from .hub import EdgeVisionHub
+from .hub import EdgeVisionConfigEntry, EdgeVisionHub
 from .node.edge_vision_node.protocol import LabelPresence
 from .pipeline import PipelineRuntime
 
@@ -73,7 +76,6 @@ class PipelineEntity(Entity):
             manufacturer=MANUFACTURER,
             name=pipeline.settings.name,
         )
-        pipeline.entities.append(self)
         if hub.node_device_id is not None:
             self._attr_device_info["via_device_id"] = hub.node_device_id
 
@@ -104,3 +106,60 @@ class PipelineEntity(Entity):
     @callback
     def _async_pipeline_changed(self) -> None:
         self.async_write_ha_state()
+
+
+type MakeEntities = Callable[[EdgeVisionHub, PipelineRuntime], Iterable[PipelineEntity]]
+
+
+async def async_add_pipeline_entities(entry: EdgeVisionConfigEntry, make: MakeEntities) -> None:
+    """Add what the platform that is being set up has for each pipeline, now and later."""
+    hub = entry.runtime_data
+    entities = PipelineEntities(hub, async_get_current_platform(), make)
+    hub.pipeline_entities.append(entities)
+    for pipeline in hub.pipelines.values():
+        await entities.async_update(pipeline)
+
+
+class PipelineEntities:
+    """The entities that a platform has for each pipeline, kept as its settings want them."""
+
+    def __init__(self, hub: EdgeVisionHub, platform: EntityPlatform, make: MakeEntities) -> None:
+        """Make none yet. `make` makes all of a pipeline; those that are there stay."""
+        self._hub = hub
+        self._platform = platform
+        self._make = make
+        self._made: dict[str, dict[str, PipelineEntity]] = {}
+
+    async def async_update(self, pipeline: PipelineRuntime) -> None:
+        """Add what is missing, and remove what is no longer wanted, from the registry too."""
+        registry = er.async_get(self._hub.hass)
+        wanted = {str(entity.unique_id): entity for entity in self._make(self._hub, pipeline)}
+        made = self._made.get(pipeline.pipeline_id, {})
+        kept = {
+            unique_id: entity
+            for unique_id, entity in made.items()
+            if type(wanted.get(unique_id)) is type(entity) and self._is_there(registry, entity)
+        }
+        for unique_id in made.keys() - kept.keys():
+            if self._platform.entities.get((entity := made[unique_id]).entity_id) is entity:
+                await entity.async_remove()
+        for item in er.async_entries_for_config_entry(registry, self._hub.entry.entry_id):
+            ours = item.config_subentry_id == pipeline.pipeline_id
+            if ours and item.domain == self._platform.domain and item.unique_id not in wanted:
+                registry.async_remove(item.entity_id)
+        self._made[pipeline.pipeline_id] = wanted | kept
+        await self._platform.async_add_entities(
+            [entity for unique_id, entity in wanted.items() if unique_id not in kept],
+            config_subentry_id=pipeline.pipeline_id,
+        )
+
+    def forget(self, pipeline_id: str) -> None:
+        """Leave out a pipeline whose subentry, and with it its entities, has been removed."""
+        self._made.pop(pipeline_id, None)
+
+    def _is_there(self, registry: er.EntityRegistry, entity: PipelineEntity) -> bool:
+        """Return whether an entity was added, and still goes by its id: zones can be renamed."""
+        if self._platform.entities.get(entity.entity_id) is not entity:
+            return False
+        item = registry.async_get(entity.entity_id)
+        return item is not None and item.unique_id == entity.unique_id

@@ -8,7 +8,7 @@ from homeassistant.components.event import EventEntity, EventEntityDescription
 from homeassistant.core import HomeAssistant, callback
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
-from .entity import PipelineEntity
+from .entity import PipelineEntity, async_add_pipeline_entities
 from .hub import EdgeVisionConfigEntry
 from .node.edge_vision_node.protocol import Phase
 
@@ -22,14 +22,12 @@ DETECTION = EventEntityDescription(
 async def async_setup_entry(
     _hass: HomeAssistant,
     entry: EdgeVisionConfigEntry,
-    async_add_entities: AddConfigEntryEntitiesCallback,
+    _async_add_entities: AddConfigEntryEntitiesCallback,
 ) -> None:
     """Add one entity per pipeline."""
-    hub = entry.runtime_data
-    for subentry_id, pipeline in hub.pipelines.items():
-        async_add_entities(
-            [DetectionEvent(hub, pipeline, DETECTION)], config_subentry_id=subentry_id
-        )
+    await async_add_pipeline_entities(
+        entry, lambda hub, pipeline: [DetectionEvent(hub, pipeline, DETECTION)]
+    )
 
 
 class DetectionEvent(PipelineEntity, EventEntity):

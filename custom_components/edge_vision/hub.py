@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from homeassistant.config_entries import ConfigEntry
 from homeassistant.core import CALLBACK_TYPE, HomeAssistant, callback
@@ -17,6 +17,7 @@ from homeassistant.helpers.event import async_track_time_interval
 from homeassistant.helpers.storage import Store
 
 from .client import (
+    COMPILE_TIMEOUT_S,
     REQUEST_TIMEOUT_S,
     NodeClient,
     NodeCommandError,
@@ -30,7 +31,6 @@ from .const import (
     DATA_DIR,
     DOMAIN,
     EVENT_DETECTION,
-    SUBENTRY_PIPELINE,
     Issue,
 )
 from .events import event_data
@@ -58,16 +58,17 @@ from .node.edge_vision_node.protocol import (
 )
 from .node_log import redact
 from .pipeline import PipelineRuntime
-from .settings import PipelineSettings
+from .settings import PipelineSettings, pipeline_settings
 from .stream import StreamAddresses
 from .supervisor import NodeCallbacks, NodeSupervisor
+
+if TYPE_CHECKING:
+    from .entity import PipelineEntities
 
 _LOGGER = logging.getLogger(__name__)
 
 # Importing an engine or loading a model takes its time on a small board.
 _SET_UP_TIMEOUT_S = 60.0
-# A compiler of an accelerator may need minutes for a model that it sees for the first time.
-BENCHMARK_TIMEOUT_S = 900.0
 # In each place: the default model when somebody asks for it, others with less patience.
 BENCHMARK_SECONDS = 2.0
 MEASURE_SECONDS = 0.5
@@ -124,13 +125,13 @@ class EdgeVisionHub:
                 stable=self._async_stable,
             ),
         )
-        subentries = entry.get_subentries_of_type(SUBENTRY_PIPELINE)
         self.pipelines = {
-            subentry.subentry_id: PipelineRuntime(
-                self, subentry.subentry_id, PipelineSettings.of(subentry)
-            )
-            for subentry in subentries
+            pipeline_id: PipelineRuntime(self, pipeline_id, settings)
+            for pipeline_id, settings in pipeline_settings(entry).items()
         }
+        # Those of each platform, in the order in which the platforms were set up.
+        self.pipeline_entities: list[PipelineEntities] = []
+        self._updating = asyncio.Lock()
         self._client: NodeClient | None = None
         self._listeners: set[CALLBACK_TYPE] = set()
         self._configuring = asyncio.Lock()
@@ -162,6 +163,17 @@ class EdgeVisionHub:
         """Return the engine that the user has chosen for the node."""
         return str(self.entry.data[CONF_ENGINE])
 
+    def engine_for(self, model: str | None, chosen: str | None) -> str | None:
+        """Return the engine that runs a model: the one chosen for it, or else for the node.
+
+        None, whichever the node thinks best, where the model has no files for the node's engine.
+        """
+        if chosen is not None or self.info is None:
+            return chosen or self.engine
+        wanted = model or self.info.default_model
+        held = {item.id: item.engines for item in self.info.models}
+        return self.engine if self.engine in held.get(wanted, (self.engine,)) else None
+
     def task_of(self, settings: PipelineSettings) -> str:
         """Return what a pipeline's model is for: entities are made from that.
 
@@ -174,12 +186,12 @@ class EdgeVisionHub:
                     return model.task
         return Task.DETECTION
 
-    def masks_of(self, camera: str) -> tuple[tuple[Point, ...], ...]:
+    def masks_of(self, camera: str | None) -> tuple[tuple[Point, ...], ...]:
         """Return what nobody may see of a camera: the privacy masks of all its pipelines."""
         return tuple(
             mask
             for pipeline in self.pipelines.values()
-            if pipeline.settings.camera == camera
+            if camera and pipeline.settings.camera == camera
             for mask in pipeline.settings.areas.privacy_masks
         )
 
@@ -245,6 +257,41 @@ class EdgeVisionHub:
         for place, pipeline in enumerate(self.pipelines.values()):
             pipeline.async_begin(place, len(self.pipelines))
 
+    async def async_update(self) -> None:
+        """Take in what the user has changed about cameras; the others go on as they are."""
+        async with self._updating:  # one at a time, each with what is wanted by then
+            wanted = pipeline_settings(self.entry)
+            removed = [self.pipelines.pop(key) for key in self.pipelines.keys() - wanted.keys()]
+            for pipeline in removed:
+                pipeline.async_forget()
+                await pipeline.async_end()
+                for entities in self.pipeline_entities:
+                    entities.forget(pipeline.pipeline_id)
+            changed = [
+                pipeline
+                for pipeline_id, pipeline in self.pipelines.items()
+                if pipeline.settings != wanted[pipeline_id]
+            ]
+            for pipeline in changed:
+                pipeline.async_set_settings(wanted[pipeline.pipeline_id])
+            added = [
+                PipelineRuntime(self, key, wanted[key])
+                for key in wanted.keys() - self.pipelines.keys()
+            ]
+            self.pipelines |= {pipeline.pipeline_id: pipeline for pipeline in added}
+            # The node is told last, so that what it sees finds its entities.
+            for pipeline in (*added, *changed):
+                await self._async_update_entities(pipeline)
+            if removed or changed or added:
+                await self.async_reconfigure(changed)
+            if not self._stopping:
+                for pipeline in added:
+                    pipeline.async_begin(0, 1)
+
+    async def _async_update_entities(self, pipeline: PipelineRuntime) -> None:
+        for entities in self.pipeline_entities:
+            await entities.async_update(pipeline)
+
     async def async_stop(self) -> None:
         """Stop looking, then the node, and keep the number of the last event."""
         self._stopping = True
@@ -305,15 +352,17 @@ class EdgeVisionHub:
     async def async_refresh_info(self) -> None:
         """Ask the node anew what it is and has. Raises `NodeError`.
 
-        A pipeline whose model now is for something else gets other entities: by a reload.
+        A pipeline whose model now is for something else gets other entities.
         """
-        before = [pipeline.task for pipeline in self.pipelines.values()]
+        before = {pipeline: pipeline.task for pipeline in self.pipelines.values()}
         self.info = await self.async_request(
             Command.INFO, None, NodeInfo, timeout_s=_SET_UP_TIMEOUT_S
         )
         self._async_notify()
-        if before != [pipeline.task for pipeline in self.pipelines.values()]:
-            self.hass.config_entries.async_schedule_reload(self.entry.entry_id)
+        async with self._updating:
+            for pipeline in tuple(self.pipelines.values()):
+                if before.get(pipeline, pipeline.task) != pipeline.task:
+                    await self._async_update_entities(pipeline)
 
     async def async_allow_model(self, model: str) -> None:
         """Use a model again that crashed its engine. Raises `NodeError`."""
@@ -352,7 +401,7 @@ class EdgeVisionHub:
             Command.BENCHMARK,
             BenchmarkRequest(model=model, seconds=seconds),
             Benchmark,
-            timeout_s=BENCHMARK_TIMEOUT_S,
+            timeout_s=COMPILE_TIMEOUT_S,
             progress=progress,
         )
         await self.async_refresh_info()
@@ -401,7 +450,11 @@ class EdgeVisionHub:
         async with self._configuring:
             await self._async_find_streams()
             configs = tuple(
-                pipeline.settings.config(pipeline_id, self.engine, pipeline.stream)
+                pipeline.settings.config(
+                    pipeline_id,
+                    self.engine_for(pipeline.settings.model, pipeline.settings.engine),
+                    pipeline.stream,
+                )
                 for pipeline_id, pipeline in self.pipelines.items()
             )
             status = await client.request(
@@ -414,15 +467,18 @@ class EdgeVisionHub:
 
     async def _async_find_streams(self) -> None:
         """Find out where live video is, once for each camera of which it is wanted."""
-        cameras: set[str] = set()
-        if self.video_missing is None:
-            wanting = (pipeline for pipeline in self.pipelines.values() if pipeline.wants_stream)
-            cameras = {pipeline.settings.camera for pipeline in wanting}
+        wanting = [
+            pipeline
+            for pipeline in self.pipelines.values()
+            if pipeline.wants_stream and self.video_missing is None
+        ]
+        cameras = {camera for pipeline in wanting if (camera := pipeline.settings.asked_for_stream)}
         found = await asyncio.gather(*(self.streams.get(camera) for camera in cameras))
-        addresses = dict(zip(cameras, found, strict=True))
+        addresses: dict[str | None, str | None] = dict(zip(cameras, found, strict=True))
         for pipeline in self.pipelines.values():
-            address = addresses.get(pipeline.settings.camera)
-            pipeline.async_take_stream(address if pipeline.wants_stream else None)
+            settings = pipeline.settings
+            address = settings.video_address or addresses.get(settings.camera)
+            pipeline.async_take_stream(address if pipeline in wanting else None)
 
     async def async_reconfigure(self, changed: Iterable[PipelineRuntime]) -> None:
         """Tell the node what its pipelines are now; one that is away hears it when it is back."""

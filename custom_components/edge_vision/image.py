@@ -11,7 +11,7 @@ from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 from homeassistant.util import dt as dt_util
 
 from .client import NodeError
-from .entity import PipelineEntity
+from .entity import PipelineEntity, async_add_pipeline_entities
 from .hub import EdgeVisionConfigEntry, EdgeVisionHub
 from .node.edge_vision_node.protocol import Command, Picture, PictureRequest
 from .pipeline import PipelineRuntime
@@ -26,12 +26,10 @@ LAST_DETECTION = ImageEntityDescription(key="last_detection", translation_key="l
 async def async_setup_entry(
     _hass: HomeAssistant,
     entry: EdgeVisionConfigEntry,
-    async_add_entities: AddConfigEntryEntitiesCallback,
+    _async_add_entities: AddConfigEntryEntitiesCallback,
 ) -> None:
     """Add one entity per pipeline."""
-    hub = entry.runtime_data
-    for subentry_id, pipeline in hub.pipelines.items():
-        async_add_entities([LastDetection(hub, pipeline)], config_subentry_id=subentry_id)
+    await async_add_pipeline_entities(entry, lambda hub, pipeline: [LastDetection(hub, pipeline)])
 
 
 class LastDetection(PipelineEntity, ImageEntity):

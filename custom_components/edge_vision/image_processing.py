@@ -18,7 +18,7 @@ from homeassistant.core import HomeAssistant, callback
 from homeassistant.exceptions import HomeAssistantError
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
-from .entity import PipelineEntity
+from .entity import PipelineEntity, async_add_pipeline_entities
 from .events import class_data, object_data
 from .hub import EdgeVisionConfigEntry, EdgeVisionHub
 from .node.edge_vision_node.protocol import DetectedObject, Look, Task
@@ -43,13 +43,15 @@ def _description(translation_key: str) -> ImageProcessingEntityDescription:
 async def async_setup_entry(
     _hass: HomeAssistant,
     entry: EdgeVisionConfigEntry,
-    async_add_entities: AddConfigEntryEntitiesCallback,
+    _async_add_entities: AddConfigEntryEntitiesCallback,
 ) -> None:
     """Add one entity per pipeline."""
-    hub = entry.runtime_data
-    for subentry_id, pipeline in hub.pipelines.items():
-        kind, description = _KINDS.get(pipeline.task, _KINDS[Task.DETECTION])
-        async_add_entities([kind(hub, pipeline, description)], config_subentry_id=subentry_id)
+    await async_add_pipeline_entities(entry, _make)
+
+
+def _make(hub: EdgeVisionHub, pipeline: PipelineRuntime) -> list[LookEntity]:
+    kind, description = _KINDS.get(pipeline.task, _KINDS[Task.DETECTION])
+    return [kind(hub, pipeline, description)]
 
 
 class LookEntity(PipelineEntity, ImageProcessingEntity):
@@ -59,8 +61,8 @@ class LookEntity(PipelineEntity, ImageProcessingEntity):
 
     @property
     @override
-    def camera_entity(self) -> str:
-        """Return the camera that is looked at."""
+    def camera_entity(self) -> str | None:
+        """Return the camera that is looked at, where Home Assistant has it."""
         return self.pipeline.settings.camera
 
     @property

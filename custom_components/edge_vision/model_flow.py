@@ -29,7 +29,7 @@ from homeassistant.helpers.selector import (
 )
 from homeassistant.util import slugify
 
-from .client import NodeError, Progress
+from .client import COMPILE_TIMEOUT_S, NodeError, Progress
 from .const import CONF_FURTHER_ENGINES, DATA_DIR
 from .flow_picture import FlowPicture
 from .hub import MEASURE_SECONDS, EdgeVisionHub
@@ -69,8 +69,6 @@ _LOGGER = logging.getLogger(__name__)
 
 # Hundreds of megabytes over a slow line; the node itself gives up on a line that is silent.
 _INSTALL_TIMEOUT_S: Final = 3600.0
-# An accelerator may compile a model that it has never seen.
-_INSPECT_TIMEOUT_S: Final = 900.0
 _PART_BYTES: Final = 4 * 1024 * 1024
 _MODEL_FILES: Final = ".onnx,.tflite,.param,.xml,.hef,.zip,.tar,.gz,.tgz"
 _FURTHER_FILES: Final = ".bin,.txt,.data,.json"
@@ -376,7 +374,7 @@ class ModelFlow(OptionsFlow):
             replace=self._replace,
         )
         found, jpeg = await self._hub.async_request_either(
-            Command.INSPECT_MODEL, request, Inspection, timeout_s=_INSPECT_TIMEOUT_S
+            Command.INSPECT_MODEL, request, Inspection, timeout_s=COMPILE_TIMEOUT_S
         )
         self._shown = self._picture.show(jpeg) if jpeg else ""
         self._back = "review"  # a correction that is refused is corrected there

@@ -10,7 +10,7 @@ from homeassistant.core import HomeAssistant
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
 from .const import CONF_CONFIDENCE
-from .entity import PipelineEntity
+from .entity import PipelineEntity, async_add_pipeline_entities
 from .hub import EdgeVisionConfigEntry
 
 PARALLEL_UPDATES = 0
@@ -30,14 +30,12 @@ CONFIDENCE = NumberEntityDescription(
 async def async_setup_entry(
     _hass: HomeAssistant,
     entry: EdgeVisionConfigEntry,
-    async_add_entities: AddConfigEntryEntitiesCallback,
+    _async_add_entities: AddConfigEntryEntitiesCallback,
 ) -> None:
     """Add one entity per pipeline."""
-    hub = entry.runtime_data
-    for subentry_id, pipeline in hub.pipelines.items():
-        async_add_entities(
-            [ConfidenceNumber(hub, pipeline, CONFIDENCE)], config_subentry_id=subentry_id
-        )
+    await async_add_pipeline_entities(
+        entry, lambda hub, pipeline: [ConfidenceNumber(hub, pipeline, CONFIDENCE)]
+    )
 
 
 class ConfidenceNumber(PipelineEntity, NumberEntity):

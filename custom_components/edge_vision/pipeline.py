@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 from homeassistant.const import STATE_UNAVAILABLE
 from homeassistant.core import CALLBACK_TYPE, CoreState, Event, EventStateChangedData, callback
 from homeassistant.exceptions import HomeAssistantError, ServiceValidationError
+from homeassistant.helpers import device_registry as dr
 from homeassistant.helpers import entity_registry as er
 from homeassistant.helpers import issue_registry as ir
-from homeassistant.helpers.entity import Entity
 from homeassistant.helpers.event import (
     async_track_entity_registry_updated_event,
     async_track_state_change_event,
@@ -88,8 +88,6 @@ class PipelineRuntime:
         self.pipeline_id = pipeline_id
         self.settings = settings
         self.enabled = True
-        # Every one that was made, also those that are disabled.
-        self.entities: list[Entity] = []
         self.look: Look | None = None
         # Where the live video is that the node watches; None where it gets stills.
         self.stream: str | None = None
@@ -192,13 +190,7 @@ class PipelineRuntime:
     @callback
     def async_begin(self, place: int, of: int) -> None:
         """Begin to look. `place` of `of` pipelines: they take turns instead of all at once."""
-        camera = self.settings.camera
-        self._unsubscribe = [
-            async_track_state_change_event(self._hass, camera, self._async_camera_changed),
-            async_track_entity_registry_updated_event(
-                self._hass, camera, self._async_camera_renamed
-            ),
-        ]
+        self._follow_camera()
         stagger_s = place * min(_STAGGER_LONGEST_S, self.settings.scan_interval_s / of)
         self._task = self._hub.entry.async_create_background_task(
             self._hass, self._run(stagger_s), f"Edge Vision pipeline {self.settings.name}"
@@ -206,13 +198,28 @@ class PipelineRuntime:
 
     async def async_end(self) -> None:
         """Stop looking."""
-        for unsubscribe in self._unsubscribe:
-            unsubscribe()
-        self._unsubscribe = []
+        self._leave_camera()
         if (task := self._task) is not None:
             self._task = None
             task.cancel()
             await asyncio.wait([task])
+
+    @callback
+    def _follow_camera(self) -> None:
+        if (camera := self.settings.camera) is None:
+            return
+        self._unsubscribe = [
+            async_track_state_change_event(self._hass, camera, self._async_camera_changed),
+            async_track_entity_registry_updated_event(
+                self._hass, camera, self._async_camera_renamed
+            ),
+        ]
+
+    @callback
+    def _leave_camera(self) -> None:
+        for unsubscribe in self._unsubscribe:
+            unsubscribe()
+        self._unsubscribe = []
 
     @callback
     def async_forget(self) -> None:
@@ -227,9 +234,26 @@ class PipelineRuntime:
 
     @callback
     def async_set_settings(self, settings: PipelineSettings) -> None:
-        """Take new settings that change no entities; the node has to be told by the caller."""
+        """Take new settings; entities and node have to be told by the caller."""
+        before, task = self.settings, self.task
         self.settings = settings
+        if settings.camera != before.camera:
+            self._leave_camera()
+            self._follow_camera()
+            async_clear_issue(self._hass, Issue.CAMERA_MISSING, self.pipeline_id)
+        if settings.camera != before.camera or self.task != task:
+            self.look = None  # what was seen there, or looked for, says nothing about this
+            self._failures = 0
+        if settings.name != before.name:
+            self._rename_device()
         self.async_notify()
+
+    @callback
+    def _rename_device(self) -> None:
+        registry = dr.async_get(self._hass)
+        for device in dr.async_entries_for_config_entry(registry, self._hub.entry.entry_id):
+            if (DOMAIN, self.pipeline_id) in device.identifiers:
+                registry.async_update_device(device.id, name=self.settings.name)
 
     @callback
     def async_set_enabled(self, enabled: bool) -> None:
@@ -256,9 +280,9 @@ class PipelineRuntime:
     @property
     def lacks_stream(self) -> bool:
         """Return whether it looks at nothing but live video, and there is none."""
-        return (
-            self.wants_stream and self.settings.source is PictureSource.LIVE and self.stream is None
-        )
+        settings = self.settings
+        only_live = settings.source is PictureSource.LIVE or settings.camera is None
+        return self.wants_stream and only_live and self.stream is None
 
     @callback
     def async_take_stream(self, stream: str | None) -> None:
@@ -285,18 +309,25 @@ class PipelineRuntime:
     def _take_source(self, status: PipelineStatus) -> None:
         """Take in whether the node has a picture."""
         self.slowed = status.slowed and self.stream is not None
-        if self.lacks_stream and self._hub.streams.doubt(self.settings.camera):
-            self._reconfigure_soon()
+        if self.lacks_stream:
+            self._doubt_stream()
         if status.source is None or self.stream is None or not self.enabled:
             return
-        if status.source.state == SourceState.LIVE:
-            self._hub.streams.note_live(self.settings.camera)
+        camera = self.settings.asked_for_stream
+        if camera is not None and status.source.state == SourceState.LIVE:
+            self._hub.streams.note_live(camera)
         if status.source.state == SourceState.UNAVAILABLE:
             reason = status.source.reason or "the camera sends no video"
             if self.problem is not PipelineProblem.CAMERA_UNAVAILABLE:
                 self._fail(PipelineProblem.CAMERA_UNAVAILABLE, redact(reason))
-            if self._hub.streams.doubt(self.settings.camera):
-                self._reconfigure_soon()
+            self._doubt_stream()
+
+    @callback
+    def _doubt_stream(self) -> None:
+        """Have the camera asked anew where its video is, if it is the one that tells."""
+        camera = self.settings.asked_for_stream
+        if camera is not None and self._hub.streams.doubt(camera):
+            self._reconfigure_soon()
 
     # --- What happens around it ------------------------------------------------------------------
 
@@ -345,7 +376,7 @@ class PipelineRuntime:
 
     @callback
     def _async_camera_changed(self, event: Event[EventStateChangedData]) -> None:
-        old, new, camera = event.data["old_state"], event.data["new_state"], self.settings.camera
+        old, new, camera = event.data["old_state"], event.data["new_state"], event.data["entity_id"]
         was_there = old is not None and old.state != STATE_UNAVAILABLE
         is_there = new is not None and new.state != STATE_UNAVAILABLE
         if is_there and not was_there:
@@ -488,10 +519,11 @@ class PipelineRuntime:
         return look
 
     def _require_camera(self) -> str:
-        camera = self.settings.camera
+        if (camera := self.settings.camera) is None:
+            raise _CannotLook(PipelineProblem.NO_STREAM, "there is no camera to ask for a still")
         state = self._hass.states.get(camera)
         if state is None:
-            self._report_missing_camera()
+            self._report_missing_camera(camera)
         if state is None or state.state == STATE_UNAVAILABLE:
             raise _CannotLook(PipelineProblem.CAMERA_UNAVAILABLE, f"{camera} is unavailable")
         return camera
@@ -575,9 +607,8 @@ class PipelineRuntime:
         )
 
     @callback
-    def _report_missing_camera(self) -> None:
+    def _report_missing_camera(self, camera: str) -> None:
         """Tell the user when a camera is gone for good and not merely slow to start."""
-        camera = self.settings.camera
         if (
             self._hass.state is CoreState.running
             and er.async_get(self._hass).async_get(camera) is None

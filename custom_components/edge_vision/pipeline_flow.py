@@ -20,6 +20,7 @@ from homeassistant.const import CONF_NAME, PERCENTAGE, Platform, UnitOfTime
 from homeassistant.core import callback
 from homeassistant.data_entry_flow import section
 from homeassistant.exceptions import HomeAssistantError
+from homeassistant.helpers import entity_registry as er
 from homeassistant.helpers.selector import (
     BooleanSelector,
     EntitySelector,
@@ -36,7 +37,7 @@ from homeassistant.helpers.selector import (
 from homeassistant.util import slugify
 
 from .area_flow import KINDS
-from .client import NodeCommandError, NodeError
+from .client import COMPILE_TIMEOUT_S, NodeCommandError, NodeDisconnected, NodeError
 from .const import (
     AUTO,
     CONF_ACCELERATOR,
@@ -59,9 +60,11 @@ from .const import (
     CONF_SENSITIVITY,
     CONF_SOURCE,
     CONF_TRANSPORT,
+    CONF_VIDEO_ADDRESS,
     DEFAULT_CONFIDENCE,
     DEFAULT_FPS,
     DEFAULT_SCAN_INTERVAL,
+    DOMAIN,
     MAX_CONFIDENCE,
     MAX_COOLDOWN,
     MAX_FPS,
@@ -89,8 +92,8 @@ from .node.edge_vision_node.protocol import (
 )
 from .node_log import redact
 from .renames import async_rename_areas
-from .settings import Areas, may_be_live
-from .stills import async_get_still
+from .seeing import address_error, async_see
+from .settings import Areas, chosen, may_be_live
 from .stream import async_get_stream_address
 
 SECTION_DETECTION: Final = "detection"
@@ -105,9 +108,6 @@ _IN: Final = "/"
 DEFAULT_LABELS: Final = ("person", "cat", "dog", "car")
 # What entities can be made from. The node can do more, for models that work with others.
 TASKS: Final = (Task.DETECTION, Task.CLASSIFICATION, Task.POSE, Task.FACE)
-# The engine may have to load the model first, and an accelerator to compile it: the node itself
-# gives up on that after half an hour.
-_DETECT_TIMEOUT_S = 1900.0
 # A trial that takes longer shows that it is under way.
 _SHOW_PROGRESS_AFTER_S = 5.0
 
@@ -144,8 +144,6 @@ class PipelineFlow(DetailFlow):
 
     async def async_step_user(self, _: dict[str, Any] | None = None) -> SubentryFlowResult:
         """Add a camera."""
-        if not self.hass.states.async_entity_ids(Platform.CAMERA):
-            return self.async_abort(reason="no_cameras")
         return await self._begin()
 
     async def async_step_reconfigure(self, _: dict[str, Any] | None = None) -> SubentryFlowResult:
@@ -288,14 +286,16 @@ class PipelineFlow(DetailFlow):
         details = {
             key: self._data[key] for key in (*KINDS, CONF_LIMITS, CONF_MOTION) if key in self._data
         }
-        video = form[SECTION_VIDEO]
+        video = dict(form[SECTION_VIDEO])
+        if address := video.pop(CONF_VIDEO_ADDRESS, "").strip():
+            video[CONF_VIDEO_ADDRESS] = address
         self._data = {
             **details,
             **video,
+            **{key: form[key] for key in (CONF_CAMERA,) if form.get(key)},
             CONF_FPS: int(video[CONF_FPS]),
             CONF_COOLDOWN: int(video[CONF_COOLDOWN]),
             CONF_SOURCE: schedule[CONF_SOURCE],
-            CONF_CAMERA: form[CONF_CAMERA],
             CONF_MODEL: self._model.id,
             CONF_LABELS: [labels[key] for key in detection[CONF_LABELS]],
             CONF_CONFIDENCE: float(detection[CONF_CONFIDENCE]),
@@ -334,7 +334,7 @@ class PipelineFlow(DetailFlow):
             ),
         }
         # A camera that was added before there was live video keeps what it has.
-        source = PictureSource.STILLS if CONF_CAMERA in data else PictureSource.AUTO
+        source = PictureSource.STILLS if data else PictureSource.AUTO
         schedule = {
             vol.Required(CONF_SOURCE, default=data.get(CONF_SOURCE, source)): _select(
                 {item: item for item in PictureSource}, translation_key="source"
@@ -368,8 +368,10 @@ class PipelineFlow(DetailFlow):
         }
         return vol.Schema(
             {
-                vol.Required(CONF_CAMERA, default=data.get(CONF_CAMERA, vol.UNDEFINED)): (
-                    EntitySelector(EntitySelectorConfig(domain=Platform.CAMERA))
+                vol.Optional(
+                    CONF_CAMERA, description={"suggested_value": data.get(CONF_CAMERA)}
+                ): EntitySelector(
+                    EntitySelectorConfig(domain=Platform.CAMERA, exclude_entities=self._views())
                 ),
                 vol.Optional(
                     CONF_NAME, description={"suggested_value": self._title}
@@ -383,7 +385,9 @@ class PipelineFlow(DetailFlow):
 
     def _video_schema(self) -> dict[Any, Any]:
         data = self._data
+        address = {"suggested_value": data.get(CONF_VIDEO_ADDRESS)}
         return {
+            vol.Optional(CONF_VIDEO_ADDRESS, description=address): TextSelector(),
             vol.Required(CONF_FPS, default=data.get(CONF_FPS, DEFAULT_FPS)): NumberSelector(
                 NumberSelectorConfig(
                     min=MIN_FPS,
@@ -419,6 +423,14 @@ class PipelineFlow(DetailFlow):
             ): BooleanSelector(),
         }
 
+    def _views(self) -> list[str]:
+        """Return the cameras that Edge Vision itself has: what is drawn there is no news."""
+        return [
+            entity.entity_id
+            for entity in er.async_get(self.hass).entities.values()
+            if entity.platform == DOMAIN and entity.domain == Platform.CAMERA
+        ]
+
     def _places(self) -> dict[str, str]:
         """Return where the model can run, each with what was measured there."""
         places = {AUTO: AUTO}
@@ -439,31 +451,25 @@ class PipelineFlow(DetailFlow):
 
     async def _try(self) -> None:
         """Look once, just as the pipeline will. Raises `_CannotSave` or `_NoPicture`."""
-        data = self._data
-        if self.hass.states.get(data[CONF_CAMERA]) is None:
-            raise _CannotSave({CONF_CAMERA: "camera_not_found"})
-        # Which of its answers matter is a choice for a model that gives one about the frame.
-        if not data[CONF_LABELS] and self._model.task in TASKS_WITH_OBJECTS:
-            raise _CannotSave({"base": "no_labels"})
-        if data[CONF_SOURCE] == PictureSource.LIVE and not (
-            await async_get_stream_address(self.hass, data[CONF_CAMERA])
-        ):
-            raise _CannotSave({"base": "no_stream"})
+        data, camera = self._data, self._data.get(CONF_CAMERA)
+        await self._check(camera, data.get(CONF_VIDEO_ADDRESS))
         try:
-            picture = await async_get_still(self.hass, data[CONF_CAMERA])
-        except HomeAssistantError as err:
+            picture = await async_see(self._hub, data)
+        except NodeDisconnected as err:
+            raise _CannotSave({"base": "node_gone"}, str(err)) from err
+        except (HomeAssistantError, NodeError) as err:
             raise _NoPicture(redact(str(err))) from err
         request = DetectRequest(
             model=data[CONF_MODEL],
-            engine=self._engine,
-            accelerator=None if (place := data[CONF_ACCELERATOR]) == AUTO else place,
+            engine=self._hub.engine_for(data[CONF_MODEL], chosen(data, CONF_ENGINE)),
+            accelerator=chosen(data, CONF_ACCELERATOR),
             labels=tuple(data[CONF_LABELS]),
             confidence=data[CONF_CONFIDENCE],
-            privacy_masks=Areas.of(data).privacy_masks + self._hub.masks_of(data[CONF_CAMERA]),
+            privacy_masks=Areas.of(data).privacy_masks + self._hub.masks_of(camera),
         )
         try:
             await self._hub.async_request(
-                Command.DETECT, request, Detected, picture=picture, timeout_s=_DETECT_TIMEOUT_S
+                Command.DETECT, request, Detected, picture=picture, timeout_s=COMPILE_TIMEOUT_S
             )
         except NodeCommandError as err:
             if err.code == ErrorCode.BAD_PICTURE:
@@ -472,11 +478,27 @@ class PipelineFlow(DetailFlow):
         except NodeError as err:
             raise _CannotSave({"base": "node_gone"}, str(err)) from err
 
-    @property
-    def _engine(self) -> str:
-        """Return the engine that will run: "automatic" is the one chosen for the node."""
-        engine: str = self._data[CONF_ENGINE]
-        return self._hub.engine if engine == AUTO else engine
+    async def _check(self, camera: str | None, address: str | None) -> None:
+        """Refuse what cannot work whatever the camera shows. Raises `_CannotSave`."""
+        data = self._data
+        if camera is None and address is None:
+            raise _CannotSave({"base": "no_camera"})
+        if camera is None and not may_be_live(data):
+            raise _CannotSave({"base": "stills_need_a_camera"})
+        if camera is not None and self.hass.states.get(camera) is None:
+            raise _CannotSave({CONF_CAMERA: "camera_not_found"})
+        # Which of its answers matter is a choice for a model that gives one about the frame.
+        if not data[CONF_LABELS] and self._model.task in TASKS_WITH_OBJECTS:
+            raise _CannotSave({"base": "no_labels"})
+        if address is not None:
+            if (error := address_error(self.hass, address)) is not None:
+                raise _CannotSave({"base": error})
+        elif (
+            camera is not None
+            and data[CONF_SOURCE] == PictureSource.LIVE
+            and await async_get_stream_address(self.hass, camera) is None
+        ):
+            raise _CannotSave({"base": "no_stream"})
 
     async def async_step_no_picture(self, _: dict[str, Any] | None = None) -> SubentryFlowResult:
         """Say what is wrong with the camera; it may be meant to be off just now."""
@@ -498,9 +520,10 @@ class PipelineFlow(DetailFlow):
         return self.async_create_entry(title=title, data=self._data)
 
     def _camera_name(self) -> str:
-        camera: str = self._data[CONF_CAMERA]
+        if (camera := self._data.get(CONF_CAMERA)) is None:
+            return str(redact(self._data[CONF_VIDEO_ADDRESS]))
         state = self.hass.states.get(camera)
-        return state.name if state else camera
+        return state.name if state else str(camera)
 
 
 def _label_keys(model: ModelInfo) -> dict[str, str]:

@@ -25,7 +25,7 @@ from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 from homeassistant.helpers.typing import StateType
 
 from .const import PipelineProblem
-from .entity import NodeEntity, PipelineEntity
+from .entity import NodeEntity, PipelineEntity, async_add_pipeline_entities
 from .hub import EdgeVisionConfigEntry, EdgeVisionHub
 from .pipeline import PipelineRuntime
 
@@ -185,20 +185,24 @@ async def async_setup_entry(
     async_add_entities(
         NodeSensor(hub, description) for description in NODE_SENSORS if description.exists(hub)
     )
-    for subentry_id, pipeline in hub.pipelines.items():
-        entities: list[SensorEntity] = [StatusSensor(hub, pipeline, STATUS)]
-        entities += [LabelCount(hub, pipeline, COUNT, label) for label in pipeline.counted_labels]
-        entities += [
+    await async_add_pipeline_entities(entry, _make)
+
+
+def _make(hub: EdgeVisionHub, pipeline: PipelineRuntime) -> list[PipelineEntity]:
+    return [
+        StatusSensor(hub, pipeline, STATUS),
+        *(LabelCount(hub, pipeline, COUNT, label) for label in pipeline.counted_labels),
+        *(
             LabelCount(hub, pipeline, ZONE_COUNT, label, zone)
             for label, zone in pipeline.counted_in_zones
-        ]
-        entities += [
+        ),
+        *(
             Crossings(hub, pipeline, line, direction)
             for line in pipeline.lines
             for direction in CROSSINGS
-        ]
-        entities += [Measurement(hub, pipeline, description) for description in MEASUREMENTS]
-        async_add_entities(entities, config_subentry_id=subentry_id)
+        ),
+        *(Measurement(hub, pipeline, description) for description in MEASUREMENTS),
+    ]
 
 
 class LabelCount(PipelineEntity, SensorEntity):

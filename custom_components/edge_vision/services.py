@@ -18,7 +18,7 @@ from homeassistant.exceptions import HomeAssistantError, ServiceValidationError
 from homeassistant.helpers import config_validation as cv
 from homeassistant.helpers import service
 
-from .client import NodeCommandError, NodeError
+from .client import COMPILE_TIMEOUT_S, NodeCommandError, NodeError
 from .const import (
     CONF_CONFIDENCE,
     CONF_LABELS,
@@ -103,13 +103,15 @@ async def _async_detect(call: ServiceCall) -> ServiceResponse:
         raise _refused("no_source")
     request = DetectRequest(
         model=model,
-        engine=_engine(hub, model),
+        engine=hub.engine_for(model, None),
         labels=labels,
         confidence=call.data[CONF_CONFIDENCE],
         privacy_masks=hub.masks_of(call.data.get(ATTR_ENTITY_ID, "")),
     )
     try:
-        detected = await hub.async_request(Command.DETECT, request, Detected, picture=picture)
+        detected = await hub.async_request(
+            Command.DETECT, request, Detected, picture=picture, timeout_s=COMPILE_TIMEOUT_S
+        )
     except NodeCommandError as err:
         if err.code == ErrorCode.BAD_PICTURE:
             raise _refused("picture_unreadable", reason=str(err)) from err
@@ -133,14 +135,6 @@ async def _async_detect(call: ServiceCall) -> ServiceResponse:
         "inference_ms": detected.inference_ms,
         "decode_ms": detected.decode_ms,
     }
-
-
-def _engine(hub: EdgeVisionHub, model: str | None) -> str | None:
-    """Return the node's engine, or None (any) where the model has no files for that one."""
-    for item in hub.info.models if hub.info else ():
-        if item.id == model and hub.engine not in item.engines:
-            return None
-    return hub.engine
 
 
 def _known_labels(

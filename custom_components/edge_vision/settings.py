@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
-from homeassistant.config_entries import ConfigSubentry
+from homeassistant.config_entries import ConfigEntry, ConfigSubentry
 
 from .const import (
     AUTO,
@@ -33,11 +33,13 @@ from .const import (
     CONF_SENSITIVITY,
     CONF_SOURCE,
     CONF_TRANSPORT,
+    CONF_VIDEO_ADDRESS,
     CONF_ZONES,
     DEFAULT_CONFIDENCE,
     DEFAULT_FPS,
     DEFAULT_SCAN_INTERVAL,
     PATTERN_FULL_EDGE,
+    SUBENTRY_PIPELINE,
     PictureSource,
 )
 from .node.edge_vision_node.protocol import (
@@ -94,10 +96,15 @@ class VideoSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class PipelineSettings:
-    """A pipeline as the user wants it. `model`, `engine`, `accelerator`: None is "automatic"."""
+    """A pipeline as the user wants it. `model`, `engine`, `accelerator`: None is "automatic".
+
+    `video_address`: where live video is in the place of the camera's own, as the machine that looks
+    sees it; it may hold a password. Without a `camera` there is that, and no stills.
+    """
 
     name: str
-    camera: str
+    camera: str | None
+    video_address: str | None
     model: str | None
     engine: str | None
     accelerator: str | None
@@ -119,7 +126,8 @@ class PipelineSettings:
         data = subentry.data
         return cls(
             name=subentry.title,
-            camera=data[CONF_CAMERA],
+            camera=data.get(CONF_CAMERA),
+            video_address=data.get(CONF_VIDEO_ADDRESS),
             model=chosen(data, CONF_MODEL),
             engine=chosen(data, CONF_ENGINE),
             accelerator=chosen(data, CONF_ACCELERATOR),
@@ -155,26 +163,23 @@ class PipelineSettings:
         return _may_be_live(self.source, only_on_request=self.only_on_request)
 
     @property
-    def needs_reload(self) -> tuple[object, ...]:
-        """Return what entities and devices are made from; all else can change while they live."""
-        zones = tuple((zone.name, zone.labels) for zone in self.areas.zones)
-        lines = tuple(line.name for line in self.areas.lines)
-        return (self.name, self.camera, self.labels, self.may_be_live, zones, lines)
+    def asked_for_stream(self) -> str | None:
+        """Return the camera that tells where live video is; None where the user has."""
+        return None if self.video_address else self.camera
 
     def config(
-        self, pipeline_id: str, node_engine: str, stream: str | None = None
+        self, pipeline_id: str, engine: str | None, stream: str | None = None
     ) -> PipelineConfig:
-        """Return it as the node wants it; "automatic" is the engine chosen for the node.
+        """Return it as the node wants it, to run with `engine`.
 
-        The node itself would take the first that is installed, which may be another. `stream` is
-        the address of the live video that it is to watch, None where it gets stills.
+        `stream` is the address of the live video that it is to watch, None where it gets stills.
         """
         areas, video = self.areas, self.video
         return PipelineConfig(
             pipeline_id=pipeline_id,
             name=self.name,
             model=self.model,
-            engine=self.engine or node_engine,
+            engine=engine,
             accelerator=self.accelerator,
             labels=self.labels,
             confidence=self.confidence,
@@ -200,6 +205,14 @@ class PipelineSettings:
             cooldown_s=self.cooldown_s,
             privacy_masks=areas.privacy_masks,
         )
+
+
+def pipeline_settings(entry: ConfigEntry[Any]) -> dict[str, PipelineSettings]:
+    """Return the settings of all pipelines of an entry, by the ids of their subentries."""
+    return {
+        subentry.subentry_id: PipelineSettings.of(subentry)
+        for subentry in entry.get_subentries_of_type(SUBENTRY_PIPELINE)
+    }
 
 
 def may_be_live(data: Mapping[str, Any]) -> bool:

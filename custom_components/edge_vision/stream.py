@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from dataclasses import dataclass
+from typing import Final
 
 from homeassistant.components.camera import async_get_stream_source
 from homeassistant.core import HomeAssistant, callback
@@ -21,7 +22,7 @@ RESOLVE_AGAIN_AFTER_S = 60.0
 # A camera that was there not so long ago is away for a moment, not without a stream.
 HOLD_S = 600.0
 _ONCE_S = 1.0
-_SCHEMES = ("rtsp://", "rtsps://", "http://", "https://", "rtmp://")
+SCHEMES: Final = ("rtsp://", "rtsps://", "http://", "https://", "rtmp://")
 
 
 async def async_get_stream_address(hass: HomeAssistant, camera: str) -> str | None:
@@ -40,7 +41,7 @@ async def async_get_stream_address(hass: HomeAssistant, camera: str) -> str | No
         return None
     # Home Assistant's own pictures of a camera have an address, too; go2rtc's have a scheme of
     # their own. Neither is for others to read.
-    return address if address and address.lower().startswith(_SCHEMES) else None
+    return address if address and address.lower().startswith(SCHEMES) else None
 
 
 @dataclass

@@ -10,7 +10,7 @@ from homeassistant.core import HomeAssistant
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 from homeassistant.helpers.restore_state import RestoreEntity
 
-from .entity import PipelineEntity
+from .entity import PipelineEntity, async_add_pipeline_entities
 from .hub import EdgeVisionConfigEntry
 
 PARALLEL_UPDATES = 0
@@ -21,14 +21,12 @@ DETECTION = SwitchEntityDescription(key="detection", translation_key="detection"
 async def async_setup_entry(
     _hass: HomeAssistant,
     entry: EdgeVisionConfigEntry,
-    async_add_entities: AddConfigEntryEntitiesCallback,
+    _async_add_entities: AddConfigEntryEntitiesCallback,
 ) -> None:
     """Add one entity per pipeline."""
-    hub = entry.runtime_data
-    for subentry_id, pipeline in hub.pipelines.items():
-        async_add_entities(
-            [DetectionSwitch(hub, pipeline, DETECTION)], config_subentry_id=subentry_id
-        )
+    await async_add_pipeline_entities(
+        entry, lambda hub, pipeline: [DetectionSwitch(hub, pipeline, DETECTION)]
+    )
 
 
 class DetectionSwitch(PipelineEntity, SwitchEntity, RestoreEntity):

@@ -13,6 +13,7 @@ from pathlib import Path
 from homeassistant.core import HomeAssistant
 
 from .client import (
+    COMPILE_TIMEOUT_S,
     NodeClient,
     NodeCommandError,
     NodeDisconnected,
@@ -43,7 +44,6 @@ SELF_TEST_TIMEOUT_S = 120.0
 _EXIT_STATUS_WAIT_S = 1.0
 # Of each engine and accelerator: whoever sets something up wants to see it soon.
 BENCHMARK_SECONDS = 1.5
-BENCHMARK_TIMEOUT_S = 300.0
 _TRACE = "Fatal Python error"
 
 
@@ -125,7 +125,7 @@ async def async_benchmark(
                 Command.BENCHMARK,
                 BenchmarkRequest(seconds=BENCHMARK_SECONDS),
                 Benchmark,
-                timeout_s=BENCHMARK_TIMEOUT_S,
+                timeout_s=COMPILE_TIMEOUT_S,
                 progress=Progress(BenchmarkProgress, listener),
             )
     except NodeError as err:

@@ -62,17 +62,17 @@ async def async_setup(hass, config):
 '''
 
 
-def add_probe(folder: Path) -> None:
-    """Put the probe into a configuration folder."""
-    probe = folder / "custom_components" / "loop_lag"
-    probe.mkdir(parents=True)
-    (probe / "__init__.py").write_text(_PROBE)
-    manifest = {"domain": "loop_lag", "name": "Loop lag", "version": "1.0.0", "codeowners": []}
-    (probe / "manifest.json").write_text(
+def add_component(folder: Path, domain: str, code: str) -> None:
+    """Put a component of our own into a configuration folder."""
+    component = folder / "custom_components" / domain
+    component.mkdir(parents=True)
+    (component / "__init__.py").write_text(code)
+    manifest = {"domain": domain, "name": domain, "version": "1.0.0", "codeowners": []}
+    (component / "manifest.json").write_text(
         json.dumps({**manifest, "documentation": "", "iot_class": "calculated"})
     )
     with (folder / "configuration.yaml").open("a") as file:
-        file.write("loop_lag:\n")
+        file.write(f"{domain}:\n")
 
 
 class Measured(HomeAssistant):
@@ -80,7 +80,7 @@ class Measured(HomeAssistant):
 
     def _write_config(self) -> None:
         super()._write_config()
-        add_probe(self.folder)
+        add_component(self.folder, "loop_lag", _PROBE)
 
 
 async def lag(client: HaClient, seconds: float) -> dict[str, float]:

@@ -440,9 +440,8 @@ async def test_entities_stay_with_a_zone_or_line_that_gets_another_name(
     await rename("zones/1", "Porch")
     await rename("zones/0", "Gate")
     await rename("lines/0", "Door")
-    hub = home.hub
     await flow.pick("save")
-    await home.reloaded(hub)
+    await hass.async_block_till_done()
     await home.until_state("binary_sensor.front_door_person_in_porch", "off")
     assert home.entity_ids() == before
     assert names(
@@ -454,11 +453,10 @@ async def test_entities_stay_with_a_zone_or_line_that_gets_another_name(
     # What there are only for live video goes with it, disabled or not.
     assert registry.async_get("camera.front_door_motion_view")
     (subentry,) = home.entry.subentries.values()
-    hub = home.hub
     hass.config_entries.async_update_subentry(
         home.entry, subentry, data={**subentry.data, "source": "stills"}
     )
-    await home.reloaded(hub)
+    await hass.async_block_till_done()
     gone = before - home.entity_ids()
     assert "camera.front_door_motion_view" in gone
     assert len(gone) == 1 + 4 + 2

@@ -509,12 +509,10 @@ class TestCameraTrouble:
             "name": "Front door",
             "camera": "camera.attic",
         }
-        before = home.hub
         (subentry,) = entry.subentries.values()
         home.hass.config_entries.async_update_subentry(
             entry, subentry, data={**subentry.data, "camera": "camera.porch"}
         )
-        await home.reloaded(before)
         await home.until_state(DETECTION, "0")
         assert issues.async_get_issue(DOMAIN, issue) is None
 
@@ -534,12 +532,13 @@ class TestCameraTrouble:
     async def test_a_renamed_camera_is_followed(self, home: Home, cameras: Cameras) -> None:
         entry = await home.add(pipeline())
         await home.until_state(DETECTION, "0")
-        before = home.hub
         er.async_get(home.hass).async_update_entity("camera.porch", new_entity_id="camera.veranda")
-        await home.reloaded(before)
+        await home.hass.async_block_till_done()
         (subentry,) = entry.subentries.values()
         assert subentry.data["camera"] == "camera.veranda"
-        await home.until_state(DETECTION, "0")
+        cameras.porch.picture = STREET
+        await home.scan()
+        await home.until_state(OCCUPANCY, "on")
 
     async def test_unload_while_a_camera_is_slow_is_quick(
         self, home: Home, cameras: Cameras

@@ -7,11 +7,12 @@ import fcntl
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
-from homeassistant.config_entries import ConfigEntryState
-from homeassistant.const import EVENT_HOMEASSISTANT_STOP
-from homeassistant.core import HomeAssistant
+from homeassistant.config_entries import ConfigEntryState, ConfigSubentry
+from homeassistant.const import EVENT_HOMEASSISTANT_STOP, EVENT_STATE_CHANGED
+from homeassistant.core import Event, EventStateChangedData, HomeAssistant, callback
 from homeassistant.helpers import device_registry as dr
 from homeassistant.helpers import entity_registry as er
 from homeassistant.helpers import issue_registry as ir
@@ -150,9 +151,8 @@ async def test_removing_a_pipeline_removes_its_device_and_entities(home: Home) -
     entry = await home.add(pipeline(), pipeline("Back door", "camera.garden"))
     first, _ = entry.subentries
 
-    before = home.hub
     home.hass.config_entries.async_remove_subentry(entry, first)
-    await home.reloaded(before)
+    await home.hass.async_block_till_done()
 
     assert list(home.hub.pipelines) == list(entry.subentries)
 
@@ -311,30 +311,83 @@ async def test_changes_that_touch_no_entity_do_not_reload(
     assert warnings() == []
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [{"labels": ["person", "dog"]}, {"camera": "camera.garden"}],
-    ids=["labels", "camera"],
-)
-async def test_changes_that_touch_entities_reload(home: Home, changes: dict[str, object]) -> None:
+async def test_no_camera_notices_what_happens_to_another(home: Home, cameras: Cameras) -> None:
+    """Cameras come, change in every way, and go, and not one entity of the others blinks."""
+    cameras.garden.picture = STREET
+    entry = await home.add(pipeline(), pipeline("Back door", "camera.garden"))
+    await home.until_state("binary_sensor.back_door_person", "on")
+    manager, hub, node = home.hass.config_entries, home.hub, home.hub.supervisor.pid
+    first, _ = entry.subentries.values()
+    seen: list[tuple[str, str]] = []
+
+    @callback
+    def note(event: Event[EventStateChangedData]) -> None:
+        entity_id, new = event.data["entity_id"], event.data["new_state"]
+        if "back_door" in entity_id:
+            seen.append((entity_id, new.state if new else "removed"))
+
+    home.hass.bus.async_listen(EVENT_STATE_CHANGED, note)
+
+    async def change(title: str | None = None, **changes: object) -> None:
+        subentry = entry.subentries[first.subentry_id]
+        data = {**subentry.data, **changes}
+        manager.async_update_subentry(entry, subentry, data=data, title=title or subentry.title)
+        await home.hass.async_block_till_done()
+
+    await home.until_state("binary_sensor.front_door_person", "off")
+    await change(labels=["person", "dog"])
+    # What is known of one label stays known while another is added.
+    assert home.state("binary_sensor.front_door_person") == "off"
+    await home.until_state("binary_sensor.front_door_dog", "off")
+    await change(labels=["dog"])
+    assert "binary_sensor.front_door_person" not in home.entity_ids()
+    await change(camera="camera.garden", labels=["person"])
+    await home.until_state("binary_sensor.front_door_person", "on")
+    await change(title="Porch")
+    devices = dr.async_entries_for_config_entry(dr.async_get(home.hass), entry.entry_id)
+    assert {device.name for device in devices} == {"This device", "Porch", "Back door"}
+    assert home.hass.states.get("binary_sensor.front_door_person").name == "Porch Person"
+    manager.async_remove_subentry(entry, first.subentry_id)
+    for name in ("Shed", "Barn"):
+        added = pipeline(name, "camera.garden")
+        data = MappingProxyType(added["data"])
+        manager.async_add_subentry(entry, ConfigSubentry(**{**added, "data": data}))
+    await home.hass.async_block_till_done()
+    await home.until_state("binary_sensor.shed_person", "on")
+    await home.until_state("binary_sensor.barn_person", "on")
+    assert not any("front_door" in entity_id for entity_id in home.entity_ids())
+
+    assert home.hub is hub
+    assert home.hub.supervisor.pid == node
+    await home.scan("image_processing.back_door")
+    assert [item for item in seen if item[1] in ("unavailable", "unknown", "removed", "off")] == []
+
+
+async def test_a_camera_that_was_changed_is_followed(home: Home, cameras: Cameras) -> None:
+    cameras.garden.picture = STREET
     entry = await home.add(pipeline())
-    hub = home.hub
+    await home.until_state("binary_sensor.front_door_person", "off")
     (subentry,) = entry.subentries.values()
     home.hass.config_entries.async_update_subentry(
-        entry, subentry, data={**subentry.data, **changes}
+        entry, subentry, data={**subentry.data, "camera": "camera.garden"}
     )
-    await home.reloaded(hub)
+    await home.until_state("binary_sensor.front_door_person", "on")
+    cameras.porch.set_available(False)
+    await home.hass.async_block_till_done()
+    assert home.state("binary_sensor.front_door_person") == "on"
+    cameras.garden.set_available(False)
+    await home.hass.async_block_till_done()
+    assert home.state("binary_sensor.front_door_person") == "unavailable"
 
 
 async def test_entities_of_labels_that_are_no_longer_chosen_go(home: Home) -> None:
     entry = await home.add(pipeline(labels=["person", "dog", "traffic light"]))
     assert "binary_sensor.front_door_traffic_light" in home.entity_ids()
-    hub = home.hub
     (subentry,) = entry.subentries.values()
     home.hass.config_entries.async_update_subentry(
         entry, subentry, data={**subentry.data, "labels": ["traffic light"]}
     )
-    await home.reloaded(hub)
+    await home.hass.async_block_till_done()
     labelled = {e for e in home.entity_ids() if e.startswith("binary_sensor.front") or "count" in e}
     assert labelled == {
         "binary_sensor.front_door_traffic_light",

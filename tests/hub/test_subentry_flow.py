@@ -14,7 +14,6 @@ from homeassistant.config_entries import SOURCE_USER, ConfigEntryState
 from homeassistant.core import HomeAssistant
 from homeassistant.data_entry_flow import FlowResultType, InvalidData
 from homeassistant.exceptions import HomeAssistantError
-from homeassistant.setup import async_setup_component
 from PIL import Image
 
 from custom_components.edge_vision import pipeline_flow
@@ -184,6 +183,7 @@ async def test_a_camera_is_tried_and_added_in_one_screen(home: Home, cameras: Ca
     assert (flow.result["type"], flow.result["step_id"]) == (FlowResultType.FORM, "settings")
     assert flow.result["last_step"] is True
     assert flow.defaults == {
+        "camera": None,
         "name": None,
         "detection": {"labels": ["person", "cat", "dog", "car"], "confidence": 50},
         "schedule": {"source": "auto", "only_on_request": False, "scan_interval": 10},
@@ -376,14 +376,6 @@ async def test_a_model_that_looks_at_what_another_finds_is_offered_when_that_is_
 
 
 # --- It cannot begin ------------------------------------------------------------------------------
-
-
-async def test_without_a_camera_there_is_nothing_to_add(hass: HomeAssistant) -> None:
-    assert await async_setup_component(hass, "homeassistant", {})
-    home = Home(hass)
-    await home.add()
-    assert (await Flow.begin(home)).aborted_with == "no_cameras"
-    await hass.config_entries.async_unload(home.entry.entry_id)
 
 
 async def test_a_node_that_is_not_set_up_cannot_take_a_camera(home: Home) -> None:

@@ -16,7 +16,7 @@ from pytest_homeassistant_custom_component.common import async_capture_events
 from custom_components.edge_vision.const import DOMAIN, EVENT_DETECTION, Issue, issue_id
 from custom_components.edge_vision.image_processing import _MAX_FACES
 from tests.hub.conftest import STREET, Cameras, Home, pipeline, until
-from tests.hub.test_subentry_flow import Flow, answers
+from tests.hub.test_subentry_flow import BUNDLED, Flow, answers
 from tests.pictures import NODE_FOLDER, TEST_DATA, needs_test_data
 from tests.small_models import (
     BLACK,
@@ -186,9 +186,38 @@ async def test_models_of_litert(
 ) -> None:
     cameras.porch.picture = (TEST_DATA / "images" / picture).read_bytes()
     labels = ["person"] if state == "sitting" else []
-    await home.add(pipeline(model=installed(home, model), engine="litert", labels=labels))
+    await home.add(pipeline(model=installed(home, model), labels=labels))
     await home.until_state(ENTITY, state)
     assert home.attribute(ENTITY, "engine") == "litert"
+
+
+async def test_automatic_is_an_engine_that_the_model_has_files_for(
+    home: Home, cameras: Cameras
+) -> None:
+    """The node's own engine, ONNX Runtime here, where it can; else any other that can."""
+    cameras.porch.picture = STREET
+    folder = home.data_folder / "models" / "for_ncnn"
+    shutil.copytree(BUNDLED, folder)
+    manifest = json.loads((folder / "model.json").read_text())
+    manifest |= {"id": "for_ncnn", "engines": {"ncnn": manifest["engines"]["ncnn"]}}
+    (folder / "model.json").write_text(json.dumps(manifest))
+    await home.add(pipeline(model="for_ncnn"), pipeline("Back door", "camera.porch"))
+    await home.until_state("binary_sensor.front_door_person", "on")
+    await home.until_state("binary_sensor.back_door_person", "on")
+    engines = {
+        entity_id: home.attribute(entity_id, "engine")
+        for entity_id in (ENTITY, "image_processing.back_door")
+    }
+    assert engines == {ENTITY: "ncnn", "image_processing.back_door": "onnxruntime"}
+    answer = await home.hass.services.async_call(
+        "edge_vision",
+        "detect",
+        {"entity_id": "camera.porch", "model": "for_ncnn"},
+        blocking=True,
+        return_response=True,
+    )
+    assert answer is not None
+    assert answer["engine"] == "ncnn"
 
 
 # --- Another model for the same camera ------------------------------------------------------------
@@ -205,13 +234,11 @@ async def test_a_model_for_another_task_keeps_the_entity_and_drops_the_labels(
     registry = er.async_get(home.hass)
     before = registry.async_get(ENTITY)
     assert before is not None
-    hub = home.hub
 
     (subentry,) = entry.subentries.values()
     home.hass.config_entries.async_update_subentry(
         entry, subentry, data={**subentry.data, "model": colours, "labels": []}
     )
-    await home.reloaded(hub)
     await home.until_state(ENTITY, "red")
     after = registry.async_get(ENTITY)
     assert after is not None
@@ -331,9 +358,8 @@ async def test_a_camera_that_is_removed_takes_the_notice_along(
     entry = await home.add(pipeline(accelerator="cuda:7", allow_fallback=True))
     (subentry_id,) = entry.subentries
     await until(lambda: fallback_issue(home.hass, entry) is not None)
-    hub = home.hub
     home.hass.config_entries.async_remove_subentry(entry, subentry_id)
-    await home.reloaded(hub)
+    await home.hass.async_block_till_done()
     assert (
         ir.async_get(home.hass).async_get_issue(
             DOMAIN, issue_id(Issue.ACCELERATOR_FALLBACK, subentry_id)

@@ -79,7 +79,7 @@ def test_a_text_is_plain(path: str, text: str) -> None:
         ("config.progress", ("config_flow.py",)),
         (
             "config_subentries.pipeline.error",
-            ("pipeline_flow.py", "area_flow.py", "detail_flow.py"),
+            ("pipeline_flow.py", "area_flow.py", "detail_flow.py", "seeing.py"),
         ),
         *(
             (f"options.{part}", ("model_flow.py",))
@@ -309,7 +309,7 @@ def test_the_ledger_has_every_rule_and_reasons() -> None:
 
 def test_every_platform_says_how_many_updates_run_at_once() -> None:
     platforms = [
-        path for path in INTEGRATION.glob("*.py") if "async_add_entities" in path.read_text()
+        path for path in INTEGRATION.glob("*.py") if "async_add_entities: Add" in path.read_text()
     ]
     assert len(platforms) >= 7
     for path in platforms:

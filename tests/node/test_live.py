@@ -394,3 +394,32 @@ async def test_two_changes_at_once_leave_one_pipeline(tmp_path: Path) -> None:
         await until(lambda: camera.readers == 0)
         starts = it.phases(Kind.OBJECT)
         assert len(set(starts)) == len(starts)
+
+
+async def test_a_video_can_be_tried_beside_and_before_a_pipeline(tmp_path: Path) -> None:
+    async with mjpeg_camera(STREET) as camera, watcher(tmp_path) as it:
+        picture, frame = await it.node.lives.peek(Video(url=camera.address))
+        assert picture.content_type == "image/jpeg"
+        assert decode(frame).image.size == SIZE
+        assert it.node.lives.pids == []
+        # A pipeline that watches the same camera is not disturbed, and nothing is masked for it.
+        await it.watch(pipeline(camera, privacy_masks=(EVERYWHERE,)))
+        await until(lambda: it.looks)
+        asked = camera.requests
+        _, frame = await it.node.lives.peek(Video(url=camera.address))
+        assert decode(frame).image.convert("L").getextrema()[1] > 100
+        assert camera.requests == asked
+        assert len(it.node.lives.pids) == 1
+
+
+async def test_why_a_video_cannot_be_read_is_said_without_its_password(tmp_path: Path) -> None:
+    async with mjpeg_camera(STREET) as camera, watcher(tmp_path) as it:
+        camera.refuses = True
+        with pytest.raises(CameraError, match="refuses the user name or the password") as info:
+            await it.node.lives.peek(Video(url=camera.address))
+        assert camera.credentials.partition(":")[2] not in str(info.value)
+        with pytest.raises(CameraError, match="no such file"):
+            await it.node.lives.peek(Video(url=str(tmp_path / "missing.mp4")))
+        with pytest.raises(CameraError):
+            await it.node.lives.peek(Video(url="/dev/video63"))
+        assert it.node.lives.pids == []

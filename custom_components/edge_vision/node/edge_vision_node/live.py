@@ -124,6 +124,16 @@ class _Rate:
         return len(outcomes) == _RECENT and left_out > _MOST_LEFT_OUT * _RECENT
 
 
+def source_of(video: Video) -> Source:
+    """Return how a pipeline's live video is to be read."""
+    return Source(
+        url=video.url,
+        transport=video.transport,
+        key_frames_only=video.key_frames_only,
+        hardware_decoding=video.hardware_decoding,
+    )
+
+
 class LivePipeline:
     """One pipeline's eye on a camera's stream. Used from the event loop.
 
@@ -168,12 +178,7 @@ class LivePipeline:
         self._picture_at = 0.0
         self._watcher = cameras.watch(
             config.name,
-            Source(
-                url=video.url,
-                transport=video.transport,
-                key_frames_only=video.key_frames_only,
-                hardware_decoding=video.hardware_decoding,
-            ),
+            source_of(video),
             View(
                 masks=config.privacy_masks,
                 thresholds=video.thresholds,

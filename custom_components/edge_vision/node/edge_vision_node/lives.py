@@ -7,6 +7,7 @@ import io
 import logging
 import time
 from collections.abc import Callable, Coroutine, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,7 +21,7 @@ from .cameras.pixels import burn
 from .errors import CameraError, NodeError, StorageError
 from .evidence import Keeper, Save
 from .frames.decode import decode
-from .live import Host, LivePipeline
+from .live import Host, LivePipeline, source_of
 from .pipeline import Pipeline
 from .protocol import (
     DetectedObject,
@@ -35,6 +36,8 @@ from .protocol import (
     Point,
     ProtocolError,
     SourceState,
+    SourceStatus,
+    Video,
 )
 from .storage.evidence import EvidenceStore
 from .storage.pictures import PictureStore
@@ -45,6 +48,8 @@ _T = TypeVar("_T")
 _JPEG = "image/jpeg"
 _TRIM_EVERY_S = 600.0
 _MOST_WIDTH = 3840
+# Some cameras send a key frame only every ten seconds.
+_PEEK_S = 20.0
 _GRID = (255, 255, 255, 96)
 _ZONE, _LINE, _MOTION_MASK = (64, 160, 255), (255, 176, 32), (128, 128, 128)
 
@@ -169,6 +174,39 @@ class LivePipelines:
         else:
             pictured, clean, objects = await live.picture(width)
             jpeg = await self._host.draw(_annotated, clean, objects)
+        return Picture(content_type=_JPEG, at=_utc(pictured.captured_at)), jpeg
+
+    async def peek(self, video: Video) -> tuple[Picture, bytes]:
+        """Return one frame of live video, nothing masked. Raises `CameraError` where none comes."""
+        settled = asyncio.Event()
+        # By the one transport, then by the other.
+        tries = 2 if video.url.lower().startswith("rtsp") and video.transport == "auto" else 1
+        reasons: list[str] = []
+
+        def on_state(state: SourceStatus) -> None:
+            if state.state == SourceState.UNAVAILABLE:
+                reasons.append(state.reason or "the camera sends no video")
+                if len(reasons) >= tries:
+                    settled.set()
+
+        watcher = self._cameras.watch(
+            "that is tried",
+            source_of(video),
+            fps=video.fps,
+            on_frame=lambda _frame, _motion: settled.set(),
+            on_state=on_state,
+        )
+        try:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_PEEK_S):
+                    await settled.wait()
+            state = watcher.camera.state
+            if watcher.camera.frame is None or state.state != SourceState.LIVE:
+                reason = state.reason or f"no picture has come within {_PEEK_S:g} s"
+                raise CameraError(next(iter(reasons), reason))
+            pictured, jpeg = await watcher.picture(max_width=_MOST_WIDTH)
+        finally:
+            await watcher.close()
         return Picture(content_type=_JPEG, at=_utc(pictured.captured_at)), jpeg
 
     async def evidence(self, request: EvidenceRequest) -> tuple[Picture, bytes]:

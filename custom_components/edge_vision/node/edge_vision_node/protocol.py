@@ -92,6 +92,7 @@ class Command(StrEnum):
     LIVE = "live"
     LOOK = "look"
     OUTLINE = "outline"
+    PEEK = "peek"
     PICTURE = "picture"
     PING = "ping"
     REMOVE_MODEL = "remove_model"
@@ -883,6 +884,16 @@ class LiveRequest:
     pipeline_id: str
     max_width: int = 1280
     motion: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class PeekRequest:
+    """`peek`: a frame of live video that need not be any pipeline's, to see that it can be read.
+
+    Nothing is masked in it. The answer is `Picture`, binary; an error says why there is none.
+    """
+
+    video: Video
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -39,6 +39,7 @@ from .protocol import (
     NodeStatus,
     Nothing,
     OutlineRequest,
+    PeekRequest,
     PictureRequest,
     ProtocolError,
     RemoveModel,
@@ -113,6 +114,7 @@ class _Connection:
             Command.LIVE: self._live,
             Command.LOOK: self._look,
             Command.OUTLINE: self._outline,
+            Command.PEEK: self._peek,
             Command.PICTURE: self._picture,
             Command.PING: self._ping,
             Command.REMOVE_MODEL: self._remove_model,
@@ -258,6 +260,9 @@ class _Connection:
 
     async def _live(self, header: dict[str, Any], _picture: memoryview | None) -> _Answer:
         return await self._node.lives.picture(read(LiveRequest, header))
+
+    async def _peek(self, header: dict[str, Any], _picture: memoryview | None) -> _Answer:
+        return await self._node.lives.peek(read(PeekRequest, header).video)
 
     async def _evidence(self, header: dict[str, Any], _picture: memoryview | None) -> _Answer:
         return await self._node.lives.evidence(read(EvidenceRequest, header))

@@ -1,0 +1,66 @@
+"""What a pipeline that is being set up would see: for flows, before and while it looks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import PurePath
+from typing import Any
+
+from homeassistant.core import HomeAssistant
+from homeassistant.exceptions import HomeAssistantError
+
+from .const import (
+    AUTO,
+    CONF_CAMERA,
+    CONF_HARDWARE_DECODING,
+    CONF_KEY_FRAMES_ONLY,
+    CONF_TRANSPORT,
+    CONF_VIDEO_ADDRESS,
+)
+from .hub import EdgeVisionHub
+from .node.edge_vision_node.protocol import Command, PeekRequest, Picture, Video
+from .requirements import async_install_video
+from .settings import may_be_live
+from .stills import async_get_still
+from .stream import SCHEMES, async_get_stream_address
+
+# The node itself waits for a frame for twenty seconds, and may have to start a process first.
+_PEEK_TIMEOUT_S = 60.0
+_DEVICES = ("/dev/video", "/dev/v4l/")
+
+
+async def async_see(hub: EdgeVisionHub, data: Mapping[str, Any]) -> bytes:
+    """Return what a subentry's data would have the node see: a frame of live video, or a still.
+
+    Raises `HomeAssistantError`, or `NodeError`, with the reason where there is no picture.
+    """
+    camera: str | None = data.get(CONF_CAMERA)
+    if may_be_live(data):
+        address = data.get(CONF_VIDEO_ADDRESS)
+        if address is None and camera is not None:
+            address = await async_get_stream_address(hub.hass, camera)
+        if address is not None:
+            if (missing := await async_install_video(hub.hass)) is not None:
+                raise HomeAssistantError(missing)
+            video = Video(
+                url=address,
+                transport=data.get(CONF_TRANSPORT, AUTO),
+                key_frames_only=data.get(CONF_KEY_FRAMES_ONLY, False),
+                hardware_decoding=data.get(CONF_HARDWARE_DECODING, False),
+            )
+            _, jpeg = await hub.async_request_picture(
+                Command.PEEK, PeekRequest(video=video), Picture, timeout_s=_PEEK_TIMEOUT_S
+            )
+            return jpeg
+    if camera is None:
+        raise HomeAssistantError("there is no camera to ask for a still")
+    return await async_get_still(hub.hass, camera)
+
+
+def address_error(hass: HomeAssistant, address: str) -> str | None:
+    """Return the key of what is wrong with the address of a video; None where it can be tried."""
+    if address.lower().startswith(SCHEMES) or address.startswith(_DEVICES):
+        return None
+    if not PurePath(address).is_absolute() or address.startswith("/dev/"):
+        return "bad_address"
+    return None if hass.config.is_allowed_path(address) else "path_not_allowed"
