@@ -3,8 +3,8 @@
 Usage: python -m tests.bench.frame_cost [--objects 20] [--frames 400]
 
 On made-up frames of 1280x720 and made-up detections of objects that walk about: the motion gate,
-the plan of where to look, cutting up to three parts out, merging what they show, the tracker, and
-the rules with three zones and a line.
+the plan of where to look, cutting up to three parts out of the decoded frame, merging what they
+show, the tracker, and the rules with three zones and a line.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import av
 import numpy as np
+from edge_vision_node.cameras.pixels import KeptFrame
 from edge_vision_node.detections import Detections
 from edge_vision_node.following import Follower
 from edge_vision_node.frames.motion import MotionGate
-from edge_vision_node.frames.tensor import fit
-from edge_vision_node.protocol import Line, MotionThresholds, Point, Zone
+from edge_vision_node.protocol import Box, Line, MotionThresholds, Point, Zone
 from edge_vision_node.regions import Planner, merge
 from edge_vision_node.rules.video import Watch
-from PIL import Image
 
 _FPS = 10
 _NO_BOXES = np.empty((0, 4))
@@ -87,9 +87,10 @@ def frames() -> list[np.ndarray]:
     return result
 
 
-def cut(image: Image.Image, part: list[float]) -> bytes:
-    """Return a part of an image as pixels of the model's size."""
-    return fit(image, (300, 300), part)[0].tobytes()
+def cut(frame: KeptFrame, parts: list[list[float]]) -> list[bytes]:
+    """Return parts of a frame as pixels of the model's size."""
+    regions = [Box(x_min=p[0], y_min=p[1], x_max=p[2], y_max=p[3]) for p in parts]
+    return [frame.crop((), region, (300, 300))[0].tobytes() for region in regions]
 
 
 def measure(objects: int, count: int) -> dict[str, Any]:
@@ -105,7 +106,8 @@ def measure(objects: int, count: int) -> dict[str, Any]:
     pictures, walkers = frames(), Walkers(objects)
     gate, follower = MotionGate(MotionThresholds()), Follower(watch(), ("person",))
     planner = Planner("balanced", (1280, 720), (300, 300))
-    image = Image.fromarray(np.stack([pictures[0]] * 3, axis=2))
+    decoded = av.VideoFrame.from_ndarray(np.stack([pictures[0]] * 3, axis=2), format="rgb24")
+    decoded = decoded.reformat(format="yuv420p")
     for number in range(count):
         at = number / _FPS
         seen = timed("motion", lambda at=at, n=number: gate.step(pictures[n % 20], at))
@@ -113,9 +115,7 @@ def measure(objects: int, count: int) -> dict[str, Any]:
         parts = plan.boxes if len(plan.boxes) else np.array([[0.0, 0.0, 1.0, 1.0]])
         timed(
             "crops",
-            lambda parts=parts: [
-                fit(image, (300, 300), tuple(part))[0].tobytes() for part in parts.tolist()
-            ],
+            lambda parts=parts, n=number: cut(KeptFrame(n, "", decoded), parts.tolist()),
         )
         found = walkers.step()
         each = [found] * len(parts)

@@ -19,7 +19,6 @@ from PIL import Image
 from ..detections import Placement
 from ..errors import FrameGoneError, NodeError
 from ..frames.motion import MotionGate
-from ..frames.tensor import fit
 from ..protocol import Box, ErrorCode, SourceState, SourceStatus, read
 from ..workers.process import Link, begin
 from .messages import (
@@ -227,19 +226,14 @@ class CameraChild:
         started = time.perf_counter()
         view, frame = self._view(order.view), self._frame(order.frame)
         view.looked.append(frame)
-        image = frame.image(view.masks)
         size = (order.width, order.height)
         content: list[bytes] = []
         placements: list[Placement] = []
-        for box in order.regions:
-            crop, placement = fit(
-                image,
-                size,
-                (box.x_min, box.y_min, box.x_max, box.y_max),
-                letterbox=order.resize == "letterbox",
-                pad=order.pad,
+        for region in order.regions:
+            pixels, placement = frame.crop(
+                view.masks, region, size, letterbox=order.resize == "letterbox", pad=order.pad
             )
-            content.append(crop.tobytes())
+            content.append(pixels.tobytes())
             placements.append(placement)
         crops_ms = round((time.perf_counter() - started) * 1000, 2)
         return Cropped(placements=tuple(placements), crops_ms=crops_ms), b"".join(content)

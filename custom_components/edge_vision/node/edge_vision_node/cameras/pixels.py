@@ -3,18 +3,31 @@
 from __future__ import annotations
 
 import io
+import math
 import threading
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from ..detections import Placement
+from ..frames.tensor import inner_size, placed
 from ..protocol import Box, Point
 
+# Planes of a byte per pixel, brightness and two of colour: how many pixels wide and high is a value
+# of colour.
+_YUV = {
+    **dict.fromkeys(("yuv420p", "yuvj420p"), (2, 2)),
+    **dict.fromkeys(("yuv422p", "yuvj422p"), (2, 1)),
+    **dict.fromkeys(("yuv444p", "yuvj444p"), (1, 1)),
+}
+_NO_COLOUR = 128
+_FULL_RANGE = 2
 # Formats whose first plane is brightness, a byte per pixel.
-_PLANAR = ("yuv420p", "yuvj420p", "yuv422p", "yuvj422p", "yuv444p", "yuvj444p", "nv12", "gray")
+_PLANAR = (*_YUV, "nv12", "gray")
 _MOST_SHARP_PIXELS = 192
 
 # Polygons.
@@ -25,47 +38,84 @@ def brightness(frame: Any) -> NDArray[np.uint8]:
     """Return a frame's brightness, uint8 [H, W]; a view where the decoder gives it."""
     if frame.format.name not in _PLANAR:
         frame = frame.reformat(format="gray")
-    plane = frame.planes[0]
-    rows = np.frombuffer(plane, dtype=np.uint8).reshape(-1, plane.line_size)
-    return rows[: frame.height, : frame.width]
+    return _values(frame.planes[0])
 
 
 class KeptFrame:
-    """A frame whose pixels can be asked for. Safe from several threads."""
+    """A frame whose pixels can be asked for. Safe from several threads.
+
+    Nothing is converted before somebody asks, and then only what they ask for: FFmpeg's scaler
+    makes a model's input of the decoder's planes in less time than the whole frame takes to become
+    RGB.
+    """
 
     def __init__(self, number: int, captured_at: str, frame: Any) -> None:
-        """Keep a frame of PyAV; nothing is converted before somebody asks."""
+        """Keep a frame of PyAV."""
         self.number = number
         self.captured_at = captured_at
         self._frame = frame
-        self._images: dict[Masks, Image.Image] = {}
+        self._frames: dict[Masks, Any] = {}
         self._lock = threading.Lock()
 
-    def image(self, masks: Masks) -> Image.Image:
-        """Return it as RGB, with these privacy masks burned in."""
-        with self._lock:
-            return self._image(masks)
+    def crop(
+        self,
+        masks: Masks,
+        region: Box,
+        size: tuple[int, int],
+        *,
+        letterbox: bool = False,
+        pad: int = 0,
+    ) -> tuple[NDArray[np.uint8], Placement]:
+        """Return a region in another size, privacy masks burned in, and where the frame lies in it.
 
-    def _image(self, masks: Masks) -> Image.Image:
-        image = self._images.get(masks)
-        if image is None:
-            # The conversion is the dear part: views with other masks share it.
-            image = self._image(()).copy() if masks else self._frame.to_image()
-            burn(image, masks)
-            self._images[masks] = image
-        return image
+        Args:
+            masks: what nobody may see.
+            region: what to show; its borders move outwards to the next that the format has.
+            size: width and height in pixels.
+            letterbox: keep the region's shape, from the top left, instead of stretching it.
+            pad: grey level of the rest.
+
+        Returns: uint8 RGB [height, width, 3], and the placement of the whole frame.
+        """
+        with self._lock:
+            frame = self._masked(masks)
+            part = _Part.of(frame, region)
+            shape = (part.right - part.left, part.bottom - part.top)
+            inner = inner_size(shape, size, letterbox=letterbox)
+            pixels = _scaled(part.cut(frame), inner)
+        if inner != size:
+            padded = np.full((size[1], size[0], 3), pad, dtype=np.uint8)
+            padded[: inner[1], : inner[0]] = pixels
+            pixels = padded
+        share = (
+            part.left / frame.width,
+            part.top / frame.height,
+            part.right / frame.width,
+            part.bottom / frame.height,
+        )
+        return pixels, placed(share, inner, size)
 
     def jpeg(
         self, masks: Masks, max_width: int | None, quality: int
     ) -> tuple[bytes, tuple[int, int]]:
         """Return it as JPEG, with these privacy masks burned in, and its size in pixels."""
-        image = self.image(masks)
-        if max_width is not None and image.width > max_width:
-            size = (max_width, max(1, round(image.height * max_width / image.width)))
-            image = image.resize(size, Image.Resampling.BOX)
+        with self._lock:
+            frame = self._masked(masks)
+            size = (frame.width, frame.height)
+            if max_width is not None and frame.width > max_width:
+                size = (max_width, max(1, round(frame.height * max_width / frame.width)))
+            image = Image.fromarray(_scaled(frame, size))
         out = io.BytesIO()
         image.save(out, "JPEG", quality=quality)
-        return out.getvalue(), image.size
+        return out.getvalue(), size
+
+    def _masked(self, masks: Masks) -> Any:
+        """Return the frame with masks burned in; views with the same masks share it."""
+        if masks not in self._frames:
+            plain = self._frames.get(()) or _planar(self._frame)
+            self._frames[()] = plain
+            self._frames[masks] = _burned(plain, masks) if masks else plain
+        return self._frames[masks]
 
     def sharpness(self, region: Box) -> float:
         """Return the variance of the Laplacian of a region's brightness.
@@ -91,6 +141,91 @@ class KeptFrame:
             - pixels[1:-1, 2:]
         )
         return float(laplacian.var())
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A part of a frame in pixels, with borders where every plane can be cut."""
+
+    left: int
+    top: int
+    right: int
+    bottom: int
+
+    @classmethod
+    def of(cls, frame: Any, region: Box) -> _Part:
+        """Return the least part that holds a region."""
+        wide, high = _YUV[frame.format.name]
+        left = min(int(region.x_min * frame.width), frame.width - 1) // wide * wide
+        top = min(int(region.y_min * frame.height), frame.height - 1) // high * high
+        right = -(-math.ceil(region.x_max * frame.width) // wide) * wide
+        bottom = -(-math.ceil(region.y_max * frame.height) // high) * high
+        return cls(left, top, min(right, frame.width), min(bottom, frame.height))
+
+    def cut(self, frame: Any) -> Any:
+        """Return it as a frame of its own."""
+        if (self.left, self.top, self.right, self.bottom) == (0, 0, frame.width, frame.height):
+            return frame
+        part = _like(frame, self.right - self.left, self.bottom - self.top)
+        for number, (source, target) in enumerate(zip(frame.planes, part.planes, strict=True)):
+            wide, high = _YUV[frame.format.name] if number else (1, 1)
+            into = _values(target)
+            left, top = self.left // wide, self.top // high
+            into[:] = _values(source)[top : top + len(into), left : left + into.shape[1]]
+        return part
+
+
+def _values(plane: Any) -> NDArray[np.uint8]:
+    """Return a plane's values, uint8 [H, W], without a copy."""
+    rows = np.frombuffer(memoryview(plane), dtype=np.uint8).reshape(-1, plane.line_size)
+    return rows[: plane.height, : plane.width]
+
+
+def _like(frame: Any, width: int, height: int) -> Any:
+    """Return an empty frame of another size, whose values mean the same."""
+    made = type(frame)(width, height, frame.format.name)
+    made.color_range, made.colorspace = frame.color_range, frame.colorspace
+    return made
+
+
+def _planar(frame: Any) -> Any:
+    return frame if frame.format.name in _YUV else frame.reformat(format="yuv420p")
+
+
+def _scaled(frame: Any, size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Return a frame as uint8 RGB [H, W, 3] in a size."""
+    # Averaging areas is as accurate as anything slower where a picture shrinks; enlarging that way
+    # would only make blocks.
+    shrinks = frame.width >= size[0] and frame.height >= size[1]
+    method = "AREA" if shrinks else "BILINEAR"
+    try:
+        # To begin and end threads would take longer than the work, at times much longer.
+        scaled = frame.reformat(*size, "rgb24", interpolation=method, threads=1)
+    except TypeError:  # PyAV before 17
+        scaled = frame.reformat(*size, "rgb24", interpolation=method)
+    plane = scaled.planes[0]
+    rows = np.frombuffer(memoryview(plane), dtype=np.uint8).reshape(-1, plane.line_size)
+    # In rows: numpy is ten times slower at copying pixels of three.
+    return np.ascontiguousarray(rows[:, : 3 * scaled.width]).reshape(-1, scaled.width, 3)
+
+
+def _burned(frame: Any, masks: Masks) -> Any:
+    """Return a frame with areas blackened."""
+    hidden = Image.new("1", (frame.width, frame.height))
+    draw = ImageDraw.Draw(hidden)
+    for mask in masks:
+        draw.polygon([(point.x * frame.width, point.y * frame.height) for point in mask], fill=1)
+    full = frame.color_range == _FULL_RANGE or frame.format.name.startswith("yuvj")
+    burned = _like(frame, frame.width, frame.height)
+    for number, (source, target) in enumerate(zip(frame.planes, burned.planes, strict=True)):
+        wide, high = _YUV[frame.format.name] if number else (1, 1)
+        into = _values(target)
+        into[:] = _values(source)
+        # A value of colour that is part of a hidden pixel is hidden, too.
+        blocks = np.zeros((into.shape[0], high, into.shape[1], wide), dtype=bool)
+        blocks.reshape(into.shape[0] * high, -1)[: frame.height, : frame.width] = hidden
+        into[blocks.any(axis=(1, 3))] = _NO_COLOUR if number else (0 if full else 16)
+    return burned
 
 
 def burn(image: Image.Image, masks: Sequence[Sequence[Point]]) -> None:

@@ -89,17 +89,29 @@ def fit(
         edge * pixels for edge, pixels in zip(part, image.size * 2, strict=True)
     )
     box = (left, top, right, bottom)
-    share_x = share_y = 1.0
-    if letterbox:
-        ratio = min(size[0] / (right - left), size[1] / (bottom - top))
-        inner = (max(1, round((right - left) * ratio)), max(1, round((bottom - top) * ratio)))
-        fitted = Image.new("RGB", size, (pad,) * 3)
-        fitted.paste(_resize(image, inner, box))
-        share_x, share_y = inner[0] / size[0], inner[1] / size[1]
-    else:
-        fitted = _resize(image, size, box)
-    scale_x, scale_y = share_x / (part[2] - part[0]), share_y / (part[3] - part[1])
-    return fitted, Placement(scale_x, scale_y, -part[0] * scale_x, -part[1] * scale_y)
+    inner = inner_size((right - left, bottom - top), size, letterbox=letterbox)
+    fitted = _resize(image, inner, box)
+    if inner != size:
+        inner_image, fitted = fitted, Image.new("RGB", size, (pad,) * 3)
+        fitted.paste(inner_image)
+    return fitted, placed(part, inner, size)
+
+
+def inner_size(
+    part: tuple[float, float], size: tuple[int, int], *, letterbox: bool
+) -> tuple[int, int]:
+    """Return the width and height, in pixels, that a part of such a size gets in `size`."""
+    if not letterbox:
+        return size
+    ratio = min(size[0] / part[0], size[1] / part[1])
+    return max(1, round(part[0] * ratio)), max(1, round(part[1] * ratio))
+
+
+def placed(part: Sequence[float], inner: tuple[int, int], size: tuple[int, int]) -> Placement:
+    """Return where a whole image lies in `size` whose `part` fills `inner`, from the top left."""
+    scale_x = inner[0] / size[0] / (part[2] - part[0])
+    scale_y = inner[1] / size[1] / (part[3] - part[1])
+    return Placement(scale_x, scale_y, -part[0] * scale_x, -part[1] * scale_y)
 
 
 def _resize(
