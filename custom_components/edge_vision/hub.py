@@ -42,11 +42,13 @@ from .node.edge_vision_node.protocol import (
     BenchmarkRequest,
     Command,
     Configure,
+    Forget,
     Greeting,
     Look,
     NodeEvent,
     NodeInfo,
     NodeStatus,
+    Nothing,
     PipelineState,
     Point,
     QuarantinedModel,
@@ -284,9 +286,22 @@ class EdgeVisionHub:
                 await self._async_update_entities(pipeline)
             if removed or changed or added:
                 await self.async_reconfigure(changed)
+            for pipeline in removed:
+                await self._async_forget(pipeline)
             if not self._stopping:
                 for pipeline in added:
                     pipeline.async_begin(0, 1)
+
+    async def _async_forget(self, pipeline: PipelineRuntime) -> None:
+        """Have the node delete what it has of a camera that the user has removed.
+
+        A node that cannot be asked deletes it when it is too old, as all else.
+        """
+        request = Forget(pipeline_id=pipeline.pipeline_id)
+        try:
+            await self.async_request(Command.FORGET, request, Nothing)
+        except NodeError as err:
+            _LOGGER.warning("Pictures of %s are still kept: %s", pipeline.settings.name, err)
 
     async def _async_update_entities(self, pipeline: PipelineRuntime) -> None:
         for entities in self.pipeline_entities:

@@ -576,3 +576,18 @@ class Flow:
 def _address(flow: Any) -> str:
     picture: str = flow["description_placeholders"]["picture"]
     return picture.splitlines()[0].removeprefix("![](").removesuffix(")")
+
+
+async def test_a_camera_that_is_removed_takes_its_pictures_along(
+    hass: HomeAssistant, home: Home, stream: MjpegCamera
+) -> None:
+    await home.add(live())
+    await home.until_state("binary_sensor.front_door_person", "off")
+    stream.picture = STREET
+    pictures = home.data_folder / "evidence"
+    await until(lambda: list(pictures.glob("*.jpg")))
+    (subentry_id,) = home.entry.subentries
+    hass.config_entries.async_remove_subentry(home.entry, subentry_id)
+    await hass.async_block_till_done()
+    assert list(pictures.glob("*.jpg")) == []
+    assert list((home.data_folder / "pictures").iterdir()) == []

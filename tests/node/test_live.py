@@ -61,7 +61,7 @@ class Watcher:
         self.node = Node(folder)
         self.events: list[NodeEvent] = []
         self.looks: list[Look] = []
-        self.node.listen_events(lambda _seq, event: self.events.append(event))
+        self.node.records.listen(lambda _seq, event: self.events.append(event))
         self.node.listen_looks(self.looks.append)
 
     async def watch(self, config: PipelineConfig) -> None:
@@ -296,7 +296,7 @@ async def test_what_is_told_is_known_after_a_kill_at_that_very_moment(tmp_path: 
             known.append(event.track_id in ids)
 
     async with mjpeg_camera(STREET) as camera, watcher(tmp_path) as it:
-        it.node.listen_events(look)
+        it.node.records.listen(look)
         await it.watch(pipeline(camera))
         await until(lambda: len(it.phases(Kind.OBJECT)) >= 2)
     assert known
@@ -329,7 +329,7 @@ async def test_the_picture_of_an_event_is_there_for_whoever_hears_of_it(tmp_path
                 request = EvidenceRequest(event_id=event.event_id)
                 asked.append(asyncio.ensure_future(it.node.lives.evidence(request)))
 
-        it.node.listen_events(ask)
+        it.node.records.listen(ask)
         await it.watch(pipeline(camera))
         await until(lambda: asked)
         await asyncio.gather(*asked)
@@ -423,3 +423,24 @@ async def test_why_a_video_cannot_be_read_is_said_without_its_password(tmp_path:
         with pytest.raises(CameraError):
             await it.node.lives.peek(Video(url="/dev/video63"))
         assert it.node.lives.pids == []
+
+
+async def test_what_is_kept_of_a_camera_that_was_removed_is_deleted(tmp_path: Path) -> None:
+    async with mjpeg_camera(EMPTY) as camera, watcher(tmp_path) as it:
+        gate = replace(pipeline(camera), pipeline_id="gate", name="Gate")
+        await it.node.configure(Configure(pipelines=(pipeline(camera), gate)))
+        await until(lambda: {look.pipeline_id for look in it.looks} == {"porch", "gate"})
+        camera.picture = STREET
+        await until(lambda: {event.pipeline_id for event in it.events} == {"porch", "gate"})
+        with pytest.raises(ProtocolError):
+            await it.node.forget("porch")
+        await it.node.configure(Configure(pipelines=(gate,)))
+        await it.node.forget("porch")
+        kept = await it.node.records.newest_events(None, 1000)
+        assert {item.event.pipeline_id for item in kept} == {"gate"}
+        pictures = {path.name.partition(".")[0] for path in (tmp_path / "evidence").iterdir()}
+        assert pictures <= {item.event.event_id for item in kept}
+        assert pictures
+        assert [path.name for path in (tmp_path / "pictures").glob("*.jpg")] == ["gate.jpg"]
+        # Its number is not given to another event.
+        assert await it.node.records.last_seq() >= max(item.seq for item in kept)

@@ -44,6 +44,7 @@ from .protocol import (
     Task,
     Video,
 )
+from .records import Records
 from .regions import Planner, merge
 from .rules.scene import RuleEvent, SceneObject
 from .rules.video import Watch
@@ -74,6 +75,8 @@ _NO_BOXES = np.empty((0, 4))
 class Host(Protocol):
     """What a live pipeline needs of its node."""
 
+    records: Records
+
     async def ready(self, pipeline: Pipeline) -> Place:
         """Return where the pipeline's model is loaded. Raises `NodeError`."""
 
@@ -84,14 +87,6 @@ class Host(Protocol):
 
     async def look(self, request: LookRequest, data: memoryview) -> Look:
         """Look at a whole picture, as if the hub had sent it. Raises `NodeError`."""
-
-    async def publish(
-        self, events: list[NodeEvent], followed: tuple[str, str] | None = None
-    ) -> None:
-        """Write events to the log, with what a pipeline follows now, and push them."""
-
-    async def followed(self, pipeline_id: str) -> str | None:
-        """Return what a pipeline followed before; None where nobody knows."""
 
     def show(self, look: Look) -> None:
         """Push what holds now."""
@@ -304,7 +299,7 @@ class LivePipeline:
         # The picture is asked for at once, for the camera keeps its frames for a moment only.
         self._keeper.look(self._watcher, frame, follower.objects, told, self.objects)
         if told:
-            await self._host.publish(told, self._followed(follower))
+            await self._host.records.publish(told, self._followed(follower))
         node_ms = (time.perf_counter() - started) * 1000
         self._show(self._now(follower, frame, place, inference_ms, node_ms))
         self._tune(follower)
@@ -314,7 +309,7 @@ class LivePipeline:
         manifest, size = place.model.manifest, (frame.width, frame.height)
         if self._follower is None or self._follower.labels != place.model.labels:
             self._follower = Follower(self._watch, place.model.labels)
-            snapshot = await self._host.followed(self.pipeline.config.pipeline_id)
+            snapshot = await self._host.records.followed(self.pipeline.config.pipeline_id)
             before = _read(snapshot) if snapshot is not None else {_LEFT: True}
             if self.pipeline.told_of != "live" and (
                 self.pipeline.told_of == "stills" or _LEFT in before
@@ -522,7 +517,7 @@ class LivePipeline:
         with suppress(asyncio.CancelledError):
             await self._task
         if self._follower is not None:
-            await self._host.publish([], self._followed(self._follower))
+            await self._host.records.publish([], self._followed(self._follower))
 
     async def release(self) -> None:
         """Let go of the camera; its process ends where nobody else watches."""

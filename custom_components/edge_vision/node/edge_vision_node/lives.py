@@ -10,7 +10,6 @@ from collections.abc import Callable, Coroutine, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from PIL import Image, ImageDraw
@@ -39,8 +38,6 @@ from .protocol import (
     SourceStatus,
     Video,
 )
-from .storage.evidence import EvidenceStore
-from .storage.pictures import PictureStore
 
 _LOGGER = logging.getLogger(__name__)
 _T = TypeVar("_T")
@@ -60,12 +57,6 @@ class LiveHost(Host, Protocol):
     async def draw(self, function: Callable[..., _T], *args: object) -> _T:
         """Call a function in the thread for pictures."""
 
-    async def on_disk(self, function: Callable[..., _T], *args: object) -> _T:
-        """Call a function in the thread for files."""
-
-    async def forget(self, pipeline_id: str) -> None:
-        """Forget what a pipeline followed."""
-
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Do something that nobody need wait for; it is finished before the node ends."""
 
@@ -73,13 +64,11 @@ class LiveHost(Host, Protocol):
 class LivePipelines:
     """All of them. Used from the event loop."""
 
-    def __init__(self, host: LiveHost, data: Path, pictures: PictureStore) -> None:
-        """Begin with none. Raises `OSError` where the data folder cannot be written."""
+    def __init__(self, host: LiveHost) -> None:
+        """Begin with none."""
         self._host = host
         self._cameras = Cameras()
         self._live: dict[str, LivePipeline] = {}
-        self._pictures = pictures
-        self._evidence = EvidenceStore(data / "evidence")
         self._trimmed_at: float | None = None
         self._saving: set[asyncio.Task[None]] = set()
 
@@ -131,7 +120,7 @@ class LivePipelines:
         if (live := self._live.pop(pipeline_id, None)) is not None:
             await live.stop()
             await live.release()
-        await self._host.forget(pipeline_id)
+        await self._host.records.unfollow(pipeline_id)
 
     def status(self, status: PipelineStatus) -> PipelineStatus:
         """Return a pipeline's status with what live video adds to it."""
@@ -215,10 +204,10 @@ class LivePipelines:
             await asyncio.wait(self._saving)
 
         def read() -> tuple[bytes, datetime]:
-            return self._evidence.read(request.event_id, clean=request.clean)
+            return self._host.records.evidence.read(request.event_id, clean=request.clean)
 
         try:
-            jpeg, at = await self._host.on_disk(read)
+            jpeg, at = await self._host.records.on_disk(read)
         except OSError as err:
             raise StorageError(f"The picture cannot be read: {err.strerror}") from err
         return Picture(content_type=_JPEG, at=at.isoformat()), jpeg
@@ -245,10 +234,6 @@ class LivePipelines:
         self._saving.add(task)
         task.add_done_callback(self._saving.discard)
 
-    async def trim(self) -> None:
-        """Delete pictures that are too old or too many. Raises `OSError`."""
-        await self._host.on_disk(self._evidence.trim, datetime.now(UTC))
-
     async def _save(
         self,
         pipeline: Pipeline,
@@ -258,16 +243,16 @@ class LivePipelines:
         at: datetime,
     ) -> None:
         annotated = await self._host.draw(_annotated, jpeg, objects)
-        await self._host.on_disk(self._evidence.write, event_id, jpeg, annotated)
-        pipeline_id = pipeline.config.pipeline_id
-        await self._host.on_disk(self._pictures.write, pipeline_id, annotated, at)
+        records, pipeline_id = self._host.records, pipeline.config.pipeline_id
+        await records.on_disk(records.evidence.write, event_id, jpeg, annotated)
+        await records.on_disk(records.pictures.write, pipeline_id, annotated, at)
         pipeline.picture_at = at.astimezone(UTC)
         if (live := self._live.get(pipeline_id)) is not None:
             live.show_picture()
         now = time.monotonic()
         if self._trimmed_at is None or now - self._trimmed_at > _TRIM_EVERY_S:
             self._trimmed_at = now
-            await self.trim()
+            await records.on_disk(records.evidence.trim, datetime.now(UTC))
 
     async def close(self) -> None:
         """End all."""

@@ -7,11 +7,11 @@ import json
 import logging
 import re
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -49,7 +49,7 @@ from .lives import LivePipelines
 from .models.manager import ModelManager, ProgressListener
 from .models.store import DEFAULT_MODEL, SELF_TEST_EXPECTATION, SELF_TEST_PICTURE, ModelStore
 from .models.trust import Trust
-from .pipeline import History, Pipeline, parse_time, summarise, understood
+from .pipeline import Pipeline, parse_time, summarise, understood
 from .protocol import (
     NO_ANSWER,
     Benchmark,
@@ -60,7 +60,6 @@ from .protocol import (
     Findings,
     Inspection,
     InspectModel,
-    LoggedEvent,
     Look,
     LookRequest,
     ModelInfo,
@@ -75,8 +74,7 @@ from .protocol import (
     SelfTest,
     SelfTestRequest,
 )
-from .storage.pictures import PictureStore
-from .storage.results import FILE_NAME, ResultLog
+from .records import Records
 from .workers.messages import RunResult
 from .workers.pool import Lane, Place, Workers
 
@@ -85,15 +83,12 @@ _T = TypeVar("_T")
 
 _PIPELINE_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _SELF_TEST_S = 0.5
-_TIDY_EVERY_S = 6 * 3600.0
 # A model that was loaded cannot be loaded again after a crash, or never could be, or is of no use.
 _CANNOT_LOAD = (AcceleratorError, AcceleratorFailedError, EngineMissingError, ModelError)
 # How long one who has a picture waits for a model that is being loaded: most are there by then, and
 # a compiler of an accelerator may need half an hour.
 _PATIENCE_S = 10.0
 
-# (sequence number or None where the event could not be written, event)
-EventListener = Callable[[int | None, NodeEvent], None]
 StatusListener = Callable[[NodeStatus], None]
 LookListener = Callable[[Look], None]
 
@@ -105,22 +100,17 @@ class Node:
         """Open the data folder. Raises `OSError` where it cannot be written."""
         self._data = data
         self._workers = Workers(threads, data / "cache", Trust(data))
-        self._pictures = PictureStore(data / "pictures")
+        self.records = Records(data, self.spawn, self.changed)
         self.node_id = _node_id(data / "node_id")
         self._store = ModelStore([data / "models"])
         self.models = ModelManager(data, self._store, self._workers, mirror)
         self._benchmarks = Benchmarks(data, self._workers)
-        self.lives = LivePipelines(self, data, self._pictures)
-        self._log: ResultLog | None = None
-        self._storage_error: str | None = None
+        self.lives = LivePipelines(self)
         self._pipelines: dict[str, Pipeline] = {}
         self._configuring = asyncio.Lock()
         self._drawing = ThreadPoolExecutor(1, thread_name_prefix="draw")
-        self._disk = ThreadPoolExecutor(1, thread_name_prefix="disk")
         self._tasks: set[asyncio.Task[None]] = set()
-        self._tidying: asyncio.Task[None] | None = None
         self._loads: set[asyncio.Task[None]] = set()
-        self._event_listeners: set[EventListener] = set()
         self._look_listeners: set[LookListener] = set()
         self._status_listeners: set[StatusListener] = set()
         self._started = time.monotonic()
@@ -134,25 +124,25 @@ class Node:
             engine = (await self._workers.choose(self._store.get(None), None, None)).engine
         except NodeError:
             engine = None
-        devices = await self._in_thread(self._disk, find_devices, engines)
+        devices = await self.records.on_disk(find_devices, engines)
         return NodeInfo(
             node_id=self.node_id,
             version=__version__,
-            hardware=await self._in_thread(self._disk, describe_hardware),
+            hardware=await self.records.on_disk(describe_hardware),
             engines=tuple(replace(item, packaged=has_package(item.id)) for item in engines),
             models=tuple(model.info() for model in self._store.models.values()),
             default_engine=engine,
             default_model=DEFAULT_MODEL,
             devices=devices,
-            board_profile=await self._in_thread(self._disk, board_profile, devices),
+            board_profile=await self.records.on_disk(board_profile, devices),
             benchmarks=self._benchmarks.kept,
         )
 
     async def status(self) -> NodeStatus:
         """Return how the node and its pipelines are doing."""
         pids = [*self._workers.pids, *self.lives.pids]
-        memory_bytes = await self._in_thread(self._disk, resident_bytes, pids)
-        return self._status(memory_bytes, await self._in_thread(self._disk, temperature_c))
+        memory_bytes = await self.records.on_disk(resident_bytes, pids)
+        return self._status(memory_bytes, await self.records.on_disk(temperature_c))
 
     def _status(self, memory_bytes: int | None, temperature: float | None) -> NodeStatus:
         return NodeStatus(
@@ -162,14 +152,9 @@ class Node:
             uptime_s=round(time.monotonic() - self._started, 1),
             memory_bytes=memory_bytes,
             temperature_c=temperature,
-            storage_error=self._storage_error,
+            storage_error=self.records.error,
             quarantined=self._workers.trust.quarantined,
         )
-
-    def listen_events(self, listener: EventListener) -> Callable[[], None]:
-        """Call back for every event from now on; returns how to stop that."""
-        self._event_listeners.add(listener)
-        return partial(self._event_listeners.discard, listener)
 
     def listen_status(self, listener: StatusListener) -> Callable[[], None]:
         """Call back when a pipeline or the storage changes state; returns how to stop that."""
@@ -216,22 +201,28 @@ class Node:
             for config in configs.values():
                 await self._set_up(config)
         await self._unload_unused()
-        if self._tidying is None:
-            self._tidying = asyncio.create_task(self._tidy())
+        self.records.begin_to_tidy(lambda: set(self._pipelines))
         return await self.status()
+
+    async def forget(self, pipeline_id: str) -> None:
+        """Delete what is kept of a pipeline that its user has removed.
+
+        Raises `ProtocolError` where there still is such a pipeline, `StorageError`.
+        """
+        if not _PIPELINE_ID.fullmatch(pipeline_id) or pipeline_id in self._pipelines:
+            raise ProtocolError(f"{pipeline_id!r} is no pipeline that was removed")
+        await self._written()
+        await self.records.delete(pipeline_id)
 
     async def _set_up(self, config: PipelineConfig) -> None:
         pipeline = self._pipelines.get(config.pipeline_id)
         changed = pipeline is None or pipeline.config != config
         if pipeline is None:
-            taken_at = await self._in_thread(
-                self._disk, self._pictures.taken_at, config.pipeline_id
-            )
+            records = self.records
+            taken_at = await records.on_disk(records.pictures.taken_at, config.pipeline_id)
             pipeline = Pipeline(config, taken_at)
-            with suppress(StorageError):  # noted and shown as `storage_error`
-                present = await self._with_log(ResultLog.open_presences, config.pipeline_id)
-                answer = await self._with_log(ResultLog.last_answer, config.pipeline_id)
-                pipeline.restore(History(present, answer))
+            if (history := await records.history(config.pipeline_id)) is not None:
+                pipeline.restore(history)
             self._pipelines[config.pipeline_id] = pipeline
         elif changed:
             if pipeline.reconfigure(config):
@@ -406,7 +397,7 @@ class Node:
             ):
                 pipeline.picture_at = captured_at
                 self.spawn(self._keep_picture(pipeline, bytes(data), findings, captured_at))
-            await self.publish(events, followed)
+            await self.records.publish(events, followed)
         return pipeline.look(request, result, place, (time.perf_counter() - started) * 1000)
 
     async def _leave_live(
@@ -417,7 +408,7 @@ class Node:
         if pipeline.told_of == "stills" or self.lives.watches(pipeline_id):
             return [], None
         pipeline.told_of = "stills"
-        if (snapshot := await self.followed(pipeline_id)) is None:
+        if (snapshot := await self.records.followed(pipeline_id)) is None:
             return [], None
         ended, left = leave(pipeline.config, snapshot)
         if not ended:
@@ -481,7 +472,7 @@ class Node:
         pipeline = self._pipeline(pipeline_id)
         request, jpeg = await self.lives.still(pipeline_id)
         place, result = await self._run(pipeline, memoryview(jpeg))
-        await self.publish(pipeline.scanned(request, result, place))
+        await self.records.publish(pipeline.scanned(request, result, place))
         look = pipeline.look(request, result, place, (time.perf_counter() - started) * 1000)
         return replace(look, presence=self.lives.get(pipeline_id).presence)
 
@@ -505,7 +496,7 @@ class Node:
         objects = result.findings.objects
         picture = None
         if request.annotate:
-            picture = await self._in_thread(self._drawing, _draw, data, result.findings)
+            picture = await self.draw(_draw, data, result.findings)
         answer = Detected(
             width=result.width,
             height=result.height,
@@ -526,8 +517,8 @@ class Node:
     async def self_test(self, request: SelfTestRequest) -> SelfTest:
         """Run a model on the picture that comes with the node. Raises as `look` does."""
         place = await self._choose(request.model, request.engine, request.accelerator)
-        data = await self._in_thread(self._disk, SELF_TEST_PICTURE.read_bytes)
-        expectation = json.loads(await self._in_thread(self._disk, SELF_TEST_EXPECTATION.read_text))
+        data = await self.records.on_disk(SELF_TEST_PICTURE.read_bytes)
+        expectation = json.loads(await self.records.on_disk(SELF_TEST_EXPECTATION.read_text))
         expect = expectation["expect"]
         lowest = min(item["min_confidence"] for item in expect)
         with self._workers.hold(place) as lane:
@@ -558,76 +549,7 @@ class Node:
         finally:
             await self._unload_unused()
 
-    # --- Events and pictures --------------------------------------------------------------
-
-    async def publish(
-        self, events: list[NodeEvent], followed: tuple[str, str] | None = None
-    ) -> None:
-        """Write events to the log, then push them. A log that fails does not silence the node.
-
-        `followed`: a pipeline and what it follows now, written in the same transaction.
-        """
-        if events or followed is not None:
-            # Whoever asked may be told to stop meanwhile: what is written is pushed all the same.
-            await asyncio.shield(self.spawn(self._publish(events, followed)))
-
-    async def _publish(self, events: list[NodeEvent], followed: tuple[str, str] | None) -> None:
-        numbers: Iterable[int | None]
-        try:
-            numbers = await self._with_log(ResultLog.append, events, followed)
-        except StorageError as err:
-            _LOGGER.error("%s", err)
-            numbers = [None] * len(events)
-        for seq, event in zip(numbers, events, strict=True):
-            for listener in tuple(self._event_listeners):
-                listener(seq, event)
-
-    async def _with_log(self, method: Callable[..., _T], *args: object) -> _T:
-        """Call a method of the result log in its thread, opening the log first where need be.
-
-        Raises `StorageError`, after noting it for `status`.
-        """
-
-        def call() -> _T:
-            if self._log is None:
-                self._log = ResultLog(self._data / FILE_NAME)
-            return method(self._log, *args)
-
-        before = self._storage_error
-        try:
-            result = await self._in_thread(self._disk, call)
-        except StorageError as err:
-            self._storage_error = str(err)
-            raise
-        else:
-            self._storage_error = None
-            return result
-        finally:
-            if (self._storage_error is None) != (before is None):
-                self.spawn(self._announce_status())
-
-    async def followed(self, pipeline_id: str) -> str | None:
-        """Return what a pipeline followed before; None where nobody knows."""
-        with suppress(StorageError):  # noted and shown as `storage_error`
-            return await self._with_log(ResultLog.followed, pipeline_id)
-        return None
-
-    async def forget(self, pipeline_id: str) -> None:
-        """Forget what a pipeline followed."""
-        with suppress(StorageError):
-            await self._with_log(ResultLog.forget, pipeline_id)
-
-    async def events_after(self, seq: int) -> list[LoggedEvent]:
-        """Return up to 1000 events that follow a number, oldest first. Raises `StorageError`."""
-        return await self._with_log(ResultLog.after, seq)
-
-    async def newest_events(self, pipeline_id: str | None, limit: int) -> list[LoggedEvent]:
-        """Return the newest events, newest first. Raises `StorageError`."""
-        return await self._with_log(ResultLog.newest, pipeline_id, limit)
-
-    async def last_seq(self) -> int:
-        """Return the newest event's number. Raises `StorageError`."""
-        return await self._with_log(ResultLog.last_seq)
+    # --- Pictures -------------------------------------------------------------------------
 
     async def _keep_picture(
         self,
@@ -637,49 +559,31 @@ class Node:
         captured_at: datetime,
     ) -> None:
         try:
-            jpeg = await self._in_thread(self._drawing, _draw, data, findings)
-            pipeline_id = pipeline.config.pipeline_id
-            await self._in_thread(self._disk, self._pictures.write, pipeline_id, jpeg, captured_at)
+            jpeg = await self.draw(_draw, data, findings)
+            records, pipeline_id = self.records, pipeline.config.pipeline_id
+            await records.on_disk(records.pictures.write, pipeline_id, jpeg, captured_at)
         except (OSError, NodeError) as err:
             _LOGGER.error("A picture cannot be kept: %s", err)
 
     async def picture(self, pipeline_id: str) -> tuple[Picture, bytes]:
         """Return the annotated picture of a pipeline's last event. Raises `NoPictureError`."""
         self._pipeline(pipeline_id)
-        await asyncio.gather(*self._tasks, return_exceptions=True)  # one may be on its way to disk
+        await self._written()
         try:
-            data, at = await self._in_thread(self._disk, self._pictures.read, pipeline_id)
+            data, at = await self.records.on_disk(self.records.pictures.read, pipeline_id)
         except OSError as err:
             raise StorageError(f"The picture cannot be read: {err.strerror}") from err
         return Picture(content_type="image/jpeg", at=at.isoformat()), data
 
-    async def _tidy(self) -> None:
-        """Delete what is too old, now and every few hours."""
-        while True:
-            now = datetime.now(UTC)
-            try:
-                await self.on_disk(self._pictures.delete_old, set(self._pipelines), now)
-                await self.lives.trim()
-                await self._with_log(ResultLog.trim, now)
-            except (OSError, StorageError) as err:
-                _LOGGER.error("What is old cannot be deleted: %s", err)
-            await asyncio.sleep(_TIDY_EVERY_S)
-
     # --- Threads and the end --------------------------------------------------------------
-
-    async def on_disk(self, function: Callable[..., _T], *args: object) -> _T:
-        """Call a function in the thread for files."""
-        return await self._in_thread(self._disk, function, *args)
 
     async def draw(self, function: Callable[..., _T], *args: object) -> _T:
         """Call a function in the thread for pictures."""
-        return await self._in_thread(self._drawing, function, *args)
+        return await asyncio.get_running_loop().run_in_executor(self._drawing, function, *args)
 
-    @staticmethod
-    async def _in_thread(
-        pool: ThreadPoolExecutor, function: Callable[..., _T], *args: object
-    ) -> _T:
-        return await asyncio.get_running_loop().run_in_executor(pool, function, *args)
+    async def _written(self) -> None:
+        """Wait for the pictures that are on their way to disk."""
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Do something that nobody need wait for; it is finished before the node ends."""
@@ -690,8 +594,7 @@ class Node:
 
     async def close(self) -> None:
         """Finish what is on its way to disk, and close the result log."""
-        if self._tidying is not None:
-            self._tidying.cancel()
+        self.records.stop_tidying()
         await self.models.close()
         await self.lives.close()
         for load in tuple(self._loads):
@@ -699,10 +602,8 @@ class Node:
         await asyncio.gather(*self._loads, return_exceptions=True)
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._workers.close()
-        if self._log is not None:
-            await self._in_thread(self._disk, self._log.close)
-        for pool in (self._drawing, self._disk):
-            await asyncio.to_thread(pool.shutdown, cancel_futures=True)
+        await self.records.close()
+        await asyncio.to_thread(self._drawing.shutdown, cancel_futures=True)
 
 
 def _node_id(path: Path) -> str:

@@ -86,6 +86,7 @@ class Command(StrEnum):
     CONFIGURE = "configure"
     DETECT = "detect"
     EVIDENCE = "evidence"
+    FORGET = "forget"
     INFO = "info"
     INSPECT_MODEL = "inspect_model"
     INSTALL_MODEL = "install_model"
@@ -884,6 +885,13 @@ class LiveRequest:
     pipeline_id: str
     max_width: int = 1280
     motion: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Forget:
+    """`forget`: delete what is kept of a pipeline that was removed. Answer: `Nothing`."""
+
+    pipeline_id: str
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -28,6 +28,7 @@ from .protocol import (
     DetectRequest,
     ErrorCode,
     EvidenceRequest,
+    Forget,
     Greeting,
     InspectModel,
     InstallModel,
@@ -108,6 +109,7 @@ class _Connection:
             Command.CONFIGURE: self._configure,
             Command.DETECT: self._detect,
             Command.EVIDENCE: self._evidence,
+            Command.FORGET: self._forget,
             Command.INFO: self._info,
             Command.INSPECT_MODEL: self._inspect_model,
             Command.INSTALL_MODEL: self._install_model,
@@ -261,6 +263,10 @@ class _Connection:
     async def _live(self, header: dict[str, Any], _picture: memoryview | None) -> _Answer:
         return await self._node.lives.picture(read(LiveRequest, header))
 
+    async def _forget(self, header: dict[str, Any], _picture: memoryview | None) -> _Answer:
+        await self._node.forget(read(Forget, header).pipeline_id)
+        return Nothing(), None
+
     async def _peek(self, header: dict[str, Any], _picture: memoryview | None) -> _Answer:
         return await self._node.lives.peek(read(PeekRequest, header).video)
 
@@ -277,7 +283,7 @@ class _Connection:
     async def _results(self, header: dict[str, Any], _picture: memoryview | None) -> _Answer:
         request = read(ResultsRequest, header)
         limit = min(max(request.limit, 1), _MAX_RESULTS)
-        events = await self._node.newest_events(request.pipeline_id, limit)
+        events = await self._node.records.newest_events(request.pipeline_id, limit)
         return Results(events=tuple(events)), None
 
     async def _catalogue(self, _header: dict[str, Any], _picture: memoryview | None) -> _Answer:
@@ -332,14 +338,14 @@ class _Connection:
             raise ProtocolError("this connection has subscribed already")
         # Listen first, then read what was missed: nothing falls between the two.
         self._stop_listening = [
-            self._node.listen_events(self._push_event),
+            self._node.records.listen(self._push_event),
             self._node.listen_status(self._push_status),
             self._node.listen_looks(self._push_look),
         ]
         for look in self._node.lives.looks:
             self._push_look(look)
         try:
-            newest = await self._node.last_seq()
+            newest = await self._node.records.last_seq()
             # A number beyond the newest is of a log that is gone: this one counts from one again.
             after = newest if request.after is None else min(request.after, newest)
         except StorageError:  # shown in the status; events still come, without numbers
@@ -372,7 +378,9 @@ class _Connection:
     async def _push(self, sent: int) -> None:
         """Send the events after a number: first those in the log, then new ones as they come."""
         try:
-            while sent != _NOTHING_MISSED and (missed := await self._node.events_after(sent)):
+            while sent != _NOTHING_MISSED and (
+                missed := await self._node.records.events_after(sent)
+            ):
                 for logged in missed:
                     await self._send(
                         {"type": "event", "seq": logged.seq, "event": write(logged.event)}

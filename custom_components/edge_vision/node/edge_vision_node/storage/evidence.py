@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -53,6 +54,12 @@ class EvidenceStore:
             return path.read_bytes(), datetime.fromtimestamp(path.stat().st_mtime, UTC)
         except FileNotFoundError:
             raise NoPictureError("There is no picture of this event, or not any more") from None
+
+    def delete(self, event_ids: Iterable[str]) -> None:
+        """Delete the pictures of events."""
+        for event_id in event_ids:
+            for suffix in _SUFFIXES:
+                (self._folder / (event_id + suffix)).unlink(missing_ok=True)
 
     def trim(self, now: datetime) -> int:
         """Delete what is too old, then the oldest beyond the size limit; return how many files."""

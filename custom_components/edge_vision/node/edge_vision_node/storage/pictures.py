@@ -44,6 +44,10 @@ class PictureStore:
         except FileNotFoundError:
             return None
 
+    def delete(self, pipeline_id: str) -> None:
+        """Delete a pipeline's picture."""
+        self._path(pipeline_id).unlink(missing_ok=True)
+
     def delete_old(self, keep: set[str], now: datetime) -> None:
         """Delete pictures of other pipelines than `keep`, once they are 30 days old."""
         oldest = (now - DEFAULT_MAX_AGE).timestamp()

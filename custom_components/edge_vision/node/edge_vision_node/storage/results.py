@@ -236,6 +236,18 @@ class ResultLog:
         with self._using("written") as db:
             db.execute("DELETE FROM followed WHERE pipeline_id = ?", (pipeline_id,))
 
+    def delete(self, pipeline_id: str) -> list[str]:
+        """Delete the events of a pipeline and what it followed; return the events' ids."""
+        with self._using("written") as db:
+            db.execute("BEGIN IMMEDIATE")
+            rows = db.execute(
+                "DELETE FROM events WHERE pipeline_id = ? RETURNING event ->> 'event_id'",
+                (pipeline_id,),
+            ).fetchall()
+            db.execute("DELETE FROM followed WHERE pipeline_id = ?", (pipeline_id,))
+            db.execute("COMMIT")
+        return [str(row[0]) for row in rows]
+
     def close(self) -> None:
         """Fold the write-ahead log into the file and close it."""
         with self._lock:
