@@ -43,18 +43,19 @@ class TfjsGraph:
     weights: dict[str, npt.NDArray[Any]]
 
     @classmethod
-    def load(cls, folder: Path) -> TfjsGraph:
-        """Read `model.json` and the weight shards next to it."""
-        model = json.loads((folder / "model.json").read_text("utf-8"))
+    def load(cls, path: Path) -> TfjsGraph:
+        """Read a `.json` and the weight shards next to it."""
+        model = json.loads(path.read_text("utf-8"))
         nodes = {node["name"]: node for node in model["modelTopology"]["node"]}
         weights: dict[str, npt.NDArray[Any]] = {}
         for group in model["weightsManifest"]:
-            data = b"".join((folder / path).read_bytes() for path in group["paths"])
+            data = b"".join((path.parent / name).read_bytes() for name in group["paths"])
             offset = 0
             for entry in group["weights"]:
-                if "quantization" in entry or entry["dtype"] not in ("float32", "int32"):
-                    raise UnsupportedGraph(f"weight {entry['name']} is not plain float32/int32")
-                dtype = np.dtype(entry["dtype"]).newbyteorder("<")
+                stored = entry.get("quantization", entry)["dtype"]
+                if stored not in ("float32", "float16", "int32"):
+                    raise UnsupportedGraph(f"weight {entry['name']} is stored as {stored}")
+                dtype = np.dtype(stored).newbyteorder("<")
                 count = int(np.prod(entry["shape"], dtype=np.int64))
                 array = np.frombuffer(data, dtype, count, offset)
                 weights[entry["name"]] = array.reshape(entry["shape"])
