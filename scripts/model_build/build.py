@@ -53,6 +53,7 @@ def main() -> int:
     for line in compare_engines(first, picture, INPUT_SIZE):
         print(line)
     _deliver(first, BUNDLED / MODEL_ID, check=arguments.check)
+    _require_same(first, BUNDLED / MODEL_ID, "The bundled files are not what this build makes")
 
     unpacked = arguments.work / "unpacked"
     networks = read_networks(arguments.mediapipe, arguments.human, unpacked)

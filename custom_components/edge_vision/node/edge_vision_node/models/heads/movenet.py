@@ -84,12 +84,11 @@ class MoveNetHead:
             (2 * count, height, width),
         )
         sides = np.array(middle.shape[1:])
-        cells = np.indices(middle.shape[1:])
-        centred = sigmoid(middle[0]) / _distances(cells, sides // 2)
-        y, x = np.unravel_index(centred.argmax(), centred.shape)
+        centred = sigmoid(middle) / _distances(sides, sides[np.newaxis] // 2)
+        _, y, x = np.unravel_index(centred.argmax(), centred.shape)
         places = expected[:, y, x].reshape(count, 2) + np.array([y, x])
         scores = sigmoid(scores)
-        near = scores / np.stack([_distances(cells, place) for place in places])
+        near = scores / _distances(sides, places)
         rows, columns = np.unravel_index(near.reshape(count, -1).argmax(axis=1), near.shape[1:])
         numbers = np.arange(count)
         inside = offsets.reshape(count, 2, *sides)[numbers, :, rows, columns]
@@ -98,9 +97,13 @@ class MoveNetHead:
         return points.astype(np.float32)[np.newaxis]
 
 
-def _distances(cells: NDArray[np.intp], place: NDArray[Any]) -> NDArray[np.float32]:
-    """Return how far each of `cells` [2, H, W] is from `place` (y, x), and the tolerance."""
-    result: NDArray[np.float32] = np.hypot(*(cells - place[:, np.newaxis, np.newaxis])) + _TOLERANCE
+def _distances(sides: NDArray[np.intp], places: NDArray[Any]) -> NDArray[np.float32]:
+    """Return how far cells are from each of `places` [N, 2] y, x, and the tolerance: [N, H, W]."""
+    y, x = (
+        (np.arange(side, dtype=np.float32) - place[:, np.newaxis].astype(np.float32)) ** 2
+        for side, place in zip(sides, places.T, strict=True)
+    )
+    result: NDArray[np.float32] = np.sqrt(y[:, :, np.newaxis] + x[:, np.newaxis]) + _TOLERANCE
     return result
 
 
