@@ -43,6 +43,7 @@ MEDIAPIPE = {
     for model_id, folder in (
         ("face_detection_short_range", "face_detection"),
         ("face_landmark", "face_landmark"),
+        ("selfie_segmentation", "selfie_segmentation"),
     )
 }
 HUMAN = {

@@ -15,6 +15,13 @@ import onnx
 
 NCNN_FILES = ("model.ncnn.param", "model.ncnn.bin")
 _FLOAT32, _FLOAT16 = 0, 0x01306B47  # what stands before a layer's weights
+# Layers with a kernel: which parameters say how many weights it has, and whether biases follow.
+_KERNELS = {
+    "Convolution": ("6", "5"),
+    "ConvolutionDepthWise": ("6", "5"),
+    "Deconvolution": ("6", "5"),
+    "InnerProduct": ("2", "1"),
+}
 
 
 class ConversionFailed(Exception):
@@ -54,7 +61,7 @@ def write_ncnn(model: onnx.ModelProto, folder: Path, scratch: Path) -> None:
 
 
 def _halved(param: str, weights: bytes) -> bytes:
-    """Return the weights of convolutions as float16, the rest as it is."""
+    """Return the kernels as float16, the rest as it is."""
     parts: list[bytes] = []
     offset = 0
 
@@ -66,12 +73,13 @@ def _halved(param: str, weights: bytes) -> bytes:
     for line in param.splitlines()[2:]:
         kind, _, bottoms, tops, *rest = line.split()
         values = dict(item.split("=", 1) for item in rest[int(bottoms) + int(tops) :])
-        if kind in ("Convolution", "ConvolutionDepthWise"):
+        if kind in _KERNELS:
+            size, has_bias = _KERNELS[kind]
             if take(4) != _FLOAT32.to_bytes(4):
-                raise ConversionFailed("a convolution's weights are not float32")
-            kernel = np.frombuffer(take(4 * int(values["6"])), "<f4").astype("<f2").tobytes()
+                raise ConversionFailed(f"the weights of a {kind} are not float32")
+            kernel = np.frombuffer(take(4 * int(values[size])), "<f4").astype("<f2").tobytes()
             parts += [_FLOAT16.to_bytes(4, "little"), kernel, bytes(-len(kernel) % 4)]
-            parts.append(take(4 * int(values["0"])) if values.get("5") == "1" else b"")
+            parts.append(take(4 * int(values["0"])) if values.get(has_bias) == "1" else b"")
         elif kind == "PReLU":
             parts.append(take(4 * int(values["0"])))
     if offset != len(weights):

@@ -14,7 +14,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 Array = npt.NDArray[Any]
-Shape = tuple[int, int, int]  # channels, height, width
+Shape = tuple[int, ...]  # channels, height, width
 
 ONNX_OPSET = 13
 ONNX_IR_VERSION = 8
@@ -66,6 +66,24 @@ class Network:
             group=groups,
         )
 
+    def conv_transpose(self, source: str, kernel: Array, bias: Array, *, stride: int) -> str:
+        """Add a transposed convolution with a kernel [in, out, stride, stride].
+
+        Each pixel makes an area of its own.
+        """
+        _, height, width = self.shapes[source]
+        return self._add(
+            "ConvTranspose",
+            [source, self._constant(kernel), self._constant(bias)],
+            (kernel.shape[1], height * stride, width * stride),
+            kernel_shape=[stride, stride],
+            strides=[stride, stride],
+        )
+
+    def average(self, source: str) -> str:
+        """Add the mean of each channel, (channels, 1, 1)."""
+        return self._add("GlobalAveragePool", [source], (self.shapes[source][0], 1, 1))
+
     def max_pool(self, source: str, window: tuple[int, int], *, stride: int, same: bool) -> str:
         """Add the highest value of each window."""
         channels, height, width = self.shapes[source]
@@ -98,6 +116,15 @@ class Network:
         limits = [self._constant(limit) for limit in (0, highest)]
         return self._add("Clip", [source, *limits], self.shapes[source])
 
+    def sigmoid(self, source: str) -> str:
+        """Add 1 / (1 + exp(-x))."""
+        return self._add("Sigmoid", [source], self.shapes[source])
+
+    def hard_swish(self, source: str) -> str:
+        """Add x * min(max(x + 3, 0), 6) / 6."""
+        gate = self._add("HardSigmoid", [source], self.shapes[source], alpha=1 / 6, beta=0.5)
+        return self._add("Mul", [source, gate], self.shapes[source])
+
     def prelu(self, source: str, slopes: Array) -> str:
         """Add x where it is positive, and x times its channel's slope where it is not."""
         slope = self._constant(slopes.reshape(-1, 1, 1))
@@ -108,6 +135,10 @@ class Network:
         if self.shapes[one] != self.shapes[other]:
             raise UnsupportedGraph(f"{one} and {other} have not the same shape")
         return self._add("Add", [one, other], self.shapes[one])
+
+    def weighted(self, source: str, weights: str) -> str:
+        """Add a tensor whose channels are multiplied by `weights` (channels, 1, 1)."""
+        return self._add("Mul", [source, weights], self.shapes[source])
 
     def scaled(self, source: str, factor: float, summand: float) -> str:
         """Add x * factor + summand, as a convolution.
@@ -141,20 +172,22 @@ class Network:
             coordinate_transformation_mode="half_pixel",
         )
 
-    def rows(self, sources: list[str], values: int) -> str:
-        """Add rows [N, `values`], a pixel after the other: what an SSD calls anchors.
+    def channels_last(self, source: str) -> str:
+        """Add the same numbers as (height, width, channels)."""
+        channels, height, width = self.shapes[source]
+        return self._add("Transpose", [source], (height, width, channels), perm=[0, 2, 3, 1])
 
-        The shape of the result is (1, N, values).
-        """
+    def rows(self, sources: list[str], values: int) -> str:
+        """Add rows (N, `values`), a pixel after the other: what an SSD calls anchors."""
         parts, total = [], 0
         for source in sources:
             channels, height, width = self.shapes[source]
             count = channels * height * width // values
-            last = self._add("Transpose", [source], (height, width, channels), perm=[0, 2, 3, 1])
+            last = self.channels_last(source)
             shape = self._constant([1, count, values], np.int64)
-            parts.append(self._add("Reshape", [last, shape], (1, count, values)))
+            parts.append(self._add("Reshape", [last, shape], (count, values)))
             total += count
-        return self._add("Concat", parts, (1, total, values), axis=1)
+        return self._add("Concat", parts, (total, values), axis=1)
 
     def model(self, outputs: dict[str, str]) -> onnx.ModelProto:
         """Return the network as a model with these outputs, name → tensor."""
@@ -164,7 +197,7 @@ class Network:
             self._nodes,
             "network",
             [_value("image", (1, *self.shapes["image"]))],
-            [_value(name, self._shape_of_output(tensor)) for name, tensor in outputs.items()],
+            [_value(name, (1, *self.shapes[tensor])) for name, tensor in outputs.items()],
             self._constants,
         )
         model = helper.make_model(
@@ -175,10 +208,6 @@ class Network:
         model.ir_version = ONNX_IR_VERSION
         onnx.checker.check_model(model, full_check=True)
         return model
-
-    def _shape_of_output(self, tensor: str) -> tuple[int, ...]:
-        shape = self.shapes[tensor]
-        return shape if tensor.startswith("Concat") else (1, *shape)
 
     def _constant(self, value: npt.ArrayLike, dtype: npt.DTypeLike = np.float32) -> str:
         name = f"constant{len(self._constants)}"

@@ -51,8 +51,10 @@ class TfliteNetwork:
             if int(index) in self._rows:
                 sources, values = self._rows[int(index)]
                 tensor = self._network.rows(sources, values)
+            elif self._network.shapes[self._tensors[int(index)]][1:] == (1, 1):
+                tensor = self._tensors[int(index)]  # a vector has no order of channels
             else:
-                tensor = self._tensors[int(index)]
+                tensor = self._network.channels_last(self._tensors[int(index)])
             outputs[self._graph.Tensors(index).Name().decode()] = tensor
         return self._network.model(outputs)
 
@@ -81,52 +83,68 @@ class TfliteNetwork:
     def _layer(self, kind: str, operator: tflite.Operator, inputs: list[int]) -> str:
         source = self._tensors[inputs[0]]
         match kind:
-            case "CONV_2D":
-                options = _options(tflite.Conv2DOptions(), operator)
-                kernel = self._value(inputs[1]).transpose(0, 3, 1, 2)
-                return self._convolution(source, kernel, inputs[2], options)
-            case "DEPTHWISE_CONV_2D":
-                options = _options(tflite.DepthwiseConv2DOptions(), operator)
-                kernel = self._value(inputs[1]).transpose(3, 0, 1, 2)
-                return self._convolution(source, kernel, inputs[2], options, len(kernel))
-            case "MAX_POOL_2D":
-                options = _options(tflite.Pool2DOptions(), operator)
-                window = options.FilterHeight(), options.FilterWidth()
-                return self._network.max_pool(
-                    source, window, stride=options.StrideW(), same=_is_same(options)
-                )
+            case "CONV_2D" | "DEPTHWISE_CONV_2D":
+                return self._convolution(kind, operator, source, inputs)
+            case "MAX_POOL_2D" | "AVERAGE_POOL_2D":
+                return self._pooling(kind, operator, source)
             case "PAD":
                 (*others, channels) = self._value(inputs[1]).tolist()
                 if any(any(pair) for pair in others) or channels[0]:
                     raise UnsupportedGraph("PAD adds more than channels behind")
                 return self._network.more_channels(source, channels[1])
+            case "RESIZE_BILINEAR":
+                return self._network.enlarged(source, *self._value(inputs[1]).tolist())
+            case "CUSTOM":  # MediaPipe's Convolution2DTransposeBias
+                kernel = self._value(inputs[1]).transpose(3, 0, 1, 2)
+                bias = self._value(inputs[2])
+                return self._network.conv_transpose(source, kernel, bias, stride=kernel.shape[2])
             case "ADD":
                 _options(tflite.AddOptions(), operator)
                 return self._network.add(source, self._tensors[inputs[1]])
-            case "RELU":
-                return self._network.relu(source)
+            case "MUL":
+                return self._network.weighted(source, self._tensors[inputs[1]])
             case "PRELU":
                 return self._network.prelu(source, self._value(inputs[1]))
-        raise UnsupportedGraph(f"operator {kind} is not supported")
+        activations = {
+            "RELU": self._network.relu,
+            "LOGISTIC": self._network.sigmoid,
+            "HARD_SWISH": self._network.hard_swish,
+        }
+        if kind not in activations:
+            raise UnsupportedGraph(f"operator {kind} is not supported")
+        return activations[kind](source)
 
     def _convolution(
-        self,
-        source: str,
-        kernel: npt.NDArray[Any],
-        bias: int,
-        options: tflite.Conv2DOptions | tflite.DepthwiseConv2DOptions,
-        groups: int = 1,
+        self, kind: str, operator: tflite.Operator, source: str, inputs: list[int]
     ) -> str:
+        kernel = self._value(inputs[1])
+        if kind == "CONV_2D":
+            options = _options(tflite.Conv2DOptions(), operator)
+            kernel, groups = kernel.transpose(0, 3, 1, 2), 1
+        else:
+            options = _options(tflite.DepthwiseConv2DOptions(), operator)
+            kernel, groups = kernel.transpose(3, 0, 1, 2), kernel.shape[3]
         if (options.DilationHFactor(), options.DilationWFactor()) != (1, 1):
             raise UnsupportedGraph("dilation is not supported")
         return self._network.conv(
             source,
             kernel,
-            self._value(bias),
+            self._value(inputs[2]),
             stride=options.StrideW(),
             same=_is_same(options),
             groups=groups,
         )
+
+    def _pooling(self, kind: str, operator: tflite.Operator, source: str) -> str:
+        options = _options(tflite.Pool2DOptions(), operator)
+        window = options.FilterHeight(), options.FilterWidth()
+        if kind == "MAX_POOL_2D":
+            return self._network.max_pool(
+                source, window, stride=options.StrideW(), same=_is_same(options)
+            )
+        if window != self._network.shapes[source][1:]:
+            raise UnsupportedGraph("AVERAGE_POOL_2D of less than everything")
+        return self._network.average(source)
 
     def _shape(self, index: int) -> tuple[int, ...]:
         return tuple(int(side) for side in self._graph.Tensors(index).ShapeAsNumpy())

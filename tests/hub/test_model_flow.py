@@ -314,6 +314,7 @@ async def test_what_cannot_run_here_is_told_and_not_offered(home: Home) -> None:
     assert set(flow.options("model")) == {
         *("yolox_nano", "fastestdet"),
         *("movenet_lightning", "face_detection_short_range", "face_landmark"),
+        "selfie_segmentation",
     }
     assert "Not on this device" in flow.told["missing"]
     assert f"SSD MobileNet v1 COCO, 8 bit: {reason}" in flow.told["missing"]

@@ -1,4 +1,4 @@
-"""Makes tests/node/data/{head_movenet_raw,ncnn_movenet,ncnn_faces}.npz.
+"""Makes tests/node/data/{head_movenet_raw,ncnn_movenet,ncnn_mediapipe}.npz.
 
 They say what the files that ncnn's were made of answer in their own runtimes.
 
@@ -11,9 +11,10 @@ the folder of the test pictures. Pictures become tensors by the node itself, so 
 the same.
 
 ncnn_movenet.npz: `names` of pictures, and `points`, for each the graph's answer, float32 [17, 3] y,
-x, score. ncnn_faces.npz: for face_detection_short_range and face_landmark the raw outputs for the
-self test picture, `MODEL.0` and `MODEL.1`, and what the node finds in the picture FACES with
-LiteRT: `MODEL.boxes`, `MODEL.scores`, `MODEL.keypoints`.
+x, score. ncnn_mediapipe.npz: for face_detection_short_range and face_landmark the raw outputs for
+the self test picture, `MODEL.0` and `MODEL.1`, and what the node finds in the picture FACES with
+LiteRT: `MODEL.boxes`, `MODEL.scores`, `MODEL.keypoints`; for selfie_segmentation `mask`, every
+fourth row and column of what LiteRT answers for FACES.
 head_movenet_raw.npz is laid out as make_head_fixtures.py says: the outputs are the graph's inner
 tensors for the first picture, rounded to eighths so that they are small when packed, and `points`
 is what the rest of the graph makes of those very numbers.
@@ -74,13 +75,16 @@ def movenet(model: Path, pictures: Path, modules: Path, work: Path) -> None:
     )
 
 
-def faces(modules: Path, pictures: Path, work: Path) -> None:
-    """Run the models of faces with LiteRT, and write what they answer."""
-    for path in modules.glob("face_*/*.tflite"):
+def mediapipe(modules: Path, pictures: Path, work: Path) -> None:
+    """Run MediaPipe's models with LiteRT, and write what they answer."""
+    for path in modules.glob("*/*.tflite"):
         shutil.copy(path, work)
     store = ModelStore([work / "models"])
-    asyncio.run(Installer(store, work / "models", work).install("face_landmark"))
-    arrays = {}
+    for model_id in ("face_landmark", "selfie_segmentation"):
+        asyncio.run(Installer(store, work / "models", work).install(model_id))
+    runner = Runner(store.get("selfie_segmentation"), "litert", "cpu")
+    (mask,) = runner.infer(runner.prepare((pictures / FACES).read_bytes()).tensor)
+    arrays = {"mask": mask[0, ::4, ::4, 0].astype(np.float16)}
     for model_id in ("face_detection_short_range", "face_landmark"):
         runner = Runner(store.get(model_id), "litert", "cpu")
         found, _ = runner.run(runner.prepare((pictures / FACES).read_bytes()), 50)
@@ -92,14 +96,14 @@ def faces(modules: Path, pictures: Path, work: Path) -> None:
         tensor, _ = runner.preprocess(decode(SELF_TEST_PICTURE.read_bytes()))
         for number, output in enumerate(runner.infer(tensor)):
             arrays[f"{model_id}.{number}"] = output.astype(np.float16)
-    np.savez_compressed(DATA / "ncnn_faces.npz", **arrays)
+    np.savez_compressed(DATA / "ncnn_mediapipe.npz", **arrays)
 
 
 def main(model: Path, modules: Path, pictures: Path, node_modules: Path) -> None:
     """Write all three files."""
     with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as other:
         movenet(model, pictures, node_modules, Path(one))
-        faces(modules, pictures, Path(other))
+        mediapipe(modules, pictures, Path(other))
     for path in (*DATA.glob("ncnn_*"), DATA / "head_movenet_raw.npz"):
         print(path.name, path.stat().st_size)
 

@@ -127,7 +127,7 @@ def test_what_the_catalogue_is_for_is_there() -> None:
         (System("Linux", "aarch64", "glibc"), {"yolox_nano", "movenet_lightning"}, set()),
         (
             System("Linux", "x86_64", "musl"),
-            {"movenet_lightning", "face_detection_short_range", "face_landmark"},
+            {"movenet_lightning", "face_landmark", "selfie_segmentation"},
             {"yolox_nano", "fastestdet", "blazepose_landmark_full"},
         ),
         (System("Linux", "armv7l", "glibc"), set(), {"yolox_nano", "movenet_lightning"}),

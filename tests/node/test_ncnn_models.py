@@ -27,8 +27,8 @@ from tests.pictures import SELF_TEST_PICTURE, TEST_DATA, needs_test_data
 
 from .heads import DATA, recorded
 
-NCNN_MODELS = ("face_detection_short_range", "face_landmark", "movenet_lightning")
 FACES = ("face_detection_short_range", "face_landmark")
+NCNN_MODELS = (*FACES, "movenet_lightning", "selfie_segmentation")
 PICTURES = TEST_DATA / "images"
 SEEN = 0.3  # a keypoint's score from which on it says something
 
@@ -79,8 +79,7 @@ async def test_where_ncnn_is_all_there_is_nothing_is_fetched(
     }
     if entry.manifest.crops is not None:
         assert store.get(entry.manifest.crops.detector).engines == ("ncnn",)
-    found, _ = runner.run(runner.prepare(SELF_TEST_PICTURE.read_bytes()), 1)
-    assert isinstance(found, Detections)
+    assert runner.run(runner.prepare(SELF_TEST_PICTURE.read_bytes()), 1)
 
 
 def test_elsewhere_all_files_are_fetched_as_before() -> None:
@@ -191,7 +190,7 @@ async def test_movenet_finds_the_joints_where_the_quantised_file_finds_them(
     assert one.scores[0] == pytest.approx(other.scores[0], abs=0.1)
 
 
-# --- Faces ------------------------------------------------------------------------------------
+# --- MediaPipe --------------------------------------------------------------------------------
 
 
 @pytest.mark.usefixtures("on_musl")
@@ -202,7 +201,7 @@ async def test_the_network_answers_as_with_litert(
     runner = await run_of(model_id, store, tmp_path)
     tensor, _ = runner.preprocess(decode(SELF_TEST_PICTURE.read_bytes()))
     outputs = runner.infer(tensor)
-    with np.load(DATA / "ncnn_faces.npz") as file:
+    with np.load(DATA / "ncnn_mediapipe.npz") as file:
         expected = [file[f"{model_id}.{number}"] for number in (0, 1)]
     for output, wanted in zip(outputs, expected, strict=True):
         # They were recorded in 16 bit.
@@ -217,9 +216,20 @@ async def test_faces_and_their_points_are_found_as_with_litert(
 ) -> None:
     runner = await run_of(model_id, store, tmp_path)
     found = found_in(runner, PICTURES / "face.jpg", 50)
-    with np.load(DATA / "ncnn_faces.npz") as file:
+    with np.load(DATA / "ncnn_mediapipe.npz") as file:
         expected = {key: file[f"{model_id}.{key}"] for key in ("boxes", "scores", "keypoints")}
     assert len(found) == len(expected["scores"]) > 0
     np.testing.assert_allclose(found.boxes, expected["boxes"], atol=0.002)
     np.testing.assert_allclose(found.scores, expected["scores"], atol=0.005)
     np.testing.assert_allclose(found.keypoints, expected["keypoints"], atol=0.005)
+
+
+@needs_test_data
+@pytest.mark.usefixtures("on_musl")
+async def test_people_are_where_they_are_with_litert(tmp_path: Path, store: ModelStore) -> None:
+    runner = await run_of("selfie_segmentation", store, tmp_path)
+    (mask,) = runner.infer(runner.prepare((PICTURES / "face.jpg").read_bytes()).tensor)
+    with np.load(DATA / "ncnn_mediapipe.npz") as file:
+        expected = file["mask"]
+    assert 0.1 < (expected > 0.5).mean() < 0.9
+    assert np.abs(mask[0, ::4, ::4, 0] - expected).max() < 0.01
