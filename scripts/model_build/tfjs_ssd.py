@@ -22,17 +22,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import onnx
+from network import ONNX_IR_VERSION, ONNX_OPSET, UnsupportedGraph, same_padding
 from onnx import TensorProto, helper, numpy_helper
 
 F32 = npt.NDArray[np.float32]
 F64 = npt.NDArray[np.float64]
-
-ONNX_OPSET = 13
-ONNX_IR_VERSION = 8
-
-
-class UnsupportedGraph(Exception):
-    """The graph is not the network this converter was written for."""
 
 
 @dataclass(frozen=True)
@@ -43,18 +37,19 @@ class TfjsGraph:
     weights: dict[str, npt.NDArray[Any]]
 
     @classmethod
-    def load(cls, folder: Path) -> TfjsGraph:
-        """Read `model.json` and the weight shards next to it."""
-        model = json.loads((folder / "model.json").read_text("utf-8"))
+    def load(cls, path: Path) -> TfjsGraph:
+        """Read a `.json` and the weight shards next to it."""
+        model = json.loads(path.read_text("utf-8"))
         nodes = {node["name"]: node for node in model["modelTopology"]["node"]}
         weights: dict[str, npt.NDArray[Any]] = {}
         for group in model["weightsManifest"]:
-            data = b"".join((folder / path).read_bytes() for path in group["paths"])
+            data = b"".join((path.parent / name).read_bytes() for name in group["paths"])
             offset = 0
             for entry in group["weights"]:
-                if "quantization" in entry or entry["dtype"] not in ("float32", "int32"):
-                    raise UnsupportedGraph(f"weight {entry['name']} is not plain float32/int32")
-                dtype = np.dtype(entry["dtype"]).newbyteorder("<")
+                stored = entry.get("quantization", entry)["dtype"]
+                if stored not in ("float32", "float16", "int32"):
+                    raise UnsupportedGraph(f"weight {entry['name']} is stored as {stored}")
+                dtype = np.dtype(stored).newbyteorder("<")
                 count = int(np.prod(entry["shape"], dtype=np.int64))
                 array = np.frombuffer(data, dtype, count, offset)
                 weights[entry["name"]] = array.reshape(entry["shape"])
@@ -251,11 +246,8 @@ class SsdOnnxWriter:
         else:
             kernel = self._constant(f"{name}_kernel", conv.kernel.astype(np.float32))
         bias = self._constant(f"{name}_bias", conv.bias.astype(np.float32))
-        # TensorFlow's SAME: output is ceil(size / stride), the odd pixel goes to the end.
         size, width = self._sizes[source], conv.kernel.shape[2]
-        result_size = -(-size // conv.stride)
-        padding = max((result_size - 1) * conv.stride + width - size, 0)
-        before, after = padding // 2, padding - padding // 2
+        before, after = same_padding(size, width, conv.stride)
         result = self._node(
             "Conv",
             [source, kernel, bias],
@@ -265,7 +257,7 @@ class SsdOnnxWriter:
             pads=[before, before, after, after],
             group=conv.groups,
         )
-        self._sizes[result] = result_size
+        self._sizes[result] = -(-size // conv.stride)
         self._channels[result] = conv.kernel.shape[0]
         return result
 

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+import json
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import ncnn
 import numpy as np
 import numpy.typing as npt
+import onnx
 import onnxruntime
 from PIL import Image
 
 F32 = npt.NDArray[np.float32]
-Run = Callable[[F32], tuple[F32, F32]]
+Run = Callable[[F32], Sequence[F32]]
 
 # Both compute in float32 from float16 weights that were rounded alike; what is left is the
 # order of summation, and half precision where a processor's ncnn uses it.
 BOX_TOLERANCE = 0.1
 LOGIT_TOLERANCE = 0.3
 TIMED_RUNS = 30
+# The weights of these are float16 from the start: only the order of summation is left.
+NETWORK_TOLERANCE = 0.002
 
 
 class EnginesDisagree(Exception):
@@ -46,6 +50,30 @@ def compare_engines(folder: Path, picture: Path, size: int) -> Iterator[str]:
         yield f"{name}: {_median_ms(run, tensor):.1f} ms on 2 threads"
 
 
+def compare_network(model: onnx.ModelProto, folder: Path, picture: Path) -> Iterator[str]:
+    """Yield a line of report per output of a catalogue's model; raise `EnginesDisagree`.
+
+    The limit is a share of the largest number in the output.
+    """
+    wanted = json.loads((folder / "model.json").read_text("utf-8"))["input"]
+    size = (wanted["width"], wanted["height"])
+    with Image.open(picture) as image:
+        small = image.convert("RGB").resize(size, Image.Resampling.BILINEAR)
+    mean, scale = (np.array(wanted[key], np.float32) for key in ("mean", "scale"))
+    tensor = ((np.asarray(small, np.float32) - mean) * scale)[None]
+    outputs = [output.name for output in model.graph.output]
+    session = onnxruntime.InferenceSession(
+        model.SerializeToString(), providers=["CPUExecutionProvider"]
+    )
+    ones = session.run(outputs, {"image": np.ascontiguousarray(tensor.transpose(0, 3, 1, 2))})
+    others = _ncnn(folder, len(outputs))(tensor)
+    for name, one, other in zip(outputs, ones, others, strict=True):
+        share = float(np.abs(one.ravel() - other.ravel()).max() / np.abs(one).max())
+        if not share <= NETWORK_TOLERANCE:
+            raise EnginesDisagree(f"{folder.name}: {name} differs by {share:.5f} of its range")
+        yield f"{folder.name}, {name} {one.shape}: engines differ by {share:.6f} of its range"
+
+
 def _onnxruntime(folder: Path) -> Run:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 2
@@ -53,14 +81,14 @@ def _onnxruntime(folder: Path) -> Run:
         folder / "model.onnx", options, providers=["CPUExecutionProvider"]
     )
 
-    def run(tensor: F32) -> tuple[F32, F32]:
+    def run(tensor: F32) -> Sequence[F32]:
         boxes, logits = session.run(["boxes", "logits"], {"image": tensor})
         return boxes[0], logits[0]
 
     return run
 
 
-def _ncnn(folder: Path) -> Run:
+def _ncnn(folder: Path, outputs: int = 2) -> Run:
     net = ncnn.Net()
     net.opt.num_threads = 2
     if net.load_param(str(folder / "model.ncnn.param")) != 0:
@@ -68,12 +96,12 @@ def _ncnn(folder: Path) -> Run:
     if net.load_model(str(folder / "model.ncnn.bin")) != 0:
         raise EnginesDisagree("ncnn cannot read model.ncnn.bin")
 
-    def run(tensor: F32) -> tuple[F32, F32]:
+    def run(tensor: F32) -> Sequence[F32]:
         # An ncnn.Mat borrows the array's memory: the array has to outlive the extraction.
         planes = np.ascontiguousarray(tensor[0].transpose(2, 0, 1))
         extractor = net.create_extractor()
         extractor.input("in0", ncnn.Mat(planes))
-        return np.array(extractor.extract("out0")[1]), np.array(extractor.extract("out1")[1])
+        return [np.array(extractor.extract(f"out{i}")[1]) for i in range(outputs)]
 
     return run
 

@@ -291,6 +291,11 @@ async def test_further_engines_are_installed_and_kept(
     assert info is not None
     engines = tuple(item for item in info.engines if item.id != "litert")
     home.hub.info = replace(info, engines=engines)
+    assert handler._missing_engine("mobilenet_v2_imagenet") == "litert"
+    # MoveNet runs with ncnn, too, and wants LiteRT only where that is not here either.
+    assert handler._missing_engine("movenet_lightning") is None
+    engines = tuple(item for item in engines if item.id != "ncnn")
+    home.hub.info = replace(info, engines=engines)
     assert handler._missing_engine("movenet_lightning") == "litert"
     assert handler._missing_engine("yolox_nano") is None
 
@@ -306,7 +311,11 @@ async def test_what_cannot_run_here_is_told_and_not_offered(home: Home) -> None:
     ]
     handler._catalogue = replace(handler._catalogue, models=tuple(models))
     await flow.send({"next_step_id": "catalogue"})
-    assert set(flow.options("model")) == {"yolox_nano", "fastestdet"}
+    assert set(flow.options("model")) == {
+        *("yolox_nano", "fastestdet"),
+        *("movenet_lightning", "face_detection_short_range", "face_landmark"),
+        "selfie_segmentation",
+    }
     assert "Not on this device" in flow.told["missing"]
     assert f"SSD MobileNet v1 COCO, 8 bit: {reason}" in flow.told["missing"]
 

@@ -101,6 +101,11 @@ SAMPLES: dict[str, Sample] = {
         lambda r: [_scores(r, 1, 1, 1, 30) * 64, np.full((1, 1, 1, 1), 3, np.float32)],
     ),
     "movenet": ({"type": "movenet"}, (192, 192), lambda r: [_scores(r, 1, 1, 17, 3)]),
+    "movenet_raw": (
+        {"type": "movenet"},
+        (192, 192),
+        lambda r: [_numbers(r, 1, channels, 48, 48) for channels in (1, 34, 17, 34)],
+    ),
     "nanodet": (
         {"type": "nanodet", "classes": 3},
         (96, 64),

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
 from edge_vision_node.engines import ncnn as engine_module
-from edge_vision_node.engines.base import CPU
+from edge_vision_node.engines.base import CPU, EngineFiles
 from edge_vision_node.engines.ncnn import NcnnEngine
 from edge_vision_node.errors import AcceleratorError
 from edge_vision_node.models.store import ModelStore
@@ -82,3 +83,18 @@ def test_vulkan_computes_what_the_processor_computes() -> None:
     ):
         # half precision on many GPUs
         np.testing.assert_allclose(mine, other, atol=0.3)
+
+
+def test_a_graph_that_begins_with_arithmetic_leaves_its_input_alone(tmp_path: Path) -> None:
+    """ncnn does arithmetic in place; on borrowed memory its process dies of that."""
+    (tmp_path / "m.param").write_text(
+        "7767517\n2 2\nInput in0 0 1 in0\nBinaryOp half 1 1 in0 out0 0=2 1=1 2=0.5\n"
+    )
+    (tmp_path / "m.bin").write_bytes(b"")
+    paths = {"param": tmp_path / "m.param", "bin": tmp_path / "m.bin"}
+    files = EngineFiles(model_id="half", paths=paths, inputs=("in0",), outputs=("out0",))
+    session = NcnnEngine().load(files, "cpu", 1)
+    tensor = np.full((1, 3, 192, 192), 8, np.float32)
+    (output,) = session.infer(tensor)
+    assert (output == 4).all()
+    assert (tensor == 8).all()

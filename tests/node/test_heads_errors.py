@@ -79,8 +79,8 @@ def test_every_output_with_a_number_that_is_not_finite(name: str, number: float)
 def test_nothing_is_an_empty_answer(name: str) -> None:
     head, outputs = sample(name)
     nothing = [np.zeros_like(output) for output in outputs]
-    if name in ("blaze", "detr", "landmarks"):  # their scores are logits
-        place = 0 if name == "detr" else 1
+    logits = {"blaze": 1, "detr": 0, "landmarks": 1, "movenet_raw": 2}
+    if (place := logits.get(name)) is not None:
         nothing[place] = nothing[place] - 20
     found = head(nothing, 0.4)
     assert len(found) == 0

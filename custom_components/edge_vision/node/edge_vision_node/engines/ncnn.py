@@ -117,7 +117,9 @@ class _NcnnSession:
     def infer(self, tensor: NDArray[Any]) -> tuple[NDArray[np.float32], ...]:
         # ncnn knows no batch: [1, C, H, W] goes in as [C, H, W], and outputs get theirs back.
         extractor = self._net.create_extractor()
-        if extractor.input(self._input, self._package.Mat(tensor[0])) != 0:
+        # A copy: a graph that begins with arithmetic does it in place, and in memory that is not
+        # its own ncnn's process dies of that.
+        if extractor.input(self._input, self._package.Mat(tensor[0]).clone()) != 0:
             raise InferenceError(f"ncnn has no input {self._input!r}")
         outputs = []
         for name in self._outputs:

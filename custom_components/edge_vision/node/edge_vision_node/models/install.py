@@ -107,10 +107,14 @@ class Installer:
     async def _install(self, entry: CatalogueEntry) -> Model:
         if (needed := detector_of(entry, self._store, self._entries)) is not None:
             await self.install(needed.id)
+        entry = await asyncio.to_thread(entry.on)
         staging = self._stage()
         try:
             require_space(staging, entry.size_bytes)
             document = json.loads((entry.folder / MANIFEST_NAME).read_bytes())
+            document["engines"] = {
+                engine: document["engines"][engine] for engine in entry.manifest.engines
+            }
             done = 0
             for name, spec in entry.files.items():
 
@@ -284,11 +288,19 @@ class Installer:
 def detector_of(
     entry: CatalogueEntry, store: ModelStore, entries: Catalogue
 ) -> CatalogueEntry | None:
-    """Return the entry that finds a model's crops, where it is not installed yet."""
+    """Return the entry that finds a model's crops, where it is to be installed too.
+
+    That is where it is missing, or is an older one that lacks an engine.
+    """
     crops = entry.manifest.crops
-    if crops is None or crops.detector in store.models:
+    if crops is None:
         return None
-    return entries.get(crops.detector)
+    if (held := store.models.get(crops.detector)) is None:
+        return entries.get(crops.detector)
+    needed = entries.entries.get(crops.detector)
+    if needed is None or needed.on().manifest.engines.keys() <= held.manifest.engines.keys():
+        return None
+    return needed
 
 
 def _copy(source: Path, target: Path, wanted: set[str]) -> Fetched:

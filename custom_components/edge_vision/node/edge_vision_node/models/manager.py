@@ -158,7 +158,7 @@ def describe(
         engines=tuple(manifest.engines),
         license=manifest.license,
         source=manifest.source,
-        download_bytes=entry.size_bytes + (needed.size_bytes if needed else 0),
+        download_bytes=sum(item.on(system).size_bytes for item in (entry, needed) if item),
         recommended=entry.sources.recommended,
         edgetpu=any("edgetpu" in engine.files for engine in manifest.engines.values()),
         installed=held.manifest.version if held else None,

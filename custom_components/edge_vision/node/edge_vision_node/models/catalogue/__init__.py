@@ -1,17 +1,19 @@
 """The catalogue: models that can be installed, each with its licence and where it comes from.
 
-A folder has a `model.json` as every model has, `source.json`, and files that are so small that
-they come along (labels). Whatever else the manifest names is fetched from a source that is pinned
-by SHA-256: where one is gone, or gives another file, the next is tried.
+A folder has a `model.json` as every model has, `source.json`, and files that come along: labels,
+and files for ncnn that `scripts/build_models` makes, for nobody publishes them. Whatever else the
+manifest names is fetched from a source that is pinned by SHA-256: where one is gone, or gives
+another file, the next is tried.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 
+from ...engines.packages import System, why_unavailable
 from ...errors import ModelError, UnknownModelError
 from ...protocol import ProtocolError, read
 from ..manifest import MANIFEST_NAME, FileSpec, Manifest, read_manifest
@@ -82,6 +84,20 @@ class CatalogueEntry:
         specs = [self.manifest.labels]
         specs += [spec for item in self.manifest.engines.values() for spec in item.files.values()]
         return {spec.path: spec for spec in specs}
+
+    def on(self, system: System | None = None) -> CatalogueEntry:
+        """Return the entry with only the engines that can be had on a system, None: on this one.
+
+        What the others need is not fetched. Where none can be had, all stay.
+        """
+        engines = {
+            engine: spec
+            for engine, spec in self.manifest.engines.items()
+            if why_unavailable([engine], system) is None
+        }
+        if not engines:
+            return self
+        return replace(self, manifest=replace(self.manifest, engines=engines))
 
     @property
     def size_bytes(self) -> int:

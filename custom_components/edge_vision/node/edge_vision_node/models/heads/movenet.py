@@ -1,8 +1,16 @@
 """MoveNet, single pose: the keypoints of the one person in the middle of attention.
 
-Source: the model card "MoveNet.SinglePose" (Google, 2021).
+Sources: the model card "MoveNet.SinglePose" (Google, 2021); Zhou et al., "Objects as Points"
+(2019), whose way of decoding it has; the end of TensorFlow Hub's graph singlepose/lightning/4, from
+which the constants are.
 
-Output: float32 [1, 1, 17, 3]: y, x (normalised) and score of COCO's 17 keypoints.
+A file ends in one of two forms:
+
+- decoded: float32 [1, 1, K, 3]: y, x (normalised) and score of COCO's K = 17 keypoints;
+- raw, where an engine has no operators for the decoding. On a grid of H x W cells: logits of a
+  person's middle [1, 1, H, W]; where such a middle expects each keypoint [1, 2 K, H, W] (y and x in
+  cells, from there); logits of the keypoints [1, K, H, W]; and where in its cell each is
+  [1, 2 K, H, W] (y and x in cells).
 """
 
 from __future__ import annotations
@@ -15,7 +23,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...detections import Detections
-from .decoding import around, in_frame, normalised_keypoints, read_spec, tensors
+from .decoding import around, in_frame, normalised_keypoints, read_spec, sigmoid, tensors
+
+# How many cells away from where it is expected a score counts half as much as there.
+_TOLERANCE = 1.8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +41,7 @@ class MoveNetSpec:
 
 
 class MoveNetHead:
-    """Reads [float32 [1, 1, K, 3]]."""
+    """Reads [float32 [1, 1, K, 3]], or the four raw outputs."""
 
     def __init__(self, spec: MoveNetSpec) -> None:
         """Keep the parameters."""
@@ -42,8 +53,11 @@ class MoveNetHead:
         The model gives no score for the person. It is the mean of the better half of the
         keypoints: half a body in the picture is a person, three lucky points are not.
         """
-        (output,) = tensors(outputs, (1, self._spec.keypoints, 3))
-        keypoints = normalised_keypoints(output[..., [1, 0, 2]])
+        if len(outputs) == 4:
+            keypoints = normalised_keypoints(self._decoded(outputs))
+        else:
+            (output,) = tensors(outputs, (1, self._spec.keypoints, 3))
+            keypoints = normalised_keypoints(output[..., [1, 0, 2]])
         scores = np.sort(keypoints[0, :, 2])[::-1]
         person = scores[: (len(scores) + 1) // 2].mean()
         found = Detections(
@@ -53,6 +67,44 @@ class MoveNetHead:
             keypoints,
         )
         return in_frame(found.keep(found.scores >= min_score))
+
+    def _decoded(self, outputs: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+        """Return keypoints float32 [1, K, 3] x, y (normalised), score of the raw outputs.
+
+        The best middle is that of the person nearest to the picture's; of a keypoint's cells the
+        best is the one nearest to where that middle expects it.
+        """
+        count = self._spec.keypoints
+        height, width = outputs[0].shape[2:] if outputs[0].ndim == 4 else (None, None)
+        middle, expected, scores, offsets = tensors(
+            outputs,
+            (1, height, width),
+            (2 * count, height, width),
+            (count, height, width),
+            (2 * count, height, width),
+        )
+        sides = np.array(middle.shape[1:])
+        centred = sigmoid(middle) / _distances(sides, sides[np.newaxis] // 2)
+        _, y, x = np.unravel_index(centred.argmax(), centred.shape)
+        places = expected[:, y, x].reshape(count, 2) + np.array([y, x])
+        scores = sigmoid(scores)
+        near = scores / _distances(sides, places)
+        rows, columns = np.unravel_index(near.reshape(count, -1).argmax(axis=1), near.shape[1:])
+        numbers = np.arange(count)
+        inside = offsets.reshape(count, 2, *sides)[numbers, :, rows, columns]
+        found = (np.stack([rows, columns], axis=1) + inside) / sides
+        points = np.column_stack([found[:, ::-1], scores[numbers, rows, columns]])
+        return points.astype(np.float32)[np.newaxis]
+
+
+def _distances(sides: NDArray[np.intp], places: NDArray[Any]) -> NDArray[np.float32]:
+    """Return how far cells are from each of `places` [N, 2] y, x, and the tolerance: [N, H, W]."""
+    y, x = (
+        (np.arange(side, dtype=np.float32) - place[:, np.newaxis].astype(np.float32)) ** 2
+        for side, place in zip(sides, places.T, strict=True)
+    )
+    result: NDArray[np.float32] = np.sqrt(y[:, :, np.newaxis] + x[:, np.newaxis]) + _TOLERANCE
+    return result
 
 
 def build(spec: Mapping[str, Any], _size: tuple[int, int]) -> MoveNetHead:
