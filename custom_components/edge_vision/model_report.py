@@ -21,7 +21,9 @@ _MOST_CHARS = 80
 
 def catalogue_line(model: CatalogueModel) -> str:
     """Return an entry of the catalogue as a line to choose."""
-    details = [model.task, f"{model.download_bytes / _MEBIBYTE:.1f} MB", model.license]
+    megabytes = f"{model.download_bytes / _MEBIBYTE:.1f} MB"
+    to_fetch = megabytes if model.download_bytes else "nothing to download"
+    details = [model.task, to_fetch, model.license]
     if model.recommended:
         details.append("recommended")
     if model.installed is not None:

@@ -104,10 +104,8 @@ def _print_catalogue(options: argparse.Namespace, store: ModelStore) -> int:
     for item in items:
         print(f"{item.id} {item.version}{_marks(item)}")
         print(f"  {item.summary}")
-        print(
-            f"  {item.task}; for {', '.join(item.engines)};"
-            f" {item.download_bytes / 2**20:.1f} MiB to fetch; {item.license}"
-        )
+        to_fetch = f"{item.download_bytes / 2**20:.1f} MiB" if item.download_bytes else "nothing"
+        print(f"  {item.task}; for {', '.join(item.engines)}; {to_fetch} to fetch; {item.license}")
         if item.unavailable:
             print(f"  not on this device: {item.unavailable}")
     return 0
