@@ -136,7 +136,7 @@ class RtspCamera(StreamingCamera):
             captured_at = time.time()
             key, units = await asyncio.to_thread(self._encode, picture)
             if unsent:
-                self.shown_at = captured_at
+                self.shown_at = time.time()
             stamp = int(captured_at * _CLOCK) & 0xFFFFFFFF
             for reader in [reader for reader in self._readers if reader.playing]:
                 reader.begun = reader.begun or key

@@ -5,7 +5,7 @@ Usage: python -m tests.bench.live_video [--fps 5 10 15] [--rounds 20] [--cameras
 
 Cameras stream 1280x720 on loopback, H.264 over RTSP or JPEGs over HTTP. For the time to an event, a
 camera shows an empty street, and then a person: from the moment at which the first frame with the
-person is captured to the moment at which its event is on Home Assistant's bus. For the load, all
+person is sent to the moment at which its event is on Home Assistant's bus. For the load, all
 cameras play the demo's clip at 5 frames a second. The event loop's lag is what a 10 ms timer in it
 comes late.
 """
