@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -98,3 +99,43 @@ def test_a_graph_that_begins_with_arithmetic_leaves_its_input_alone(tmp_path: Pa
     (output,) = session.infer(tensor)
     assert (output == 4).all()
     assert (tensor == 8).all()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "chosen"),
+    [
+        ({1: 20, 2: 31, 4: 40}, 1),  # they wait for each other longer than they help
+        ({1: 60, 2: 33, 4: 20}, 4),
+        ({1: 60, 2: 33, 4: 32}, 2),  # two more for a thirtieth are of more use to others
+        ({1: 20, 2: 18, 4: 16}, 4),  # hardly worth it singly, but together
+    ],
+)
+def test_a_model_gets_as_many_threads_as_are_worth_it(
+    monkeypatch: pytest.MonkeyPatch, seconds: dict[int, float], chosen: int
+) -> None:
+    """Real ncnn, real model: only the clock is made up."""
+    files = ModelStore().get(None).files("ncnn")
+    session = NcnnEngine().load(files, CPU.id, 4)
+    asked: list[int] = []
+
+    def took(self: Any, _tensor: object) -> float:
+        asked.append(self._net.opt.num_threads)
+        return seconds[asked[-1]]
+
+    monkeypatch.setattr(type(session), "_seconds", took)
+    tensor = np.ascontiguousarray(noise().transpose(0, 3, 1, 2))
+    first = session.infer(tensor)
+    assert session._net.opt.num_threads == chosen  # type: ignore[attr-defined]
+    again = session.infer(tensor)
+    assert asked == [1, 2, 4]  # and that is settled
+    reference = NcnnEngine().load(files, CPU.id, 1).infer(tensor)
+    for mine, same, other in zip(first, again, reference, strict=True):
+        np.testing.assert_array_equal(mine, same)
+        np.testing.assert_allclose(mine, other, atol=1e-3)
+
+
+def test_one_thread_is_what_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    session = NcnnEngine().load(ModelStore().get(None).files("ncnn"), CPU.id, 1)
+    monkeypatch.setattr(type(session), "_seconds", lambda *_: pytest.fail("nothing to choose"))
+    session.infer(np.ascontiguousarray(noise().transpose(0, 3, 1, 2)))
+    assert session._net.opt.num_threads == 1  # type: ignore[attr-defined]
