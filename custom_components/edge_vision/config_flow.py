@@ -25,6 +25,7 @@ from homeassistant.config_entries import (
     FlowType,
     SubentryFlowContext,
 )
+from homeassistant.const import Platform
 from homeassistant.core import callback
 from homeassistant.data_entry_flow import FlowResultType
 from homeassistant.helpers.selector import SelectSelector, SelectSelectorConfig, SelectSelectorMode
@@ -269,11 +270,13 @@ class EdgeVisionConfigFlow(ConfigFlow, domain=DOMAIN):
     @override
     async def async_on_create_entry(self, result: ConfigFlowResult) -> ConfigFlowResult:
         """Go straight on to the first camera: a node without one does nothing."""
+        if not self.hass.states.async_entity_ids(Platform.CAMERA):
+            return result
         flow = await self.hass.config_entries.subentries.async_init(
             (result["result"].entry_id, SUBENTRY_PIPELINE),
             context=SubentryFlowContext(source=SOURCE_USER),
         )
-        if flow["type"] is FlowResultType.FORM:  # it ends at once where there is no camera
+        if flow["type"] is FlowResultType.FORM:  # it ends at once where the node has gone
             result["next_flow"] = (FlowType.CONFIG_SUBENTRIES_FLOW, flow["flow_id"])
         return result
 

@@ -87,7 +87,7 @@ class Keeper:
         at = frame.captured_monotonic
         for event in events:
             if event.track_id is not None and event.evidence == event.event_id:
-                self._stories[event.track_id] = _Story(event.event_id, at, at - _EVERY_S)
+                self._stories[event.track_id] = _Story(event.event_id, at, -math.inf)
         there = {item.track_id for item in objects}
         self._stories = {number: item for number, item in self._stories.items() if number in there}
         for item in objects:
