@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from typing import Any
+from typing import Any, get_type_hints
 
 import pytest
 from edge_vision_node import protocol
@@ -47,7 +47,7 @@ def a_value(kind: Any) -> st.SearchStrategy[Any]:
 
 
 def a_message(cls: type[Any]) -> st.SearchStrategy[Any]:
-    hints = protocol._hints(cls)
+    hints = get_type_hints(cls)
     return st.builds(cls, **{f.name: a_value(hints[f.name]) for f in dataclasses.fields(cls)})
 
 

@@ -1,0 +1,210 @@
+"""What pipelines a node shall have, and how they are doing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from .models import QuarantinedModel
+from .shapes import LabelPresence, Line, Point, Zone
+from .wire import ProtocolError
+
+
+class PipelineState(StrEnum):
+    """Whether a pipeline can look."""
+
+    LOADING = "loading"
+    READY = "ready"
+    FAILED = "failed"
+
+
+class Thoroughness(StrEnum):
+    """How much work is put into finding small and distant objects in live video."""
+
+    ECONOMICAL = "economical"
+    BALANCED = "balanced"
+    THOROUGH = "thorough"
+
+
+class Sensitivity(StrEnum):
+    """How little movement in live video is worth a look."""
+
+    LOW = "low"
+    MEDIUM = "medium"
+    HIGH = "high"
+
+
+@dataclass(frozen=True, kw_only=True)
+class MotionThresholds:
+    """How much has to change for it to be movement.
+
+    Attributes:
+        least_difference: grey levels (of 255) by which a part of the picture must change at least.
+        noise_factor: by how many times its own usual flicker it must change.
+        least_area: of the frame (0-1), below which a moving thing is not told.
+    """
+
+    least_difference: float = 12.0
+    noise_factor: float = 4.5
+    least_area: float = 0.0005
+
+
+SENSITIVITIES = {
+    Sensitivity.LOW: MotionThresholds(least_difference=20.0, noise_factor=6.0, least_area=0.0015),
+    Sensitivity.MEDIUM: MotionThresholds(),
+    Sensitivity.HIGH: MotionThresholds(least_difference=7.0, noise_factor=3.5, least_area=0.0002),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Video:
+    """Live video that the node reads itself.
+
+    `url`: RTSP, HTTP, a file or a device; it may hold a password and is never told to anybody.
+    `transport` of RTSP: "tcp", "udp" or "auto". `fps`: the most frames a second to look at.
+    `key_frames_only`: decode only those, for weak hardware; `hardware_decoding`: use the GPU where
+    it can. `motion`: what counts as movement in numbers, in the place of the word `sensitivity`.
+    `motion_masks`: polygons in which movement counts for nothing.
+    """
+
+    url: str
+    transport: str = "auto"
+    fps: float = 5.0
+    key_frames_only: bool = False
+    hardware_decoding: bool = False
+    look: str = Thoroughness.BALANCED
+    sensitivity: str = Sensitivity.MEDIUM
+    motion: MotionThresholds | None = None
+    motion_masks: tuple[tuple[Point, ...], ...] = ()
+
+    def check(self) -> None:
+        """Raise `ProtocolError` where a word is unknown."""
+        if self.look not in set(Thoroughness):
+            raise ProtocolError(f"{self.look!r} is no thoroughness")
+        _ = self.thresholds
+
+    @property
+    def thresholds(self) -> MotionThresholds:
+        """Return what counts as movement. Raises `ProtocolError` where the word is unknown."""
+        try:
+            return self.motion or SENSITIVITIES[Sensitivity(self.sensitivity)]
+        except ValueError:
+            raise ProtocolError(f"{self.sensitivity!r} is no sensitivity to motion") from None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObjectLimits:
+    """What is asked of objects of one label.
+
+    `confidence`: the lowest, a percentage; None: that of the pipeline. `min_area`, `max_area`: the
+    share of the frame (0-1) that the box must have.
+    """
+
+    confidence: float | None = None
+    min_area: float = 0.0
+    max_area: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class PipelineConfig:
+    """One camera's path from frame to event, as the hub wants it.
+
+    `model`, `engine`, `accelerator`: None leaves the choice to the node. `labels`: empty keeps
+    every label of the model. `looks_to_clear`: looks in a row without an object after which it
+    counts as gone, or that must agree on another answer. `allow_fallback`: run elsewhere where the
+    wanted engine or accelerator cannot be used, instead of failing.
+
+    `limits`: what is asked of objects of some labels besides. `privacy_masks`: polygons that are
+    blackened before anything is looked at, stored or shown.
+
+    `video`: None where the hub sends stills. The rest is for video: `zones`, `lines`; `cooldown_s`:
+    how long after a start no other one of the same label and rule is told.
+    """
+
+    pipeline_id: str
+    name: str
+    model: str | None = None
+    engine: str | None = None
+    accelerator: str | None = None
+    labels: tuple[str, ...] = ()
+    confidence: float = 50.0
+    looks_to_clear: int = 2
+    pattern: str = "full_edge"
+    allow_fallback: bool = False
+    video: Video | None = None
+    zones: tuple[Zone, ...] = ()
+    lines: tuple[Line, ...] = ()
+    limits: dict[str, ObjectLimits] = field(default_factory=dict)
+    cooldown_s: float = 0.0
+    privacy_masks: tuple[tuple[Point, ...], ...] = ()
+
+
+class SourceState(StrEnum):
+    """Whether a pipeline's live video is there."""
+
+    CONNECTING = "connecting"
+    LIVE = "live"
+    UNAVAILABLE = "unavailable"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceStatus:
+    """How a pipeline's live video is doing, `since` when, and in `reason` what is wrong with it."""
+
+    state: str
+    since: str
+    reason: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PipelineStatus:
+    """How a pipeline is doing; model, engine and accelerator are those that really run.
+
+    `fallback_from`: in a sentence, what was wanted and why it runs elsewhere; None where it does
+    not. `source`: of live video, None where the hub sends stills. `slowed`: it looks at fewer
+    frames than wanted, because accelerator or processor cannot keep up.
+    """
+
+    pipeline_id: str
+    state: str
+    error_code: str | None = None
+    error: str | None = None
+    model: str | None = None
+    model_version: str | None = None
+    engine: str | None = None
+    accelerator: str | None = None
+    looks: int = 0
+    failures: int = 0
+    dropped: int = 0
+    presence: dict[str, LabelPresence] = field(default_factory=dict)
+    last_detection_at: str | None = None
+    picture_at: str | None = None
+    fallback_from: str | None = None
+    source: SourceStatus | None = None
+    slowed: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Configure:
+    """`configure`: every pipeline the node shall have; the others end. Answer: `NodeStatus`."""
+
+    pipelines: tuple[PipelineConfig, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeStatus:
+    """Answer to `status` and `configure`, and pushed as `status`."""
+
+    pipelines: tuple[PipelineStatus, ...]
+    uptime_s: float
+    memory_bytes: int | None = None
+    temperature_c: float | None = None
+    storage_error: str | None = None
+    quarantined: tuple[QuarantinedModel, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Forget:
+    """`forget`: delete what is kept of a pipeline that was removed. Answer: `Nothing`."""
+
+    pipeline_id: str
