@@ -90,6 +90,7 @@ async def async_setup_entry(hass: HomeAssistant, entry: EdgeVisionConfigEntry) -
         await hub.async_begin()
         undo.pop_all()
     entry.async_on_unload(entry.add_update_listener(_async_entry_updated))
+    await hub.async_update()  # with what was changed meanwhile
     return True
 
 

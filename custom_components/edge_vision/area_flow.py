@@ -179,15 +179,17 @@ class AreaFlow(ConfigSubentryFlow):
         if user_input is not None:
             try:
                 shape = build(user_input)
+                others = list(shapes)
+                if self._editing is not None:
+                    others.pop(self._editing[1])
+                if _named(shape) and _named(shape) in map(_named, others):
+                    raise BadShape("name_taken", CONF_NAME)
             except BadShape as err:
                 errors[err.field] = str(err)
                 suggested = user_input
             else:
                 if self._editing is not None:
                     self._note_name(kind, shapes.pop(self._editing[1]), shape)
-                shapes = [
-                    item for item in shapes if _named(item) != _named(shape) or not _named(item)
-                ]
                 place = len(shapes) if self._editing is None else self._editing[1]
                 shapes.insert(place, shape)
                 self._data = {**self._data, kind: shapes}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from homeassistant.config_entries import ConfigEntry
 from homeassistant.core import CALLBACK_TYPE, HomeAssistant, callback
+from homeassistant.helpers import entity_registry as er
 from homeassistant.helpers import issue_registry as ir
 from homeassistant.helpers.event import async_track_time_interval
 from homeassistant.helpers.storage import Store
@@ -137,6 +139,8 @@ class EdgeVisionHub:
         self._client: NodeClient | None = None
         self._listeners: set[CALLBACK_TYPE] = set()
         self._configuring = asyncio.Lock()
+        # Something was changed that the node could not be told.
+        self._untold = False
         self._store = event_store(hass, entry.entry_id)
         self._last_seq: int | None = None
         # Events up to this number were told by the node before it was connected.
@@ -274,6 +278,13 @@ class EdgeVisionHub:
                 for pipeline_id, pipeline in self.pipelines.items()
                 if pipeline.settings != wanted[pipeline_id]
             ]
+            moved = [
+                pipeline
+                for pipeline in changed
+                if pipeline.settings.camera != wanted[pipeline.pipeline_id].camera
+            ]
+            for pipeline in moved:
+                await pipeline.async_end()  # what is under way shows the other camera
             for pipeline in changed:
                 pipeline.async_set_settings(wanted[pipeline.pipeline_id])
             added = [
@@ -289,7 +300,7 @@ class EdgeVisionHub:
             for pipeline in removed:
                 await self._async_forget(pipeline)
             if not self._stopping:
-                for pipeline in added:
+                for pipeline in (*added, *moved):
                     pipeline.async_begin(0, 1)
 
     async def _async_forget(self, pipeline: PipelineRuntime) -> None:
@@ -441,6 +452,8 @@ class EdgeVisionHub:
         await self._async_configure(client)
         self._timeouts = 0
         self._client = client
+        while self._untold:
+            await self._async_configure(client)
         self._async_notify()
         for pipeline in self.pipelines.values():
             pipeline.async_notify()  # so that no event falls into an unavailable entity
@@ -463,14 +476,17 @@ class EdgeVisionHub:
     async def _async_configure(self, client: NodeClient) -> None:
         # One at a time, each with what is wanted by then: the last change wins.
         async with self._configuring:
+            self._untold = False
             await self._async_find_streams()
+            told = {pipeline: pipeline.settings for pipeline in self.pipelines.values()}
             configs = tuple(
-                pipeline.settings.config(
-                    pipeline_id,
-                    self.engine_for(pipeline.settings.model, pipeline.settings.engine),
+                settings.config(
+                    pipeline.pipeline_id,
+                    self.engine_for(settings.model, settings.engine),
                     pipeline.stream,
+                    camera=self._identity(settings),
                 )
-                for pipeline_id, pipeline in self.pipelines.items()
+                for pipeline, settings in told.items()
             )
             status = await client.request(
                 Command.CONFIGURE,
@@ -478,7 +494,16 @@ class EdgeVisionHub:
                 NodeStatus,
                 timeout_s=_SET_UP_TIMEOUT_S,
             )
+            for pipeline, settings in told.items():
+                pipeline.told = settings
         self._async_take_status(status)
+
+    def _identity(self, settings: PipelineSettings) -> str:
+        """Return what stays the same while it is the same camera, whatever it is called."""
+        if settings.camera is None:
+            return hashlib.sha256((settings.video_address or "").encode()).hexdigest()[:16]
+        item = er.async_get(self.hass).async_get(settings.camera)
+        return item.id if item is not None else settings.camera
 
     async def _async_find_streams(self) -> None:
         """Find out where live video is, once for each camera of which it is wanted."""
@@ -498,6 +523,7 @@ class EdgeVisionHub:
     async def async_reconfigure(self, changed: Iterable[PipelineRuntime]) -> None:
         """Tell the node what its pipelines are now; one that is away hears it when it is back."""
         if self._client is None:
+            self._untold = True
             return
         try:
             await self._async_configure(self._client)
@@ -579,7 +605,7 @@ class EdgeVisionHub:
             self.hass,
             self.entry.entry_id,
             self.node_id,
-            pipeline.settings,
+            pipeline.told,
             event,
             replayed=seq is not None and seq <= self._replayed_until,
         )

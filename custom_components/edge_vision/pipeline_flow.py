@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from pathlib import PurePath
 from typing import Any, Final, override
+from urllib.parse import urlsplit
 
 import voluptuous as vol
 from homeassistant.config_entries import (
@@ -521,7 +523,9 @@ class PipelineFlow(DetailFlow):
 
     def _camera_name(self) -> str:
         if (camera := self._data.get(CONF_CAMERA)) is None:
-            return str(redact(self._data[CONF_VIDEO_ADDRESS]))
+            # An address may hold a password, or be one; a title is shown everywhere.
+            address = self._data[CONF_VIDEO_ADDRESS]
+            return urlsplit(address).hostname or PurePath(address).name
         state = self.hass.states.get(camera)
         return state.name if state else str(camera)
 

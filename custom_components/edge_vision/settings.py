@@ -168,16 +168,18 @@ class PipelineSettings:
         return None if self.video_address else self.camera
 
     def config(
-        self, pipeline_id: str, engine: str | None, stream: str | None = None
+        self, pipeline_id: str, engine: str | None, stream: str | None = None, *, camera: str
     ) -> PipelineConfig:
         """Return it as the node wants it, to run with `engine`.
 
-        `stream` is the address of the live video that it is to watch, None where it gets stills.
+        `stream` is the address of the live video that it is to watch, None where it gets stills;
+        `camera` is the same for as long as the camera is.
         """
         areas, video = self.areas, self.video
         return PipelineConfig(
             pipeline_id=pipeline_id,
             name=self.name,
+            camera=camera,
             model=self.model,
             engine=engine,
             accelerator=self.accelerator,

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from collections import Counter
 from collections.abc import AsyncIterator
 from http import HTTPStatus
+from types import MappingProxyType
 from typing import Any
 
 import pytest
 from homeassistant.components.camera import async_get_image
 from homeassistant.components.media_source import async_browse_media, async_resolve_media
 from homeassistant.components.media_source.error import Unresolvable
+from homeassistant.config_entries import ConfigSubentry
 from homeassistant.core import Event, HomeAssistant
 from homeassistant.data_entry_flow import FlowResultType
 from homeassistant.exceptions import HomeAssistantError
@@ -591,3 +595,95 @@ async def test_a_camera_that_is_removed_takes_its_pictures_along(
     await hass.async_block_till_done()
     assert list(pictures.glob("*.jpg")) == []
     assert list((home.data_folder / "pictures").iterdir()) == []
+
+
+async def test_another_camera_is_another_story(
+    hass: HomeAssistant, home: Home, cameras: Cameras, stream: MjpegCamera
+) -> None:
+    """Who is at the new camera is told, with a picture of there; who was at the old one ends."""
+    fired: list[Event] = []
+    hass.bus.async_listen(EVENT_DETECTION, fired.append)
+    stream.picture = STREET
+    async with mjpeg_camera(STREET) as other:
+        cameras.garden.stream_address = other.address
+        await home.add(live())
+        await until(lambda: kinds(fired, "object"))
+        await home.until_state("binary_sensor.front_door_person", "on")
+        began = {data["track_id"]: data["event_id"] for data in kinds(fired, "object")}
+        fired.clear()
+        (subentry,) = home.entry.subentries.values()
+        data = {**subentry.data, "camera": "camera.garden"}
+        hass.config_entries.async_update_subentry(home.entry, subentry, data=data)
+        await until(lambda: any(item["phase"] == "start" for item in kinds(fired, "object")))
+        await home.until_state("binary_sensor.front_door_person", "on")
+        told = kinds(fired, "object")
+        ended = {item["track_id"] for item in told if item["phase"] == "end"}
+        started = [item for item in told if item["phase"] == "start"]
+        assert ended == began.keys()
+        assert not {item["track_id"] for item in started} & ended
+        assert {item["camera_entity_id"] for item in started} == {"camera.garden"}
+        assert not {item["snapshot"] for item in started} & set(began.values())
+        # The same camera under another name goes on.
+        fired.clear()
+        er.async_get(hass).async_update_entity("camera.garden", new_entity_id="camera.orchard")
+        await hass.async_block_till_done()
+        await asyncio.sleep(1)
+        assert [item for item in kinds(fired, "object") if item["phase"] != "update"] == []
+
+
+async def test_stills_of_another_camera_are_another_story(
+    hass: HomeAssistant, home: Home, cameras: Cameras
+) -> None:
+    fired: list[Event] = []
+    hass.bus.async_listen(EVENT_DETECTION, fired.append)
+    cameras.porch.picture = cameras.garden.picture = STREET
+    await home.add(pipeline())
+    await home.until_state("binary_sensor.front_door_person", "on")
+    fired.clear()
+    (subentry,) = home.entry.subentries.values()
+    data = {**subentry.data, "camera": "camera.garden"}
+    hass.config_entries.async_update_subentry(home.entry, subentry, data=data)
+    await until(lambda: len(kinds(fired, "object")) >= 2)
+    assert [item["phase"] for item in kinds(fired, "object")] == ["end", "start"]
+
+
+async def test_what_is_changed_while_the_node_is_set_up_is_told_to_it(
+    hass: HomeAssistant, home: Home, cameras: Cameras, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cameras.garden.picture = STREET
+    await home.add(pipeline())
+    await home.until_state("binary_sensor.front_door_person", "off")
+    hub, manager = home.hub, hass.config_entries
+    configure = hub._async_configure
+
+    async def configure_and_change(client: Any) -> None:
+        await configure(client)
+        monkeypatch.setattr(hub, "_async_configure", configure)
+        added = pipeline("Shed", "camera.garden")
+        data = MappingProxyType(added["data"])
+        manager.async_add_subentry(home.entry, ConfigSubentry(**{**added, "data": data}))
+        await hass.async_block_till_done()
+
+    monkeypatch.setattr(hub, "_async_configure", configure_and_change)
+    assert hub.supervisor.pid is not None
+    os.kill(hub.supervisor.pid, signal.SIGKILL)
+    await home.until_state("binary_sensor.shed_person", "on")
+
+
+async def test_what_was_switched_off_is_not_watched_while_home_assistant_starts(
+    hass: HomeAssistant, home: Home, stream: MjpegCamera, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await home.add(live())
+    await home.until_state("binary_sensor.front_door_person", "off")
+    await home.call("switch", "turn_off", "switch.front_door_detection")
+    await until(lambda: not stream.readers)
+    forward, asked = hass.config_entries.async_forward_entry_setups, stream.requests
+
+    async def slowly(*args: Any) -> None:
+        await asyncio.sleep(1.5)
+        await forward(*args)
+
+    monkeypatch.setattr(hass.config_entries, "async_forward_entry_setups", slowly)
+    await hass.config_entries.async_reload(home.entry.entry_id)
+    assert home.state("switch.front_door_detection") == "off"
+    assert stream.requests == asked

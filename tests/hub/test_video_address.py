@@ -136,8 +136,8 @@ async def test_why_a_video_cannot_be_read_is_said_before_it_is_kept(
     assert flow.result["step_id"] == "no_picture"
     # It may only be away just now.
     made = await flow.pick("save")
-    assert made["title"] == "/dev/video7"
-    await home.until_state("sensor.dev_video7_status", "camera_unavailable")
+    assert made["title"] == "video7"
+    await home.until_state("sensor.video7_status", "camera_unavailable")
 
 
 async def test_the_views_of_edge_vision_are_not_offered_as_cameras(
@@ -151,3 +151,14 @@ async def test_the_views_of_edge_vision_are_not_offered_as_cameras(
     selector = next(kind for key, kind in fields.items() if key == "camera")
     assert view.entity_id in selector.config["exclude_entities"]
     assert "camera.porch" not in selector.config["exclude_entities"]
+
+
+async def test_the_name_of_a_video_tells_nothing_of_its_address(home: Home) -> None:
+    await home.add()
+    flow = await Flow.begin(home)
+    await flow.send(form("rtsps://user:pw@127.0.0.1:9/AbCdEfSecretToken?usr=a&loginpas=secret"))
+    assert "SecretToken" not in str(flow.result["description_placeholders"])
+    made = await flow.pick("save")
+    assert made["title"] == "127.0.0.1"
+    told = await async_get_config_entry_diagnostics(home.hass, home.entry)
+    assert "SecretToken" not in json.dumps(told, default=str)

@@ -78,6 +78,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Whoever read us has seen enough; the interpreter must not try to flush again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except OSError as err:
+        where = f"{err.filename}: " if err.filename else ""
+        print(f"{PROGRAM}: error: {where}{err.strerror or err}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         return 130
     return status

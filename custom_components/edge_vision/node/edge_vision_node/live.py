@@ -7,7 +7,7 @@ import json
 import logging
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -43,10 +43,11 @@ from .protocol import (
     SourceStatus,
     Task,
     Video,
+    write,
 )
 from .records import Records
 from .regions import Planner, merge
-from .rules.scene import RuleEvent, SceneObject
+from .rules.scene import RuleEvent, SceneObject, SceneState
 from .rules.video import Watch
 from .workers import pool
 from .workers.messages import CropsResult
@@ -68,6 +69,7 @@ _PAUSE_WITHOUT_MODEL_S = 10.0
 # Of the newest frames: more than so many left out means that something cannot keep up.
 _RECENT, _MOST_LEFT_OUT = 50, 0.2
 # In what is kept of what was followed: all of that has ended, and stills have been looked at since.
+_CAMERA = "camera"
 _LEFT = "left"
 _NO_BOXES = np.empty((0, 4))
 
@@ -156,6 +158,8 @@ class LivePipeline:
         self._inherited: list[RuleEvent] = []
         # What stills have shown ends with the first frame.
         self._ended: list[NodeEvent] = []
+        # Of now: the pipeline's configuration is another one before this has ended.
+        self._camera = config.camera
         self._planner: Planner | None = None
         self._frame: CameraFrame | None = None
         self._moved: list[Box] = []
@@ -318,8 +322,7 @@ class LivePipeline:
                 self._ended = self.pipeline.end_presence(moment, place)
             self.pipeline.told_of = "live"
             if snapshot is not None:
-                self._inherited = self._follower.restore(before, frame.captured_monotonic)
-                self._keeper.restore(before)
+                self._inherited = self._take_up(self._follower, before, frame.captured_monotonic)
             self._planner = None
         model = (manifest.input.width, manifest.input.height)
         if self._planner is None:
@@ -327,6 +330,18 @@ class LivePipeline:
         else:
             self._planner.resize(size)
         return self._follower, self._planner
+
+    def _take_up(
+        self, follower: Follower, before: Mapping[str, object], at: float
+    ) -> list[RuleEvent]:
+        """Go on from a snapshot; return what has ended since."""
+        if before.get(_CAMERA, self._camera) == self._camera:
+            self._keeper.restore(before)
+            return follower.restore(before, at)
+        # Whoever was there is not here. Numbers go on, for one means one object for ever.
+        ended, _ = end_all(self._watch, before, at)
+        follower.restore({**before, "tracks": [], "rules": write(SceneState())}, at)
+        return ended
 
     async def _detect(
         self, place: Place, frame: CameraFrame, parts: np.ndarray, follower: Follower
@@ -508,7 +523,7 @@ class LivePipeline:
     # --- The end ---------------------------------------------------------------------------------
 
     def _followed(self, follower: Follower) -> tuple[str, str]:
-        snapshot = {**follower.snapshot(), **self._keeper.snapshot()}
+        snapshot = {**follower.snapshot(), **self._keeper.snapshot(), _CAMERA: self._camera}
         return self.pipeline.config.pipeline_id, json.dumps(snapshot)
 
     async def stop(self) -> None:

@@ -180,7 +180,8 @@ class LivePipelines:
 
         watcher = self._cameras.watch(
             "that is tried",
-            source_of(video),
+            # As it is read already, where it is: who watches must not notice.
+            self._cameras.reading(video.url) or source_of(video),
             fps=video.fps,
             on_frame=lambda _frame, _motion: settled.set(),
             on_state=on_state,

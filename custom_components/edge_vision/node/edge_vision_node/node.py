@@ -319,6 +319,11 @@ class Node:
         except KeyError:
             raise UnknownPipelineError(f"This node has no pipeline {pipeline_id!r}") from None
 
+    def _require(self, pipeline: Pipeline) -> None:
+        """Raise `UnknownPipelineError` where a pipeline has been removed during its look."""
+        if self._pipelines.get(pipeline.config.pipeline_id) is not pipeline:
+            raise UnknownPipelineError(f"{pipeline.config.name} has been removed")
+
     # --- Models ---------------------------------------------------------------------------
 
     async def install_model(self, model_id: str, listener: ProgressListener) -> ModelInfo:
@@ -390,6 +395,10 @@ class Node:
             raise
         async with pipeline.turn:
             ended, followed = await self._leave_live(pipeline, captured_at, place)
+            self._require(pipeline)
+            if pipeline.elsewhere:
+                pipeline.elsewhere = False
+                ended += pipeline.end_presence(captured_at, place)
             events = ended + pipeline.conclude(request, result, place)
             findings = result.findings
             if (findings.objects or findings.classes) and any(
@@ -472,6 +481,7 @@ class Node:
         pipeline = self._pipeline(pipeline_id)
         request, jpeg = await self.lives.still(pipeline_id)
         place, result = await self._run(pipeline, memoryview(jpeg))
+        self._require(pipeline)
         await self.records.publish(pipeline.scanned(request, result, place))
         look = pipeline.look(request, result, place, (time.perf_counter() - started) * 1000)
         return replace(look, presence=self.lives.get(pipeline_id).presence)

@@ -78,6 +78,7 @@ class Pipeline:
         # What the newest events were about, for each of the two has objects of its own: stills or
         # live video; None where nobody knows.
         self.told_of: Literal["stills", "live"] | None = None
+        self.elsewhere = False
         self.looks = 0
         self.failures = 0
         self.dropped = 0
@@ -92,6 +93,8 @@ class Pipeline:
         moved = _wanted_place(config) != _wanted_place(self.config)
         same_model = config.model == self.config.model
         posture = self.place is not None and self.place.model.manifest.task == Task.POSE
+        # What was seen at another camera ends with the first look at this one.
+        self.elsewhere = self.elsewhere or config.camera != self.config.camera
         self.config = config
         self.limits = Limits(config.confidence, config.limits)
         if moved:

@@ -261,7 +261,8 @@ class Camera:
             views=tuple(watch.tuning() for watch in self._watches),
         )
 
-    def _source(self) -> Source:
+    @property
+    def source(self) -> Source:
         """Return how the address is to be read."""
         sources = [watch.source for watch in self._watches]
         transports = [item.transport for item in sources if item.transport != _EITHER]
@@ -278,7 +279,7 @@ class Camera:
             self._tuning.clear()
             if not self._watches:
                 continue
-            if self._opened not in (None, self._source()) and self._worker.pid:
+            if self._opened not in (None, self.source) and self._worker.pid:
                 self._reopening = True
                 with suppress(NodeError):
                     await self._worker.ask(
@@ -321,7 +322,7 @@ class Camera:
 
         None: it was told to end, to be read in another way. Raises `NodeError`.
         """
-        source, wanted = self._source(), self._wanted()
+        source, wanted = self.source, self._wanted()
         first = self.frame.number + 1 if self.frame else 1
         await self._worker.ask(
             CameraOrder.OPEN,
@@ -416,6 +417,11 @@ class Cameras:
             await camera.remove(watch)
 
         return Watcher(camera, watch, close)
+
+    def reading(self, url: str) -> Source | None:
+        """Return how an address is read at the moment; None where nobody watches it."""
+        camera = self._cameras.get(url)
+        return None if camera is None else camera.source
 
     @property
     def pids(self) -> list[int]:

@@ -114,7 +114,8 @@ class PipelineConfig:
     counts as gone, or that must agree on another answer. `allow_fallback`: run elsewhere where the
     wanted engine or accelerator cannot be used, instead of failing.
 
-    `limits`: what is asked of objects of some labels besides. `privacy_masks`: polygons that are
+    `camera`: the same for as long as the camera is; of another one, what was there ends. `limits`:
+    what is asked of objects of some labels besides. `privacy_masks`: polygons that are
     blackened before anything is looked at, stored or shown.
 
     `video`: None where the hub sends stills. The rest is for video: `zones`, `lines`; `cooldown_s`:
@@ -123,6 +124,7 @@ class PipelineConfig:
 
     pipeline_id: str
     name: str
+    camera: str | None = None
     model: str | None = None
     engine: str | None = None
     accelerator: str | None = None
