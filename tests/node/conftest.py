@@ -16,10 +16,16 @@ from typing import Any
 import aiohttp
 import pytest
 from edge_vision_node import protocol
-from edge_vision_node.workers.pool import Lane
+from edge_vision_node.models.inspection.inspector import Inspector
+from edge_vision_node.models.install import Installer
+from edge_vision_node.models.store import ModelStore
+from edge_vision_node.models.trust import Trust
+from edge_vision_node.workers.pool import Lane, Workers
 from PIL import Image
 
 from tests.pictures import NODE_FOLDER, SELF_TEST_PICTURE, jpeg
+
+from .inspection import Bench
 
 SECRET = "a-token-for-tests"
 
@@ -189,3 +195,20 @@ async def node(start_node: StartNode) -> NodeProcess:
     """A node that runs."""
     running: NodeProcess = await start_node()
     return running
+
+
+# Asking every engine what it can do takes a process each; once is enough for all tests.
+_described: list[tuple[protocol.EngineInfo, ...]] = []
+
+
+@pytest.fixture
+async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
+    """A place to look at models of the user's own."""
+    workers = Workers(trust=Trust(tmp_path))
+    if not _described:
+        _described.append(await workers.engines())
+    workers._engines = _described[0]
+    store = ModelStore([tmp_path / "models"])
+    installer = Installer(store, tmp_path / "models")
+    yield Bench(tmp_path, store, workers, Inspector(workers, installer))
+    await workers.close()

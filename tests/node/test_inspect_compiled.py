@@ -3,8 +3,6 @@
 Hailo's package is an imitation, which the processes of the workers import as well.
 """
 
-# ruff: noqa: F811 - a fixture that is imported
-
 from __future__ import annotations
 
 import json
@@ -23,14 +21,13 @@ from edge_vision_node.models.store import SELF_TEST_PICTURE, ModelStore
 from edge_vision_node.models.uploads import Uploads
 from edge_vision_node.workers import pool
 
-from tests.pictures import TEST_DATA, needs_test_data
+from tests.pictures import needs_test_data
 
+from .inspection import MODELS, Bench
 from .test_cli import run
 from .test_engine_hailort import IMITATED
-from .test_inspect import Bench, bench  # noqa: F401
 from .tflite_files import ssd_for_edge_tpu
 
-MODELS = TEST_DATA / "models"
 NO_EDGE_TPU = (
     "It is compiled for an Edge TPU and runs on nothing else, and there is none here; connect one,"
     " or bring the file for the CPU"
