@@ -45,6 +45,7 @@ from .serve import ServeOptions, serve
 from .storage.results import FILE_NAME, ResultLog
 
 PROGRAM = "edge-vision-node"
+_MOST_SECONDS = 3600
 
 # Which findings a task has; an empty list then means "looked, and nothing there".
 _FINDINGS_OF_TASK = {
@@ -228,6 +229,13 @@ def _positive(text: str) -> int:
     return value
 
 
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 0 < value <= _MOST_SECONDS:  # what is no number is neither
+        raise argparse.ArgumentTypeError(f"seconds, more than 0 and up to {_MOST_SECONDS}")
+    return value
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=PROGRAM, description="Edge AI for camera pictures.")
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
@@ -268,7 +276,7 @@ def _parser() -> argparse.ArgumentParser:
         "--annotate", type=Path, metavar="DIR", help="write pictures with boxes into this folder"
     )
     timing = add("bench", _bench, "Measure what a picture costs here.", data, model)
-    timing.add_argument("--seconds", type=float, default=5.0, help="how long (%(default)s)")
+    timing.add_argument("--seconds", type=_seconds, default=5.0, help="how long (%(default)s)")
     timing.add_argument(
         "--all", action="store_true", help="measure every engine and accelerator, and recommend one"
     )
