@@ -25,8 +25,6 @@ NODE_TYPE_LOCAL: Final = "local"
 SUBENTRY_PIPELINE: Final = "pipeline"
 CONF_ACCELERATOR: Final = "accelerator"
 CONF_ALLOW_FALLBACK: Final = "allow_fallback"
-DETECTION_SWITCH: Final = "detection"
-
 CONF_CAMERA: Final = "camera"
 CONF_VIDEO_ADDRESS: Final = "video_address"
 CONF_CONFIDENCE: Final = "confidence"

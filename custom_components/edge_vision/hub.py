@@ -243,6 +243,10 @@ class EdgeVisionHub:
         Raises `NodeStartError` or `NodeError`; nothing is left running then.
         """
         stored = await self._store.async_load()
+        # A node must not look even once at what is switched off.
+        for pipeline_id in (stored or {}).get("off", ()):
+            if (pipeline := self.pipelines.get(pipeline_id)) is not None:
+                pipeline.enabled = False
         await self.supervisor.start()
         # Another node's numbers mean nothing to this one.
         if stored and stored.get("node_id") == self.node_id and isinstance(stored.get("seq"), int):
@@ -540,7 +544,7 @@ class EdgeVisionHub:
         begun_anew = before is not None and 0 <= answer.seq < before
         if self._last_seq == before and (before is None or begun_anew):
             self._last_seq = max(answer.seq, 0)
-            self._async_save_soon()
+            self.async_save_soon()
         # A model may have been loaded since the node answered to `configure`.
         self._async_take_status(await client.request(Command.STATUS, None, NodeStatus))
 
@@ -597,7 +601,7 @@ class EdgeVisionHub:
             if self._last_seq is not None and seq <= self._last_seq:
                 return
             self._last_seq = seq
-            self._async_save_soon()
+            self.async_save_soon()
         if (pipeline := self.pipelines.get(event.pipeline_id)) is None:
             _LOGGER.debug("Event of pipeline %.40r left out: it was removed", event.pipeline_id)
             return
@@ -614,10 +618,12 @@ class EdgeVisionHub:
 
     def _stored(self) -> dict[str, Any]:
         self._save_pending = False
-        return {"node_id": self.node_id, "seq": self._last_seq}
+        off = [key for key, pipeline in self.pipelines.items() if not pipeline.enabled]
+        return {"node_id": self.node_id, "seq": self._last_seq, "off": off}
 
     @callback
-    def _async_save_soon(self) -> None:
+    def async_save_soon(self) -> None:
+        """Write down the newest event's number, and which cameras are switched off."""
         # Each call would put the write off; a camera over a busy street would do so for ever.
         if not self._save_pending:
             self._save_pending = True

@@ -9,20 +9,12 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from homeassistant.const import STATE_OFF, STATE_UNAVAILABLE, Platform
-from homeassistant.core import (
-    CALLBACK_TYPE,
-    CoreState,
-    Event,
-    EventStateChangedData,
-    HomeAssistant,
-    callback,
-)
+from homeassistant.const import STATE_UNAVAILABLE
+from homeassistant.core import CALLBACK_TYPE, CoreState, Event, EventStateChangedData, callback
 from homeassistant.exceptions import HomeAssistantError, ServiceValidationError
 from homeassistant.helpers import device_registry as dr
 from homeassistant.helpers import entity_registry as er
 from homeassistant.helpers import issue_registry as ir
-from homeassistant.helpers import restore_state
 from homeassistant.helpers.event import (
     async_track_entity_registry_updated_event,
     async_track_state_change_event,
@@ -30,7 +22,7 @@ from homeassistant.helpers.event import (
 from homeassistant.util import dt as dt_util
 
 from .client import NodeCommandError, NodeError, NodeTimeout
-from .const import CONF_CAMERA, DETECTION_SWITCH, DOMAIN, Issue, PictureSource, PipelineProblem
+from .const import CONF_CAMERA, DOMAIN, Issue, PictureSource, PipelineProblem
 from .events import milliseconds_since
 from .issues import async_clear_issue, async_raise_issue
 from .node.edge_vision_node.protocol import (
@@ -82,15 +74,6 @@ class _Superseded(Exception):
     """The picture is of no use any more: neither a result nor a failure."""
 
 
-def _was_off(hass: HomeAssistant, pipeline_id: str) -> bool:
-    """Return whether detection was off when Home Assistant, or the entry, was stopped."""
-    entity_id = er.async_get(hass).async_get_entity_id(
-        Platform.SWITCH, DOMAIN, f"{pipeline_id}_{DETECTION_SWITCH}"
-    )
-    stored = restore_state.async_get(hass).last_states.get(entity_id) if entity_id else None
-    return stored is not None and stored.state.state == STATE_OFF
-
-
 class PipelineRuntime:
     """One camera's path from picture to entities.
 
@@ -104,8 +87,7 @@ class PipelineRuntime:
         self._hass = hub.hass
         self.pipeline_id = pipeline_id
         self.settings = settings
-        # As the switch was before: a node must not look even once at what is switched off.
-        self.enabled = not _was_off(hub.hass, pipeline_id)
+        self.enabled = True
         # What the node goes by; its events are about that.
         self.told = settings
         self.look: Look | None = None
@@ -284,6 +266,8 @@ class PipelineRuntime:
         self.async_notify()
         if enabled:
             self.async_wake()
+        if changed:
+            self._hub.async_save_soon()
         if changed and self.settings.may_be_live:
             # A node that is not wanted to look need not read the video either.
             self._reconfigure_soon()

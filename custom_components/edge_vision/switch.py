@@ -10,13 +10,12 @@ from homeassistant.core import HomeAssistant
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 from homeassistant.helpers.restore_state import RestoreEntity
 
-from .const import DETECTION_SWITCH
 from .entity import PipelineEntity, async_add_pipeline_entities
 from .hub import EdgeVisionConfigEntry
 
 PARALLEL_UPDATES = 0
 
-DETECTION = SwitchEntityDescription(key=DETECTION_SWITCH, translation_key="detection")
+DETECTION = SwitchEntityDescription(key="detection", translation_key="detection")
 
 
 async def async_setup_entry(
