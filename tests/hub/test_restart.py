@@ -129,7 +129,7 @@ async def test_events_that_were_missed_come_once(
 
     await home.hass.config_entries.async_reload(entry.entry_id)
     stored = hass_storage[f"{DOMAIN}.{entry.entry_id}"]["data"]
-    assert stored == {"node_id": home.hub.greeting.node_id, "seq": last}
+    assert stored == {"node_id": home.hub.greeting.node_id, "seq": last, "off": []}
     await home.until_state(OCCUPANCY, "on")
     assert home.hub.last_seq == last
     assert len(fired) == 1

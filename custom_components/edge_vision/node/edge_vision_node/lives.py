@@ -16,6 +16,7 @@ from PIL import Image, ImageDraw
 
 from .annotate import annotate, to_jpeg
 from .cameras.camera import Cameras
+from .cameras.messages import CameraFrame, Motion
 from .cameras.pixels import burn
 from .errors import CameraError, NodeError, StorageError
 from .evidence import Keeper, Save
@@ -172,6 +173,11 @@ class LivePipelines:
         tries = 2 if video.url.lower().startswith("rtsp") and video.transport == "auto" else 1
         reasons: list[str] = []
 
+        def on_frame(frame: CameraFrame, _motion: Motion) -> None:
+            # Of a camera that is watched already, a frame may come before it knows of us.
+            if watcher.is_in(frame):
+                settled.set()
+
         def on_state(state: SourceStatus) -> None:
             if state.state == SourceState.UNAVAILABLE:
                 reasons.append(state.reason or "the camera sends no video")
@@ -183,7 +189,7 @@ class LivePipelines:
             # As it is read already, where it is: who watches must not notice.
             self._cameras.reading(video.url) or source_of(video),
             fps=video.fps,
-            on_frame=lambda _frame, _motion: settled.set(),
+            on_frame=on_frame,
             on_state=on_state,
         )
         try:

@@ -120,6 +120,10 @@ class Watcher:
         self._watch = watch
         self._close = close
 
+    def is_in(self, frame: CameraFrame) -> bool:
+        """Return whether the process knew of this watcher when it took a frame."""
+        return any(motion.view == self._watch.number for motion in frame.motions)
+
     def tune(self, *, fps: float | None = None, keep: Iterable[Box] | None = None) -> None:
         """Want another frame rate, or say where objects are followed (see `Tune`)."""
         if fps is not None:
