@@ -6,7 +6,11 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 import voluptuous as vol
-from homeassistant.config_entries import ConfigSubentryFlow, SubentryFlowResult
+from homeassistant.config_entries import (
+    SOURCE_RECONFIGURE,
+    ConfigSubentryFlow,
+    SubentryFlowResult,
+)
 from homeassistant.const import CONF_NAME, PERCENTAGE, UnitOfTime
 from homeassistant.exceptions import HomeAssistantError
 from homeassistant.helpers.selector import (
@@ -24,18 +28,20 @@ from homeassistant.helpers.selector import (
 
 from .client import NodeError
 from .const import (
+    CONF_CAMERA,
     CONF_CONFIDENCE,
     CONF_LABELS,
     CONF_LINES,
     CONF_MOTION_MASKS,
     CONF_PRIVACY_MASKS,
+    CONF_VIDEO_ADDRESS,
     CONF_ZONES,
     MAX_CONFIDENCE,
     MIN_CONFIDENCE,
 )
 from .flow_picture import FlowPicture
 from .hub import EdgeVisionHub
-from .node.edge_vision_node.protocol import Command, OutlineRequest, Picture
+from .node.edge_vision_node.protocol import Command, OutlineRequest, Picture, Point
 from .node_log import redact
 from .seeing import async_see
 from .settings import Areas, may_be_live
@@ -279,7 +285,7 @@ class AreaFlow(ConfigSubentryFlow):
             request = OutlineRequest(
                 zones=areas.zones,
                 lines=areas.lines,
-                privacy_masks=areas.privacy_masks,
+                privacy_masks=self._privacy_masks(),
                 motion_masks=areas.motion_masks,
             )
             _, jpeg = await self._hub.async_request_picture(
@@ -288,6 +294,20 @@ class AreaFlow(ConfigSubentryFlow):
         except (HomeAssistantError, NodeError) as err:
             return f"({redact(str(err))})"
         return self._show(jpeg)
+
+    def _privacy_masks(self) -> tuple[tuple[Point, ...], ...]:
+        """Return what nobody may see: its own masks as they are now, and those of other entries."""
+        data = self._data
+        others = self._hub.masks_of(
+            data.get(CONF_CAMERA), data.get(CONF_VIDEO_ADDRESS), besides=self._saved_as()
+        )
+        return Areas.of(data).privacy_masks + others
+
+    def _saved_as(self) -> str | None:
+        """Return the id of what is being changed; None while it is being added."""
+        if self.source != SOURCE_RECONFIGURE:
+            return None
+        return self._get_reconfigure_subentry().subentry_id
 
     def _show(self, jpeg: bytes) -> str:
         """Show a picture in the place of the one before; return it as Markdown."""

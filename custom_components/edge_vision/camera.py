@@ -102,7 +102,7 @@ class LiveView(PipelineEntity, Camera):
             labels=settings.labels,
             confidence=settings.confidence,
             annotate=True,
-            privacy_masks=settings.areas.privacy_masks,
+            privacy_masks=self.hub.masks_of(settings.camera, settings.video_address),
         )
         _, jpeg = await self.hub.async_request_picture(
             Command.DETECT, request, Detected, picture=still

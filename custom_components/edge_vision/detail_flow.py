@@ -44,7 +44,7 @@ from .node.edge_vision_node.protocol import (
 )
 from .node_log import redact
 from .seeing import async_see
-from .settings import Areas, chosen, thresholds
+from .settings import chosen, thresholds
 
 FIELD_LABEL: Final = "label"
 FIELD_MIN_SIZE: Final = "min_size"
@@ -133,7 +133,7 @@ class DetailFlow(AreaFlow):
                 labels=tuple(data[CONF_LABELS]),
                 confidence=_SHOWN_FROM,
                 annotate=True,
-                privacy_masks=Areas.of(data).privacy_masks,
+                privacy_masks=self._privacy_masks(),
             )
             found, jpeg = await self._hub.async_request_picture(
                 Command.DETECT, request, Detected, picture=self._still

@@ -192,14 +192,23 @@ class EdgeVisionHub:
                     return model.task
         return Task.DETECTION
 
-    def masks_of(self, camera: str | None) -> tuple[tuple[Point, ...], ...]:
-        """Return what nobody may see of a camera: the privacy masks of all its pipelines."""
-        return tuple(
-            mask
-            for pipeline in self.pipelines.values()
-            if camera and pipeline.settings.camera == camera
-            for mask in pipeline.settings.areas.privacy_masks
-        )
+    def masks_of(
+        self, camera: str | None, address: str | None = None, *, besides: str | None = None
+    ) -> tuple[tuple[Point, ...], ...]:
+        """Return what nobody may see of a camera: the privacy masks of all its pipelines.
+
+        A camera is the same by its entity or by its video's address. `besides` is a pipeline whose
+        masks are not asked for.
+        """
+        masks: dict[tuple[Point, ...], None] = {}
+        for pipeline_id, pipeline in self.pipelines.items():
+            settings = pipeline.settings
+            same = (camera and settings.camera == camera) or (
+                address and settings.video_address == address
+            )
+            if same and pipeline_id != besides:
+                masks |= dict.fromkeys(settings.areas.privacy_masks)
+        return tuple(masks)
 
     def place_name(self, engine: str | None, accelerator: str | None) -> str:
         """Return where a model runs in words, as far as the node has named it."""
@@ -489,6 +498,7 @@ class EdgeVisionHub:
                     self.engine_for(settings.model, settings.engine),
                     pipeline.stream,
                     camera=self._identity(settings),
+                    privacy_masks=self.masks_of(settings.camera, settings.video_address),
                 )
                 for pipeline, settings in told.items()
             )

@@ -95,7 +95,7 @@ from .node.edge_vision_node.protocol import (
 from .node_log import redact
 from .renames import async_rename_areas
 from .seeing import address_error, async_see
-from .settings import Areas, chosen, may_be_live
+from .settings import chosen, may_be_live
 from .stream import async_get_stream_address
 
 SECTION_DETECTION: Final = "detection"
@@ -467,7 +467,7 @@ class PipelineFlow(DetailFlow):
             accelerator=chosen(data, CONF_ACCELERATOR),
             labels=tuple(data[CONF_LABELS]),
             confidence=data[CONF_CONFIDENCE],
-            privacy_masks=Areas.of(data).privacy_masks + self._hub.masks_of(camera),
+            privacy_masks=self._privacy_masks(),
         )
         try:
             await self._hub.async_request(

@@ -106,7 +106,7 @@ async def _async_detect(call: ServiceCall) -> ServiceResponse:
         engine=hub.engine_for(model, None),
         labels=labels,
         confidence=call.data[CONF_CONFIDENCE],
-        privacy_masks=hub.masks_of(call.data.get(ATTR_ENTITY_ID, "")),
+        privacy_masks=hub.masks_of(call.data.get(ATTR_ENTITY_ID)),
     )
     try:
         detected = await hub.async_request(

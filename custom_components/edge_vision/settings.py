@@ -168,12 +168,18 @@ class PipelineSettings:
         return None if self.video_address else self.camera
 
     def config(
-        self, pipeline_id: str, engine: str | None, stream: str | None = None, *, camera: str
+        self,
+        pipeline_id: str,
+        engine: str | None,
+        stream: str | None = None,
+        *,
+        camera: str,
+        privacy_masks: tuple[tuple[Point, ...], ...],
     ) -> PipelineConfig:
         """Return it as the node wants it, to run with `engine`.
 
         `stream` is the address of the live video that it is to watch, None where it gets stills;
-        `camera` is the same for as long as the camera is.
+        `camera` is the same for as long as the camera is; `privacy_masks` are all of that camera.
         """
         areas, video = self.areas, self.video
         return PipelineConfig(
@@ -205,7 +211,7 @@ class PipelineSettings:
             zones=areas.zones,
             lines=areas.lines,
             cooldown_s=self.cooldown_s,
-            privacy_masks=areas.privacy_masks,
+            privacy_masks=privacy_masks,
         )
 
 

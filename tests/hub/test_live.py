@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import os
 import signal
 from collections import Counter
@@ -24,6 +25,7 @@ from homeassistant.helpers import issue_registry as ir
 from homeassistant.requirements import RequirementsNotFound
 from homeassistant.setup import async_setup_component
 from homeassistant.util import dt as dt_util
+from PIL import Image
 from pytest_homeassistant_custom_component.typing import ClientSessionGenerator
 
 from custom_components.edge_vision import requirements
@@ -417,6 +419,45 @@ async def test_zones_lines_and_masks_are_drawn_in_the_flow(
     await home.until_state("sensor.front_door_gate_out", "0")
     # Settings that are changed later leave the areas as they are.
     assert home.runtime.settings.areas.zones[0].name == "Porch"
+
+
+async def test_what_one_entry_masks_no_entry_of_that_camera_sees_or_shows(
+    hass: HomeAssistant, home: Home, cameras: Cameras, hass_client: ClientSessionGenerator
+) -> None:
+    cameras.porch.picture = STREET
+    await home.add(pipeline(), pipeline("Masked", privacy_masks=[ALL]))
+    seen = await async_get_image(hass, "camera.front_door_live_view")
+    assert _is_black(seen.content)
+    await home.scan()
+    assert home.state("binary_sensor.front_door_person") == "off"
+    plain, masked = home.entry.subentries
+    client = await hass_client()
+    flows = hass.config_entries.subentries
+    for step in ("objects", "areas"):
+        flow = await flows.async_init(
+            (home.entry.entry_id, SUBENTRY_PIPELINE),
+            context={"source": "reconfigure", "subentry_id": plain},
+        )
+        flow = await flows.async_configure(flow["flow_id"], {"next_step_id": step})
+        assert "Person" not in flow["description_placeholders"]["picture"]
+        if step == "objects":
+            assert _is_black(await (await client.get(_address(flow))).read())
+        flows.async_abort(flow["flow_id"])
+    # Without the mask there is something to see: at once, and in both.
+    subentry = home.entry.subentries[masked]
+    hass.config_entries.async_update_subentry(
+        home.entry, subentry, data={**subentry.data, "privacy_masks": []}
+    )
+    await hass.async_block_till_done()
+    await home.scan()
+    assert home.state("binary_sensor.front_door_person") == "on"
+    seen = await async_get_image(hass, "camera.front_door_live_view")
+    assert not _is_black(seen.content)
+
+
+def _is_black(jpeg: bytes) -> bool:
+    darkest, brightest = Image.open(io.BytesIO(jpeg)).convert("L").getextrema()
+    return darkest <= brightest < 16
 
 
 async def test_entities_stay_with_a_zone_or_line_that_gets_another_name(
