@@ -280,7 +280,7 @@ class AreaFlow(ConfigSubentryFlow):
         """
         try:
             if self._still is None:
-                self._still = await async_see(self._hub, self._data)
+                self._still = await async_see(self._hub, self._data, or_still=True)
             areas = Areas.of(self._data)
             request = OutlineRequest(
                 zones=areas.zones,

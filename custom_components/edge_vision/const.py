@@ -95,6 +95,7 @@ class Issue(StrEnum):
     MODEL_FAILED = "model_failed"
     MODEL_QUARANTINED = "model_quarantined"
     NODE_CRASH_LOOP = "node_crash_loop"
+    STILLS_INSTEAD = "stills_instead"
     STORAGE_FAILED = "storage_failed"
     VIDEO_NOT_INSTALLED = "video_not_installed"
     VERSION_MISMATCH = "version_mismatch"

@@ -125,7 +125,7 @@ class DetailFlow(AreaFlow):
         """Return the camera's picture with all that is found, as Markdown; or why there is none."""
         data = self._data
         try:
-            self._still = await async_see(self._hub, data)
+            self._still = await async_see(self._hub, data, or_still=True)
             request = DetectRequest(
                 model=(model := chosen(data, CONF_MODEL)),
                 engine=self._hub.engine_for(model, chosen(data, CONF_ENGINE)),

@@ -81,6 +81,7 @@ def _pipeline(hub: EdgeVisionHub, pipeline: PipelineRuntime) -> dict[str, Any]:
         "enabled": pipeline.enabled,
         "activity": pipeline.activity,
         "problem": pipeline.problem_text,
+        "stills_because": pipeline.fallback.reason,
         "look": asdict(pipeline.look) if pipeline.look else None,
         "latency_ms": pipeline.latency_ms,
         "looks_per_second": pipeline.looks_per_second,

@@ -51,6 +51,8 @@ from .node.edge_vision_node.protocol import (
     NodeInfo,
     NodeStatus,
     Nothing,
+    PeekRequest,
+    Picture,
     PipelineState,
     Point,
     QuarantinedModel,
@@ -59,6 +61,7 @@ from .node.edge_vision_node.protocol import (
     Subscribe,
     Subscribed,
     Task,
+    Video,
 )
 from .node_log import redact
 from .pipeline import PipelineRuntime
@@ -73,10 +76,12 @@ _LOGGER = logging.getLogger(__name__)
 
 # Importing an engine or loading a model takes its time on a small board.
 _SET_UP_TIMEOUT_S = 60.0
+# The node itself waits for a frame for twenty seconds, and may have to start a process first.
+_PEEK_TIMEOUT_S = 60.0
 # In each place: the default model when somebody asks for it, others with less patience.
 BENCHMARK_SECONDS = 2.0
 MEASURE_SECONDS = 0.5
-_STATUS_EVERY = timedelta(seconds=30)
+STATUS_EVERY = timedelta(seconds=30)
 # What was fired after the last save is fired again when Home Assistant is killed.
 _SAVE_DELAY_S = 0.25
 _STORE_VERSION = 1
@@ -271,7 +276,7 @@ class EdgeVisionHub:
                 # The supervisor sees the same and starts the node again; that subscribes too.
                 _LOGGER.debug("The node went away during set-up: %s", err)
         self._unsubscribe_timer = async_track_time_interval(
-            self.hass, self._async_poll_status, _STATUS_EVERY, name="Edge Vision node status"
+            self.hass, self._async_poll_status, STATUS_EVERY, name="Edge Vision node status"
         )
         for place, pipeline in enumerate(self.pipelines.values()):
             pipeline.async_begin(place, len(self.pipelines))
@@ -413,6 +418,14 @@ class EdgeVisionHub:
                 timeout_s=_SET_UP_TIMEOUT_S,
             )
         )
+
+    async def async_peek(self, video: Video) -> bytes:
+        """Return a frame of live video as JPEG. Raises `NodeError` where there is none."""
+        request = PeekRequest(video=video)
+        _, jpeg = await self.async_request_picture(
+            Command.PEEK, request, Picture, timeout_s=_PEEK_TIMEOUT_S
+        )
+        return jpeg
 
     async def async_benchmark(self) -> None:
         """Measure the default model, and those that cameras use, on everything the node has.

@@ -28,6 +28,13 @@ _REDACTIONS = (
     # rtsp://user:pass@host, also where the password holds "/" or "@"
     (re.compile(r"(://)[^\s/?#@\"']*:[^\s\"']*@"), rf"\1{_MASK}@"),
     (re.compile(r"(://)[^\s/?#@\"']+@"), rf"\1{_MASK}@"),
+    # With many cameras the path of a stream is what lets one in, or holds the login.
+    (
+        re.compile(r"\b((?:rtsps?|rtmps?)://[^\s/?#\"']+)[/?#][^\s\"']+", re.IGNORECASE),
+        rf"\1/{_MASK}",
+    ),
+    # A query may call a password anything.
+    (re.compile(r"(://[^\s?\"']+)\?[^\s\"']+"), rf"\1?{_MASK}"),
     (
         re.compile(
             r"((?:proxy-)?authorization|cookie|x-api-key)([\"']?\s*[:=]\s*).*", re.IGNORECASE

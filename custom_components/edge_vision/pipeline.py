@@ -25,6 +25,7 @@ from .client import NodeCommandError, NodeError, NodeTimeout
 from .const import CONF_CAMERA, DOMAIN, Issue, PictureSource, PipelineProblem
 from .events import milliseconds_since
 from .issues import async_clear_issue, async_raise_issue
+from .live_fallback import LiveFallback
 from .node.edge_vision_node.protocol import (
     TASKS_WITH_OBJECTS,
     Command,
@@ -93,6 +94,7 @@ class PipelineRuntime:
         self.look: Look | None = None
         # Where the live video is that the node watches; None where it gets stills.
         self.stream: str | None = None
+        self.fallback = LiveFallback(hub, self)
         self.slowed = False
         self._model_loading = False
         self.problem: PipelineProblem | None = None
@@ -201,6 +203,7 @@ class PipelineRuntime:
     async def async_end(self) -> None:
         """Stop looking."""
         self._leave_camera()
+        self.fallback.async_reset()
         if (task := self._task) is not None:
             self._task = None
             task.cancel()
@@ -244,6 +247,13 @@ class PipelineRuntime:
         if settings.camera != before.camera or self.task != task:
             self.look = None  # what was seen there, or looked for, says nothing about this
             self._failures = 0
+        if (settings.may_be_live, settings.source, settings.video_address, settings.video) != (
+            before.may_be_live,
+            before.source,
+            before.video_address,
+            before.video,
+        ):
+            self.fallback.async_reset()
         if settings.name != before.name:
             self._rename_device()
         self.async_notify()
@@ -260,6 +270,7 @@ class PipelineRuntime:
         """Switch detection on or off."""
         changed = self.enabled != enabled
         self.enabled = enabled
+        self.fallback.async_reset()
         self.look = None
         if not enabled and self.problem is not PipelineProblem.NODE_UNAVAILABLE:
             self._clear_problem()
@@ -277,7 +288,7 @@ class PipelineRuntime:
     @property
     def wants_stream(self) -> bool:
         """Return whether it looks at live video where there is any."""
-        return self.enabled and self.settings.may_be_live
+        return self.enabled and self.settings.may_be_live and self.fallback.reason is None
 
     @property
     def lacks_stream(self) -> bool:
@@ -313,6 +324,8 @@ class PipelineRuntime:
         self.slowed = status.slowed and self.stream is not None
         if self.lacks_stream:
             self._doubt_stream()
+        if self.enabled:
+            self.fallback.async_check(status.source)
         if status.source is None or self.stream is None or not self.enabled:
             return
         camera = self.settings.asked_for_stream
@@ -385,6 +398,7 @@ class PipelineRuntime:
             self._failures = 0
             self.async_wake()
             self._hub.streams.doubt(camera, at_once=True)
+            self.fallback.async_try_soon()
             if self.settings.may_be_live and self._hub.connected:
                 self._reconfigure_soon()
         elif self.stream is not None:

@@ -9,30 +9,33 @@ from typing import Any
 from homeassistant.core import HomeAssistant
 from homeassistant.exceptions import HomeAssistantError
 
+from .client import NodeCommandError
 from .const import (
     AUTO,
     CONF_CAMERA,
     CONF_HARDWARE_DECODING,
     CONF_KEY_FRAMES_ONLY,
+    CONF_SOURCE,
     CONF_TRANSPORT,
     CONF_VIDEO_ADDRESS,
+    PictureSource,
 )
 from .hub import EdgeVisionHub
-from .node.edge_vision_node.protocol import Command, PeekRequest, Picture, Video
+from .node.edge_vision_node.protocol import Video
 from .requirements import async_install_video
 from .settings import may_be_live
 from .stills import async_get_still
 from .stream import SCHEMES, async_get_stream_address
 
-# The node itself waits for a frame for twenty seconds, and may have to start a process first.
-_PEEK_TIMEOUT_S = 60.0
 _DEVICES = ("/dev/video", "/dev/v4l/")
 
 
-async def async_see(hub: EdgeVisionHub, data: Mapping[str, Any]) -> bytes:
+async def async_see(
+    hub: EdgeVisionHub, data: Mapping[str, Any], *, or_still: bool = False
+) -> bytes:
     """Return what a subentry's data would have the node see: a frame of live video, or a still.
 
-    Raises `HomeAssistantError`, or `NodeError`, with the reason where there is no picture.
+    `or_still`: a still, too, where live video cannot be read and the choice is "auto". Raises `HomeAssistantError`, or `NodeError`, with the reason where there is no picture.
     """
     camera: str | None = data.get(CONF_CAMERA)
     if may_be_live(data):
@@ -48,10 +51,12 @@ async def async_see(hub: EdgeVisionHub, data: Mapping[str, Any]) -> bytes:
                 key_frames_only=data.get(CONF_KEY_FRAMES_ONLY, False),
                 hardware_decoding=data.get(CONF_HARDWARE_DECODING, False),
             )
-            _, jpeg = await hub.async_request_picture(
-                Command.PEEK, PeekRequest(video=video), Picture, timeout_s=_PEEK_TIMEOUT_S
-            )
-            return jpeg
+            try:
+                return await hub.async_peek(video)
+            except NodeCommandError:
+                automatic = data.get(CONF_SOURCE) == PictureSource.AUTO
+                if not (or_still and automatic and camera is not None):
+                    raise
     if camera is None:
         raise HomeAssistantError("there is no camera to ask for a still")
     return await async_get_still(hub.hass, camera)

@@ -167,6 +167,21 @@ class PipelineSettings:
         """Return the camera that tells where live video is; None where the user has."""
         return None if self.video_address else self.camera
 
+    def video_at(self, stream: str) -> Video:
+        """Return how the node is to look at live video."""
+        video = self.video
+        return Video(
+            url=stream,
+            transport=video.transport,
+            fps=video.fps,
+            key_frames_only=video.key_frames_only,
+            hardware_decoding=video.hardware_decoding,
+            look=video.look,
+            sensitivity=video.sensitivity,
+            motion=video.motion,
+            motion_masks=self.areas.motion_masks,
+        )
+
     def config(
         self,
         pipeline_id: str,
@@ -181,7 +196,7 @@ class PipelineSettings:
         `stream` is the address of the live video that it is to watch, None where it gets stills;
         `camera` is the same for as long as the camera is; `privacy_masks` are all of that camera.
         """
-        areas, video = self.areas, self.video
+        areas = self.areas
         return PipelineConfig(
             pipeline_id=pipeline_id,
             name=self.name,
@@ -195,19 +210,7 @@ class PipelineSettings:
             looks_to_clear=_LOOKS_TO_CLEAR_ON_REQUEST if self.only_on_request else _LOOKS_TO_CLEAR,
             pattern=self.pattern,
             allow_fallback=self.allow_fallback,
-            video=None
-            if stream is None
-            else Video(
-                url=stream,
-                transport=video.transport,
-                fps=video.fps,
-                key_frames_only=video.key_frames_only,
-                hardware_decoding=video.hardware_decoding,
-                look=video.look,
-                sensitivity=video.sensitivity,
-                motion=video.motion,
-                motion_masks=areas.motion_masks,
-            ),
+            video=None if stream is None else self.video_at(stream),
             zones=areas.zones,
             lines=areas.lines,
             cooldown_s=self.cooldown_s,

@@ -8,6 +8,7 @@ import os
 import signal
 from collections import Counter
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from http import HTTPStatus
 from types import MappingProxyType
 from typing import Any
@@ -28,7 +29,8 @@ from homeassistant.util import dt as dt_util
 from PIL import Image
 from pytest_homeassistant_custom_component.typing import ClientSessionGenerator
 
-from custom_components.edge_vision import requirements
+from custom_components.edge_vision import hub as hub_module
+from custom_components.edge_vision import live_fallback, requirements
 from custom_components.edge_vision import stream as stream_module
 from custom_components.edge_vision.const import (
     EVENT_DETECTION,
@@ -189,6 +191,56 @@ async def test_automatic_is_stills_without_a_stream_and_live_once_there_is_one(
         asked = cameras.porch.asked
         await asyncio.sleep(1.5)
         assert cameras.porch.asked == asked
+
+
+async def test_automatic_looks_at_stills_while_live_video_cannot_be_read(
+    hass: HomeAssistant,
+    home: Home,
+    cameras: Cameras,
+    stream: MjpegCamera,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(hub_module, "STATUS_EVERY", timedelta(seconds=0.1))
+    monkeypatch.setattr(live_fallback, "PATIENCE_S", 0.0)
+    monkeypatch.setattr(live_fallback, "FIRST_PAUSE_S", 0.0)
+    stream.refuses = True
+    cameras.porch.picture = None
+    await home.add(live(scan_interval=1))
+    (subentry_id,) = home.entry.subentries
+    problem = issue_id(Issue.STILLS_INSTEAD, subentry_id)
+    await home.until_state("sensor.front_door_status", "camera_unavailable")
+
+    def told() -> ir.IssueEntry | None:
+        return ir.async_get(hass).async_get_issue("edge_vision", problem)
+
+    # Neither live video nor a still: the camera is away.
+    asked = cameras.porch.asked
+    await until(lambda: told() is None and cameras.porch.asked > asked)
+    assert home.state("sensor.front_door_status") == "camera_unavailable"
+    cameras.porch.picture = STREET
+    await until(lambda: told() is not None)
+    issue = told()
+    assert issue is not None
+    assert issue.translation_placeholders is not None
+    assert "picture" not in issue.translation_placeholders["reason"]
+    await home.until_state("binary_sensor.front_door_person", "on")
+    assert home.runtime.stream is None
+    diagnostics = await async_get_config_entry_diagnostics(hass, home.entry)
+    assert diagnostics["pipelines"][subentry_id]["stills_because"]
+    # There is a picture to draw zones on.
+    flow = await hass.config_entries.subentries.async_init(
+        (home.entry.entry_id, SUBENTRY_PIPELINE),
+        context={"source": "reconfigure", "subentry_id": subentry_id},
+    )
+    flow = await hass.config_entries.subentries.async_configure(
+        flow["flow_id"], {"next_step_id": "areas"}
+    )
+    assert _address(flow).startswith("/")
+    # Live video is tried again and again, and shows that nobody is there.
+    stream.refuses = False
+    await until(lambda: told() is None)
+    await home.until_state("binary_sensor.front_door_person", "off")
+    assert home.runtime.stream == stream.address
 
 
 async def test_a_camera_whose_address_changes_each_time_is_read_once(

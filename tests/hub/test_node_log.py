@@ -16,6 +16,9 @@ from custom_components.edge_vision.node_log import NodeLog, redact
         ("open rtsp://admin:p@ss/w0rd@cam:554/s?a=b", ["p@ss", "w0rd"]),
         ("rtsp://t0psecret@cam/stream", ["t0psecret"]),
         ("GET http://cam/snap?user=bob&password=hunter2&x=1", ["bob", "hunter2"]),
+        ("GET http://cam/snap.cgi?loginuse=bob&loginpas=hunter2", ["bob", "hunter2"]),
+        ("open rtsp://cam:554/AbCdEf/s?usr=bob failed", ["AbCdEf", "bob"]),
+        ("RTSPS://10.0.0.2:7441/AbCdEf: timeout", ["AbCdEf"]),
         ("GET /api?access_token=abc.def-ghi&x=1", ["abc.def-ghi"]),
         ("GET /api?authSig=eyJhbGciOi", ["eyJhbGciOi"]),
         ("Authorization: Bearer abcdef0123456789", ["abcdef0123456789"]),
@@ -39,7 +42,8 @@ def test_credentials_are_removed(line: str, secrets: list[str]) -> None:
     [
         "Loaded ssd_mobilenet_v2_coco on onnxruntime cpu",
         "Pipeline 01ABC cannot look: No model 'x'; this node holds: a, b",
-        "GET http://cam/snapshot.jpg?width=640&height=480",
+        "GET http://cam/snapshot.jpg failed",
+        "nothing answers at rtsp://cam:554, or at rtsp://cam:554/",
         "user pressed the key to pass",
         "The token is wrong",
     ],
@@ -75,7 +79,7 @@ def test_credentials_are_in_neither_log_nor_ring(caplog: pytest.LogCaptureFixtur
     log = NodeLog()
     log.add("WARNING edge_vision_node: rtsp://admin:hunter2@cam/s is gone")
     assert "hunter2" not in caplog.text
-    assert log.lines == ["WARNING edge_vision_node: rtsp://****@cam/s is gone"]
+    assert log.lines == ["WARNING edge_vision_node: rtsp://****@cam/**** is gone"]
 
 
 def test_the_ring_keeps_the_newest_and_cuts_long_ones() -> None:
