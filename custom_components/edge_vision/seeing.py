@@ -35,7 +35,8 @@ async def async_see(
 ) -> bytes:
     """Return what a subentry's data would have the node see: a frame of live video, or a still.
 
-    `or_still`: a still, too, where live video cannot be read and the choice is "auto". Raises `HomeAssistantError`, or `NodeError`, with the reason where there is no picture.
+    `or_still`: a still, too, where live video cannot be read and the choice is "auto". Raises
+    `HomeAssistantError`, or `NodeError`, with the reason where there is no picture.
     """
     camera: str | None = data.get(CONF_CAMERA)
     if may_be_live(data):

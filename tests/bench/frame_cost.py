@@ -87,10 +87,10 @@ def frames() -> list[np.ndarray]:
     return result
 
 
-def cut(frame: KeptFrame, parts: list[list[float]]) -> list[bytes]:
-    """Return parts of a frame as pixels of the model's size."""
+def cut(frame: KeptFrame, parts: list[list[float]]) -> bytes:
+    """Return parts of a frame as pixels of the model's size, as its process sends them."""
     regions = [Box(x_min=p[0], y_min=p[1], x_max=p[2], y_max=p[3]) for p in parts]
-    return [frame.crop((), region, (300, 300))[0].tobytes() for region in regions]
+    return b"".join(frame.crop((), region, (300, 300))[0].data for region in regions)
 
 
 def measure(objects: int, count: int) -> dict[str, Any]:

@@ -50,6 +50,9 @@ EFFORTS = {
 _SHARE = 0.3
 # A part may be smaller than the model's input by this: enlarging further shows nothing new.
 _LEAST_OF_INPUT = 0.8
+# Parts have few sizes, so many from one to twice it: what scales them is made for a size, and that
+# takes as long as scaling.
+_SIZES = 8
 # A part that has more of the frame than this is no better than the whole.
 _MOST_OF_FRAME = 0.7
 # Of a part: how far from its border an object must be to be looked at whole.
@@ -124,7 +127,8 @@ class Planner:
         """Return how high a part around each of [N, 4] should be: [N]."""
         size = boxes[:, 2:] - boxes[:, :2]
         needed = np.maximum(size[:, 1], size[:, 0] / self._shape) / _SHARE
-        result: Floats = np.maximum(needed, self._least)
+        times = np.maximum(needed / self._least, 1.0)
+        result: Floats = self._least * 2 ** (np.ceil(np.log2(times) * _SIZES) / _SIZES)
         return result
 
     def _parts(self, boxes: Floats, heights: Floats, most: int) -> list[Floats]:

@@ -227,13 +227,13 @@ class CameraChild:
         view, frame = self._view(order.view), self._frame(order.frame)
         view.looked.append(frame)
         size = (order.width, order.height)
-        content: list[bytes] = []
+        content: list[memoryview] = []
         placements: list[Placement] = []
         for region in order.regions:
             pixels, placement = frame.crop(
                 view.masks, region, size, letterbox=order.resize == "letterbox", pad=order.pad
             )
-            content.append(pixels.tobytes())
+            content.append(pixels.data)
             placements.append(placement)
         crops_ms = round((time.perf_counter() - started) * 1000, 2)
         return Cropped(placements=tuple(placements), crops_ms=crops_ms), b"".join(content)

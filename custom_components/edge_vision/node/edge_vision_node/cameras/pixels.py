@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import importlib
 import io
 import math
 import threading
@@ -24,11 +26,18 @@ _YUV = {
     **dict.fromkeys(("yuv422p", "yuvj422p"), (2, 1)),
     **dict.fromkeys(("yuv444p", "yuvj444p"), (1, 1)),
 }
+# What it is scaled to on its way to RGB: FFmpeg is fast at making RGB of that.
+_BETWEEN = {
+    **dict.fromkeys(("yuv420p", "yuv422p"), "yuv422p"),
+    **dict.fromkeys(("yuvj420p", "yuvj422p"), "yuvj422p"),
+}
 _NO_COLOUR = 128
 _FULL_RANGE = 2
 # Formats whose first plane is brightness, a byte per pixel.
 _PLANAR = (*_YUV, "nv12", "gray")
 _MOST_SHARP_PIXELS = 192
+
+_scaling = threading.Lock()
 
 # Polygons.
 Masks = tuple[tuple[Point, ...], ...]
@@ -198,15 +207,32 @@ def _scaled(frame: Any, size: tuple[int, int]) -> NDArray[np.uint8]:
     # would only make blocks.
     shrinks = frame.width >= size[0] and frame.height >= size[1]
     method = "AREA" if shrinks else "BILINEAR"
-    try:
-        # To begin and end threads would take longer than the work, at times much longer.
-        scaled = frame.reformat(*size, "rgb24", interpolation=method, threads=1)
-    except TypeError:  # PyAV before 17
-        scaled = frame.reformat(*size, "rgb24", interpolation=method)
-    plane = scaled.planes[0]
+    between = _BETWEEN.get(frame.format.name)
+    if between and size != (frame.width, frame.height) and size[0] % 2 == 0:
+        # FFmpeg is fast at scaling planes and at making RGB of them, but not at both in one.
+        frame = _reformatted(frame, size, between, method)
+    plane = _reformatted(frame, size, "rgb24", method).planes[0]
     rows = np.frombuffer(memoryview(plane), dtype=np.uint8).reshape(-1, plane.line_size)
     # In rows: numpy is ten times slower at copying pixels of three.
-    return np.ascontiguousarray(rows[:, : 3 * scaled.width]).reshape(-1, scaled.width, 3)
+    return np.ascontiguousarray(rows[:, : 3 * size[0]]).reshape(-1, size[0], 3)
+
+
+def _reformatted(frame: Any, size: tuple[int, int], kind: str, method: str) -> Any:
+    shape = (frame.width, frame.height, frame.format.name)
+    with _scaling:
+        scaler = _scaler(shape, size, kind, method)
+        try:
+            # To begin and end threads would take longer than the work, at times much longer.
+            return scaler.reformat(frame, *size, kind, interpolation=method, threads=1)
+        except TypeError:  # PyAV before 17
+            return scaler.reformat(frame, *size, kind, interpolation=method)
+
+
+@functools.lru_cache(maxsize=64)
+def _scaler(_shape: object, _size: object, _kind: str, _method: str) -> Any:
+    """Return what scales like that: to be made takes it as long as to scale."""
+    # Where there are frames of it, PyAV is there; who looks at stills does without.
+    return importlib.import_module("av.video.reformatter").VideoReformatter()
 
 
 def _burned(frame: Any, masks: Masks) -> Any:

