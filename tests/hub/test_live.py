@@ -423,6 +423,13 @@ async def test_zones_lines_and_masks_are_drawn_in_the_flow(
     flow = await step(
         flow, name="Porch", points="0.1,0.2; 0.9,0.2; 0.9,1 0.1,1", labels=[], counting=True
     )
+    # Another zone of that name would take its place in all that goes by names.
+    flow = await step(flow, next_step_id="zone")
+    flow = await step(flow, name="Porch ", points="0,0 1,0 1,1", labels=[], counting=False)
+    assert flow["errors"] == {"name": "name_taken"}
+    flow = await step(flow, name="Path", points="0,0 1,0 1,1", labels=[], counting=False)
+    flow = await step(flow, next_step_id="remove")
+    flow = await step(flow, item=["zones/1"])
     flow = await step(flow, next_step_id="line")
     flow = await step(flow, name="@", points="0.1,0.5 0.1,0.5")
     assert flow["errors"] == {"points": "not_a_line"}
@@ -735,6 +742,7 @@ async def test_stills_of_another_camera_are_another_story(
     cameras.porch.picture = cameras.garden.picture = STREET
     await home.add(pipeline())
     await home.until_state("binary_sensor.front_door_person", "on")
+    await until(lambda: kinds(fired, "object"))
     fired.clear()
     (subentry,) = home.entry.subentries.values()
     data = {**subentry.data, "camera": "camera.garden"}

@@ -11,10 +11,11 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from edge_vision_node.errors import CameraError, NoPictureError
+from edge_vision_node.errors import CameraError, NoPictureError, UnknownPipelineError
 from edge_vision_node.frames.decode import decode
 from edge_vision_node.node import Node
 from edge_vision_node.protocol import (
@@ -24,6 +25,7 @@ from edge_vision_node.protocol import (
     Line,
     LiveRequest,
     Look,
+    LookRequest,
     NodeEvent,
     OutlineRequest,
     Phase,
@@ -406,7 +408,9 @@ async def test_a_video_can_be_tried_beside_and_before_a_pipeline(tmp_path: Path)
         await it.watch(pipeline(camera, privacy_masks=(EVERYWHERE,)))
         await until(lambda: it.looks)
         asked = camera.requests
-        _, frame = await it.node.lives.peek(Video(url=camera.address))
+        # However else it is to be read: who watches goes on as before.
+        other = Video(url=camera.address, transport="udp", key_frames_only=True)
+        _, frame = await it.node.lives.peek(other)
         assert decode(frame).image.convert("L").getextrema()[1] > 100
         assert camera.requests == asked
         assert len(it.node.lives.pids) == 1
@@ -444,3 +448,35 @@ async def test_what_is_kept_of_a_camera_that_was_removed_is_deleted(tmp_path: Pa
         assert [path.name for path in (tmp_path / "pictures").glob("*.jpg")] == ["gate.jpg"]
         # Its number is not given to another event.
         assert await it.node.records.last_seq() >= max(item.seq for item in kept)
+
+
+async def test_a_look_under_way_brings_nothing_back_of_a_camera_that_was_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, under_way, go_on = Lane.run, asyncio.Event(), asyncio.Event()
+
+    async def slowly(self: Lane, *args: object) -> object:
+        result = await run(self, *args)  # type: ignore[arg-type]
+        under_way.set()
+        await go_on.wait()
+        return result
+
+    monkeypatch.setattr(Lane, "run", slowly)
+    async with watcher(tmp_path) as it:
+        await it.watch(PipelineConfig(pipeline_id="porch", name="Porch", labels=("person",)))
+        request = LookRequest(pipeline_id="porch", captured_at=datetime.now(UTC).isoformat())
+        look = asyncio.create_task(it.node.look(request, memoryview(STREET)))
+        await under_way.wait()
+        await it.node.configure(Configure(pipelines=()))
+        await it.node.forget("porch")
+        go_on.set()
+        with pytest.raises(UnknownPipelineError):
+            await look
+    assert not it.events
+    assert not list((tmp_path / "pictures").glob("*.jpg"))
+
+
+async def test_the_rate_of_a_camera_is_known_soon_though_nothing_happens(tmp_path: Path) -> None:
+    async with mjpeg_camera(EMPTY) as camera, watcher(tmp_path) as it:
+        await it.watch(pipeline(camera))
+        await until(lambda: it.looks and it.looks[-1].frames_per_second, seconds=8)

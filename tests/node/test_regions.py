@@ -135,6 +135,12 @@ def test_a_piece_alone_is_better_than_nothing_but_doubtful() -> None:
     assert merged.scores.tolist() == pytest.approx([0.4])
 
 
+def test_a_piece_in_the_only_part_is_as_doubtful() -> None:
+    piece = found(((0.3, 0.2, 0.55, 0.9), 0.8, 0))
+    assert merge([piece], boxes(LEFT)).scores.tolist() == pytest.approx([0.4])
+    assert merge([piece], boxes(tuple(WHOLE))).scores.tolist() == pytest.approx([0.8])
+
+
 def test_an_object_at_the_edge_of_the_frame_is_not_cut() -> None:
     merged = merge([found(((0.0, 0.2, 0.2, 1.0), 0.8, 0)), found()], boxes(LEFT, RIGHT))
     assert merged.scores.tolist() == pytest.approx([0.8])

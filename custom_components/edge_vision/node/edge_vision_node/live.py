@@ -68,6 +68,7 @@ _PAUSE_AFTER_FAILURE_S = 1.0
 _PAUSE_WITHOUT_MODEL_S = 10.0
 # Of the newest frames: more than so many left out means that something cannot keep up.
 _RECENT, _MOST_LEFT_OUT = 50, 0.2
+_RATE_OVER = 20
 # In what is kept of what was followed: all of that has ended, and stills have been looked at since.
 _CAMERA = "camera"
 _LEFT = "left"
@@ -113,6 +114,11 @@ class _Rate:
         if len(self.times) < 2 or self.times[-1] <= self.times[0]:
             return None
         return round((len(self.times) - 1) / (self.times[-1] - self.times[0]), 1)
+
+    @property
+    def new(self) -> bool:
+        """Whether it is of so few frames that it still changes."""
+        return len(self.times) < _RATE_OVER
 
     @property
     def slowed(self) -> bool:
@@ -165,13 +171,14 @@ class LivePipeline:
         self._moved: list[Box] = []
         self._unsure = False
         self._fresh = asyncio.Event()
-        self._rate = _Rate(deque(maxlen=20), deque(maxlen=_RECENT))
+        self._rate = _Rate(deque(maxlen=_RATE_OVER), deque(maxlen=_RECENT))
         self._slowed = False
         self._failures = 0
         self.trouble: NodeError | None = None
         self._look: Look | None = None
         self._told: tuple[object, ...] | None = None
         self._told_at = 0.0
+        self._told_new_rate = True
         self._tuned: tuple[Box, ...] = ()
         self._tuned_at = 0.0
         self._picture_at = 0.0
@@ -486,10 +493,11 @@ class LivePipeline:
             look.accelerator,
         )
         moves = any(not item.stationary for item in look.objects)
-        every_s = _TELL_EVERY_S if moves else _TELL_IDLE_EVERY_S
+        every_s = _TELL_EVERY_S if moves or self._told_new_rate else _TELL_IDLE_EVERY_S
         now = time.monotonic()
         if news != self._told or now - self._told_at >= every_s:
             self._told, self._told_at = news, now
+            self._told_new_rate = self._rate.new
             self._host.show(look)
 
     def show_picture(self) -> None:

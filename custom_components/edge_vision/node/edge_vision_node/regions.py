@@ -223,7 +223,7 @@ def merge(found: list[Detections], parts: NDArray[np.floating[Any]]) -> Detectio
         found: for each part its detections, in coordinates of the frame.
         parts: [N, 4] the parts.
     """
-    if len(found) == 1:
+    if len(found) == 1 and (parts == WHOLE).all():
         return found[0]
     every = Detections(
         np.concatenate([item.boxes for item in found]),
