@@ -20,11 +20,12 @@ from typing import Any, override
 import pytest
 from homeassistant.components.camera import Camera
 from homeassistant.config_entries import ConfigEntryState, ConfigSubentryData
-from homeassistant.core import HomeAssistant
+from homeassistant.core import Event, EventStateChangedData, HomeAssistant, callback
 from homeassistant.data_entry_flow import FlowManager
 from homeassistant.exceptions import HomeAssistantError
 from homeassistant.helpers import entity_registry as er
 from homeassistant.helpers import issue_registry as ir
+from homeassistant.helpers.event import async_track_state_change_event
 from homeassistant.setup import async_setup_component
 from PIL import Image
 from pytest_homeassistant_custom_component.common import (
@@ -205,6 +206,18 @@ class Home:
             await until(reached, timeout_s)
         except AssertionError:
             raise AssertionError(f"{entity_id} is {self.state(entity_id)}, not {wanted}") from None
+
+    def states_of(self, entity_id: str) -> list[str]:
+        """Return a list that every new state of an entity is added to, in their order."""
+        seen: list[str] = []
+
+        @callback
+        def note(event: Event[EventStateChangedData]) -> None:
+            if event.data["new_state"] is not None:
+                seen.append(event.data["new_state"].state)
+
+        async_track_state_change_event(self.hass, entity_id, note)
+        return seen
 
     async def scan(self, entity_id: str = "image_processing.front_door") -> None:
         # Home Assistant leaves out entities that are unavailable.

@@ -27,6 +27,7 @@ from homeassistant.requirements import RequirementsNotFound
 from homeassistant.setup import async_setup_component
 from homeassistant.util import dt as dt_util
 from PIL import Image
+from pytest_homeassistant_custom_component.common import async_capture_events
 from pytest_homeassistant_custom_component.typing import ClientSessionGenerator
 
 from custom_components.edge_vision import hub as hub_module
@@ -77,8 +78,7 @@ async def test_live_video_makes_entities_events_and_pictures(
     hass_client: ClientSessionGenerator,
 ) -> None:
     assert await async_setup_component(hass, "media_source", {})
-    fired: list[Event] = []
-    hass.bus.async_listen(EVENT_DETECTION, fired.append)
+    fired = async_capture_events(hass, EVENT_DETECTION)
     entry = await home.add(live(**AREAS))
     await home.until_state("binary_sensor.front_door_person", "off")
     await home.until_state("binary_sensor.front_door_person_in_porch", "off")
@@ -289,8 +289,7 @@ async def test_an_address_that_is_gone_for_a_moment_is_no_reason_to_look_at_stil
     stream: MjpegCamera,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    fired: list[Event] = []
-    hass.bus.async_listen(EVENT_DETECTION, fired.append)
+    fired = async_capture_events(hass, EVENT_DETECTION)
     monkeypatch.setattr(stream_module, "RESOLVE_AGAIN_AFTER_S", 0.0)
     cameras.porch.picture = stream.picture = STREET
     await home.add(live(scan_interval=1, **AREAS))
@@ -702,8 +701,7 @@ async def test_another_camera_is_another_story(
     hass: HomeAssistant, home: Home, cameras: Cameras, stream: MjpegCamera
 ) -> None:
     """Who is at the new camera is told, with a picture of there; who was at the old one ends."""
-    fired: list[Event] = []
-    hass.bus.async_listen(EVENT_DETECTION, fired.append)
+    fired = async_capture_events(hass, EVENT_DETECTION)
     stream.picture = STREET
     async with mjpeg_camera(STREET) as other:
         cameras.garden.stream_address = other.address
@@ -737,8 +735,7 @@ async def test_another_camera_is_another_story(
 async def test_stills_of_another_camera_are_another_story(
     hass: HomeAssistant, home: Home, cameras: Cameras
 ) -> None:
-    fired: list[Event] = []
-    hass.bus.async_listen(EVENT_DETECTION, fired.append)
+    fired = async_capture_events(hass, EVENT_DETECTION)
     cameras.porch.picture = cameras.garden.picture = STREET
     await home.add(pipeline())
     await home.until_state("binary_sensor.front_door_person", "on")

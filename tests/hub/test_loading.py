@@ -27,18 +27,6 @@ def gate(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[], None]:
     return flows.slow_engine(monkeypatch, tmp_path).unlink
 
 
-def states_of(home: Home, entity_id: str) -> list[str]:
-    """Return a list of the states that an entity takes on from now on."""
-    seen: list[str] = []
-
-    def note(event: object) -> None:
-        if event.data["entity_id"] == entity_id:  # type: ignore[attr-defined] # any event has it
-            seen.append(event.data["new_state"].state)  # type: ignore[attr-defined]
-
-    home.hass.bus.async_listen("state_changed", note)
-    return seen
-
-
 def issues(home: Home) -> list[str]:
     return [key for domain, key in ir.async_get(home.hass).issues if domain == DOMAIN]
 
@@ -52,7 +40,7 @@ async def test_a_model_that_loads_for_long_is_shown_as_loading_and_then_looks(
     assert home.state(OCCUPANCY) == "unavailable"
     assert home.state("switch.front_door_detection") == "on"
     node = home.hub.supervisor.pid
-    seen = states_of(home, OCCUPANCY)
+    seen = home.states_of(OCCUPANCY)
     for _ in range(2):  # whatever is asked, the node goes on
         await home.hub.async_reconfigure([])
     assert issues(home) == []
@@ -84,7 +72,7 @@ async def test_a_node_that_is_killed_while_it_loads_shows_nothing_that_nobody_sa
 ) -> None:
     cameras.porch.picture = STREET
     await home.add(pipeline())
-    seen, states = states_of(home, OCCUPANCY), states_of(home, STATUS)
+    seen, states = home.states_of(OCCUPANCY), home.states_of(STATUS)
     home.kill_node()
     await home.until_state(STATUS, "node_unavailable")
     await home.until_state(STATUS, "model_loading")
@@ -100,7 +88,7 @@ async def test_a_model_that_turns_out_not_to_load_is_a_failure_and_is_tried_agai
 ) -> None:
     flows.fake_engine(monkeypatch, tmp_path, flows.CANNOT_LOAD)
     await home.add(pipeline())
-    states = states_of(home, STATUS)
+    states = home.states_of(STATUS)
     await home.until_state(STATUS, "model_failed")
     assert len(issues(home)) == 1
     await until(lambda: cameras.porch.asked)  # a picture is fetched for the next try

@@ -77,19 +77,6 @@ def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pipeline_module, "RETRY_LONGEST_S", 0.4)
 
 
-def states_of(hass: HomeAssistant, entity_id: str) -> list[str]:
-    """Return a list that every new state of an entity is added to."""
-    seen: list[str] = []
-
-    def note(event: object) -> None:
-        new = event.data["new_state"]
-        if new is not None and event.data["entity_id"] == entity_id:
-            seen.append(new.state)
-
-    hass.bus.async_listen("state_changed", note)
-    return seen
-
-
 async def test_scan_shows_what_is_there_and_fires_an_event_for_each_object(
     home: Home, cameras: Cameras
 ) -> None:
@@ -199,7 +186,7 @@ async def test_the_event_entity_speaks_of_every_event(home: Home, cameras: Camer
     await home.until_state(DETECTION, "0")
     assert home.state(EVENT) == "unknown"
     assert home.attribute(EVENT, "event_types") == ["start", "update", "end", "instant"]
-    spoken = states_of(home.hass, EVENT)
+    spoken = home.states_of(EVENT)
     fired = async_capture_events(home.hass, EVENT_DETECTION)
     cameras.porch.picture = STREET
     await home.scan()
@@ -229,7 +216,7 @@ async def test_a_restart_of_home_assistant_shows_no_zero_that_nobody_saw(
     entry = await home.add(pipeline())
     await home.until_state(OCCUPANCY, "on")
     await until(lambda: home.hub.last_seq)  # the event that it began has been taken in
-    seen = {entity_id: states_of(home.hass, entity_id) for entity_id in (OCCUPANCY, COUNT)}
+    seen = {entity_id: home.states_of(entity_id) for entity_id in (OCCUPANCY, COUNT)}
     fired = async_capture_events(home.hass, EVENT_DETECTION)
 
     await home.hass.config_entries.async_reload(entry.entry_id)
@@ -460,7 +447,7 @@ class TestCameraTrouble:
     ) -> None:
         await home.add(pipeline())
         await home.until_state(DETECTION, "0")
-        seen = states_of(home.hass, DETECTION)
+        seen = home.states_of(DETECTION)
         cameras.porch.picture = STREET
         cameras.porch.failures = 1
         await home.scan()

@@ -85,15 +85,7 @@ async def test_presence_outlives_the_node(home: Home, cameras: Cameras) -> None:
     await home.until_state(OCCUPANCY, "on")
     await until(lambda: home.hub.last_seq)  # the event that it began has been taken in
     fired = async_capture_events(home.hass, EVENT_DETECTION)
-    seen: list[str] = []
-    home.hass.bus.async_listen(
-        "state_changed",
-        lambda event: (
-            seen.append(event.data["new_state"].state)
-            if event.data["entity_id"] == OCCUPANCY
-            else None
-        ),
-    )
+    seen = home.states_of(OCCUPANCY)
     home.kill_node()
     await home.until_state(OCCUPANCY, "unavailable")
     await home.until_state(OCCUPANCY, "on")

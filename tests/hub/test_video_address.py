@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from homeassistant.core import Event, HomeAssistant
+from homeassistant.core import HomeAssistant
 from homeassistant.helpers import entity_registry as er
 from homeassistant.setup import async_setup_component
+from pytest_homeassistant_custom_component.common import async_capture_events
 
 from custom_components.edge_vision.const import EVENT_DETECTION
 from custom_components.edge_vision.diagnostics import async_get_config_entry_diagnostics
@@ -43,8 +44,7 @@ async def test_video_needs_no_camera_of_home_assistant(
     hass: HomeAssistant, home: Home, stream: MjpegCamera
 ) -> None:
     assert await async_setup_component(hass, "homeassistant", {})
-    fired: list[Event] = []
-    hass.bus.async_listen(EVENT_DETECTION, fired.append)
+    fired = async_capture_events(hass, EVENT_DETECTION)
     await home.add()
     flow = await Flow.begin(home)
     made = await flow.send({**form(stream.address), "name": "Yard"})
