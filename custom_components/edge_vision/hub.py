@@ -152,6 +152,8 @@ class EdgeVisionHub:
         self._replayed_until = 0
         self._begun = False
         self._stopping = False
+        # Cameras of which the node still has pictures.
+        self._removed: set[str] = set()
         self._save_pending = False
         self._timeouts = 0
         self._quarantined: AbstractSet[str] = frozenset()
@@ -261,6 +263,7 @@ class EdgeVisionHub:
         for pipeline_id in (stored or {}).get("off", ()):
             if (pipeline := self.pipelines.get(pipeline_id)) is not None:
                 pipeline.enabled = False
+        self._removed.update((stored or {}).get("removed", ()))
         await self.supervisor.start()
         # Another node's numbers mean nothing to this one.
         if stored and stored.get("node_id") == self.node_id and isinstance(stored.get("seq"), int):
@@ -315,22 +318,26 @@ class EdgeVisionHub:
                 await self._async_update_entities(pipeline)
             if removed or changed or added:
                 await self.async_reconfigure(changed)
-            for pipeline in removed:
-                await self._async_forget(pipeline)
+            self._removed |= {pipeline.pipeline_id for pipeline in removed}
+            await self._async_forget()
+            if removed:
+                self.async_save_soon()
             if not self._stopping:
                 for pipeline in (*added, *moved):
                     pipeline.async_begin(0, 1)
 
-    async def _async_forget(self, pipeline: PipelineRuntime) -> None:
-        """Have the node delete what it has of a camera that the user has removed.
+    async def _async_forget(self) -> None:
+        """Have the node delete what it has of cameras that the user has removed.
 
-        A node that cannot be asked deletes it when it is too old, as all else.
+        A node that cannot be asked now is asked when it is back.
         """
-        request = Forget(pipeline_id=pipeline.pipeline_id)
-        try:
-            await self.async_request(Command.FORGET, request, Nothing)
-        except NodeError as err:
-            _LOGGER.warning("Pictures of %s are still kept: %s", pipeline.settings.name, err)
+        for pipeline_id in sorted(self._removed):
+            try:
+                await self.async_request(Command.FORGET, Forget(pipeline_id=pipeline_id), Nothing)
+            except NodeError as err:
+                _LOGGER.warning("Pictures of a removed camera are still kept: %s", err)
+            else:
+                self._removed.discard(pipeline_id)
 
     async def _async_update_entities(self, pipeline: PipelineRuntime) -> None:
         for entities in self.pipeline_entities:
@@ -485,6 +492,7 @@ class EdgeVisionHub:
             pipeline.async_notify()  # so that no event falls into an unavailable entity
         if self._begun:
             await self._async_subscribe(client)
+        await self._async_forget()
         if not client.connected:
             raise NodeDisconnected("the connection ended while the node was set up")
         for pipeline in self.pipelines.values():
@@ -642,7 +650,8 @@ class EdgeVisionHub:
     def _stored(self) -> dict[str, Any]:
         self._save_pending = False
         off = [key for key, pipeline in self.pipelines.items() if not pipeline.enabled]
-        return {"node_id": self.node_id, "seq": self._last_seq, "off": off}
+        removed = sorted(self._removed)
+        return {"node_id": self.node_id, "seq": self._last_seq, "off": off, "removed": removed}
 
     @callback
     def async_save_soon(self) -> None:

@@ -697,6 +697,20 @@ async def test_a_camera_that_is_removed_takes_its_pictures_along(
     assert list((home.data_folder / "pictures").iterdir()) == []
 
 
+async def test_a_camera_that_is_removed_while_the_node_is_away_takes_its_pictures_along_later(
+    hass: HomeAssistant, home: Home, cameras: Cameras
+) -> None:
+    cameras.porch.picture = STREET
+    await home.add(pipeline(), pipeline("Shed", "camera.garden"))
+    pictures = home.data_folder / "pictures"
+    await until(lambda: list(pictures.glob("*.jpg")))
+    home.kill_node()
+    await home.until_state("binary_sensor.front_door_person", "unavailable")
+    hass.config_entries.async_remove_subentry(home.entry, next(iter(home.entry.subentries)))
+    await until(lambda: list(pictures.glob("*.jpg")) == [])
+    await home.until_state("binary_sensor.shed_person", "off")
+
+
 async def test_another_camera_is_another_story(
     hass: HomeAssistant, home: Home, cameras: Cameras, stream: MjpegCamera
 ) -> None:
