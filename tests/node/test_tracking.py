@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from edge_vision_node.detections import Detections
 from edge_vision_node.tracking.association import assign, covered, overlaps
+from edge_vision_node.tracking.kinds import Kinds
 from edge_vision_node.tracking.tracker import Track, Tracker
 from hypothesis import given
 from hypothesis import strategies as st
@@ -101,7 +102,7 @@ class TestFollowing:
         frames = [seen((0.5 + 0.03 * n, 0.5)) for n in range(16)] + [seen()] * 10
         frames += [seen((0.95 - 0.03 * n, 0.5)) for n in range(5)]
         shown = follow(Tracker(), frames)
-        assert [ids(tracks) for tracks in shown[:19]] == [[1]] * 19
+        assert [ids(tracks) for tracks in shown[:18]] == [[1]] * 18
         assert ids(shown[24]) == []
         assert ids(shown[-1]) == [2]
 
@@ -115,6 +116,39 @@ class TestFollowing:
                 frames.append(seen(tuple(place), score=0.7) if there else seen())
             shown = follow(Tracker(), frames)
             assert {track.id for tracks in shown for track in tracks} == {1}
+
+    @pytest.mark.parametrize("fps", [0.2, 0.5, 1.0, 2.0, 5.0])
+    @pytest.mark.parametrize("score", [0.52, 0.66, 0.84])
+    def test_who_is_found_in_every_frame_is_told_at_every_rate(
+        self, fps: float, score: float
+    ) -> None:
+        shown = follow(Tracker(), [seen((0.5, 0.5), score=score)] * 20, fps)
+        assert [ids(tracks) for tracks in shown[7:]] == [[1]] * 13
+
+    def test_a_van_that_is_a_car_and_a_truck_in_turn_is_one_object(self) -> None:
+        car, truck = range(2)
+        random = np.random.default_rng(0)
+        tracker = Tracker(kinds=Kinds.of(("car", "truck")))
+        told = set()
+        for number in range(600):
+            label = truck if random.random() < 0.2 else car
+            found = seen((0.5, 0.5), score=random.uniform(0.6, 0.84), label=label)
+            told |= {
+                (track.id, track.class_id)
+                for track in tracker.step(found, number / 5, disturbed=NOWHERE)
+                if track.confirmed
+            }
+        assert len(told) == 1
+        # Both at once are one, too; a person is none of them.
+        both = np.array([[0.4, 0.4, 0.5, 0.6]] * 3, dtype=np.float32)
+        found = Detections(both, np.array([0.9, 0.8, 0.9], np.float32), np.array([0, 1, 2]))
+        tracker = Tracker(kinds=Kinds.of(("car", "truck", "person")))
+        assert sorted(track.class_id for track in tracker.step(found, 0.0)) == [0, 2]
+
+    def test_the_upper_half_of_somebody_is_not_somebody_else_from_the_first_frame_on(self) -> None:
+        boxes = np.array([[0.4, 0.2, 0.5, 0.44], [0.4, 0.2, 0.5, 0.7]], dtype=np.float32)
+        found = Detections(boxes, np.array([0.8, 0.92], np.float32), np.zeros(2, np.int32))
+        assert all(ids(tracks) == [1] for tracks in follow(Tracker(), [found] * 20))
 
     def test_who_comes_out_from_behind_somebody_is_not_new(self) -> None:
         frames = []
@@ -181,22 +215,56 @@ class TestStandingStill:
         (car,) = tracker.step(seen((0.5, 0.5)), 60.0)
         assert (car.id, car.returned, car.confirmed) == (1, True, True)
 
-    def test_how_long_a_place_is_remembered_is_how_long_it_stood_there(self) -> None:
-        hours = 3600.0
-        for stood, away, same in ((10.0, 9.5, True), (10.0, 11.0, False), (0.02, 0.5, False)):
-            tracker, at = Tracker(), 0.0
-            for number in range(60):
-                at = number * stood * hours / 59
-                tracker.step(seen((0.5, 0.5)), at, disturbed=NOWHERE)
-            # Something passes in the dark, and nothing is seen there after that.
-            for _ in range(8):
+    @pytest.mark.parametrize(
+        ("alive", "away_s", "same"),
+        [
+            (False, 9.5 * 3600, True),
+            (False, 25 * 3600, False),
+            (True, 10, True),  # somebody passed before it
+            (True, 30, False),  # who rings now is somebody else
+        ],
+    )
+    def test_a_place_is_remembered_for_a_night_and_that_of_the_living_for_moments(
+        self, alive: bool, away_s: float, same: bool
+    ) -> None:
+        kinds = Kinds(living=(0,) if alive else ())
+        tracker, at = Tracker(kinds=kinds), 0.0
+        for number in range(60):
+            at = float(number)
+            tracker.step(seen((0.5, 0.5)), at, disturbed=NOWHERE)
+        # Something passes in the dark, and nothing is seen there after that.
+        for _ in range(8):
+            at += 1.0
+            left = tracker.step(seen(), at)
+        assert left == []
+        again = Tracker(kinds=kinds)
+        again.restore(json.loads(json.dumps(tracker.snapshot())), at)  # the node is restarted
+        (track,) = again.step(seen((0.5, 0.5)), at + away_s, disturbed=NOWHERE)
+        assert (track.id == 1, track.returned) == (same, same)
+
+    def test_a_change_of_the_whole_scene_is_no_movement(self) -> None:
+        tracker = Tracker()
+        self.park(tracker)
+        at = 15.2
+        tracker.step(seen(), at, disturbed=NOWHERE, changed=True)  # night mode
+        for _ in range(50):
+            at += 1.0
+            (car,) = tracker.step(seen(), at, disturbed=NOWHERE)
+        # But who is not seen for a minute after it may be out of the picture.
+        for _ in range(20):
+            at += 1.0
+            left = tracker.step(seen(), at, disturbed=NOWHERE)
+        assert (car.id, left) == (1, [])
+
+    def test_nobody_stays_who_is_not_seen_for_minutes_and_a_parked_car_does(self) -> None:
+        for alive in (True, False):
+            tracker = Tracker(kinds=Kinds(living=(0,) if alive else ()))
+            self.park(tracker)
+            at = 15.2
+            for _ in range(400):
                 at += 1.0
-                left = tracker.step(seen(), at)
-            assert left == []
-            again = Tracker()
-            again.restore(json.loads(json.dumps(tracker.snapshot())), at)  # the node is restarted
-            (car,) = again.step(seen((0.5, 0.5)), at + away * hours, disturbed=NOWHERE)
-            assert (car.id == 1, car.returned) == (same, same)
+                left = tracker.step(seen(), at, disturbed=NOWHERE)
+            assert bool(left) is not alive
 
     def test_a_camera_of_one_frame_in_four_seconds_does_not_lose_whom_one_frame_misses(
         self,

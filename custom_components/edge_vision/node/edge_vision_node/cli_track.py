@@ -108,7 +108,9 @@ def _follow(
         started = time.perf_counter()
         seen = looker.look(frame, follower.moving)
         looked = time.perf_counter()
-        events = follower.step(seen.detections, frame.at, seen.looked, seen.disturbed)
+        events = follower.step(
+            seen.detections, frame.at, seen.looked, seen.disturbed, changed=seen.changed
+        )
         summary.frames += 1
         summary.looks += seen.looks
         summary.looking_s += looked - started

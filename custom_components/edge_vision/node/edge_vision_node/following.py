@@ -15,6 +15,7 @@ from .rules.objects import Limits
 from .rules.scene import RuleEvent, SceneObject, SceneState
 from .rules.video import VideoRules, Watch
 from .tracking.association import Floats
+from .tracking.kinds import Kinds
 from .tracking.tracker import Settings, Track, Tracker
 
 _VERSION = 2
@@ -38,7 +39,8 @@ class Follower:
         }
         self.labels = labels
         self._wanted = watch.labels
-        self._tracker = Tracker(self.settings)
+        self._kinds = Kinds.of(labels)
+        self._tracker = Tracker(self.settings, kinds=self._kinds)
         self.tracks: list[Track] = []
         self._at = 0.0
 
@@ -64,10 +66,12 @@ class Follower:
         at: float,
         looked: NDArray[np.floating[Any]] | None = None,
         disturbed: NDArray[np.floating[Any]] | None = None,
+        *,
+        changed: bool = False,
     ) -> list[RuleEvent]:
         """Take in a frame (see `Tracker.step`); return what is new."""
         self._at = at
-        self.tracks = self._tracker.step(detections, at, looked, disturbed)
+        self.tracks = self._tracker.step(detections, at, looked, disturbed, changed=changed)
         return self.rules.step(
             [scene_object(track, self.labels) for track in self.tracks if track.confirmed], at
         )
@@ -96,7 +100,7 @@ class Follower:
         self._at = at
         try:
             # Whatever comes of the rest: a number means one object for ever.
-            self._tracker = Tracker(self.settings, int(snapshot["next_id"]))
+            self._tracker = Tracker(self.settings, int(snapshot["next_id"]), self._kinds)
             if snapshot["version"] != _VERSION:
                 return []
             state = read(SceneState, snapshot["rules"])
@@ -109,7 +113,7 @@ class Follower:
             same_limits = snapshot["limits"] == self._limits
             return self.rules.restore(state, at, None if same_limits else best)
         except (AttributeError, LookupError, TypeError, ValueError, ProtocolError):
-            self._tracker = Tracker(self.settings, self._tracker.next_id)
+            self._tracker = Tracker(self.settings, self._tracker.next_id, self._kinds)
             return []
 
 

@@ -7,7 +7,7 @@ import json
 import logging
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -39,6 +39,7 @@ from .protocol import (
     NodeEvent,
     Phase,
     PipelineConfig,
+    Point,
     SourceState,
     SourceStatus,
     Task,
@@ -159,6 +160,8 @@ class LivePipeline:
         self._keeper = keeper
         config = pipeline.config
         self._watch = watch_of(config)
+        # Where nobody can tell whether something moves.
+        self._unwatched = _array([_around(mask) for mask in video.motion_masks])
         self._follower: Follower | None = None
         # What ended with a change of settings or of the model, and is still to be told.
         self._inherited: list[RuleEvent] = []
@@ -295,7 +298,8 @@ class LivePipeline:
             detections,
             frame.captured_monotonic,
             None if plan.whole else plan.boxes,
-            None if unsure else moving,
+            np.concatenate((moving, self._unwatched)),
+            changed=unsure,
         )
         events, self._inherited = [*self._inherited, *events], []
         self.pipeline.looks += 1
@@ -508,7 +512,10 @@ class LivePipeline:
     def _tune(self, follower: Follower) -> None:
         """Have the motion gate not get used to what is followed."""
         now = time.monotonic()
-        boxes = tuple(_box(np.round(item.box, 2).tolist()) for item in follower.tracks)
+        # What stands is background: only so is there movement where it stood when it goes.
+        boxes = tuple(
+            _box(np.round(item.box, 2).tolist()) for item in follower.tracks if not item.stationary
+        )
         if boxes != self._tuned and now - self._tuned_at >= _TUNE_EVERY_S:
             self._tuned, self._tuned_at = boxes, now
             self._watcher.tune(keep=boxes)
@@ -579,6 +586,11 @@ def _shown(item: SceneObject, zones: tuple[str, ...]) -> DetectedObject:
 def _array(boxes: list[Box]) -> np.ndarray:
     rows = [(box.x_min, box.y_min, box.x_max, box.y_max) for box in boxes]
     return np.array(rows, dtype=np.float64).reshape(-1, 4)
+
+
+def _around(polygon: Sequence[Point]) -> Box:
+    xs, ys = [point.x for point in polygon], [point.y for point in polygon]
+    return Box(x_min=min(xs), y_min=min(ys), x_max=max(xs), y_max=max(ys))
 
 
 def _box(values: list[float]) -> Box:

@@ -28,12 +28,14 @@ class Seen:
         looks: how many parts of the frame were looked at.
         looked: float64 [N, 4] those parts; None where the whole frame was among them.
         disturbed: float64 [M, 4] where something has moved; None where nobody can tell.
+        changed: the whole scene has.
     """
 
     detections: Detections
     looks: int
     looked: Floats | None = None
     disturbed: Floats | None = None
+    changed: bool = False
 
 
 class Looker:
@@ -79,7 +81,8 @@ class Looker:
             merge(found, plan.boxes) if found else Detections.none(),
             len(found),
             None if plan.whole else plan.boxes,
-            None if motion.calibrating else motion.boxes,
+            motion.boxes,
+            changed=motion.calibrating,
         )
 
     def _run(self, frame: VideoFrame, part: list[float] | None) -> Detections:

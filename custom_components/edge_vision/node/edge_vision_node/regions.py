@@ -88,6 +88,7 @@ class Planner:
         self._tiles = tiles(*self.effort.tiles)
         self._tile = 0
         self._whole_at: float | None = None
+        self._whole = False
         self._looked: list[tuple[float, Floats]] = []
         self.resize(frame)
 
@@ -112,12 +113,16 @@ class Planner:
         every_s = self.effort.whole_every_s if len(interest) else self.effort.idle_every_s
         since = None if self._whole_at is None else at - self._whole_at
         due = unsure or since is None or since >= every_s
+        if due and self.effort.most == 1 and small.any() and not unsure and since is not None:
+            # Where frames are that far apart, every second one is for what is small.
+            due = not self._whole
         whole = due or not small.all()
         boxes = [WHOLE[0]] if whole else []
         if due and len(self._tiles) > 1:
             boxes.append(self._tiles[self._tile])
             self._tile = (self._tile + 1) % len(self._tiles)
         boxes += self._parts(interest[small], heights[small], self.effort.most - len(boxes))
+        self._whole = whole
         if whole:
             self._whole_at = at
         self._looked = [*self._looked, *((at, box) for box in boxes)][-_REMEMBERED:]
@@ -209,6 +214,8 @@ _PIECE = 0.7
 # How far a cut box is trusted, and one that is very small in its part; from `_WELL_SEEN` of its
 # part's size on a box is as good as it gets.
 _TRUST_CUT, _TRUST_TINY, _WELL_SEEN = 0.5, 0.3, 0.15
+# That is for choosing between boxes. Nothing that is very small loses more than this by it.
+_TOLD_TINY = 0.8
 _MOST_DETECTIONS, _MOST_COMPARED = 100, 300
 
 
@@ -242,7 +249,9 @@ def merge(found: list[Detections], parts: NDArray[np.floating[Any]]) -> Detectio
     order = np.argsort(-every.scores * trust, kind="stable")[:_MOST_COMPARED]
     kept = _suppress(every.keep(order), boxes[order], cut[order])
     merged = every.keep(order[kept])
-    scores = (every.scores * trust)[order[kept]].astype(np.float32)
+    # Whose place is a guess is there all the same; of what is cut, nobody knows what it is.
+    told = every.scores * np.maximum(trust, np.where(cut, _TRUST_CUT, 1.0) * _TOLD_TINY)
+    scores = told[order[kept]].astype(np.float32)
     best = np.argsort(-scores, kind="stable")
     return Detections(merged.boxes[best], scores[best], merged.class_ids[best])
 

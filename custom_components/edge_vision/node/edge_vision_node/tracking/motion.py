@@ -23,6 +23,7 @@ _FIRST_SPEED = np.array([1.5, 1.0, 0.2, 0.2])
 _SURE, _UNSURE = 0.8, 0.5
 # Who is lost does not run on for ever: the time in which a lost track's velocity fades to 1/e.
 _FADING_S = 4.0
+_LEAST_SIZE = 1e-4
 # However long nobody has looked: objects are still looked for this near to where they were.
 _MOST_SPREAD = 1.5
 # Degrees of freedom of the errors of boxes: now and then one is far off.
@@ -62,7 +63,7 @@ class Motion:
             return
         self.speed[~seen] *= np.exp(-dt / _FADING_S)
         self.place += self.speed * dt
-        np.maximum(self.place[:, 2:], 1e-4, out=self.place[:, 2:])
+        np.maximum(self.place[:, 2:], _LEAST_SIZE, out=self.place[:, 2:])
         noise = (_ACCELERATION * self._scale(self.place)) ** 2
         position, both, velocity = self._variance
         position += dt * (2 * both + dt * velocity) + noise * (dt**3 / 3)
@@ -106,6 +107,7 @@ class Motion:
         gain, speed_gain = position / total, both / total
         surprise = measured - self.place[which]
         self.place[which] += gain * surprise
+        self.place[which, 2:] = np.maximum(self.place[which, 2:], _LEAST_SIZE)
         self.speed[which] += speed_gain * surprise
         self._variance[0, which] = (1 - gain) * position
         self._variance[1, which] = (1 - gain) * both

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from ..detections import Detections
 from .association import areas, assign, contained, covered, overlaps
+from .kinds import Kinds
 from .motion import Floats, Motion, to_centres, to_corners
 
 
@@ -33,18 +34,23 @@ class Settings:
     """Thresholds; scores are 0-1, times in seconds.
 
     Attributes:
-        low, high, begin: a detection of at least `low` keeps a track alive, one of at least `high`
-            comes first and confirms, one of at least `begin` can begin a track.
+        low, high: a detection of at least `low` keeps a track alive, one of at least `high` comes
+            first, and can begin a track and confirm it.
+        begin: a track that has had a detection of this score is believed at the second one, another
+            one only after some more.
         at_once: a first detection of this score is believed without a second one.
         lost_s: how long a track lives on unseen where it was looked for.
         left_s: the same for one that should be outside of the frame by now.
         doubtful_s: the same for one that is not confirmed.
         still_s: how long a box must stay in its place to be stationary.
         gone_s: how long a stationary object must be missed, after movement in its place.
-        remembered_s: how long the place of one that is gone is remembered, at least and at most; in
-            between, as long as it had stood there. A car that was parked all day is the same after
-            a night; who sits down where somebody sat for a minute is somebody else.
+        changed_s: the same after a change of the whole scene, in which much may be hard to see.
+        remembered_s: how long the place of one that is gone is remembered. A parked car is the same
+            after a night.
+        hidden_s: the same for somebody who lives, and whose place somebody passed or left: who
+            stands there a minute later is somebody else.
         forgotten_s: how long one is kept that nothing has moved at, but nobody sees any more.
+        vanished_s: the same for somebody who lives.
     """
 
     low: float = 0.2
@@ -52,18 +58,21 @@ class Settings:
     begin: float = 0.65
     at_once: float = 0.85
     lost_s: float = 3.0
-    left_s: float = 1.0
+    left_s: float = 0.3
     doubtful_s: float = 0.6
     still_s: float = 10.0
     gone_s: float = 4.0
-    remembered_s: tuple[float, float] = (60.0, 24 * 3600.0)
+    changed_s: float = 60.0
+    remembered_s: float = 24 * 3600.0
+    hidden_s: float = 15.0
     forgotten_s: float = 24 * 3600.0
+    vanished_s: float = 300.0
 
     @classmethod
     def for_confidence(cls, confidence: float) -> Settings:
         """Return settings for objects that count from a confidence (0-1) on.
 
-        The model's doubts are used well below it, and a little more than it begins a track.
+        The model's doubts are used well below it, and it takes a little more to be believed soon.
         """
         begin = min(confidence + 0.15, (1 + confidence) / 2)
         return cls(
@@ -80,7 +89,7 @@ class Track:
 
     Attributes:
         id: its number, never used again.
-        class_id: index into the model's labels.
+        class_id: index into the model's labels: what it was taken for most until it was confirmed.
         box: float64 [4], smoothed x_min, y_min, x_max, y_max, normalised, in 0-1.
         score, best_score: of the newest and of the best detection, 0-1.
         first_seen, last_seen: in seconds.
@@ -106,6 +115,8 @@ class Track:
     hits: int = 1
     missed_since: float | None = None
     disturbed: bool = False
+    doubted: bool = False
+    votes: dict[int, float] = field(default_factory=dict)
     anchor: Floats = field(default_factory=lambda: np.zeros(4))
     anchored_at: float = 0.0
     away: int = 0
@@ -124,6 +135,11 @@ class _Place:
 _LEAST_LIKELIHOOD = -7.5
 _UNCONFIRMED = -2.0
 _NEVER = -1e9
+# A track that is not confirmed has been found again where so much of it is where it was, however
+# long ago that is.
+_SAME_SPOT = 0.7
+# So many detections in so long a time confirm what was never seen well.
+_HITS_TO_CONFIRM, _SECONDS_TO_CONFIRM = 4, 1.0
 # Doubtful boxes must also overlap with where the object should be.
 _LEAST_DOUBTFUL_OVERLAP = 0.4
 # A new track may not lie this much on one that was just seen: the model saw the object twice. Of a
@@ -136,15 +152,26 @@ _OUTSIDE = 0.3
 # Of a box's size: how far an object may tremble and still stand, and how far it must go to move.
 _TREMBLE, _STEP = 0.12, 0.25
 _LOOKED_AT = 0.7
-_LEAST_MISSES, _LEAST_TO_LEAVE = 4, 2
+_LEAST_MISSES, _LEAST_TO_LEAVE, _LEAST_TO_VANISH = 4, 2, 20
+_MOST_PLACES = 50
+# In so many seconds the place of something that stands follows what is seen by 1 - 1/e.
+_ANCHOR_S = 4.0
+
+
+def _note_seen(track: Track, at: float) -> None:
+    track.seen, track.last_seen, track.missed_since, track.misses = True, at, None, 0
+    track.disturbed = track.doubted = False
 
 
 class Tracker:
     """Follows the objects of one camera. Not safe for use from several threads."""
 
-    def __init__(self, settings: Settings | None = None, first_id: int = 1) -> None:
+    def __init__(
+        self, settings: Settings | None = None, first_id: int = 1, kinds: Kinds | None = None
+    ) -> None:
         """Start with no object; `first_id` is the number of the first one."""
         self._settings = settings or Settings()
+        self._kinds = kinds or Kinds()
         self._next_id = first_id
         self._tracks: list[Track] = []
         self._motion = Motion()
@@ -164,6 +191,8 @@ class Tracker:
         at: float,
         looked: NDArray[np.floating[Any]] | None = None,
         disturbed: NDArray[np.floating[Any]] | None = None,
+        *,
+        changed: bool = False,
     ) -> list[Track]:
         """Take in what a frame shows.
 
@@ -174,6 +203,7 @@ class Tracker:
             looked: [N, 4] regions that were looked at; None for the whole frame.
             disturbed: [M, 4] where something has moved since the frame before; None where nobody
                 knows, which counts as everywhere.
+            changed: the whole scene has: light, night mode, another view.
 
         Returns:
             the tracks that live, confirmed ones and others.
@@ -190,12 +220,12 @@ class Tracker:
         self._begin(detections, boxes, free, at)
         # Over a gap, whoever is not there any more left when nobody looked.
         since = before if dt > self._settings.lost_s else at
-        self._note_missed(since, looked, disturbed)
+        self._note_missed(since, looked, disturbed, changed=changed)
         self._forget(at)
         corners = np.clip(to_corners(self._motion.place), 0.0, 1.0)
         for track, box in zip(self._tracks, corners, strict=True):
             track.box = box
-        self._judge_stillness(corners, at)
+        self._judge_stillness(corners, at, dt)
         return list(self._tracks)
 
     def _associate(self, detections: Detections, boxes: Floats, at: float) -> NDArray[np.bool_]:
@@ -203,35 +233,36 @@ class Tracker:
         settings = self._settings
         scores = detections.scores.astype(np.float64)
         high = scores >= settings.high
-        free = scores >= settings.begin
+        free = high.copy()
         if not self._tracks or not len(boxes):
             return free
         classes = np.array([track.class_id for track in self._tracks])
-        same_class = classes[:, None] == detections.class_ids[None]
+        same_class = self._kinds.kind(classes)[:, None] == self._kinds.kind(detections.class_ids)
         centres = to_centres(boxes)
         confirmed = np.array([track.confirmed for track in self._tracks])
+        shared = overlaps(to_corners(self._motion.place), boxes)
         fit = self._motion.likelihoods(centres, scores)
-        fit += np.where(confirmed, 0.0, _UNCONFIRMED)[:, None]
+        fit += np.where(confirmed[:, None] | (shared >= _SAME_SPOT), 0.0, _UNCONFIRMED)
         first = np.where(same_class & high[None], fit, _NEVER)
         rows, columns = assign(first, _LEAST_LIKELIHOOD)
-        self._update(rows, columns, scores, centres, at)
+        self._update(rows, columns, detections, centres, at)
         free[columns] = False
         left = np.ones(len(self._tracks), dtype=np.bool_)
         left[rows] = False
         doubtful = (scores >= settings.low) & ~high
         if left.any() and doubtful.any():
-            near = overlaps(to_corners(self._motion.place), boxes) >= _LEAST_DOUBTFUL_OVERLAP
+            near = shared >= _LEAST_DOUBTFUL_OVERLAP
             near &= same_class & left[:, None] & doubtful[None]
             # Doubtful detections prolong what is known, and confirm nothing.
             second = assign(np.where(near, fit, _NEVER), _LEAST_LIKELIHOOD)
-            self._update(*second, scores, centres, at, doubtful=True)
+            self._update(*second, detections, centres, at, doubtful=True)
         return free
 
     def _update(
         self,
         rows: NDArray[np.intp],
         columns: NDArray[np.intp],
-        scores: Floats,
+        detections: Detections,
         centres: Floats,
         at: float,
         *,
@@ -239,15 +270,23 @@ class Tracker:
     ) -> None:
         if not len(rows):
             return
-        self._motion.update(rows, centres[columns], scores[columns])
-        for row, score in zip(rows.tolist(), scores[columns].tolist(), strict=True):
+        scores = detections.scores[columns].astype(np.float64)
+        classes = detections.class_ids[columns].tolist()
+        self._motion.update(rows, centres[columns], scores)
+        for row, score, class_id in zip(rows.tolist(), scores.tolist(), classes, strict=True):
             track = self._tracks[row]
-            track.seen, track.last_seen, track.score = True, at, score
-            track.best_score = max(track.best_score, score)
-            track.missed_since, track.misses, track.disturbed = None, 0, False
-            if not doubtful:
-                track.hits += 1
-                track.confirmed = True
+            _note_seen(track, at)
+            track.score, track.best_score = score, max(track.best_score, score)
+            if doubtful:
+                continue
+            track.hits += 1
+            if not track.confirmed:
+                track.votes[class_id] = track.votes.get(class_id, 0.0) + score
+                track.class_id = max(track.votes, key=track.votes.__getitem__)
+                lasting = at - track.first_seen >= _SECONDS_TO_CONFIRM
+                track.confirmed = track.best_score >= self._settings.begin or (
+                    lasting and track.hits >= _HITS_TO_CONFIRM
+                )
 
     def _begin(
         self, detections: Detections, boxes: Floats, free: NDArray[np.bool_], at: float
@@ -255,6 +294,8 @@ class Tracker:
         """Begin tracks with confident detections that belong to none."""
         (new,) = np.nonzero(free)
         new = new[~self._doubles(detections, boxes, new)]
+        if len(new) > 1:
+            new = self._without_doubles(detections, boxes, new)
         if not len(new):
             return
         for index in new.tolist():
@@ -268,6 +309,7 @@ class Tracker:
                 first_seen=at,
                 last_seen=at,
                 confirmed=score >= self._settings.at_once,
+                votes={class_id: score},
                 anchor=boxes[index].copy(),
                 anchored_at=at,
             )
@@ -285,12 +327,39 @@ class Tracker:
         if not current or not len(new):
             return np.zeros(len(new), dtype=np.bool_)
         classes = np.array([self._tracks[number].class_id for number in current])
-        same_class = detections.class_ids[new][:, None] == classes[None]
         seen = to_corners(self._motion.place[current])
-        shared = overlaps(boxes[new], seen)
-        doubtful = (shared > _SAME_DOUBTFUL_OBJECT) | (contained(boxes[new], seen) > _PIECE)
+        result: NDArray[np.bool_] = np.any(
+            self._show_the_same(detections, boxes, new, seen, classes), axis=1
+        )
+        return result
+
+    def _without_doubles(
+        self, detections: Detections, boxes: Floats, new: NDArray[np.intp]
+    ) -> NDArray[np.intp]:
+        """Return some detections without those that show what a surer one of them does."""
+        new = new[np.argsort(-detections.scores[new], kind="stable")]
+        classes = detections.class_ids[new]
+        same = np.tril(self._show_the_same(detections, boxes, new, boxes[new], classes), -1)
+        kept = np.ones(len(new), dtype=np.bool_)
+        for number in range(1, len(new)):
+            kept[number] = not (same[number] & kept).any()
+        return new[kept]
+
+    def _show_the_same(
+        self,
+        detections: Detections,
+        boxes: Floats,
+        new: NDArray[np.intp],
+        others: Floats,
+        classes: NDArray[np.integer[Any]],
+    ) -> NDArray[np.bool_]:
+        """Return for [N] detections which of [M] other boxes show the same object: [N, M]."""
+        kinds = self._kinds
+        same_kind = kinds.kind(detections.class_ids[new])[:, None] == kinds.kind(classes)
+        shared = overlaps(boxes[new], others)
+        doubtful = (shared > _SAME_DOUBTFUL_OBJECT) | (contained(boxes[new], others) > _PIECE)
         doubtful &= (detections.scores[new] < self._settings.at_once)[:, None]
-        result: NDArray[np.bool_] = (((shared > _SAME_OBJECT) | doubtful) & same_class).any(axis=1)
+        result: NDArray[np.bool_] = ((shared > _SAME_OBJECT) | doubtful) & same_kind
         return result
 
     def _take_up(self, box: Floats, class_id: int, at: float) -> Track | None:
@@ -298,10 +367,11 @@ class Tracker:
         for number, place in enumerate(self._places):
             track = place.track
             shared = overlaps(box[None], track.anchor[None])[0, 0]
-            if place.until > at and track.class_id == class_id and shared >= _SAME_PLACE:
+            mine, its = self._kinds.kind(np.array([class_id, track.class_id])).tolist()
+            if place.until > at and mine == its and shared >= _SAME_PLACE:
                 del self._places[number]
-                track.seen, track.last_seen, track.returned = True, at, True
-                track.missed_since, track.misses, track.disturbed = None, 0, False
+                _note_seen(track, at)
+                track.returned = True
                 return track
         return None
 
@@ -312,6 +382,8 @@ class Tracker:
         since: float,
         looked: NDArray[np.floating[Any]] | None,
         disturbed: NDArray[np.floating[Any]] | None,
+        *,
+        changed: bool,
     ) -> None:
         missing = [number for number, track in enumerate(self._tracks) if not track.seen]
         if not missing:
@@ -326,6 +398,7 @@ class Tracker:
         for number, share, touch in zip(missing, shares.tolist(), touches.tolist(), strict=True):
             track = self._tracks[number]
             track.disturbed = track.disturbed or touch > 0
+            track.doubted = track.doubted or changed
             if share >= _LOOKED_AT:
                 track.misses += 1
                 if track.missed_since is None:
@@ -340,14 +413,11 @@ class Tracker:
         for number, track in enumerate(self._tracks):
             missed_s = 0.0 if track.missed_since is None else at - track.missed_since
             if track.stationary:
-                gone = track.disturbed and track.misses >= _LEAST_MISSES
-                if (gone and missed_s >= settings.gone_s) or (
-                    at - track.last_seen >= settings.forgotten_s
-                ):
+                if self._has_gone(track, missed_s):
                     stay[number] = False
-                    least, most = settings.remembered_s
-                    stood_s = track.last_seen - track.anchored_at
-                    self._places.append(_Place(track, at + min(max(stood_s, least), most)))
+                    hidden = track.disturbed and self._kinds.lives(track.class_id)
+                    known_s = settings.hidden_s if hidden else settings.remembered_s
+                    self._places.append(_Place(track, at + known_s))
             elif track.confirmed:
                 left = inside[number] < 1 - _OUTSIDE
                 limit_s = settings.left_s if left else settings.lost_s
@@ -358,7 +428,20 @@ class Tracker:
         if not stay.all():
             self._tracks = [track for track, keep in zip(self._tracks, stay, strict=True) if keep]
             self._motion.keep(stay)
-        self._places = [place for place in self._places if place.until > at]
+        self._places = [place for place in self._places if place.until > at][-_MOST_PLACES:]
+
+    def _has_gone(self, track: Track, missed_s: float) -> bool:
+        """Return whether something that stood has been missed for too long."""
+        settings = self._settings
+        if track.disturbed:
+            least_s, least = settings.gone_s, _LEAST_MISSES
+        elif track.doubted:
+            least_s, least = settings.changed_s, _LEAST_MISSES
+        elif self._kinds.lives(track.class_id):
+            least_s, least = settings.vanished_s, _LEAST_TO_VANISH
+        else:
+            least_s, least = settings.forgotten_s, _LEAST_MISSES
+        return missed_s >= least_s and track.misses >= least
 
     # --- What stands still -----------------------------------------------------------------------
 
@@ -368,7 +451,7 @@ class Tracker:
             if track.stationary and not track.seen:
                 self._motion.settle(number, to_centres(track.anchor[None])[0])
 
-    def _judge_stillness(self, boxes: Floats, at: float) -> None:
+    def _judge_stillness(self, boxes: Floats, at: float, dt: float) -> None:
         if not self._tracks:
             return
         anchors = np.array([track.anchor for track in self._tracks])
@@ -376,7 +459,7 @@ class Tracker:
         size = np.maximum(np.minimum(now[:, 2:], then[:, 2:]), 1e-6)
         offsets = np.max(np.abs(now[:, :2] - then[:, :2]) / size, axis=1)
         # The anchor follows slowly, so that noise of the first box is averaged out.
-        nearer = anchors + 0.05 * (boxes - anchors)
+        nearer = anchors + (1 - math.exp(-dt / _ANCHOR_S)) * (boxes - anchors)
         for number, (track, offset) in enumerate(zip(self._tracks, offsets.tolist(), strict=True)):
             if not track.seen:
                 continue
