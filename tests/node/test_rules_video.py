@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 from edge_vision_node.protocol import (
     Box,
@@ -110,10 +112,45 @@ class TestZones:
             assert rule.step([person(0.49 if i % 2 else 0.51)], 0.1 * (i + 1)) == []
         assert rule.step([person(0.51)], 2.5) == []
         assert rule.step([person(0.4)], 3.0) == []
-        assert rule.step([person(0.4)], 3.1) == []
-        (entered,) = rule.step([person(0.4)], 3.2)
+        assert rule.step([person(0.4)], 3.2) == []
+        (entered,) = rule.step([person(0.4)], 3.5)
         assert (entered.kind, entered.phase, entered.zone) == (Kind.ZONE, Phase.START, "left")
         assert rule.zones_of(1) == ("left",)
+
+    @pytest.mark.parametrize("fps", [1, 5, 25])
+    def test_who_stands_on_the_edge_has_entered_once(self, fps: int) -> None:
+        rule = rules(zones=(Zone(name="left", points=LEFT_HALF),))
+        random = np.random.default_rng(0)
+        heard = [
+            event.phase
+            for number in range(120 * fps)
+            for event in rule.step([person(0.5 + random.normal(0, 0.008))], number / fps)
+            if event.kind == Kind.ZONE
+        ]
+        assert heard in ([], [Phase.START])
+
+    def test_a_number_that_was_not_told_before_a_restart_is_told_after_it(self) -> None:
+        zone = Zone(name="left", points=LEFT_HALF, counting=True)
+        before, after = rules(zones=(zone,)), rules(zones=(zone,))
+        for tenth in range(8):
+            before.step([person(0.2)], tenth / 10)
+        assert before.zones_of(1) == ("left",)
+        after.restore(read(SceneState, json.loads(json.dumps(write(before.state(0.7))))), 10)
+        heard = [event for n in range(5) for event in after.step([person(0.2)], 10 + n)]
+        assert [(event.kind, event.count) for event in heard] == [(Kind.COUNT, 1)]
+
+    def test_what_was_hidden_in_a_zone_has_not_entered_it_anew(self) -> None:
+        rule = rules(zones=(Zone(name="left", points=LEFT_HALF, loitering_s=10),))
+        for second in range(20):
+            rule.step([person(0.2)], second)
+        rule.step([], 21)
+        back = rule.step([person(0.2, returned=True)], 30)
+        assert [(event.kind, event.phase) for event in back] == [
+            (Kind.OBJECT, Phase.UPDATE),
+            (Kind.ZONE, Phase.UPDATE),
+            (Kind.LOITERING, Phase.UPDATE),
+        ]
+        assert all(not rule.step([person(0.2, returned=True)], 31 + n) for n in range(20))
 
     def test_slow_looks_need_fewer_of_them(self) -> None:
         rule = rules(zones=(Zone(name="left", points=LEFT_HALF),))
@@ -168,6 +205,23 @@ class TestLines:
         rule.step([person(0.4)], 0)
         heard = [rule.step([person(0.5 + offset)], 1 + i) for i, offset in enumerate(offsets)]
         assert not any(heard)
+
+    @pytest.mark.parametrize("fps", [2, 5, 25])
+    def test_who_stands_on_it_is_not_counted(self, fps: int) -> None:
+        across = Line(name="gate", start=Point(x=0, y=0.8), end=Point(x=1, y=0.8))
+        rule = rules(lines=(Line(name="up", **UP_THE_MIDDLE), across))
+        random = np.random.default_rng(0)
+        for number in range(120 * fps):
+            x, y = random.normal(0, (0.006, 0.009))
+            rule.step([person(0.5 + x, 0.8 + y)], number / fps)
+        assert not any(rule.line_totals.values())
+
+    def test_who_crosses_while_the_node_is_restarted_is_counted(self) -> None:
+        line = Line(name="gate", **UP_THE_MIDDLE)
+        before, after = rules(lines=(line,)), rules(lines=(line,))
+        before.step([person(0.3)], 0)
+        after.restore(read(SceneState, json.loads(json.dumps(write(before.state(0))))), 10)
+        assert [event.kind for event in after.step([person(0.7)], 10)] == [Kind.LINE]
 
     def test_past_its_end_is_not_across_it(self) -> None:
         short = Line(name="gate", start=Point(x=0.5, y=0.5), end=Point(x=0.5, y=0.1))

@@ -7,13 +7,14 @@ gets clearly to the other side; turning back and forth on the line counts for no
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from ..protocol import Kind, Line, Phase, Point
-from .scene import RuleEvent, SceneObject
+from .scene import RuleEvent, SceneObject, Side
 
-# Of the frame's shorter side: how far beyond the line is "clearly on the other side".
-_MARGIN = 0.012
+# How far beyond the line is "clearly on the other side": of the frame, and of the width and the
+# height of the box, which trembles by so much.
+_MARGIN, _MARGIN_X, _MARGIN_Y = 0.012, 0.3, 0.12
 
 
 class LineRule:
@@ -32,9 +33,18 @@ class LineRule:
         """Return (label, direction) → crossings."""
         return self._totals
 
-    def restore(self, totals: Mapping[tuple[str, str], int]) -> None:
-        """Take up the totals of before a restart."""
+    @property
+    def sides(self) -> tuple[Side, ...]:
+        """Return on which side each object is, as it has to survive a restart."""
+        return tuple(
+            Side(track_id=track_id, place=place, side=side)
+            for track_id, (place, side) in self._sides.items()
+        )
+
+    def restore(self, totals: Mapping[tuple[str, str], int], sides: Iterable[Side] = ()) -> None:
+        """Take up the totals of before a restart, and who was on which side."""
         self._totals = dict(totals)
+        self._sides = {item.track_id: (item.place, item.side) for item in sides}
 
     def step(self, objects: Sequence[SceneObject]) -> list[RuleEvent]:
         """Take in the objects of a moment; return the crossings."""
@@ -44,7 +54,7 @@ class LineRule:
         for track_id, item in here.items():
             foot = item.foot
             offset = self._offset(foot)
-            if abs(offset) < _MARGIN:
+            if abs(offset) < self._margin(item):
                 continue
             side = 1 if offset > 0 else -1
             before, before_side = self._sides.get(track_id, (foot, side))
@@ -67,6 +77,13 @@ class LineRule:
             direction=direction,
             total=self._totals[key],
         )
+
+    def _margin(self, item: SceneObject) -> float:
+        """Return how far from the line an object is on one side for sure, as `_offset` is."""
+        start, end, box = self.line.start, self.line.end, item.box
+        x = _MARGIN_X * (box.x_max - box.x_min) * abs(end.y - start.y)
+        y = _MARGIN_Y * (box.y_max - box.y_min) * abs(end.x - start.x)
+        return max(_MARGIN, (x + y) / self._length)
 
     def _offset(self, point: Point) -> float:
         """Return the distance from the endless line, positive on its right (y points down)."""

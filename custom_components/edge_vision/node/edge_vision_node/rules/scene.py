@@ -63,6 +63,15 @@ class Stay:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Side:
+    """Where an object was last clearly on one side of a line: -1 on its left, 1 on its right."""
+
+    track_id: int
+    place: Point
+    side: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Told:
     """When something has last begun, of which further ones are left out for a while."""
 
@@ -88,13 +97,17 @@ class SceneState:
     Attributes:
         objects: that were told and are not gone.
         zones: name → who is in it.
+        counts: name of a zone → label → how many there are, as it was told last.
         lines: crossings so far.
+        sides: name of a line → who is on which side.
         told, left_out: what the cooldown remembers.
     """
 
     objects: tuple[SceneObject, ...] = ()
     zones: dict[str, tuple[Stay, ...]] = field(default_factory=dict)
+    counts: dict[str, dict[str, int]] | None = None
     lines: tuple[LineTotal, ...] = ()
+    sides: dict[str, tuple[Side, ...]] = field(default_factory=dict)
     told: tuple[Told, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
 

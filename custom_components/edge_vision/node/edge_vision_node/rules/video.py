@@ -112,6 +112,8 @@ class VideoRules:
                 for name, totals in self.line_totals.items()
                 for (label, direction), total in totals.items()
             ),
+            counts={zone.zone.name: dict(zone.counts) for zone in self._zones},
+            sides={line.line.name: line.sides for line in self._lines},
             told=self._cooldown.told(at),
             left_out=self._cooldown.left_out,
         )
@@ -138,7 +140,9 @@ class VideoRules:
         for zone in self._zones:
             stays = state.zones.get(zone.zone.name, ())
             zone.restore(
-                [(known[stay.track_id], stay) for stay in stays if stay.track_id in known], at
+                [(known[stay.track_id], stay) for stay in stays if stay.track_id in known],
+                at,
+                (state.counts or {}).get(zone.zone.name),
             )
         for line in self._lines:
             line.restore(
@@ -146,7 +150,8 @@ class VideoRules:
                     (item.label, item.direction): item.total
                     for item in state.lines
                     if item.line == line.line.name
-                }
+                },
+                state.sides.get(line.line.name, ()),
             )
         removed = state.zones.keys() - {zone.zone.name for zone in self._zones}
         self._cooldown.restore(state, at)

@@ -2,8 +2,9 @@
 
 In sentences for users:
 
-- *zone*: "An object is in a zone when the middle of its lower edge has been in there for a moment
-  (three looks, or half a second); it has left when that has been outside for as long."
+- *zone*: "An object is in a zone when the middle of its lower edge has been in there for half a
+  second, and in two looks; it has left when that has been clearly outside for as long. What was
+  hidden in there and is there again has not entered anew."
 - *loitering*: "You are told when an object stays in a zone longer than you allow."
 - *count*: "You are told how many objects of a kind are in a zone when that number has held for two
   seconds."
@@ -11,16 +12,19 @@ In sentences for users:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from ..protocol import Kind, Phase, Zone
+from ..protocol import Kind, Phase, Point, Zone
 from .objects import count_labels
 from .scene import RuleEvent, SceneObject, Stay, inside
 
-# Inertia: whichever of these comes first. A box trembles at a zone's edge; a person does not.
-_LOOKS_TO_CHANGE = 3
-_SECONDS_TO_CHANGE = 0.5
+# Inertia: a box trembles at a zone's edge; a person does not.
+_LOOKS_TO_CHANGE, _SECONDS_TO_CHANGE = 2, 0.5
+# Of a box's width and height: who is outside by less has not left.
+_MARGIN_X, _MARGIN_Y = 0.25, 0.1
+# Of how many that were in the zone and are gone it is remembered, in case they were only hidden.
+_MOST_GONE = 50
 _SECONDS_TO_COUNT = 2.0
 
 
@@ -44,6 +48,7 @@ class ZoneRule:
         self.zone = zone
         self._at = 0.0
         self._stays: dict[int, _Stay] = {}
+        self._gone: dict[int, _Stay] = {}
         self._counts: dict[str, int] = {}
         self._candidates: dict[str, tuple[int, float]] = {}
 
@@ -70,8 +75,18 @@ class ZoneRule:
             if stay.within
         )
 
-    def restore(self, stays: Iterable[tuple[SceneObject, Stay]], at: float) -> None:
-        """Take up who was in the zone before a restart."""
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """Return label → how many, as it was told last."""
+        return self._counts
+
+    def restore(
+        self,
+        stays: Iterable[tuple[SceneObject, Stay]],
+        at: float,
+        counts: Mapping[str, int] | None = None,
+    ) -> None:
+        """Take up who was in the zone before a restart, and how many were told."""
         self._at = at
         self._stays = {
             item.track_id: _Stay(
@@ -79,7 +94,7 @@ class ZoneRule:
             )
             for item, stay in stays
         }
-        self._counts = count_labels(self.members)
+        self._counts = count_labels(self.members) if counts is None else dict(counts)
 
     def step(self, objects: Sequence[SceneObject], at: float) -> list[RuleEvent]:
         """Take in the objects of a moment (`at`, in seconds); return what is new in the zone."""
@@ -88,6 +103,11 @@ class ZoneRule:
             item.track_id: item for item in objects if not zone.labels or item.label in zone.labels
         }
         entered, left, began, ended = [], [], [], []
+        back = [
+            self._take_up(item, at)
+            for track_id, item in here.items()
+            if item.returned and track_id not in self._stays and inside(zone.points, item.foot)
+        ]
         for track_id, item in here.items():
             stay = self._stays.setdefault(track_id, _Stay(item))
             stay.item = item
@@ -106,14 +126,20 @@ class ZoneRule:
             stay = self._stays.pop(track_id)
             if stay.within:
                 left.append(stay.item)
+                self._gone[track_id] = stay
             if stay.loiters:
                 ended.append(stay.item)
+        while len(self._gone) > _MOST_GONE:
+            del self._gone[next(iter(self._gone))]
         if zone.loitering_s is not None:
             for stay in self._stays.values():
                 if stay.within and not stay.loiters and at - stay.entered_at >= zone.loitering_s:
                     stay.loiters = True
                     began.append(stay.item)
+        again = [stay.item for stay in back if stay.loiters]
         return [
+            *self._events(Kind.ZONE, Phase.UPDATE, [stay.item for stay in back], self.members),
+            *self._events(Kind.LOITERING, Phase.UPDATE, again, self.loiterers),
             *self._events(Kind.ZONE, Phase.START, entered, self.members),
             *self._events(Kind.LOITERING, Phase.START, began, self.loiterers),
             *self._events(Kind.LOITERING, Phase.END, ended, self.loiterers),
@@ -121,20 +147,37 @@ class ZoneRule:
             *(self._count(at) if zone.counting else ()),
         ]
 
+    def _take_up(self, item: SceneObject, at: float) -> _Stay:
+        """Let something be in the zone that was hidden in there."""
+        before = self._gone.pop(item.track_id, None) or _Stay(item, entered_at=at)
+        stay = _Stay(item, True, before.entered_at, before.loiters)
+        self._stays[item.track_id] = stay
+        return stay
+
     def _changes(self, stay: _Stay, at: float) -> bool:
         """Return whether an object now is where it was not, and has been for long enough."""
         least = self.zone.confidence
         sure = stay.within or least is None or stay.item.confidence >= least
-        if (sure and inside(self.zone.points, stay.item.foot)) == stay.within:
+        within = inside(self.zone.points, stay.item.foot) or (stay.within and self._near(stay.item))
+        if (sure and within) == stay.within:
             stay.changing_since = None
             return False
         if stay.changing_since is None:
             stay.changing_since, stay.looks = at, 0
         stay.looks += 1
-        if stay.looks < _LOOKS_TO_CHANGE and at - stay.changing_since < _SECONDS_TO_CHANGE:
+        if stay.looks < _LOOKS_TO_CHANGE or at - stay.changing_since < _SECONDS_TO_CHANGE:
             return False
         stay.changing_since = None
         return True
+
+    def _near(self, item: SceneObject) -> bool:
+        """Return whether an object is so little outside that its box may only have trembled."""
+        foot, box = item.foot, item.box
+        x, y = _MARGIN_X * (box.x_max - box.x_min), _MARGIN_Y * (box.y_max - box.y_min)
+        return any(
+            inside(self.zone.points, Point(x=foot.x + dx, y=foot.y + dy))
+            for dx, dy in ((-x, 0), (x, 0), (0, -y), (0, y))
+        )
 
     def _events(
         self, kind: Kind, phase: Phase, items: Iterable[SceneObject], among: Iterable[SceneObject]
