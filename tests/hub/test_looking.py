@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 
 import pytest
+from homeassistant.components.media_source import async_browse_media
 from homeassistant.core import HomeAssistant, State
 from homeassistant.helpers import device_registry as dr
 from homeassistant.helpers import entity_registry as er
 from homeassistant.helpers import issue_registry as ir
 from homeassistant.helpers.json import json_bytes
+from homeassistant.setup import async_setup_component
 from pytest_homeassistant_custom_component.common import (
     async_capture_events,
     mock_restore_cache,
@@ -22,7 +25,13 @@ from custom_components.edge_vision import pipeline as pipeline_module
 from custom_components.edge_vision.const import DOMAIN, EVENT_DETECTION, Issue, issue_id
 from custom_components.edge_vision.events import milliseconds_since
 from custom_components.edge_vision.image_processing import _described
-from custom_components.edge_vision.node.edge_vision_node.protocol import Box, DetectedObject
+from custom_components.edge_vision.node.edge_vision_node.protocol import (
+    Box,
+    Command,
+    DetectedObject,
+    EvidenceRequest,
+    Picture,
+)
 from tests.hub.conftest import BLANK, STREET, Cameras, Home, pipeline, until
 
 OCCUPANCY = "binary_sensor.front_door_person"
@@ -120,8 +129,19 @@ async def test_scan_shows_what_is_there_and_fires_an_event_for_each_object(
         assert 0 <= box["y_min"] < centroid["y"] < box["y_max"] <= 1
         assert 0 < data["box_area"] < 1
         assert 0 < data["inference_ms"] < data["latency_ms"] < 20_000
-        assert data["snapshot"] is None
     assert len({data["event_id"] for data in scans}) == seen
+    # One picture shows all that the look has shown: with boxes, and clean.
+    (snapshot,) = {data["snapshot"] for data in scans}
+    request = EvidenceRequest(event_id=scans[0]["evidence_id"])
+    _, drawn = await home.hub.async_request_picture(Command.EVIDENCE, request, Picture)
+    clean = replace(request, clean=True)
+    _, plain = await home.hub.async_request_picture(Command.EVIDENCE, clean, Picture)
+    assert drawn.startswith(b"\xff\xd8")
+    assert plain.startswith(b"\xff\xd8")
+    assert drawn != plain
+    assert await async_setup_component(home.hass, "media_source", {})
+    listed = await async_browse_media(home.hass, f"media-source://edge_vision/{subentry_id}")
+    assert snapshot in {item.media_content_id for item in listed.children}
 
 
 def test_a_clock_that_was_set_back_makes_no_negative_latency() -> None:

@@ -113,7 +113,7 @@ class LivePipelines:
                 video,
                 self._cameras,
                 self._host,
-                Keeper(self._saver(pipeline), self._take),
+                Keeper(self._saver(pipeline), self.take),
             )
 
     async def drop(self, pipeline_id: str) -> None:
@@ -235,7 +235,7 @@ class LivePipelines:
 
         return save
 
-    def _take(self, work: Coroutine[Any, Any, None]) -> None:
+    def take(self, work: Coroutine[Any, Any, None]) -> None:
         """Have a picture taken; who asks for one meanwhile waits for it."""
         task = self._host.spawn(work)
         self._saving.add(task)

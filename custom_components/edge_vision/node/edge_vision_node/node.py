@@ -401,11 +401,15 @@ class Node:
                 ended += pipeline.end_presence(captured_at, place)
             events = ended + pipeline.conclude(request, result, place)
             findings = result.findings
-            if (findings.objects or findings.classes) and any(
-                event.phase != Phase.END and event.label != NO_ANSWER for event in events
-            ):
+            shown = [e for e in events if e.phase != Phase.END and e.label != NO_ANSWER]
+            if shown and (findings.objects or findings.classes):
                 pipeline.picture_at = captured_at
-                self.spawn(self._keep_picture(pipeline, bytes(data), findings, captured_at))
+                # One picture shows all that a look has shown.
+                evidence = shown[0].event_id
+                events = [replace(e, evidence=evidence) if e in shown else e for e in events]
+                self.lives.take(
+                    self._keep_picture(pipeline, evidence, bytes(data), findings, captured_at)
+                )
             await self.records.publish(events, followed)
         return pipeline.look(request, result, place, (time.perf_counter() - started) * 1000)
 
@@ -564,14 +568,16 @@ class Node:
     async def _keep_picture(
         self,
         pipeline: Pipeline,
+        event_id: str,
         data: bytes,
         findings: Findings,
         captured_at: datetime,
     ) -> None:
         try:
-            jpeg = await self.draw(_draw, data, findings)
+            clean, annotated = await self.draw(_drawn, data, findings)
             records, pipeline_id = self.records, pipeline.config.pipeline_id
-            await records.on_disk(records.pictures.write, pipeline_id, jpeg, captured_at)
+            await records.on_disk(records.evidence.write, event_id, clean, annotated)
+            await records.on_disk(records.pictures.write, pipeline_id, annotated, captured_at)
         except (OSError, NodeError) as err:
             _LOGGER.error("A picture cannot be kept: %s", err)
 
@@ -635,6 +641,12 @@ def _masked(data: bytes | memoryview, masks: tuple[tuple[Point, ...], ...]) -> b
     image = decode(data).image
     burn(image, masks)
     return to_jpeg(image)
+
+
+def _drawn(data: bytes, findings: Findings) -> tuple[bytes, bytes]:
+    """Return a picture as JPEG, as it is and with what it shows."""
+    image = decode(data).image
+    return to_jpeg(image), to_jpeg(annotate(image, findings.objects, findings.classes))
 
 
 def _draw(data: bytes | memoryview, findings: Findings) -> bytes:
