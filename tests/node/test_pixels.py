@@ -81,3 +81,26 @@ def test_a_picture_is_made_no_wider_than_asked_for(picture: Image.Image) -> None
     assert size == Image.open(io.BytesIO(jpeg)).size
     assert size[0] == 100
     assert size[0] / size[1] == pytest.approx(picture.width / picture.height, rel=0.02)
+
+
+@pytest.mark.parametrize("width", [160, 320, 960])
+def test_a_sharp_picture_is_told_from_a_blurred_one_and_from_noise(width: int) -> None:
+    with Image.open(SELF_TEST_PICTURE) as image:
+        sharp = image.convert("RGB").resize((width, width), Image.Resampling.LANCZOS)
+    pixels = np.asarray(sharp).astype(float)
+    moved = sum(np.roll(pixels, n, axis=1) for n in range(width // 30)) / (width // 30)
+    grain = np.random.default_rng(1).normal(0, 12, (width, width, 1))
+
+    def sharpness(values: np.ndarray) -> float:
+        shown = Image.fromarray(np.clip(values, 0, 255).astype(np.uint8))
+        return KeptFrame(1, "", decoded(shown, "yuv420p")).sharpness(WHOLE)
+
+    still = [sharpness(values) for values in (pixels, pixels + grain)]
+    blurred = [sharpness(values) for values in (moved, moved + grain)]
+    assert min(still) > 2 * max(blurred)
+
+
+@pytest.mark.parametrize("region", [(0, 0, 0, 0), (1, 1, 1, 1), (0.5, 0, 0.502, 1)], ids=str)
+def test_what_is_too_small_is_not_sharp(picture: Image.Image, region: tuple[float, ...]) -> None:
+    box = Box(x_min=region[0], y_min=region[1], x_max=region[2], y_max=region[3])
+    assert KeptFrame(1, "", decoded(picture, "yuv420p")).sharpness(box) == 0

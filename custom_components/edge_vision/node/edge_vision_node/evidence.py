@@ -6,7 +6,7 @@ import asyncio
 import logging
 import math
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -22,8 +22,10 @@ _LOGGER = logging.getLogger(__name__)
 _BETTER = 1.25
 # How often a better one is looked for, and for how long after the beginning.
 _EVERY_S, _UNTIL_S = 0.6, 20.0
-# Sharpness beyond this is of the scene, not of the focus.
-_SHARP = 150.0
+# What a picture is worth that is not sharp at all, beside one of the same object that is.
+_BLURRED = 0.5
+# Sharpness that may be nothing but noise.
+_FAINT = 20.0
 # A box this near to the frame's border is probably cut by it.
 _BORDER = 0.01
 
@@ -34,12 +36,13 @@ Save = Callable[[str, bytes, Sequence[DetectedObject], datetime], Awaitable[None
 
 @dataclass
 class _Story:
-    """An object's events, which share one picture."""
+    """An object's events, which share one picture: how good that promised to be, and is."""
 
     event_id: str
     began_at: float
     looked_at: float
-    quality: float = field(default=0.0)
+    promise: float = 0.0
+    sharpness: float = 0.0
 
 
 class Keeper:
@@ -94,7 +97,9 @@ class Keeper:
             story = self._stories.get(item.track_id)
             if story is None or at - story.looked_at < _EVERY_S:
                 continue
-            if at - story.began_at > _UNTIL_S or promise(item) <= story.quality * _BETTER:
+            if at - story.began_at > _UNTIL_S:
+                continue
+            if promise(item) <= story.promise * _BLURRED * _BETTER:
                 continue
             story.looked_at = at
             self._spawn(self._take(watcher, frame, item, story, shown))
@@ -110,15 +115,16 @@ class Keeper:
         try:
             async with self._taking:
                 (sharpness,) = await watcher.sharpness(frame.number, (item.box,))
-                quality = promise(item) * (0.5 + 0.5 * min(1.0, sharpness / _SHARP))
-                if quality <= story.quality * _BETTER:
+                sharpest = max(sharpness, story.sharpness)
+                kept = _quality(story.promise, story.sharpness, sharpest)
+                if _quality(promise(item), sharpness, sharpest) <= kept * _BETTER:
                     return
                 _, jpeg = await watcher.picture(frame.number)
-                story.quality = quality
+                story.promise, story.sharpness = promise(item), sharpness
                 at = datetime.fromisoformat(frame.captured_at)
                 await self._save(story.event_id, jpeg, shown, at)
         except FrameGoneError:
-            level = logging.DEBUG if story.quality else logging.WARNING
+            level = logging.DEBUG if story.promise else logging.WARNING
             _LOGGER.log(level, "The frame of an event's picture is gone already")
         except NodeError as err:
             _LOGGER.warning("No picture of an event: %s", err)
@@ -129,3 +135,9 @@ def promise(item: SceneObject) -> float:
     box = item.box
     cut = min(box.x_min, box.y_min) < _BORDER or max(box.x_max, box.y_max) > 1 - _BORDER
     return item.confidence / 100 * math.sqrt(box.area) * (0.6 if cut else 1.0)
+
+
+def _quality(promised: float, sharpness: float, sharpest: float) -> float:
+    """Return how good a picture is beside others of its object: the sharpest is the measure."""
+    share = (sharpness + _FAINT) / (sharpest + _FAINT)
+    return promised * (_BLURRED + (1 - _BLURRED) * share)

@@ -213,7 +213,7 @@ class Sharpness:
 
 @dataclass(frozen=True, kw_only=True)
 class Sharp:
-    """Answer to `sharpness`: the variance of the Laplacian of each region's brightness.
+    """Answer to `sharpness`: the variance of the Laplacian of each region's brightness, less noise.
 
     To be compared between frames of one camera, not between cameras.
     """

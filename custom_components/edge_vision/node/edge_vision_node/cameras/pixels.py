@@ -35,7 +35,10 @@ _NO_COLOUR = 128
 _FULL_RANGE = 2
 # Formats whose first plane is brightness, a byte per pixel.
 _PLANAR = (*_YUV, "nv12", "gray")
-_MOST_SHARP_PIXELS = 192
+# Sharpness is measured in so many pixels of the longer side: a blur beyond that is not seen.
+_MOST_SHARP_PIXELS = 256
+# Variance of the Laplacian per variance of the noise; median of the noise's mask per its deviation.
+_LAPLACIAN_NOISE, _MASK_NOISE = 20.0, 0.6745 * 6
 
 _scaling = threading.Lock()
 
@@ -127,10 +130,11 @@ class KeptFrame:
         return self._frames[masks]
 
     def sharpness(self, region: Box) -> float:
-        """Return the variance of the Laplacian of a region's brightness.
+        """Return the variance of the Laplacian of a region's brightness, less that of its noise.
 
         To be compared between frames of one camera (Pech-Pacheco et al., "Diatom autofocusing in
-        brightfield microscopy", 2000).
+        brightfield microscopy", 2000; the noise: Immerkær, "Fast noise variance estimation", 1996,
+        with a median, as it is no noise where an edge is).
         """
         grey = brightness(self._frame)
         height, width = grey.shape
@@ -138,18 +142,18 @@ class KeptFrame:
             int(region.y_min * height) : max(1, round(region.y_max * height)),
             int(region.x_min * width) : max(1, round(region.x_max * width)),
         ]
-        step = max(1, max(part.shape) // _MOST_SHARP_PIXELS)
-        pixels = part[::step, ::step].astype(np.int16)
-        if min(pixels.shape) < 3:
+        step = max(1, -(-max(part.shape) // _MOST_SHARP_PIXELS))
+        if min(part.shape) < 3 * step:
             return 0.0
-        laplacian = (
-            4 * pixels[1:-1, 1:-1]
-            - pixels[:-2, 1:-1]
-            - pixels[2:, 1:-1]
-            - pixels[1:-1, :-2]
-            - pixels[1:-1, 2:]
-        )
-        return float(laplacian.var())
+        # Pillow is slow at taking over a view with gaps.
+        whole = Image.fromarray(np.ascontiguousarray(part))
+        pixels = np.asarray(whole.reduce(step)).astype(np.int16)
+        across = pixels[:, :-2] - 2 * pixels[:, 1:-1] + pixels[:, 2:]
+        down = pixels[:-2] - 2 * pixels[1:-1] + pixels[2:]
+        laplacian = (across[1:-1] + down[:, 1:-1]).astype(np.float32)
+        mask = np.abs(across[:-2:2, ::2] - 2 * across[1:-1:2, ::2] + across[2::2, ::2])
+        noise = float(np.median(mask)) / _MASK_NOISE
+        return max(0.0, float(laplacian.var()) - _LAPLACIAN_NOISE * noise**2)
 
 
 @dataclass(frozen=True)
