@@ -92,6 +92,7 @@ class PipelineRuntime:
         # What the node goes by; its events are about that.
         self.told = settings
         self.look: Look | None = None
+        self._look_is_live = False
         # Where the live video is that the node watches; None where it gets stills.
         self.stream: str | None = None
         self.fallback = LiveFallback(hub, self)
@@ -147,6 +148,11 @@ class PipelineRuntime:
         if not self.settings.may_be_live:
             return ()
         return tuple(line.name for line in self.settings.areas.lines)
+
+    @property
+    def live_look(self) -> Look | None:
+        """Return the newest result where it is of live video: stills say nothing about lines."""
+        return self.look if self._look_is_live else None
 
     @property
     def activity(self) -> str:
@@ -308,7 +314,7 @@ class PipelineRuntime:
     def async_take_look(self, look: Look) -> None:
         """Take in what the node sees in the live video."""
         if self.enabled and self.stream is not None and self.told.camera == self.settings.camera:
-            self._succeed(look)
+            self._succeed(look, live=True)
 
     @callback
     def _reconfigure_soon(self) -> None:
@@ -496,7 +502,7 @@ class PipelineRuntime:
                 raise
             # It may have been switched off meanwhile; and of live video the node tells the rest.
             if self.enabled and self.stream is None:
-                self._succeed(look)
+                self._succeed(look, live=False)
 
     async def _look(self, scan: bool) -> Look:
         if self.lacks_stream:
@@ -564,7 +570,7 @@ class PipelineRuntime:
     # --- Outcomes --------------------------------------------------------------------------------
 
     @callback
-    def _succeed(self, look: Look) -> None:
+    def _succeed(self, look: Look, *, live: bool) -> None:
         if self.problem is not None:
             _LOGGER.info("%s looks again", self.settings.name)
         self._clear_problem()
@@ -572,6 +578,7 @@ class PipelineRuntime:
         for issue in (Issue.MODEL_FAILED, Issue.CAMERA_MISSING):
             async_clear_issue(self._hass, issue, self.pipeline_id)
         self.look = look
+        self._look_is_live = live
         self.latency_ms = milliseconds_since(look.captured_at)
         self.last_detection_at = look.last_detection_at or self.last_detection_at
         self.picture_at = look.picture_at or self.picture_at

@@ -230,7 +230,7 @@ class Crossings(PipelineEntity, SensorEntity):
 
     @property
     def _totals(self) -> dict[str, int] | None:
-        if (look := self.pipeline.look) is None or not look.presence:
+        if (look := self.pipeline.live_look) is None or not look.presence:
             return None
         return {
             item.label: item.total
@@ -241,7 +241,7 @@ class Crossings(PipelineEntity, SensorEntity):
     @property
     @override
     def native_value(self) -> int | None:
-        """Return how many; None before anybody has looked."""
+        """Return how many; None while nobody watches the line."""
         return None if (totals := self._totals) is None else sum(totals.values())
 
     @property
