@@ -96,6 +96,7 @@ class PipelineRuntime:
         # Where the live video is that the node watches; None where it gets stills.
         self.stream: str | None = None
         self.fallback = LiveFallback(hub, self)
+        self._seeking: asyncio.Task[None] | None = None
         self.slowed = False
         self._model_loading = False
         self.problem: PipelineProblem | None = None
@@ -167,6 +168,13 @@ class PipelineRuntime:
         if self.slowed:
             return "slowed"
         return "on_request" if self.settings.only_on_request else "looking"
+
+    @property
+    def source(self) -> str | None:
+        """Return where its pictures come from just now; None while they come from nowhere."""
+        if not self.enabled or self.lacks_stream:
+            return None
+        return PictureSource.STILLS if self.stream is None else PictureSource.LIVE
 
     @property
     def looks_per_second(self) -> float | None:
@@ -328,8 +336,7 @@ class PipelineRuntime:
     def _take_source(self, status: PipelineStatus) -> None:
         """Take in whether the node has a picture."""
         self.slowed = status.slowed and self.stream is not None
-        if self.lacks_stream:
-            self._doubt_stream()
+        self._seek_stream()
         if self.enabled:
             self.fallback.async_check(status.source)
         if status.source is None or self.stream is None or not self.enabled:
@@ -342,6 +349,26 @@ class PipelineRuntime:
             if self.problem is not PipelineProblem.CAMERA_UNAVAILABLE:
                 self._fail(PipelineProblem.CAMERA_UNAVAILABLE, redact(reason))
             self._doubt_stream()
+
+    @callback
+    def _seek_stream(self) -> None:
+        """Ask a camera now and then for the live video that is wanted, and that it had not."""
+        camera = self.settings.asked_for_stream
+        if (
+            self.wants_stream
+            and self.stream is None
+            and camera is not None
+            and self._hub.video_missing is None
+            and (self._seeking is None or self._seeking.done())
+            and self._hub.streams.doubt(camera)
+        ):
+            self._seeking = self._hub.entry.async_create_background_task(
+                self._hass, self._find_stream(camera), f"Edge Vision stream of {self.settings.name}"
+            )
+
+    async def _find_stream(self, camera: str) -> None:
+        if await self._hub.streams.get(camera) is not None:
+            await self._hub.async_reconfigure([self])
 
     @callback
     def _doubt_stream(self) -> None:

@@ -277,6 +277,12 @@ class StatusSensor(PipelineSensor):
         """Always: "the node is away" is one of the things it is there to say."""
         return True
 
+    @property
+    @override
+    def extra_state_attributes(self) -> dict[str, Any]:
+        """Return where the pictures come from."""
+        return {"source": self.pipeline.source}
+
 
 class Measurement(PipelineSensor):
     """A measurement of the newest looks, shown now and then."""

@@ -193,6 +193,37 @@ async def test_automatic_is_stills_without_a_stream_and_live_once_there_is_one(
         assert cameras.porch.asked == asked
 
 
+async def test_a_stream_that_could_not_be_had_at_first_is_asked_for_again(
+    home: Home, cameras: Cameras, stream: MjpegCamera, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream_module, "RESOLVE_AGAIN_AFTER_S", 0.5)
+    configured: list[object] = []
+    configure = hub_module.EdgeVisionHub._async_configure
+
+    async def note(self: hub_module.EdgeVisionHub, client: Any) -> None:
+        configured.append(client)
+        await configure(self, client)
+
+    monkeypatch.setattr(hub_module.EdgeVisionHub, "_async_configure", note)
+    address, cameras.porch.stream_address = cameras.porch.stream_address, None
+    cameras.porch.picture = STREET
+    await home.add(live(scan_interval=1))
+    await home.until_state("binary_sensor.front_door_person", "on")
+    assert home.attribute("sensor.front_door_status", "source") == "stills"
+    await asyncio.sleep(0.6)
+    await home.hub._async_poll_status(dt_util.utcnow())
+    await asyncio.sleep(0.1)
+    assert len(configured) == 1  # what is not found disturbs nobody
+    cameras.porch.stream_address = address
+    await asyncio.sleep(0.6)
+    await home.hub._async_poll_status(dt_util.utcnow())
+    await home.until_state("binary_sensor.front_door_person", "off")
+    assert home.attribute("sensor.front_door_status", "source") == "live"
+    assert stream.readers == 1
+    await home.call("switch", "turn_off", "switch.front_door_detection")
+    assert home.attribute("sensor.front_door_status", "source") is None
+
+
 async def test_automatic_looks_at_stills_while_live_video_cannot_be_read(
     hass: HomeAssistant,
     home: Home,
