@@ -101,8 +101,11 @@ class PipelineRuntime:
         self._model_loading = False
         self.problem: PipelineProblem | None = None
         self.problem_text: str | None = None
+        self.problem_since: str | None = None
         self.latency_ms: float | None = None
+        # Pictures that were wanted and not looked at, of stills and of live video.
         self.dropped = 0
+        self._dropped_by_node = 0
         self.last_detection_at: str | None = None
         self.picture_at: str | None = None
         self._finished: deque[float] = deque(maxlen=_RATE_OVER_LOOKS)
@@ -345,9 +348,10 @@ class PipelineRuntime:
         if camera is not None and status.source.state == SourceState.LIVE:
             self._hub.streams.note_live(camera)
         if status.source.state == SourceState.UNAVAILABLE:
-            reason = status.source.reason or "the camera sends no video"
-            if self.problem is not PipelineProblem.CAMERA_UNAVAILABLE:
-                self._fail(PipelineProblem.CAMERA_UNAVAILABLE, redact(reason))
+            reason = redact(status.source.reason or "the camera sends no video")
+            problem, since = PipelineProblem.CAMERA_UNAVAILABLE, status.source.since
+            if (self.problem, self.problem_text, self.problem_since) != (problem, reason, since):
+                self._fail(problem, reason, since=since)
             self._doubt_stream()
 
     @callback
@@ -399,6 +403,7 @@ class PipelineRuntime:
         self.last_detection_at = status.last_detection_at or self.last_detection_at
         self.picture_at = status.picture_at or self.picture_at
         self._report_fallback(status)
+        self._count_dropped(status.dropped)
         self._model_loading = status.state == PipelineState.LOADING
         if status.state == PipelineState.FAILED:
             if self.enabled:
@@ -415,6 +420,13 @@ class PipelineRuntime:
             self.async_wake()  # the look that follows says what holds
         self._take_source(status)
         self.async_notify()
+
+    @callback
+    def _count_dropped(self, by_node: int) -> None:
+        """Take in what the node has dropped so far: it counts from 0 again after a restart."""
+        before, self._dropped_by_node = self._dropped_by_node, by_node
+        if self.stream is not None:  # of stills it is known here
+            self.dropped += by_node - before if by_node >= before else by_node
 
     @callback
     def async_take_event(self, data: dict[str, Any]) -> None:
@@ -613,9 +625,22 @@ class PipelineRuntime:
         self.async_notify()
 
     @callback
-    def _fail(self, problem: PipelineProblem, reason: str, *, quarantined: bool = False) -> None:
+    def _fail(
+        self,
+        problem: PipelineProblem,
+        reason: str,
+        *,
+        quarantined: bool = False,
+        since: str | None = None,
+    ) -> None:
+        """Show what is in the way. `since`: when it began, where that is not now."""
+        reason = redact(reason)
         if self.problem is None and self.enabled:
             _LOGGER.info("%s cannot look: %s", self.settings.name, reason)
+        if since is not None:
+            self.problem_since = since
+        elif problem is not self.problem:
+            self.problem_since = dt_util.utcnow().isoformat()
         self.problem = problem
         self.problem_text = reason
         self.look = None
@@ -634,8 +659,7 @@ class PipelineRuntime:
 
     @callback
     def _clear_problem(self) -> None:
-        self.problem = None
-        self.problem_text = None
+        self.problem = self.problem_text = self.problem_since = None
 
     @callback
     def _report_fallback(self, status: PipelineStatus) -> None:

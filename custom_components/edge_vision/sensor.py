@@ -280,8 +280,14 @@ class StatusSensor(PipelineSensor):
     @property
     @override
     def extra_state_attributes(self) -> dict[str, Any]:
-        """Return where the pictures come from."""
-        return {"source": self.pipeline.source}
+        """Return where the pictures come from, and of a problem why it is there, since when."""
+        pipeline = self.pipeline
+        is_problem = pipeline.activity == pipeline.problem
+        return {
+            "source": pipeline.source,
+            "reason": pipeline.problem_text if is_problem else None,
+            "since": pipeline.problem_since if is_problem else None,
+        }
 
 
 class Measurement(PipelineSensor):

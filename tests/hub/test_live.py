@@ -8,6 +8,7 @@ import os
 import signal
 from collections import Counter
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import timedelta
 from http import HTTPStatus
 from types import MappingProxyType
@@ -159,6 +160,11 @@ async def test_a_stream_that_ends_is_shown_as_that_and_comes_back(
     await home.until_state("sensor.front_door_status", "camera_unavailable")
     assert home.state("binary_sensor.front_door_person") == "unavailable"
     assert home.state("camera.front_door_live_view") == "unavailable"
+    reason = home.attribute("sensor.front_door_status", "reason")
+    assert reason
+    assert stream.credentials.partition(":")[2] not in reason
+    (status,) = home.hub.status.pipelines
+    assert home.attribute("sensor.front_door_status", "since") == status.source.since
     with pytest.raises(HomeAssistantError):
         await home.runtime.async_scan()
     stream.refuses = False
@@ -168,6 +174,18 @@ async def test_a_stream_that_ends_is_shown_as_that_and_comes_back(
     await home.until_state("binary_sensor.front_door_person", "unavailable")
     await home.until_state("binary_sensor.front_door_person", "off")
     assert stream.credentials.partition(":")[2] not in caplog.text
+
+
+async def test_dropped_frames_are_those_that_the_node_has_dropped(
+    home: Home, stream: MjpegCamera
+) -> None:
+    await home.add(live())
+    await home.until_state("binary_sensor.front_door_person", "off")
+    (status,) = home.hub.status.pipelines
+    counted = home.runtime.dropped
+    for dropped, more in ((status.dropped + 5, 5), (status.dropped + 7, 7), (2, 9)):
+        home.runtime.async_take_status(replace(status, dropped=dropped))
+        assert home.runtime.dropped == counted + more
 
 
 async def test_automatic_is_stills_without_a_stream_and_live_once_there_is_one(
