@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from homeassistant.core import HomeAssistant, callback
@@ -11,6 +11,16 @@ from homeassistant.helpers import entity_registry as er
 from homeassistant.helpers.target import TargetSelection, async_extract_referenced_entity_ids
 
 from .const import DOMAIN
+
+
+def same(wanted: str | None, given: str | None) -> bool:
+    """Return whether a name is the one that is asked for, in whatever case; None asks for none."""
+    return wanted is None or (given is not None and wanted.casefold() == given.casefold())
+
+
+def among(wanted: Iterable[str] | None, given: str) -> bool:
+    """Return whether a name is one of those asked for; none at all ask for any."""
+    return not wanted or any(same(item, given) for item in wanted)
 
 
 @callback

@@ -1,8 +1,8 @@
-"""A condition in words: "a person is on the porch"."""
+"""Conditions in words: "a person is on the porch", "nobody is"."""
 
 from __future__ import annotations
 
-from typing import Any, Unpack, cast, override
+from typing import Unpack, cast, override
 
 import voluptuous as vol
 from homeassistant.const import CONF_OPTIONS, CONF_TARGET
@@ -11,9 +11,10 @@ from homeassistant.helpers import config_validation as cv
 from homeassistant.helpers.condition import Condition, ConditionCheckParams, ConditionConfig
 from homeassistant.helpers.typing import ConfigType
 
-from .automations import async_pipelines_in
+from .automations import among, async_pipelines_in, same
+from .const import DOMAIN
 from .evidence import find_hub
-from .node.edge_vision_node.protocol import LabelPresence
+from .pipeline import PipelineRuntime
 
 CONF_LABEL = "label"
 CONF_ZONE = "zone"
@@ -29,8 +30,8 @@ _SCHEMA = vol.Schema(
 )
 
 
-class ObjectIsPresent(Condition):
-    """An object is there now, or in a zone. A camera that cannot look has nothing there."""
+class _ObjectCondition(Condition):
+    """What is there now, in some cameras' pictures or in a zone of them."""
 
     @classmethod
     @override
@@ -42,26 +43,63 @@ class ObjectIsPresent(Condition):
         """Take the cameras and what of them."""
         super().__init__(hass, config)
         self._target = config.target or {}
-        self._options = config.options or {}
+        options = config.options or {}
+        self._labels: list[str] = options.get(CONF_LABEL) or []
+        self._zone: str | None = options.get(CONF_ZONE)
+
+    def _pipelines(self) -> list[PipelineRuntime | None]:
+        """Return the cameras that are meant; None for one that is not running."""
+        entries = self._hass.config_entries.async_entries(DOMAIN)
+        ours = {subentry_id for entry in entries for subentry_id in entry.subentries}
+        return [
+            hub.pipelines[pipeline_id] if (hub := find_hub(self._hass, pipeline_id)) else None
+            for pipeline_id in async_pipelines_in(self._hass, self._target) & ours
+        ]
+
+    def _is_present(self, pipeline: PipelineRuntime | None) -> bool:
+        if pipeline is None or (look := pipeline.look) is None:
+            return False
+        zones = [look.presence]
+        if self._zone is not None:
+            zones = [there for name, there in look.zones.items() if same(self._zone, name)]
+        return any(
+            item.present and among(self._labels, label)
+            for there in zones
+            for label, item in there.items()
+        )
+
+    def _is_watched(self, pipeline: PipelineRuntime | None) -> bool:
+        """Return whether the camera has looked for all that is asked for, where it is asked for."""
+        if pipeline is None or (look := pipeline.look) is None:
+            return False
+        labels = set(pipeline.counted_labels)
+        if self._zone is not None:
+            zones = [zone for zone in look.zones if same(self._zone, zone)]
+            labels = {label for label, zone in pipeline.counted_in_zones if zone in zones}
+        return bool(labels) and all(
+            any(same(wanted, label) for label in labels) for wanted in self._labels
+        )
+
+
+class ObjectIsPresent(_ObjectCondition):
+    """An object is there. Not met by a camera that cannot look, as with unavailable entities."""
 
     @override
     def _async_check(self, **kwargs: Unpack[ConditionCheckParams]) -> bool:
-        labels = self._options.get(CONF_LABEL)
-        return any(
-            item.present and (not labels or label in labels)
-            for pipeline_id in async_pipelines_in(self._hass, self._target)
-            for label, item in self._presence(pipeline_id).items()
-        )
+        return any(self._is_present(pipeline) for pipeline in self._pipelines())
 
-    def _presence(self, pipeline_id: str) -> dict[str, LabelPresence]:
-        hub = find_hub(self._hass, pipeline_id)
-        look = hub.pipelines[pipeline_id].look if hub else None
-        if look is None:
-            return {}
-        zone: Any = self._options.get(CONF_ZONE)
-        return look.presence if zone is None else look.zones.get(zone, {})
+
+class ObjectIsAbsent(_ObjectCondition):
+    """All cameras have looked, and there is no such object."""
+
+    @override
+    def _async_check(self, **kwargs: Unpack[ConditionCheckParams]) -> bool:
+        pipelines = self._pipelines()
+        return bool(pipelines) and all(
+            self._is_watched(pipeline) and not self._is_present(pipeline) for pipeline in pipelines
+        )
 
 
 async def async_get_conditions(_hass: HomeAssistant) -> dict[str, type[Condition]]:
-    """Return the condition."""
-    return {"object_is_present": ObjectIsPresent}
+    """Return the conditions."""
+    return {"object_is_present": ObjectIsPresent, "object_is_absent": ObjectIsAbsent}

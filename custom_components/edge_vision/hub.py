@@ -16,6 +16,7 @@ from homeassistant.core import CALLBACK_TYPE, HomeAssistant, callback
 from homeassistant.helpers import entity_registry as er
 from homeassistant.helpers import issue_registry as ir
 from homeassistant.helpers.event import async_track_time_interval
+from homeassistant.helpers.start import async_at_started
 from homeassistant.helpers.storage import Store
 
 from .client import (
@@ -150,6 +151,10 @@ class EdgeVisionHub:
         self._last_seq: int | None = None
         # Events up to this number were told by the node before it was connected.
         self._replayed_until = 0
+        # What the node tells while Home Assistant starts, when no automation hears it yet; None
+        # afterwards.
+        self._held: list[tuple[int | None, NodeEvent]] | None = []
+        self._unsubscribe_started: CALLBACK_TYPE | None = None
         self._begun = False
         self._stopping = False
         # Cameras of which the node still has pictures.
@@ -272,6 +277,7 @@ class EdgeVisionHub:
     async def async_begin(self) -> None:
         """Begin to look and to take in events: every entity is there now."""
         self._begun = True
+        self._unsubscribe_started = async_at_started(self.hass, self._async_release)
         if self._client is not None:
             try:
                 await self._async_subscribe(self._client)
@@ -346,6 +352,9 @@ class EdgeVisionHub:
     async def async_stop(self) -> None:
         """Stop looking, then the node, and keep the number of the last event."""
         self._stopping = True
+        if self._unsubscribe_started is not None:
+            self._unsubscribe_started()
+            self._unsubscribe_started = None
         if self._unsubscribe_timer is not None:
             self._unsubscribe_timer()
             self._unsubscribe_timer = None
@@ -627,6 +636,21 @@ class EdgeVisionHub:
 
     @callback
     def _async_take_event(self, seq: int | None, event: NodeEvent) -> None:
+        """Fire an event on the bus, or keep it until somebody can hear it."""
+        if self._held is None:
+            self._fire(seq, event, late=False)
+        else:
+            self._held.append((seq, event))
+
+    @callback
+    def _async_release(self, _hass: HomeAssistant) -> None:
+        """Fire what was kept: Home Assistant has started, and its automations with it."""
+        held, self._held = self._held, None
+        for seq, event in held or ():
+            self._fire(seq, event, late=True)
+
+    @callback
+    def _fire(self, seq: int | None, event: NodeEvent, *, late: bool) -> None:
         """Fire an event on the bus, once."""
         if seq is not None:
             if self._last_seq is not None and seq <= self._last_seq:
@@ -642,7 +666,7 @@ class EdgeVisionHub:
             self.node_id,
             pipeline.told,
             event,
-            replayed=seq is not None and seq <= self._replayed_until,
+            replayed=late or (seq is not None and seq <= self._replayed_until),
         )
         self.hass.bus.async_fire(EVENT_DETECTION, data)
         pipeline.async_take_event(data)

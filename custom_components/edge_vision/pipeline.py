@@ -92,15 +92,20 @@ class PipelineRuntime:
         # What the node goes by; its events are about that.
         self.told = settings
         self.look: Look | None = None
+        self._look_is_live = False
         # Where the live video is that the node watches; None where it gets stills.
         self.stream: str | None = None
         self.fallback = LiveFallback(hub, self)
+        self._seeking: asyncio.Task[None] | None = None
         self.slowed = False
         self._model_loading = False
         self.problem: PipelineProblem | None = None
         self.problem_text: str | None = None
+        self.problem_since: str | None = None
         self.latency_ms: float | None = None
+        # Pictures that were wanted and not looked at, of stills and of live video.
         self.dropped = 0
+        self._dropped_by_node = 0
         self.last_detection_at: str | None = None
         self.picture_at: str | None = None
         self._finished: deque[float] = deque(maxlen=_RATE_OVER_LOOKS)
@@ -149,6 +154,11 @@ class PipelineRuntime:
         return tuple(line.name for line in self.settings.areas.lines)
 
     @property
+    def live_look(self) -> Look | None:
+        """Return the newest result where it is of live video: stills say nothing about lines."""
+        return self.look if self._look_is_live else None
+
+    @property
     def activity(self) -> str:
         """Return what the pipeline is doing; the states of the status sensor."""
         if not self.enabled:
@@ -161,6 +171,13 @@ class PipelineRuntime:
         if self.slowed:
             return "slowed"
         return "on_request" if self.settings.only_on_request else "looking"
+
+    @property
+    def source(self) -> str | None:
+        """Return where its pictures come from just now; None while they come from nowhere."""
+        if not self.enabled or self.lacks_stream:
+            return None
+        return PictureSource.STILLS if self.stream is None else PictureSource.LIVE
 
     @property
     def looks_per_second(self) -> float | None:
@@ -308,7 +325,7 @@ class PipelineRuntime:
     def async_take_look(self, look: Look) -> None:
         """Take in what the node sees in the live video."""
         if self.enabled and self.stream is not None and self.told.camera == self.settings.camera:
-            self._succeed(look)
+            self._succeed(look, live=True)
 
     @callback
     def _reconfigure_soon(self) -> None:
@@ -322,8 +339,7 @@ class PipelineRuntime:
     def _take_source(self, status: PipelineStatus) -> None:
         """Take in whether the node has a picture."""
         self.slowed = status.slowed and self.stream is not None
-        if self.lacks_stream:
-            self._doubt_stream()
+        self._seek_stream()
         if self.enabled:
             self.fallback.async_check(status.source)
         if status.source is None or self.stream is None or not self.enabled:
@@ -332,10 +348,31 @@ class PipelineRuntime:
         if camera is not None and status.source.state == SourceState.LIVE:
             self._hub.streams.note_live(camera)
         if status.source.state == SourceState.UNAVAILABLE:
-            reason = status.source.reason or "the camera sends no video"
-            if self.problem is not PipelineProblem.CAMERA_UNAVAILABLE:
-                self._fail(PipelineProblem.CAMERA_UNAVAILABLE, redact(reason))
+            reason = redact(status.source.reason or "the camera sends no video")
+            problem, since = PipelineProblem.CAMERA_UNAVAILABLE, status.source.since
+            if (self.problem, self.problem_text, self.problem_since) != (problem, reason, since):
+                self._fail(problem, reason, since=since)
             self._doubt_stream()
+
+    @callback
+    def _seek_stream(self) -> None:
+        """Ask a camera now and then for the live video that is wanted, and that it had not."""
+        camera = self.settings.asked_for_stream
+        if (
+            self.wants_stream
+            and self.stream is None
+            and camera is not None
+            and self._hub.video_missing is None
+            and (self._seeking is None or self._seeking.done())
+            and self._hub.streams.doubt(camera)
+        ):
+            self._seeking = self._hub.entry.async_create_background_task(
+                self._hass, self._find_stream(camera), f"Edge Vision stream of {self.settings.name}"
+            )
+
+    async def _find_stream(self, camera: str) -> None:
+        if await self._hub.streams.get(camera) is not None:
+            await self._hub.async_reconfigure([self])
 
     @callback
     def _doubt_stream(self) -> None:
@@ -366,6 +403,7 @@ class PipelineRuntime:
         self.last_detection_at = status.last_detection_at or self.last_detection_at
         self.picture_at = status.picture_at or self.picture_at
         self._report_fallback(status)
+        self._count_dropped(status.dropped)
         self._model_loading = status.state == PipelineState.LOADING
         if status.state == PipelineState.FAILED:
             if self.enabled:
@@ -382,6 +420,13 @@ class PipelineRuntime:
             self.async_wake()  # the look that follows says what holds
         self._take_source(status)
         self.async_notify()
+
+    @callback
+    def _count_dropped(self, by_node: int) -> None:
+        """Take in what the node has dropped so far: it counts from 0 again after a restart."""
+        before, self._dropped_by_node = self._dropped_by_node, by_node
+        if self.stream is not None:  # of stills it is known here
+            self.dropped += by_node - before if by_node >= before else by_node
 
     @callback
     def async_take_event(self, data: dict[str, Any]) -> None:
@@ -496,7 +541,7 @@ class PipelineRuntime:
                 raise
             # It may have been switched off meanwhile; and of live video the node tells the rest.
             if self.enabled and self.stream is None:
-                self._succeed(look)
+                self._succeed(look, live=False)
 
     async def _look(self, scan: bool) -> Look:
         if self.lacks_stream:
@@ -564,7 +609,7 @@ class PipelineRuntime:
     # --- Outcomes --------------------------------------------------------------------------------
 
     @callback
-    def _succeed(self, look: Look) -> None:
+    def _succeed(self, look: Look, *, live: bool) -> None:
         if self.problem is not None:
             _LOGGER.info("%s looks again", self.settings.name)
         self._clear_problem()
@@ -572,6 +617,7 @@ class PipelineRuntime:
         for issue in (Issue.MODEL_FAILED, Issue.CAMERA_MISSING):
             async_clear_issue(self._hass, issue, self.pipeline_id)
         self.look = look
+        self._look_is_live = live
         self.latency_ms = milliseconds_since(look.captured_at)
         self.last_detection_at = look.last_detection_at or self.last_detection_at
         self.picture_at = look.picture_at or self.picture_at
@@ -579,9 +625,22 @@ class PipelineRuntime:
         self.async_notify()
 
     @callback
-    def _fail(self, problem: PipelineProblem, reason: str, *, quarantined: bool = False) -> None:
+    def _fail(
+        self,
+        problem: PipelineProblem,
+        reason: str,
+        *,
+        quarantined: bool = False,
+        since: str | None = None,
+    ) -> None:
+        """Show what is in the way. `since`: when it began, where that is not now."""
+        reason = redact(reason)
         if self.problem is None and self.enabled:
             _LOGGER.info("%s cannot look: %s", self.settings.name, reason)
+        if since is not None:
+            self.problem_since = since
+        elif problem is not self.problem:
+            self.problem_since = dt_util.utcnow().isoformat()
         self.problem = problem
         self.problem_text = reason
         self.look = None
@@ -600,8 +659,7 @@ class PipelineRuntime:
 
     @callback
     def _clear_problem(self) -> None:
-        self.problem = None
-        self.problem_text = None
+        self.problem = self.problem_text = self.problem_since = None
 
     @callback
     def _report_fallback(self, status: PipelineStatus) -> None:

@@ -230,7 +230,7 @@ class Crossings(PipelineEntity, SensorEntity):
 
     @property
     def _totals(self) -> dict[str, int] | None:
-        if (look := self.pipeline.look) is None or not look.presence:
+        if (look := self.pipeline.live_look) is None or not look.presence:
             return None
         return {
             item.label: item.total
@@ -241,7 +241,7 @@ class Crossings(PipelineEntity, SensorEntity):
     @property
     @override
     def native_value(self) -> int | None:
-        """Return how many; None before anybody has looked."""
+        """Return how many; None while nobody watches the line."""
         return None if (totals := self._totals) is None else sum(totals.values())
 
     @property
@@ -276,6 +276,18 @@ class StatusSensor(PipelineSensor):
     def available(self) -> bool:
         """Always: "the node is away" is one of the things it is there to say."""
         return True
+
+    @property
+    @override
+    def extra_state_attributes(self) -> dict[str, Any]:
+        """Return where the pictures come from, and of a problem why it is there, since when."""
+        pipeline = self.pipeline
+        is_problem = pipeline.activity == pipeline.problem
+        return {
+            "source": pipeline.source,
+            "reason": pipeline.problem_text if is_problem else None,
+            "since": pipeline.problem_since if is_problem else None,
+        }
 
 
 class Measurement(PipelineSensor):

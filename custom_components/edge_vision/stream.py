@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import defaultdict
 from dataclasses import dataclass
 from typing import Final
 
@@ -65,9 +66,14 @@ class StreamAddresses:
         """Know none."""
         self._hass = hass
         self._known: dict[str, _Known] = {}
+        self._asking: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def get(self, camera: str) -> str | None:
         """Return a camera's address; None where it has none, and had none for a while."""
+        async with self._asking[camera]:  # who waits gets the same answer
+            return await self._get(camera)
+
+    async def _get(self, camera: str) -> str | None:
         now, known = time.monotonic(), self._known.get(camera)
         if known is not None:
             if known.address is None:

@@ -17,7 +17,7 @@ from homeassistant.helpers.trigger import (
 )
 from homeassistant.helpers.typing import ConfigType
 
-from .automations import async_pipelines_in
+from .automations import among, async_pipelines_in, same
 from .const import EVENT_DETECTION
 from .node.edge_vision_node.protocol import Kind, Phase
 
@@ -78,9 +78,8 @@ class DetectionTrigger(Trigger):
 
     def _is_meant(self, data: Mapping[str, Any]) -> bool:
         options = self._options
-        labels = options.get(CONF_LABEL)
         return (
-            (not labels or data["label"] in labels)
+            among(options.get(CONF_LABEL), data["label"])
             and data["confidence"] >= options.get(CONF_CONFIDENCE, 0)
             and self._fits(data)
         )
@@ -93,7 +92,7 @@ class DetectionTrigger(Trigger):
         zone = self._options.get(CONF_ZONE)
         kind = Kind.OBJECT if zone is None else Kind.ZONE
         fits = data["kind"] == kind and data["phase"] == phase
-        return fits and (zone is None or zone == data["zone"])
+        return fits and same(zone, data["zone"])
 
 
 class ObjectDetected(DetectionTrigger):
@@ -123,9 +122,8 @@ class Loitering(DetectionTrigger):
 
     @override
     def _fits(self, data: Mapping[str, Any]) -> bool:
-        zone = self._options.get(CONF_ZONE)
         fits = data["kind"] == Kind.LOITERING and data["phase"] == Phase.START
-        return fits and (zone is None or zone == data["zone"])
+        return fits and same(self._options.get(CONF_ZONE), data["zone"])
 
 
 class LineCrossed(DetectionTrigger):
@@ -140,7 +138,7 @@ class LineCrossed(DetectionTrigger):
     @override
     def _fits(self, data: Mapping[str, Any]) -> bool:
         return data["kind"] == Kind.LINE and all(
-            self._options.get(key) in (None, data[key]) for key in (CONF_LINE, CONF_DIRECTION)
+            same(self._options.get(key), data[key]) for key in (CONF_LINE, CONF_DIRECTION)
         )
 
 

@@ -77,6 +77,7 @@ async def test_triggers_fire_for_their_cameras_objects_zones_and_directions(
         automation("line in", trigger("line_crossed", device, line="Gate", direction="in")),
         automation("line", trigger("line_crossed", device)),
         automation("loitering", trigger("loitering", device, zone="Porch")),
+        automation("capitals", trigger("object_detected", device, label="Dog", zone="PORCH")),
     )
 
     async def fire(**changes: Any) -> set[str]:
@@ -106,6 +107,7 @@ async def test_triggers_fire_for_their_cameras_objects_zones_and_directions(
     both = {"zones": ["Porch", "Garden"]}
     assert await fire(kind="zone", zone="Porch", **both) == {"porch"}
     assert await fire(kind="zone", zone="Garden", **both) == set()
+    assert await fire(kind="zone", zone="Porch", label="dog") == {"porch", "capitals"}
     assert await fire(phase="end") == {"left"}
     assert await fire(kind="zone", phase="end", zone="Porch", **both) == {"left porch"}
     assert await fire(kind="zone", phase="end", zone="Garden", **both) == set()
@@ -116,15 +118,15 @@ async def test_triggers_fire_for_their_cameras_objects_zones_and_directions(
     assert await fire(kind="loitering", zone="Garden", **both) == set()
 
 
-async def test_the_condition_is_met_while_somebody_is_there(
+async def test_conditions_are_met_while_somebody_or_nobody_is_there(
     hass: HomeAssistant, home: Home, cameras: Cameras
 ) -> None:
     await home.add(pipeline())
     await home.until_state("binary_sensor.front_door_person", "off")
     device = {"target": {"device_id": device_of(home)}}
 
-    def condition(name: str, **options: Any) -> dict[str, Any]:
-        condition = {"condition": "edge_vision.object_is_present", **device, "options": options}
+    def condition(name: str, kind: str = "present", **options: Any) -> dict[str, Any]:
+        condition = {"condition": f"edge_vision.object_is_{kind}", **device, "options": options}
         go = {"trigger": "event", "event_type": "go", "event_data": {}}
         made = automation(name, go, conditions=condition)
         made["actions"]["data"] = {"name": name}
@@ -133,9 +135,14 @@ async def test_the_condition_is_met_while_somebody_is_there(
     calls = await automate(
         hass,
         condition("anybody"),
-        condition("person", label="person"),
+        condition("person", label="Person"),
         condition("dog", label=["dog"]),
         condition("zone", zone="Porch"),
+        condition("nobody", "absent"),
+        condition("no person", "absent", label="Person"),
+        # Nobody looks for dogs, or at a porch: what is not looked for cannot be known to be absent.
+        condition("no dog", "absent", label=["person", "dog"]),
+        condition("nobody in zone", "absent", zone="Porch"),
     )
 
     async def met() -> set[str]:
@@ -144,13 +151,15 @@ async def test_the_condition_is_met_while_somebody_is_there(
         await hass.async_block_till_done()
         return {call.data["name"] for call in calls}
 
-    assert await met() == set()
+    assert await met() == {"nobody", "no person"}
     cameras.porch.picture = STREET
     await home.scan()
     await home.until_state("binary_sensor.front_door_person", "on")
     assert await met() == {"anybody", "person"}
     home.kill_node()
     await home.until_state("binary_sensor.front_door_person", "unavailable")
+    assert await met() == set()
+    assert await hass.config_entries.async_unload(home.entry.entry_id)
     assert await met() == set()
 
 
@@ -242,7 +251,7 @@ async def test_blueprints_are_there_after_the_set_up_and_work(
 SENSOR = "binary_sensor.somebody"
 
 
-async def light_blueprint(hass: HomeAssistant) -> list[str]:
+async def light_blueprint(hass: HomeAssistant, **more: Any) -> list[str]:
     """Have a light follow a sensor; return the list of what is done to the light."""
     done: list[str] = []
 
@@ -251,7 +260,7 @@ async def light_blueprint(hass: HomeAssistant) -> list[str]:
 
     for service in ("turn_on", "turn_off"):
         hass.services.async_register("light", service, note)
-    inputs = {"occupancy": SENSOR, "light": {"entity_id": "light.porch"}, "wait": 0}
+    inputs = {"occupancy": SENSOR, "light": {"entity_id": "light.porch"}, "wait": 0, **more}
     path = "edge_vision/light_while_occupied.yaml"
     await automate(hass, {"use_blueprint": {"path": path, "input": inputs}})
     return done
@@ -321,6 +330,21 @@ async def test_a_light_that_was_on_before_a_restart_does_not_stay_on(
     assert seen == done
 
 
+@pytest.mark.parametrize(
+    ("sun", "done"), [("above_horizon", []), ("below_horizon", ["turn_on", "turn_off"])]
+)
+async def test_a_light_that_is_for_the_dark_is_left_alone_by_day(
+    hass: HomeAssistant, home: Home, sun: str, done: list[str]
+) -> None:
+    await home.add()
+    hass.states.async_set("sun.sun", sun)
+    await see(hass, "off")
+    seen = await light_blueprint(hass, only_in_the_dark=True)
+    await see(hass, "on", "unavailable", "on", "off")
+    await stop_automations(hass)
+    assert seen == done
+
+
 async def test_the_notification_blueprint_tells_of_its_zone_and_of_no_other(
     hass: HomeAssistant, home: Home
 ) -> None:
@@ -335,7 +359,8 @@ async def test_the_notification_blueprint_tells_of_its_zone_and_of_no_other(
                     "camera": device_of(home),
                     "picture": "image.front_door_last_detection",
                     "notify_action": "notify.phone",
-                    "zone": "Porch",
+                    "labels": ["Person"],
+                    "zone": "porch",
                     "pause": 0,
                 },
             }
@@ -353,7 +378,7 @@ async def test_the_notification_blueprint_tells_of_its_zone_and_of_no_other(
     hass.bus.async_fire(EVENT_DETECTION, {**event, "zone": "Porch"})
     await until(lambda: notified)
     await hass.async_block_till_done()
-    assert [call.data["message"] for call in notified] == ["Person (Porch)"]
+    assert [call.data["message"] for call in notified] == ["Person (porch)"]
 
 
 async def test_a_blueprint_that_somebody_has_changed_is_left_alone(

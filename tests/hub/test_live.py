@@ -8,6 +8,7 @@ import os
 import signal
 from collections import Counter
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import timedelta
 from http import HTTPStatus
 from types import MappingProxyType
@@ -159,6 +160,11 @@ async def test_a_stream_that_ends_is_shown_as_that_and_comes_back(
     await home.until_state("sensor.front_door_status", "camera_unavailable")
     assert home.state("binary_sensor.front_door_person") == "unavailable"
     assert home.state("camera.front_door_live_view") == "unavailable"
+    reason = home.attribute("sensor.front_door_status", "reason")
+    assert reason
+    assert stream.credentials.partition(":")[2] not in reason
+    (status,) = home.hub.status.pipelines
+    assert home.attribute("sensor.front_door_status", "since") == status.source.since
     with pytest.raises(HomeAssistantError):
         await home.runtime.async_scan()
     stream.refuses = False
@@ -168,6 +174,18 @@ async def test_a_stream_that_ends_is_shown_as_that_and_comes_back(
     await home.until_state("binary_sensor.front_door_person", "unavailable")
     await home.until_state("binary_sensor.front_door_person", "off")
     assert stream.credentials.partition(":")[2] not in caplog.text
+
+
+async def test_dropped_frames_are_those_that_the_node_has_dropped(
+    home: Home, stream: MjpegCamera
+) -> None:
+    await home.add(live())
+    await home.until_state("binary_sensor.front_door_person", "off")
+    (status,) = home.hub.status.pipelines
+    counted = home.runtime.dropped
+    for dropped, more in ((status.dropped + 5, 5), (status.dropped + 7, 7), (2, 9)):
+        home.runtime.async_take_status(replace(status, dropped=dropped))
+        assert home.runtime.dropped == counted + more
 
 
 async def test_automatic_is_stills_without_a_stream_and_live_once_there_is_one(
@@ -191,6 +209,37 @@ async def test_automatic_is_stills_without_a_stream_and_live_once_there_is_one(
         asked = cameras.porch.asked
         await asyncio.sleep(1.5)
         assert cameras.porch.asked == asked
+
+
+async def test_a_stream_that_could_not_be_had_at_first_is_asked_for_again(
+    home: Home, cameras: Cameras, stream: MjpegCamera, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream_module, "RESOLVE_AGAIN_AFTER_S", 0.5)
+    configured: list[object] = []
+    configure = hub_module.EdgeVisionHub._async_configure
+
+    async def note(self: hub_module.EdgeVisionHub, client: Any) -> None:
+        configured.append(client)
+        await configure(self, client)
+
+    monkeypatch.setattr(hub_module.EdgeVisionHub, "_async_configure", note)
+    address, cameras.porch.stream_address = cameras.porch.stream_address, None
+    cameras.porch.picture = STREET
+    await home.add(live(scan_interval=1))
+    await home.until_state("binary_sensor.front_door_person", "on")
+    assert home.attribute("sensor.front_door_status", "source") == "stills"
+    await asyncio.sleep(0.6)
+    await home.hub._async_poll_status(dt_util.utcnow())
+    await asyncio.sleep(0.1)
+    assert len(configured) == 1  # what is not found disturbs nobody
+    cameras.porch.stream_address = address
+    await asyncio.sleep(0.6)
+    await home.hub._async_poll_status(dt_util.utcnow())
+    await home.until_state("binary_sensor.front_door_person", "off")
+    assert home.attribute("sensor.front_door_status", "source") == "live"
+    assert stream.readers == 1
+    await home.call("switch", "turn_off", "switch.front_door_detection")
+    assert home.attribute("sensor.front_door_status", "source") is None
 
 
 async def test_automatic_looks_at_stills_while_live_video_cannot_be_read(
@@ -313,6 +362,9 @@ async def test_an_address_that_is_gone_for_a_moment_is_no_reason_to_look_at_stil
     await home.hub._async_poll_status(dt_util.utcnow())
     await home.until_state("binary_sensor.front_door_person", "on")
     await until(lambda: open_objects(fired) == {None})
+    # Nobody watches the line: a total that fell to 0 would begin anew in every statistic.
+    assert home.state("sensor.front_door_gate_in") == "unknown"
+    assert home.state("binary_sensor.front_door_person_in_porch") == "unknown"
     assert Counter(data["phase"] for data in kinds(fired, "zone")) == {
         "start": len(followed),
         "end": len(followed),

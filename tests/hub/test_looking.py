@@ -433,16 +433,22 @@ class TestCameraTrouble:
 
         cameras.porch.picture = OSError("no route to the camera")
         await home.until_state(STATUS, "camera_unavailable")
+        since = home.attribute(STATUS, "since")
         for entity_id in (OCCUPANCY, COUNT, DETECTION):
             assert home.state(entity_id) == "unavailable"
         assert home.state(SWITCH) == "on"
         asked = cameras.porch.asked
         await until(lambda: cameras.porch.asked > asked + 3)
+        # Why, and since when: the first of all the looks that failed.
+        assert "no route to the camera" in home.attribute(STATUS, "reason")
+        assert home.attribute(STATUS, "since") == since
 
         cameras.porch.picture = STREET
         await home.until_state(OCCUPANCY, "on")
         messages = [record.getMessage() for record in caplog.records]
         assert len([m for m in messages if "Front door cannot look" in m]) == 1
+        assert home.attribute(STATUS, "reason") is None
+        assert home.attribute(STATUS, "since") is None
         assert len([m for m in messages if "Front door looks again" in m]) == 1
 
     async def test_what_a_camera_blurts_out_is_not_repeated(

@@ -12,8 +12,13 @@ from typing import Any
 
 import pytest
 from homeassistant.config_entries import ConfigEntryState
+from homeassistant.core import CoreState
 from homeassistant.helpers import issue_registry as ir
-from pytest_homeassistant_custom_component.common import async_capture_events
+from homeassistant.setup import async_setup_component
+from pytest_homeassistant_custom_component.common import (
+    async_capture_events,
+    async_mock_service,
+)
 
 from custom_components.edge_vision import hub as hub_module
 from custom_components.edge_vision import node_process, supervisor
@@ -121,7 +126,7 @@ async def test_events_that_were_missed_come_once(
 
     await home.hass.config_entries.async_reload(entry.entry_id)
     stored = hass_storage[f"{DOMAIN}.{entry.entry_id}"]["data"]
-    assert stored == {"node_id": home.hub.greeting.node_id, "seq": last, "off": []}
+    assert (stored["node_id"], stored["seq"]) == (home.hub.greeting.node_id, last)
     await home.until_state(OCCUPANCY, "on")
     assert home.hub.last_seq == last
     assert len(fired) == 1
@@ -147,6 +152,41 @@ async def test_what_was_fired_is_on_disk_at_once_for_home_assistant_may_be_kille
             return key in hass_storage and hass_storage[key]["data"]["seq"] >= seq
 
         await until(kept, timeout_s=2.0)
+
+
+@pytest.mark.parametrize("meanwhile", ["nothing", "killed", "unloaded"])
+async def test_what_happens_while_home_assistant_starts_reaches_its_automations_once(
+    home: Home, cameras: Cameras, meanwhile: str
+) -> None:
+    hass = home.hass
+    calls = async_mock_service(hass, "test", "done")
+    cameras.porch.picture = STREET
+    hass.set_state(CoreState.not_running)
+    detected = {"trigger": "event", "event_type": EVENT_DETECTION}
+    action = {"action": "test.done", "data": {"late": "{{ trigger.event.data.replayed }}"}}
+    made = {"alias": "Tell me", "triggers": detected, "actions": action}
+    assert await async_setup_component(hass, "automation", {"automation": made})
+    entry = await home.add(pipeline())
+    await home.until_state(OCCUPANCY, "on")  # states do not wait
+    await until(lambda: home.hub._held)
+    hub, before = home.hub, home.hub.last_seq
+    if meanwhile == "killed":
+        home.kill_node()
+        await home.until_state(OCCUPANCY, "unavailable")
+        await home.until_state(OCCUPANCY, "on")
+        await until(lambda: len(home.hub._held) > 1)
+    elif meanwhile == "unloaded":
+        assert await hass.config_entries.async_unload(entry.entry_id)
+    assert (calls, hub.last_seq) == ([], before)
+    await hass.async_start()
+    await hass.async_block_till_done()
+    if meanwhile == "unloaded":
+        assert calls == []
+        assert await hass.config_entries.async_setup(entry.entry_id)
+    await until(lambda: calls)
+    await asyncio.sleep(0.2)
+    assert [call.data["late"] for call in calls] == [True]
+    assert home.hub.last_seq == before + 1
 
 
 async def test_a_result_log_that_was_lost_does_not_silence_the_node(
