@@ -106,6 +106,34 @@ def test_a_camera_that_shakes_and_rain_are_no_movement() -> None:
     assert sum(result.moving for result in run(watched, rain(), first=60)) <= 2
 
 
+@pytest.mark.parametrize("sensitivity", SENSITIVITIES)
+@pytest.mark.parametrize("most", [1, 3, 6])
+def test_who_walks_is_told_from_a_camera_that_shakes(sensitivity: str, most: int) -> None:
+    # Few edges: little changes, and much where it does.
+    scene, random = np.full((HEIGHT, WIDTH), 110.0), np.random.default_rng(7)
+    scene[:, 400:430] = 30
+    scene[60:90] = 200
+    scene[300:, 100:220] = 60
+    watched = settled(scene, sensitivity)
+
+    def shaken(seen: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.roll(seen, random.integers(-most, most + 1, 2), (0, 1))
+
+    idle = run(watched, (shaken(scene) for _ in range(40)), first=20)
+    assert sum(result.moving for result in idle) <= 2
+    places = range(60, 380, 8)
+    seen = run(watched, (shaken(walker(scene, x)) for x in places), first=60)
+    for x, result in zip(places, seen, strict=True):
+        (box,) = result.boxes * [WIDTH, HEIGHT, WIDTH, HEIGHT]
+        assert box == pytest.approx([x, 150, x + 28, 230], abs=most + 10)
+
+
+@pytest.mark.parametrize("shape", [(48, 64), (15, 20), (3, 5)])
+def test_a_small_picture_may_flicker(shape: tuple[int, int]) -> None:
+    results = run(gate("high"), iter([np.full(shape, 120.0)] * 40), noise=50.0)
+    assert not results[-1].calibrating
+
+
 def test_noise_of_the_night_is_learned() -> None:
     scene = texture() * 0.4
     watched = gate()

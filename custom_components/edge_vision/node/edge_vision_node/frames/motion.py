@@ -3,10 +3,11 @@
 Brightness is averaged over cells of some pixels and compared with a running average of each cell,
 by as many times as the cell usually flickers (Wren et al., "Pfinder", 1997, with a mean absolute
 deviation in the place of the variance). Before that the whole picture's change of brightness is
-taken out, so that a cloud is no movement; and where very much has changed, cells are compared with
-their neighbours in the background as well, so that a camera that shakes is none either. A change of
-nearly everything (light switched on, night mode, another view) says nothing about movement: the
-gate then says that it is calibrating, and whoever asks has to look.
+taken out, so that a cloud is no movement; and where something has changed, the picture is shifted
+to where it fits the background best, so that a camera that shakes is none either (where very much
+remains, cells are compared with their neighbours in the background as well). A change of nearly
+everything (light switched on, night mode, another view) says nothing about movement: the gate then
+says that it is calibrating, and whoever asks has to look.
 """
 
 from __future__ import annotations
@@ -54,6 +55,13 @@ _CALIBRATE_S, _LEAST_FRAMES, _GAP_S = 1.0, 4, 10.0
 _SHAKE_SHARE, _SCENE_SHARE, _REST_SHARE = 0.03, 0.35, 0.12
 # Of nine cells in a square, how many must have changed for the middle one to count.
 _LEAST_NEIGHBOURS = 3
+# With so little changed, or moved by so little, the camera was steady. Otherwise so many shifts are
+# tried, of so many cells at most, and one that is found may be wrong by so many pixels. A cell that
+# is off by more grey levels says no more of where the picture has gone.
+_STEADY_SHARE, _STEADY_PIXELS = 0.001, 0.1
+_SHIFTS, _MOST_CELLS, _SLACK_PIXELS, _MOST_OFF = 5, 3, 1.0, 100.0
+# Added to the mean square of a gradient per pixel: a flat picture holds no shift.
+_FLAT = 0.01
 _TILE = 4
 _MOST_BOXES = 24
 _WEATHER_PARTS, _WEATHER_FACTOR = 14, 6
@@ -98,20 +106,29 @@ class MotionGate:
             at: its time in seconds.
             keep: [M, 4] boxes (0-1) of what is followed: it never becomes part of the background.
         """
-        cells = _averaged(grey)
+        step = max(1, round(min(grey.shape) / _SAMPLE_ROWS))
+        cells = _averaged(grey, step)
         dt, self._at = at - self._at, at
         if grey.shape != self._shape or dt > _GAP_S:
             self._begin(grey.shape, cells, at)
-        self._cells = cells
         self._frames += 1
-        difference = np.abs(self._levelled(cells) - self._background)
         threshold = np.maximum(
             self._thresholds.least_difference, self._thresholds.noise_factor * self._noise
         )
+        light = self._light(cells)
+        difference = np.abs(cells * light - self._background)
         changed = (difference > threshold) & self._counts
         share = before = _share(changed)
+        if share > _STEADY_SHARE and (found := self._steadied(grey, step, cells, light)):
+            steadied, slack = found
+            closer = np.abs(steadied * light - self._background)
+            fewer = (closer > threshold + slack) & self._counts
+            if _share(fewer) < share:
+                cells, difference, changed = steadied, closer, fewer
+                share = before = _share(changed)
+        self._cells = cells
         if share > _SHAKE_SHARE:
-            changed = self._without_shake(changed, threshold)
+            changed = self._without_shake(changed, cells * light, threshold)
             share = _share(changed)
         if share > _SCENE_SHARE or (before > _SCENE_SHARE and share > _REST_SHARE):
             self._begin(grey.shape, cells, at)
@@ -132,16 +149,64 @@ class MotionGate:
         self._background = cells.copy()
         self._learning_since, self._frames = at, 0
 
-    def _levelled(self, cells: _Cells) -> _Cells:
-        """Return cells as they would be in the background's light."""
+    def _light(self, cells: _Cells) -> np.float32:
+        """Return by what to multiply cells for them to be in the background's light."""
         now, before = _median(cells), _median(self._background)
         if min(now, before) < 8.0:  # nearly black: a ratio would only enlarge noise
-            return cells
-        return cells * np.float32(min(max(before / now, 0.6), 1.6))
+            return np.float32(1)
+        return np.float32(min(max(before / now, 0.6), 1.6))
 
-    def _without_shake(self, changed: _Mask, threshold: _Cells) -> _Mask:
+    def _steadied(
+        self, grey: NDArray[np.uint8], step: int, cells: _Cells, light: np.float32
+    ) -> tuple[_Cells, _Cells] | None:
+        """Return the cells as they would be had the camera not moved, and how far they may be off.
+
+        None where it has not. By least squares over the gradient of all cells, again after each
+        shift (Lucas and Kanade, "An iterative image registration technique", 1981).
+        """
+        if min(cells.shape) <= 2 * _MOST_CELLS:
+            return None
+        size = 2 * step
+        down, across = np.zeros_like(cells), np.zeros_like(cells)
+        np.subtract(self._background[2:], self._background[:-2], out=down[1:-1])
+        np.subtract(self._background[:, 2:], self._background[:, :-2], out=across[:, 1:-1])
+        down /= 2 * size
+        across /= 2 * size
+        yy, xx = float(np.vdot(down, down)), float(np.vdot(across, across))
+        xy = float(np.vdot(down, across))
+        # Where there is nothing to hold on to, it stays where it is.
+        yy, xx = yy + _FLAT * cells.size, xx + _FLAT * cells.size
+        shift = (0, 0)
+        for _ in range(_SHIFTS):
+            off = np.clip(cells * light - self._background, -_MOST_OFF, _MOST_OFF)
+            by_y, by_x = float(np.vdot(down, off)), float(np.vdot(across, off))
+            rest_y = (xx * by_y - xy * by_x) / (yy * xx - xy * xy)
+            rest_x = (yy * by_x - xy * by_y) / (yy * xx - xy * xy)
+            wanted = round(shift[0] - rest_y), round(shift[1] - rest_x)
+            if wanted == shift:
+                if shift == (0, 0) and max(abs(rest_y), abs(rest_x)) < _STEADY_PIXELS:
+                    return None
+                rest: _Cells = np.float32(rest_y) * down + np.float32(rest_x) * across
+                cells = cells - rest / light
+                break
+            if max(map(abs, wanted)) > _MOST_CELLS * size:
+                break
+            shift = wanted
+            cells = self._shifted(grey, step, shift)
+        return cells, _SLACK_PIXELS * (np.abs(down) + np.abs(across))
+
+    def _shifted(self, grey: NDArray[np.uint8], step: int, shift: tuple[int, int]) -> _Cells:
+        """Return cells of a picture that begins at (y, x); beyond it they are the background's."""
+        first = [math.ceil(max(-value, 0) / (2 * step)) for value in shift]
+        top, left = (2 * step * n + value for n, value in zip(first, shift, strict=True))
+        cells = self._background.copy()
+        within = cells[first[0] :, first[1] :]
+        seen = _averaged(grey[top:, left:], step)[: within.shape[0], : within.shape[1]]
+        within[: seen.shape[0], : seen.shape[1]] = seen
+        return cells
+
+    def _without_shake(self, changed: _Mask, levelled: _Cells, threshold: _Cells) -> _Mask:
         """Return the changes that no small shift of the picture explains."""
-        levelled = self._levelled(self._cells)
         padded = np.pad(self._background, 1, mode="edge")
         rows, columns = changed.shape
         low = np.full_like(levelled, np.inf)
@@ -226,9 +291,8 @@ class MotionGate:
         return np.asarray(picture)
 
 
-def _averaged(grey: NDArray[np.uint8]) -> _Cells:
-    """Return the mean brightness of cells of two by two samples."""
-    step = max(1, round(min(grey.shape) / _SAMPLE_ROWS))
+def _averaged(grey: NDArray[np.uint8], step: int) -> _Cells:
+    """Return the mean brightness of cells of two by two samples, a sample each `step` pixels."""
     samples = grey[step // 2 :: step, step // 2 :: step].astype(np.uint16)
     rows, columns = (max(2, size // 2 * 2) for size in samples.shape)
     if samples.shape[0] < 2 or samples.shape[1] < 2:
