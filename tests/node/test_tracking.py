@@ -123,7 +123,14 @@ class TestFollowing:
         self, fps: float, score: float
     ) -> None:
         shown = follow(Tracker(), [seen((0.5, 0.5), score=score)] * 20, fps)
-        assert [ids(tracks) for tracks in shown[7:]] == [[1]] * 13
+        assert [ids(tracks) for tracks in shown[12:]] == [[1]] * 8
+
+    def test_what_is_doubtful_and_found_now_and_then_is_nobody(self) -> None:
+        random = np.random.default_rng(0)
+        frames = [
+            seen((0.5, 0.5), score=0.55) if random.random() < 0.6 else seen() for _ in range(200)
+        ]
+        assert not any(follow(Tracker(), frames))
 
     def test_a_van_that_is_a_car_and_a_truck_in_turn_is_one_object(self) -> None:
         car, truck = range(2)

@@ -215,7 +215,7 @@ _PIECE = 0.7
 # part's size on a box is as good as it gets.
 _TRUST_CUT, _TRUST_TINY, _WELL_SEEN = 0.5, 0.3, 0.15
 # That is for choosing between boxes. Nothing that is very small loses more than this by it.
-_TOLD_TINY = 0.8
+_TOLD_TINY = 0.7
 _MOST_DETECTIONS, _MOST_COMPARED = 100, 300
 
 

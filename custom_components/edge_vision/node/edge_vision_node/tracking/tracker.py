@@ -113,6 +113,7 @@ class Track:
     returned: bool = False
     misses: int = 0
     hits: int = 1
+    lapses: int = 0
     missed_since: float | None = None
     disturbed: bool = False
     doubted: bool = False
@@ -138,8 +139,8 @@ _NEVER = -1e9
 # A track that is not confirmed has been found again where so much of it is where it was, however
 # long ago that is.
 _SAME_SPOT = 0.7
-# So many detections in so long a time confirm what was never seen well.
-_HITS_TO_CONFIRM, _SECONDS_TO_CONFIRM = 4, 1.0
+# So many detections in so long a time, and few looks without, confirm what was never seen well.
+_HITS_TO_CONFIRM, _HITS_PER_LAPSE, _SECONDS_TO_CONFIRM = 4, 4, 2.0
 # Doubtful boxes must also overlap with where the object should be.
 _LEAST_DOUBTFUL_OVERLAP = 0.4
 # A new track may not lie this much on one that was just seen: the model saw the object twice. Of a
@@ -278,15 +279,15 @@ class Tracker:
             _note_seen(track, at)
             track.score, track.best_score = score, max(track.best_score, score)
             if doubtful:
+                track.lapses += 1
                 continue
             track.hits += 1
             if not track.confirmed:
                 track.votes[class_id] = track.votes.get(class_id, 0.0) + score
                 track.class_id = max(track.votes, key=track.votes.__getitem__)
                 lasting = at - track.first_seen >= _SECONDS_TO_CONFIRM
-                track.confirmed = track.best_score >= self._settings.begin or (
-                    lasting and track.hits >= _HITS_TO_CONFIRM
-                )
+                steady = track.hits >= max(_HITS_TO_CONFIRM, _HITS_PER_LAPSE * track.lapses)
+                track.confirmed = track.best_score >= self._settings.begin or (lasting and steady)
 
     def _begin(
         self, detections: Detections, boxes: Floats, free: NDArray[np.bool_], at: float
@@ -401,6 +402,7 @@ class Tracker:
             track.doubted = track.doubted or changed
             if share >= _LOOKED_AT:
                 track.misses += 1
+                track.lapses += 1
                 if track.missed_since is None:
                     track.missed_since = since
 
