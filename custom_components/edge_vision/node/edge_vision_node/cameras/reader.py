@@ -6,6 +6,7 @@ import importlib
 import logging
 import random
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 
 from ..protocol import SourceState, SourceStatus
 from .messages import Source
+from .soundness import Soundness
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -28,6 +30,9 @@ _SCHEMES = ("rtsp", "rtsps", "http", "https", "rtmp", "tcp", "udp", "rtp")
 # Codecs that can be decoded at half, a quarter or an eighth of their size, at a fraction of the
 # price. H.264 and H.265 are not among them.
 _SCALABLE = ("mjpeg", "mpeg1video", "mpeg2video", "mpeg4", "h263", "flv1")
+# These say nothing of what is damaged unless errors are to end the picture.
+_SILENT = ("hevc", "mjpeg")
+_REORDERED = 16
 # As small as this a picture still shows small people in its parts, and is evidence.
 _ENOUGH_PIXELS = 720
 _HARDWARE = ("vaapi", "qsv", "cuda", "drm", "videotoolbox")
@@ -76,6 +81,12 @@ class Reader:
         self._is_file = "://" not in source.url and not source.url.startswith("/dev/")
         self._hardware = source.hardware_decoding
         self._live_at = 0.0
+        self._soundness = Soundness(source.stall_s)
+        # A camera that never keeps to the letter of its format is read as well as it can be.
+        self._strict = True
+        self._keeps_to_it = False
+        # Times, in the stream, of packets that could not be decoded; a part of a picture may come.
+        self._spoilt: deque[int | None] = deque(maxlen=_REORDERED)
 
     def run(self) -> None:
         """Read for ever, with longer and longer pauses while it cannot be read."""
@@ -110,12 +121,22 @@ class Reader:
             if not container.streams.video:
                 raise SourceError("There is no video in what the camera sends")
             stream = container.streams.video[0]
-            # Decoding by frames in parallel would hold one frame back per thread.
+            codec = stream.codec_context
+            # Decoding by frames in parallel would hold one frame back per thread. And H.264 by
+            # slices in parallel would say nothing of what is damaged.
             stream.thread_type = "AUTO" if self._is_file else "SLICE"
+            if codec.name == "h264" and not self._is_file:
+                stream.thread_type, codec.thread_count = "NONE", 1
             if self._source.key_frames_only:
-                stream.codec_context.skip_frame = "NONKEY"
-            if halvings := _halvings(stream.codec_context):
-                stream.codec_context.options = {"lowres": str(halvings)}
+                codec.skip_frame = "NONKEY"
+            options = {}
+            if codec.name in _SILENT and self._strict:
+                options["err_detect"] = "explode"
+            if halvings := _halvings(codec):
+                options["lowres"] = str(halvings)
+            codec.options = options
+            self._soundness.begin()
+            self._spoilt.clear()
             self._pass_on(self._frames(container, stream, halvings))
 
     def _open(self) -> Any:
@@ -161,20 +182,22 @@ class Reader:
         asked_at = good_at = time.monotonic()
         ahead: float | None = None
         backlog = Backlog(asked_at)
+        codec = stream.codec_context
+        behind_at: float | None = None
         for packet in container.demux(stream):
             came, at = datetime.now(UTC), time.monotonic()
             if not self._is_file:
                 self.behind = backlog.step(at, at - asked_at)
+                if self.behind:
+                    behind_at = at
+                elif packet.is_keyframe or (behind_at and at - behind_at > self._source.stall_s):
+                    # What comes before the next key frame is drawn upon what was left out.
+                    behind_at = None
                 if not self._source.key_frames_only:
-                    stream.codec_context.skip_frame = "NONKEY" if self.behind else "DEFAULT"
-            try:
-                decoded = packet.decode()
-            except self._av.InvalidDataError:
-                decoded = []
+                    codec.skip_frame = "NONKEY" if behind_at else "DEFAULT"
+            decoded = self._decode(packet, at)
             took_ms = (time.monotonic() - at) * 1000
             for frame in decoded:
-                if frame.is_corrupt:
-                    continue
                 good_at = at
                 if halvings and min(frame.width, frame.height) < _ENOUGH_PIXELS:
                     raise _ChangedError
@@ -188,9 +211,28 @@ class Reader:
             limit = self._source.stall_s
             if self.behind or self._source.key_frames_only:
                 limit = max(limit, _KEY_FRAME_WITHIN_S)
-            if at - good_at > limit:
+            if at - good_at > limit or self._soundness.mostly_damaged:
+                self._soundness.give_up()
+                self._strict = self._keeps_to_it or not self._strict
                 raise SourceError("The camera sends data, but no picture that can be decoded")
             asked_at = time.monotonic()
+
+    def _decode(self, packet: Any, at: float) -> list[Any]:
+        """Return the frames of a packet that can be believed."""
+        try:
+            decoded = packet.decode()
+        except self._av.InvalidDataError:
+            self._spoilt.append(packet.pts)
+            self._soundness.step(at, damaged=True, key=False)
+            return []
+        sound = []
+        for frame in decoded:
+            damaged = frame.is_corrupt or packet.is_corrupt
+            damaged = damaged or (frame.pts is not None and frame.pts in self._spoilt)
+            if self._soundness.step(at, damaged=damaged, key=frame.key_frame):
+                self._keeps_to_it = self._keeps_to_it or self._strict
+                sound.append(frame)
+        return sound
 
     def _pass_on(self, frames: Iterator[tuple[Any, datetime, float, float]]) -> None:
         """Hand on as many frames as are wanted, evenly."""
