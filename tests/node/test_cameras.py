@@ -375,6 +375,20 @@ async def test_a_stalled_or_refusing_camera_says_so_without_its_password() -> No
         await until(lambda: state().state == SourceState.LIVE)
 
 
+async def test_a_stall_is_noticed_at_once_and_what_was_held_back_is_not_of_now() -> None:
+    async with rtsp_camera(STREET) as camera, cameras() as them:
+        seen = Seen()
+        source = Source(url=camera.address, transport="tcp", stall_s=3.0)
+        watched = them.watch("street", source, fps=10, on_frame=seen)
+        await until(lambda: len(seen.frames) > 5)
+        camera.stalled = True
+        begun = time.monotonic()
+        await until(lambda: watched.camera.state.state == SourceState.UNAVAILABLE)
+        assert "nothing for 3 s" in (watched.camera.state.reason or "")
+        assert time.monotonic() - begun < 5
+        assert seen.frames[-1].captured_monotonic - begun < 1
+
+
 def test_who_never_waits_for_data_is_behind_until_data_has_to_be_waited_for() -> None:
     backlog, at = Backlog(0.0), 0.0
 

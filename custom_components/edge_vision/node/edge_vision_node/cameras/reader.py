@@ -187,6 +187,9 @@ class Reader:
         for packet in container.demux(stream):
             came, at = datetime.now(UTC), time.monotonic()
             if not self._is_file:
+                if at - asked_at >= self._source.stall_s:
+                    # It stalled; what was held back comes now, and is not of now.
+                    raise TimeoutError
                 self.behind = backlog.step(at, at - asked_at)
                 if self.behind:
                     behind_at = at
