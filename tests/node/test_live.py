@@ -429,6 +429,16 @@ async def test_why_a_video_cannot_be_read_is_said_without_its_password(tmp_path:
         assert it.node.lives.pids == []
 
 
+async def test_who_tries_a_camera_that_is_away_need_not_wait_for_long(tmp_path: Path) -> None:
+    async with watcher(tmp_path) as it:
+        # Over TCP and over UDP for the same reason.
+        begun = time.monotonic()
+        with pytest.raises(CameraError, match="refused"):
+            await it.node.lives.peek(Video(url="rtsp://127.0.0.1:1/video"))
+        assert time.monotonic() - begun < 10
+        assert it.node.lives.pids == []
+
+
 async def test_what_is_kept_of_a_camera_that_was_removed_is_deleted(tmp_path: Path) -> None:
     async with mjpeg_camera(EMPTY) as camera, watcher(tmp_path) as it:
         gate = replace(pipeline(camera), pipeline_id="gate", name="Gate")

@@ -257,7 +257,8 @@ class Reader:
             left_out, spent_ms = 0, 0.0
 
     def _tell(self, state: SourceState, reason: str | None) -> None:
-        if (state, reason) != self._state:
+        # Who tries it wants to hear of every attempt that fails.
+        if (state, reason) != self._state or state == SourceState.UNAVAILABLE:
             self._state = (state, reason)
             since = datetime.now(UTC).isoformat(timespec="milliseconds")
             self._on_state(SourceStatus(state=state, since=since, reason=reason))
