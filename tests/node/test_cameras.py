@@ -389,6 +389,30 @@ async def test_a_stall_is_noticed_at_once_and_what_was_held_back_is_not_of_now()
         assert seen.frames[-1].captured_monotonic - begun < 1
 
 
+@pytest.mark.parametrize(("name", "most"), [("street.jpg", 4), ("short.avi", 11), ("raw.h264", 16)])
+async def test_a_short_file_is_played_no_faster_than_wanted(
+    tmp_path: Path, name: str, most: int
+) -> None:
+    path = tmp_path / name
+    if name == "street.jpg":
+        path.write_bytes(STREET)
+    else:
+        with av.open(str(path), "w") as container:
+            kind = "mjpeg" if name == "short.avi" else "libx264"
+            stream = container.add_stream(kind, rate=25)
+            stream.width, stream.height = 320, 240
+            stream.pix_fmt = "yuvj420p" if kind == "mjpeg" else "yuv420p"
+            for _ in range(3):
+                container.mux(stream.encode(av.VideoFrame.from_image(decode(WHITE).image)))
+            container.mux(stream.encode(None))
+    async with cameras() as them:
+        seen = Seen()
+        them.watch("short", Source(url=str(path)), fps=5, on_frame=seen)
+        await until(lambda: seen.frames)
+        await asyncio.sleep(2)
+        assert 3 <= seen.frames[-1].number <= most
+
+
 def test_who_never_waits_for_data_is_behind_until_data_has_to_be_waited_for() -> None:
     backlog, at = Backlog(0.0), 0.0
 

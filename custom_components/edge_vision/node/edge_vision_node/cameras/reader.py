@@ -27,6 +27,7 @@ _CAUGHT_UP_S = 0.02
 # Cameras that save on key frames send one every ten seconds or so.
 _KEY_FRAME_WITHIN_S = 60.0
 _SCHEMES = ("rtsp", "rtsps", "http", "https", "rtmp", "tcp", "udp", "rtp")
+_LEAST_PLAYED_S = 1.0
 # Codecs that can be decoded at half, a quarter or an eighth of their size, at a fraction of the
 # price. H.264 and H.265 are not among them.
 _SCALABLE = ("mjpeg", "mpeg1video", "mpeg2video", "mpeg4", "h263", "flv1")
@@ -81,6 +82,8 @@ class Reader:
         self._is_file = "://" not in source.url and not source.url.startswith("/dev/")
         self._hardware = source.hardware_decoding
         self._live_at = 0.0
+        # When the next frame is wanted; holds when it is opened again.
+        self._due = 0.0
         self._soundness = Soundness(source.stall_s)
         # A camera that never keeps to the letter of its format is read as well as it can be.
         self._strict = True
@@ -98,6 +101,8 @@ class Reader:
                 self._read()
                 reason = "The camera ended the stream"
                 if self._is_file and self._live_at:
+                    # It is played again and again; a single picture is as long as this.
+                    time.sleep(max(0.0, started + _LEAST_PLAYED_S - time.monotonic()))
                     continue
             except _ChangedError:
                 continue  # to be opened for its new size
@@ -180,7 +185,8 @@ class Reader:
     ) -> Iterator[tuple[Any, datetime, float, float]]:
         """Yield frames with the time at which their data came."""
         asked_at = good_at = time.monotonic()
-        ahead: float | None = None
+        begun: float | None = None
+        number = 0
         backlog = Backlog(asked_at)
         codec = stream.codec_context
         behind_at: float | None = None
@@ -204,10 +210,12 @@ class Reader:
                 good_at = at
                 if halvings and min(frame.width, frame.height) < _ENOUGH_PIXELS:
                     raise _ChangedError
-                if self._is_file and frame.time is not None:
+                if self._is_file:
                     # As a camera would play it.
-                    ahead = at - frame.time if ahead is None else ahead
-                    time.sleep(max(0.0, ahead + frame.time - time.monotonic()))
+                    begun = at - (frame.time or 0.0) if begun is None else begun
+                    played = number / self.fps if frame.time is None else frame.time
+                    number += 1
+                    time.sleep(max(0.0, begun + played - time.monotonic()))
                     came, at = datetime.now(UTC), time.monotonic()
                     good_at = at
                 yield frame, came, at, took_ms
@@ -239,7 +247,7 @@ class Reader:
 
     def _pass_on(self, frames: Iterator[tuple[Any, datetime, float, float]]) -> None:
         """Hand on as many frames as are wanted, evenly."""
-        due, left_out, spent_ms, last = 0.0, 0, 0.0, 0.0
+        left_out, spent_ms, last = 0, 0.0, 0.0
         gap = 0.0
         for frame, came, at, took_ms in frames:
             if not self._live_at:
@@ -249,10 +257,10 @@ class Reader:
             # Half a frame early is in time: times are never quite what the rate says.
             gap = at - last if not gap else 0.9 * gap + 0.1 * (at - last) if last else 0.0
             last = at
-            if at + min(gap, 1 / self.fps) / 2 < due:
+            if at + min(gap, 1 / self.fps) / 2 < self._due:
                 left_out += 1
                 continue
-            due = max(due + 1 / self.fps, at + 0.5 / self.fps)
+            self._due = max(self._due + 1 / self.fps, at + 0.5 / self.fps)
             self._on_frame(frame, came, at, spent_ms, left_out)
             left_out, spent_ms = 0, 0.0
 
