@@ -252,8 +252,8 @@ class LivePipelines:
     ) -> None:
         annotated = await self._host.draw(_annotated, jpeg, objects)
         records, pipeline_id = self._host.records, pipeline.config.pipeline_id
-        await records.on_disk(records.evidence.write, event_id, jpeg, annotated)
-        await records.on_disk(records.pictures.write, pipeline_id, annotated, at)
+        await records.keep(records.evidence.write, event_id, jpeg, annotated)
+        await records.keep(records.pictures.write, pipeline_id, annotated, at)
         pipeline.picture_at = at.astimezone(UTC)
         if (live := self._live.get(pipeline_id)) is not None:
             live.show_picture()

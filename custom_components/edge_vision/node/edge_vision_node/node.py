@@ -571,7 +571,7 @@ class Node:
         try:
             jpeg = await self.draw(_draw, data, findings)
             records, pipeline_id = self.records, pipeline.config.pipeline_id
-            await records.on_disk(records.pictures.write, pipeline_id, jpeg, captured_at)
+            await records.keep(records.pictures.write, pipeline_id, jpeg, captured_at)
         except (OSError, NodeError) as err:
             _LOGGER.error("A picture cannot be kept: %s", err)
 
