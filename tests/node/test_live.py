@@ -160,6 +160,11 @@ async def test_who_comes_is_told_once_with_a_picture_and_told_when_gone(tmp_path
         assert {event.evidence for event in ends} <= {event.event_id for event in it.events}
         with pytest.raises(NoPictureError):
             await it.node.lives.evidence(EvidenceRequest(event_id="0" * 26))
+        # Whoever names a camera gets its pictures only.
+        of_it = EvidenceRequest(event_id=first.event_id, pipeline_id=first.pipeline_id)
+        assert (await it.node.lives.evidence(of_it))[1] == annotated
+        with pytest.raises(NoPictureError):
+            await it.node.lives.evidence(replace(of_it, pipeline_id="another"))
 
 
 async def test_a_restart_of_the_node_tells_nothing_twice(tmp_path: Path) -> None:

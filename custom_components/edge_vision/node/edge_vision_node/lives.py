@@ -18,7 +18,7 @@ from .annotate import annotate, to_jpeg
 from .cameras.camera import Cameras
 from .cameras.messages import CameraFrame, Motion
 from .cameras.pixels import burn
-from .errors import CameraError, NodeError, StorageError
+from .errors import CameraError, NodeError, NoPictureError, StorageError
 from .evidence import Keeper, Save
 from .frames.decode import decode
 from .live import Host, LivePipeline, source_of
@@ -208,6 +208,10 @@ class LivePipelines:
 
     async def evidence(self, request: EvidenceRequest) -> tuple[Picture, bytes]:
         """Return an event's picture. Raises `NoPictureError`, `StorageError`."""
+        if request.pipeline_id is not None:
+            owner = await self._host.records.pipeline_of(request.event_id)
+            if owner not in (None, request.pipeline_id):
+                raise NoPictureError("This is another camera's event")
         if self._saving:  # it may be on its way
             await asyncio.wait(self._saving)
 

@@ -100,6 +100,12 @@ class Records:
         """Return the newest events, newest first. Raises `StorageError`."""
         return await self._with_log(ResultLog.newest, pipeline_id, limit)
 
+    async def pipeline_of(self, event_id: str) -> str | None:
+        """Return whose event it is; None where nobody knows."""
+        with suppress(StorageError):
+            return await self._with_log(ResultLog.pipeline_of, event_id)
+        return None
+
     async def last_seq(self) -> int:
         """Return the newest event's number. Raises `StorageError`."""
         return await self._with_log(ResultLog.last_seq)
