@@ -421,6 +421,36 @@ async def test_a_video_can_be_tried_beside_and_before_a_pipeline(tmp_path: Path)
         assert len(it.node.lives.pids) == 1
 
 
+async def test_the_last_picture_hides_what_is_hidden_from_now_on(tmp_path: Path) -> None:
+    config = PipelineConfig(pipeline_id="porch", name="Porch", labels=("person",))
+
+    async def halves(it: Watcher) -> tuple[int, int]:
+        picture, content = await it.node.picture("porch")
+        assert datetime.fromisoformat(picture.at) == taken_at
+        grey = decode(content).image.convert("L")
+        middle, (width, height) = grey.width // 2, grey.size
+        left, right = (0, 0, middle - 8, height), (middle + 8, 0, width, height)
+        return grey.crop(left).getextrema()[1], grey.crop(right).getextrema()[1]
+
+    async with watcher(tmp_path) as it:
+        await it.watch(config)
+        taken_at = datetime(2026, 11, 1, 8, 0, tzinfo=UTC)
+        it.node.records.pictures.write("porch", STREET, taken_at)
+        await it.watch(replace(config, privacy_masks=(LEFT,)))
+        left, right = await halves(it)
+        assert left < 16
+        assert right > 100
+    # Masks that are added while the node is away.
+    async with watcher(tmp_path) as it:
+        await it.watch(replace(config, privacy_masks=(EVERYWHERE,)))
+        assert max(await halves(it)) < 16
+        # One that cannot be masked is not shown at all.
+        it.node.records.pictures.write("porch", b"no picture", taken_at)
+        await it.watch(replace(config, privacy_masks=(LEFT,)))
+        with pytest.raises(NoPictureError):
+            await it.node.picture("porch")
+
+
 async def test_why_a_video_cannot_be_read_is_said_without_its_password(tmp_path: Path) -> None:
     async with mjpeg_camera(STREET) as camera, watcher(tmp_path) as it:
         camera.refuses = True
