@@ -47,9 +47,10 @@ class _Reader:
 
 @dataclass
 class RtspCamera(StreamingCamera):
-    """Sends H.264; with `garbage` half of the packets are changed or missing."""
+    """Sends H.264; with `garbage` a share of the packets is changed or missing."""
 
     udp: bool = True
+    garbage_share: float = 0.5
     _readers: list[_Reader] = field(default_factory=list)
     _encoder: Any = None
     _frames: int = 0
@@ -181,8 +182,8 @@ class RtspCamera(StreamingCamera):
             last = number == len(payloads) - 1
             sequence, reader.sequence = reader.sequence & 0xFFFF, reader.sequence + 1
             sent = payload
-            if self.garbage and (chance := random.random()) < 0.5:
-                if chance < 0.25:
+            if self.garbage and (chance := random.random()) < self.garbage_share:
+                if chance < self.garbage_share / 2:
                     continue
                 middle = len(payload) // 2
                 sent = payload[:middle] + random.randbytes(len(payload) - middle)

@@ -42,7 +42,9 @@ class EvidenceView(HomeAssistantView):
         """Return the picture; 404 where there is none, 503 where the node is away."""
         if (hub := find_hub(request.app[KEY_HASS], pipeline_id)) is None:
             raise web.HTTPNotFound
-        wanted = EvidenceRequest(event_id=event_id, clean="clean" in request.query)
+        wanted = EvidenceRequest(
+            event_id=event_id, clean="clean" in request.query, pipeline_id=pipeline_id
+        )
         try:
             header, jpeg = await hub.async_request_picture(Command.EVIDENCE, wanted, Picture)
         except NodeCommandError as err:

@@ -17,9 +17,10 @@ import pytest
 from edge_vision_node.cameras.camera import Cameras, Watcher
 from edge_vision_node.cameras.messages import CameraFrame, Motion, Source, View
 from edge_vision_node.cameras.reader import Backlog
+from edge_vision_node.cameras.soundness import Soundness
 from edge_vision_node.errors import FrameGoneError
 from edge_vision_node.frames.decode import decode
-from edge_vision_node.protocol import Box, Point, SourceState
+from edge_vision_node.protocol import Box, Point, SourceState, SourceStatus
 from PIL import Image
 
 from tests.live_camera import mjpeg_camera
@@ -205,6 +206,138 @@ async def test_rtsp_is_read_and_survives_damaged_packets_and_another_size(transp
         assert min(await brightness(watched)) > 245
 
 
+def rolling() -> list[bytes]:
+    """Return a street that moves to and fro: what is damaged stays so until a key frame."""
+    street = np.asarray(decode(STREET).image)[: SIZE[1] // 2 * 2, : SIZE[0] // 2 * 2]
+    steps = [*range(20), *range(20, 0, -1)]
+    return [jpeg(Image.fromarray(np.roll(street, 4 * step, axis=1)), quality=90) for step in steps]
+
+
+class Damage:
+    """Finds what is not in any of the pictures that a camera shows."""
+
+    def __init__(self, pictures: list[bytes]) -> None:
+        self._blocks = np.stack([self._of(picture) for picture in pictures])
+
+    @staticmethod
+    def _of(picture: bytes) -> np.ndarray:
+        grey = np.asarray(decode(picture).image.convert("L"), dtype=float)
+        rows, columns = grey.shape[0] // 16, grey.shape[1] // 16
+        part = grey[: rows * 16, : columns * 16]
+        return part.reshape(rows, 16, columns, 16).mean((1, 3))
+
+    def share(self, picture: bytes) -> float:
+        """Return which share of a picture is unlike the most similar one that was shown."""
+        wrong = np.abs(self._blocks - self._of(picture)) > 15
+        return float(wrong.mean((1, 2)).min())
+
+
+async def test_a_damaged_picture_is_never_taken_for_a_sound_one() -> None:
+    pictures = rolling()
+    damage = Damage(pictures)
+    async with rtsp_camera(pictures[0]) as camera, cameras() as them:
+        camera.play(pictures)
+        seen, states = Seen(), list[SourceStatus]()
+        source = Source(url=camera.address, transport="tcp", stall_s=3.0)
+        watched = them.watch("street", source, fps=10, on_frame=seen, on_state=states.append)
+        await until(lambda: len(seen.frames) > 5)
+        camera.garbage = True
+        taken: dict[int, float] = {}
+
+        async def look() -> None:
+            with suppress(FrameGoneError):
+                pictured, content = await watched.picture()
+                taken[pictured.frame] = damage.share(content)
+
+        begun = time.monotonic()
+        while watched.camera.state.state == SourceState.LIVE:
+            await look()
+            await asyncio.sleep(0.05)
+            assert time.monotonic() - begun < 12
+        assert "no picture that can be decoded" in (watched.camera.state.reason or "")
+        camera.garbage = False
+        number = seen.frames[-1].number
+        await until(lambda: len(seen.frames) and seen.frames[-1].number > number + 5)
+        await look()
+        assert watched.camera.state.state == SourceState.LIVE
+        assert max(taken.values()) < 0.02
+
+
+async def test_a_jpeg_of_which_half_is_damaged_is_not_taken() -> None:
+    async with mjpeg_camera(STREET) as camera, cameras() as them:
+        damage = Damage([STREET])
+        watched = them.watch("street", Source(url=camera.address, stall_s=2.0), fps=10)
+        await until(lambda: watched.camera.frame)
+        camera.garbage = True
+        while watched.camera.state.state == SourceState.LIVE:
+            assert damage.share((await watched.picture())[1]) < 0.02
+            await asyncio.sleep(0.05)
+        assert "no picture that can be decoded" in (watched.camera.state.reason or "")
+        camera.garbage = False
+        await until(lambda: watched.camera.state.state == SourceState.LIVE)
+
+
+async def test_a_packet_that_is_lost_now_and_then_makes_no_camera_unavailable() -> None:
+    pictures = rolling()
+    damage = Damage(pictures)
+    async with rtsp_camera(pictures[0]) as camera, cameras() as them:
+        camera.play(pictures)
+        camera.garbage, camera.garbage_share = True, 0.01
+        seen, states = Seen(), list[str]()
+        watched = them.watch(
+            "street",
+            Source(url=camera.address, transport="tcp"),
+            fps=10,
+            on_frame=seen,
+            on_state=lambda status: states.append(status.state),
+        )
+        await until(lambda: seen.frames)
+        shares = []
+        for _ in range(80):
+            with suppress(FrameGoneError):
+                shares.append(damage.share((await watched.picture())[1]))
+            await asyncio.sleep(0.1)
+        assert set(states) == {SourceState.LIVE}
+        assert len(seen.frames) > 20
+        assert max(shares) < 0.02
+
+
+def test_after_damage_only_a_key_frame_or_a_while_without_any_is_believed() -> None:
+    sound = Soundness(10.0)
+
+    def frames(since: float, until: float, *, every: int = 0, key: bool = False) -> list[bool]:
+        """Step ten frames a second, of which each `every`-th is damaged."""
+        numbers = range(round(since * 10), round(until * 10))
+        return [
+            sound.step(number / 10, damaged=bool(every and number % every == 0), key=key)
+            for number in numbers
+        ]
+
+    assert all(frames(0, 5))
+    assert not sound.step(5.0, damaged=True, key=True)
+    assert not any(frames(5.1, 6))
+    assert sound.step(6.0, damaged=False, key=True)
+    assert all(frames(6.1, 7))
+    # No key frame ever, as where a camera refreshes the picture bit by bit.
+    assert not sound.step(7.0, damaged=True, key=False)
+    told = frames(7.1, 14)
+    assert not any(told[:45])
+    assert all(told[55:])
+    # One in ten is no reason to give up; three in four are, once they have been for long enough.
+    frames(14, 40, every=10)
+    assert not sound.mostly_damaged
+    for number in range(400, 600):
+        sound.step(number / 10, damaged=number % 4 > 0, key=False)
+    assert sound.mostly_damaged
+    # Not even a key frame is believed then, until there is proof.
+    sound.give_up()
+    sound.begin()
+    assert not sound.mostly_damaged
+    told = frames(60, 65, key=True)
+    assert not any(told[:20])
+    assert all(told[30:])
+
+
 async def test_a_large_picture_is_decoded_at_a_part_of_its_size_where_the_codec_can(
     tmp_path: Path,
 ) -> None:
@@ -240,6 +373,44 @@ async def test_a_stalled_or_refusing_camera_says_so_without_its_password() -> No
         assert "secret-in-address" not in repr(state())
         camera.refuses = False
         await until(lambda: state().state == SourceState.LIVE)
+
+
+async def test_a_stall_is_noticed_at_once_and_what_was_held_back_is_not_of_now() -> None:
+    async with rtsp_camera(STREET) as camera, cameras() as them:
+        seen = Seen()
+        source = Source(url=camera.address, transport="tcp", stall_s=3.0)
+        watched = them.watch("street", source, fps=10, on_frame=seen)
+        await until(lambda: len(seen.frames) > 5)
+        camera.stalled = True
+        begun = time.monotonic()
+        await until(lambda: watched.camera.state.state == SourceState.UNAVAILABLE)
+        assert "nothing for 3 s" in (watched.camera.state.reason or "")
+        assert time.monotonic() - begun < 5
+        assert seen.frames[-1].captured_monotonic - begun < 1
+
+
+@pytest.mark.parametrize(("name", "most"), [("street.jpg", 4), ("short.avi", 11), ("raw.h264", 16)])
+async def test_a_short_file_is_played_no_faster_than_wanted(
+    tmp_path: Path, name: str, most: int
+) -> None:
+    path = tmp_path / name
+    if name == "street.jpg":
+        path.write_bytes(STREET)
+    else:
+        with av.open(str(path), "w") as container:
+            kind = "mjpeg" if name == "short.avi" else "libx264"
+            stream = container.add_stream(kind, rate=25)
+            stream.width, stream.height = 320, 240
+            stream.pix_fmt = "yuvj420p" if kind == "mjpeg" else "yuv420p"
+            for _ in range(3):
+                container.mux(stream.encode(av.VideoFrame.from_image(decode(WHITE).image)))
+            container.mux(stream.encode(None))
+    async with cameras() as them:
+        seen = Seen()
+        them.watch("short", Source(url=str(path)), fps=5, on_frame=seen)
+        await until(lambda: seen.frames)
+        await asyncio.sleep(2)
+        assert 3 <= seen.frames[-1].number <= most
 
 
 def test_who_never_waits_for_data_is_behind_until_data_has_to_be_waited_for() -> None:

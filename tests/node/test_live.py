@@ -160,6 +160,11 @@ async def test_who_comes_is_told_once_with_a_picture_and_told_when_gone(tmp_path
         assert {event.evidence for event in ends} <= {event.event_id for event in it.events}
         with pytest.raises(NoPictureError):
             await it.node.lives.evidence(EvidenceRequest(event_id="0" * 26))
+        # Whoever names a camera gets its pictures only.
+        of_it = EvidenceRequest(event_id=first.event_id, pipeline_id=first.pipeline_id)
+        assert (await it.node.lives.evidence(of_it))[1] == annotated
+        with pytest.raises(NoPictureError):
+            await it.node.lives.evidence(replace(of_it, pipeline_id="another"))
 
 
 async def test_a_restart_of_the_node_tells_nothing_twice(tmp_path: Path) -> None:
@@ -416,6 +421,36 @@ async def test_a_video_can_be_tried_beside_and_before_a_pipeline(tmp_path: Path)
         assert len(it.node.lives.pids) == 1
 
 
+async def test_the_last_picture_hides_what_is_hidden_from_now_on(tmp_path: Path) -> None:
+    config = PipelineConfig(pipeline_id="porch", name="Porch", labels=("person",))
+
+    async def halves(it: Watcher) -> tuple[int, int]:
+        picture, content = await it.node.picture("porch")
+        assert datetime.fromisoformat(picture.at) == taken_at
+        grey = decode(content).image.convert("L")
+        middle, (width, height) = grey.width // 2, grey.size
+        left, right = (0, 0, middle - 8, height), (middle + 8, 0, width, height)
+        return grey.crop(left).getextrema()[1], grey.crop(right).getextrema()[1]
+
+    async with watcher(tmp_path) as it:
+        await it.watch(config)
+        taken_at = datetime(2026, 11, 1, 8, 0, tzinfo=UTC)
+        it.node.records.pictures.write("porch", STREET, taken_at)
+        await it.watch(replace(config, privacy_masks=(LEFT,)))
+        left, right = await halves(it)
+        assert left < 16
+        assert right > 100
+    # Masks that are added while the node is away.
+    async with watcher(tmp_path) as it:
+        await it.watch(replace(config, privacy_masks=(EVERYWHERE,)))
+        assert max(await halves(it)) < 16
+        # One that cannot be masked is not shown at all.
+        it.node.records.pictures.write("porch", b"no picture", taken_at)
+        await it.watch(replace(config, privacy_masks=(LEFT,)))
+        with pytest.raises(NoPictureError):
+            await it.node.picture("porch")
+
+
 async def test_why_a_video_cannot_be_read_is_said_without_its_password(tmp_path: Path) -> None:
     async with mjpeg_camera(STREET) as camera, watcher(tmp_path) as it:
         camera.refuses = True
@@ -426,6 +461,16 @@ async def test_why_a_video_cannot_be_read_is_said_without_its_password(tmp_path:
             await it.node.lives.peek(Video(url=str(tmp_path / "missing.mp4")))
         with pytest.raises(CameraError):
             await it.node.lives.peek(Video(url="/dev/video63"))
+        assert it.node.lives.pids == []
+
+
+async def test_who_tries_a_camera_that_is_away_need_not_wait_for_long(tmp_path: Path) -> None:
+    async with watcher(tmp_path) as it:
+        # Over TCP and over UDP for the same reason.
+        begun = time.monotonic()
+        with pytest.raises(CameraError, match="refused"):
+            await it.node.lives.peek(Video(url="rtsp://127.0.0.1:1/video"))
+        assert time.monotonic() - begun < 10
         assert it.node.lives.pids == []
 
 

@@ -110,6 +110,34 @@ def test_a_damaged_file_is_put_aside_not_deleted(path: Path) -> None:
     assert aside.read_bytes().startswith(b"this is no database")
 
 
+def test_the_newest_events_of_a_damaged_file_are_put_aside_with_it(path: Path) -> None:
+    first = ResultLog(path)
+    first.append([event()])
+    first.close()
+    log = ResultLog(path)
+    log.append([event()])
+    wal = path.with_name(f"{path.name}-wal")
+    newest = wal.read_bytes()
+    assert newest
+    # As after a power cut: the log was not folded into the file, and that is damaged.
+    log.close()
+    wal.write_bytes(newest)
+    path.write_bytes(b"this is no database" * 1000)
+    ResultLog(path).close()
+    (aside,) = path.parent.glob("results.db.damaged-*-wal")
+    assert aside.read_bytes() == newest
+
+
+def test_whose_event_it_is_is_known_as_long_as_it_is_kept(path: Path) -> None:
+    log = ResultLog(path)
+    mine, other = event(at=datetime.now(UTC)), event(at=datetime.now(UTC), pipeline_id="yard")
+    log.append([mine, other])
+    assert log.pipeline_of(mine.event_id) == "door"
+    assert log.pipeline_of(other.event_id) == "yard"
+    assert log.pipeline_of(ulid_now()) is None
+    assert log.pipeline_of("no id") is None
+
+
 def test_a_file_of_a_newer_version_is_left_alone(path: Path) -> None:
     ResultLog(path).close()
     db = sqlite3.connect(path)

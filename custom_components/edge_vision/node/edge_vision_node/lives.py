@@ -18,7 +18,7 @@ from .annotate import annotate, to_jpeg
 from .cameras.camera import Cameras
 from .cameras.messages import CameraFrame, Motion
 from .cameras.pixels import burn
-from .errors import CameraError, NodeError, StorageError
+from .errors import CameraError, NodeError, NoPictureError, StorageError
 from .evidence import Keeper, Save
 from .frames.decode import decode
 from .live import Host, LivePipeline, source_of
@@ -36,7 +36,6 @@ from .protocol import (
     Point,
     ProtocolError,
     SourceState,
-    SourceStatus,
     Video,
 )
 
@@ -48,6 +47,7 @@ _TRIM_EVERY_S = 600.0
 _MOST_WIDTH = 3840
 # Some cameras send a key frame only every ten seconds.
 _PEEK_S = 20.0
+_PEEK_AWAY_S = 5.0
 _GRID = (255, 255, 255, 96)
 _ZONE, _LINE, _MOTION_MASK = (64, 160, 255), (255, 176, 32), (128, 128, 128)
 
@@ -178,11 +178,10 @@ class LivePipelines:
             if watcher.is_in(frame):
                 settled.set()
 
-        def on_state(state: SourceStatus) -> None:
-            if state.state == SourceState.UNAVAILABLE:
-                reasons.append(state.reason or "the camera sends no video")
-                if len(reasons) >= tries:
-                    settled.set()
+        def on_failure(reason: str) -> None:
+            reasons.append(reason)
+            if len(reasons) >= tries:
+                settled.set()
 
         watcher = self._cameras.watch(
             "that is tried",
@@ -190,11 +189,13 @@ class LivePipelines:
             self._cameras.reading(video.url) or source_of(video),
             fps=video.fps,
             on_frame=on_frame,
-            on_state=on_state,
+            on_failure=on_failure,
         )
+        # Where others try in vain already, it is known why.
+        away = watcher.camera.state.state == SourceState.UNAVAILABLE
         try:
             with suppress(TimeoutError):
-                async with asyncio.timeout(_PEEK_S):
+                async with asyncio.timeout(_PEEK_AWAY_S if away else _PEEK_S):
                     await settled.wait()
             state = watcher.camera.state
             if watcher.camera.frame is None or state.state != SourceState.LIVE:
@@ -207,6 +208,10 @@ class LivePipelines:
 
     async def evidence(self, request: EvidenceRequest) -> tuple[Picture, bytes]:
         """Return an event's picture. Raises `NoPictureError`, `StorageError`."""
+        if request.pipeline_id is not None:
+            owner = await self._host.records.pipeline_of(request.event_id)
+            if owner not in (None, request.pipeline_id):
+                raise NoPictureError("This is another camera's event")
         if self._saving:  # it may be on its way
             await asyncio.wait(self._saving)
 
@@ -251,8 +256,8 @@ class LivePipelines:
     ) -> None:
         annotated = await self._host.draw(_annotated, jpeg, objects)
         records, pipeline_id = self._host.records, pipeline.config.pipeline_id
-        await records.on_disk(records.evidence.write, event_id, jpeg, annotated)
-        await records.on_disk(records.pictures.write, pipeline_id, annotated, at)
+        await records.keep(records.evidence.write, event_id, jpeg, annotated)
+        await records.keep(records.pictures.write, pipeline_id, annotated, at)
         pipeline.picture_at = at.astimezone(UTC)
         if (live := self._live.get(pipeline_id)) is not None:
             live.show_picture()

@@ -7,7 +7,7 @@ import json
 import logging
 import re
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+from PIL import ImageChops
 from ulid_transform import ulid_now
 
 from . import __version__
@@ -32,6 +33,7 @@ from .errors import (
     ModelError,
     ModelLoadingError,
     NodeError,
+    NoPictureError,
     StorageError,
     SupersededError,
     UnknownPipelineError,
@@ -83,6 +85,8 @@ _T = TypeVar("_T")
 
 _PIPELINE_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _SELF_TEST_S = 0.5
+# What is black in a JPEG is not quite black.
+_JPEG_NOISE = 48
 # A model that was loaded cannot be loaded again after a crash, or never could be, or is of no use.
 _CANNOT_LOAD = (AcceleratorError, AcceleratorFailedError, EngineMissingError, ModelError)
 # How long one who has a picture waits for a model that is being loaded: most are there by then, and
@@ -217,6 +221,7 @@ class Node:
     async def _set_up(self, config: PipelineConfig) -> None:
         pipeline = self._pipelines.get(config.pipeline_id)
         changed = pipeline is None or pipeline.config != config
+        masked = pipeline is not None and pipeline.config.privacy_masks == config.privacy_masks
         if pipeline is None:
             records = self.records
             taken_at = await records.on_disk(records.pictures.taken_at, config.pipeline_id)
@@ -235,6 +240,25 @@ class Node:
         if pipeline.place is None:
             self._begin_load(pipeline)
         await self.lives.apply(pipeline, changed=changed)
+        if config.privacy_masks and not masked:
+            await self._hide(pipeline)
+
+    async def _hide(self, pipeline: Pipeline) -> None:
+        """Hide in a pipeline's last picture what its privacy masks hide now."""
+        records, pipeline_id = self.records, pipeline.config.pipeline_id
+        await self._written()
+        try:
+            jpeg, at = await records.on_disk(records.pictures.read, pipeline_id)
+            masks = pipeline.config.privacy_masks
+            if (hidden := await self.draw(_hidden, jpeg, masks)) is not None:
+                await records.keep(records.pictures.write, pipeline_id, hidden, at)
+        except NoPictureError:
+            return
+        except (OSError, NodeError) as err:
+            _LOGGER.warning("The last picture cannot be masked, so it is deleted: %s", err)
+            with suppress(OSError):
+                await records.on_disk(records.pictures.delete, pipeline_id)
+            pipeline.picture_at = None
 
     def _begin_load(self, pipeline: Pipeline, *, anew: bool = False) -> asyncio.Task[None]:
         """Have a pipeline's model loaded, unless it is being loaded already."""
@@ -576,8 +600,8 @@ class Node:
         try:
             clean, annotated = await self.draw(_drawn, data, findings)
             records, pipeline_id = self.records, pipeline.config.pipeline_id
-            await records.on_disk(records.evidence.write, event_id, clean, annotated)
-            await records.on_disk(records.pictures.write, pipeline_id, annotated, captured_at)
+            await records.keep(records.evidence.write, event_id, clean, annotated)
+            await records.keep(records.pictures.write, pipeline_id, annotated, captured_at)
         except (OSError, NodeError) as err:
             _LOGGER.error("A picture cannot be kept: %s", err)
 
@@ -647,6 +671,15 @@ def _drawn(data: bytes, findings: Findings) -> tuple[bytes, bytes]:
     """Return a picture as JPEG, as it is and with what it shows."""
     image = decode(data).image
     return to_jpeg(image), to_jpeg(annotate(image, findings.objects, findings.classes))
+
+
+def _hidden(jpeg: bytes, masks: Sequence[Sequence[Point]]) -> bytes | None:
+    """Return a picture with areas blackened; None where they are already."""
+    image = decode(jpeg).image
+    before = image.copy()
+    burn(image, masks)
+    changed = ImageChops.difference(before, image).point(lambda value: 255 * (value > _JPEG_NOISE))
+    return to_jpeg(image) if changed.getbbox() else None
 
 
 def _draw(data: bytes | memoryview, findings: Findings) -> bytes:

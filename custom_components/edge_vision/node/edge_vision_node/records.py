@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 from collections.abc import Callable, Coroutine, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +23,7 @@ _LOGGER = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
 _TIDY_EVERY_S = 6 * 3600.0
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 # (sequence number or None where the event could not be written, event)
 EventListener = Callable[[int | None, NodeEvent], None]
@@ -31,7 +33,7 @@ Spawn = Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
 class Records:
     """All of it, read and written in one thread. Used from the event loop.
 
-    `error` says why the log cannot be used at the moment; a node looks and tells all the same.
+    A node looks and tells even where nothing can be kept.
     """
 
     def __init__(self, data: Path, spawn: Spawn, changed: Callable[[], None]) -> None:
@@ -42,7 +44,8 @@ class Records:
         """
         self.pictures = PictureStore(data / "pictures")
         self.evidence = EvidenceStore(data / "evidence")
-        self.error: str | None = None
+        self._log_error: str | None = None
+        self._picture_error: str | None = None
         self._path = data / FILE_NAME
         self._log: ResultLog | None = None
         self._spawn = spawn
@@ -50,6 +53,11 @@ class Records:
         self._disk = ThreadPoolExecutor(1, thread_name_prefix="disk")
         self._listeners: set[EventListener] = set()
         self._tidying: asyncio.Task[None] | None = None
+
+    @property
+    def error(self) -> str | None:
+        """Return why the log cannot be used, or no picture be kept, at the moment."""
+        return self._log_error or self._picture_error
 
     async def on_disk(self, function: Callable[..., _T], *args: object) -> _T:
         """Call a function in the thread for files."""
@@ -92,6 +100,12 @@ class Records:
         """Return the newest events, newest first. Raises `StorageError`."""
         return await self._with_log(ResultLog.newest, pipeline_id, limit)
 
+    async def pipeline_of(self, event_id: str) -> str | None:
+        """Return whose event it is; None where nobody knows."""
+        with suppress(StorageError):
+            return await self._with_log(ResultLog.pipeline_of, event_id)
+        return None
+
     async def last_seq(self) -> int:
         """Return the newest event's number. Raises `StorageError`."""
         return await self._with_log(ResultLog.last_seq)
@@ -129,7 +143,7 @@ class Records:
         except OSError as err:
             raise StorageError(f"The pictures cannot be deleted: {err.strerror}") from err
 
-    # --- The log, and age -----------------------------------------------------------------
+    # --- The log --------------------------------------------------------------------------
 
     async def _with_log(self, method: Callable[..., _T], *args: object) -> _T:
         """Call a method of the result log, opening it first where need be.
@@ -146,14 +160,46 @@ class Records:
         try:
             result = await self.on_disk(call)
         except StorageError as err:
-            self.error = str(err)
+            self._log_error = str(err)
             raise
         else:
-            self.error = None
+            self._log_error = None
             return result
         finally:
-            if (self.error is None) != (before is None):
-                self._changed()
+            self._tell_if_new(before)
+
+    def _tell_if_new(self, before: str | None) -> None:
+        if (self.error is None) != (before is None):
+            self._changed()
+
+    # --- Pictures -------------------------------------------------------------------------
+
+    async def keep(self, write: Callable[..., None], *args: object) -> None:
+        """Write a picture; on a full disk the oldest ones of events give way.
+
+        Raises `StorageError`, after noting it as `error`.
+        """
+
+        def call() -> None:
+            try:
+                write(*args)
+            except OSError as err:
+                if err.errno not in _FULL or not self.evidence.make_room():
+                    raise
+                write(*args)
+
+        before = self.error
+        try:
+            await self.on_disk(call)
+        except OSError as err:
+            self._picture_error = f"Pictures cannot be written: {err.strerror}"
+            raise StorageError(self._picture_error) from err
+        else:
+            self._picture_error = None
+        finally:
+            self._tell_if_new(before)
+
+    # --- Age ------------------------------------------------------------------------------
 
     def begin_to_tidy(self, pipeline_ids: Callable[[], set[str]]) -> None:
         """Delete what is too old, now and every few hours.

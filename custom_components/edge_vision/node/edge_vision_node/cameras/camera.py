@@ -55,6 +55,8 @@ _EITHER = "auto"
 # (frame, what moves in it)
 FrameListener = Callable[[CameraFrame, Motion], None]
 StateListener = Callable[[SourceStatus], None]
+# (why it could not be read this time)
+FailureListener = Callable[[str], None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,6 +81,7 @@ class _Watch:
     keep: tuple[Box, ...] = ()
     on_frame: FrameListener | None = None
     on_state: StateListener | None = None
+    on_failure: FailureListener | None = None
     closed: bool = False
     due: float = 0.0
 
@@ -366,14 +369,17 @@ class Camera:
                 _call(watch.on_frame, self.frame, watch.motion(self.frame))
 
     def _set_state(self, state: SourceStatus) -> None:
+        news = (state.state, state.reason) != (self.state.state, self.state.reason)
         if state.state == self.state.state:
             state = replace(state, since=self.state.since)  # the same trouble, told anew
         else:
             _LOGGER.info("Camera %s: %s %s", self.name, state.state, state.reason or "")
         self.state = state
         for watch in list(self._watches):
-            if watch.on_state is not None:
+            if watch.on_state is not None and news:
                 _call(watch.on_state, state)
+            if watch.on_failure is not None and state.state == SourceState.UNAVAILABLE:
+                _call(watch.on_failure, state.reason or "the camera sends no video")
 
 
 class Cameras:
@@ -393,10 +399,12 @@ class Cameras:
         fps: float,
         on_frame: FrameListener | None = None,
         on_state: StateListener | None = None,
+        on_failure: FailureListener | None = None,
     ) -> Watcher:
         """Watch a source; `name` is for logs. Must be called in the event loop.
 
-        `view`: without one, the watcher sees everything.
+        `view`: without one, the watcher sees everything. `on_failure` hears of every attempt to
+        read it that fails, `on_state` only of what changes.
         """
         camera = self._cameras.get(source.url)
         if camera is None:
@@ -408,6 +416,7 @@ class Cameras:
             fps,
             on_frame=on_frame,
             on_state=on_state,
+            on_failure=on_failure,
         )
         camera.add(watch)
 

@@ -6,6 +6,7 @@ import importlib
 import logging
 import random
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 
 from ..protocol import SourceState, SourceStatus
 from .messages import Source
+from .soundness import Soundness
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -25,9 +27,13 @@ _CAUGHT_UP_S = 0.02
 # Cameras that save on key frames send one every ten seconds or so.
 _KEY_FRAME_WITHIN_S = 60.0
 _SCHEMES = ("rtsp", "rtsps", "http", "https", "rtmp", "tcp", "udp", "rtp")
+_LEAST_PLAYED_S = 1.0
 # Codecs that can be decoded at half, a quarter or an eighth of their size, at a fraction of the
 # price. H.264 and H.265 are not among them.
 _SCALABLE = ("mjpeg", "mpeg1video", "mpeg2video", "mpeg4", "h263", "flv1")
+# These say nothing of what is damaged unless errors are to end the picture.
+_SILENT = ("hevc", "mjpeg")
+_REORDERED = 16
 # As small as this a picture still shows small people in its parts, and is evidence.
 _ENOUGH_PIXELS = 720
 _HARDWARE = ("vaapi", "qsv", "cuda", "drm", "videotoolbox")
@@ -76,6 +82,14 @@ class Reader:
         self._is_file = "://" not in source.url and not source.url.startswith("/dev/")
         self._hardware = source.hardware_decoding
         self._live_at = 0.0
+        # When the next frame is wanted; holds when it is opened again.
+        self._due = 0.0
+        self._soundness = Soundness(source.stall_s)
+        # A camera that never keeps to the letter of its format is read as well as it can be.
+        self._strict = True
+        self._keeps_to_it = False
+        # Times, in the stream, of packets that could not be decoded; a part of a picture may come.
+        self._spoilt: deque[int | None] = deque(maxlen=_REORDERED)
 
     def run(self) -> None:
         """Read for ever, with longer and longer pauses while it cannot be read."""
@@ -87,6 +101,8 @@ class Reader:
                 self._read()
                 reason = "The camera ended the stream"
                 if self._is_file and self._live_at:
+                    # It is played again and again; a single picture is as long as this.
+                    time.sleep(max(0.0, started + _LEAST_PLAYED_S - time.monotonic()))
                     continue
             except _ChangedError:
                 continue  # to be opened for its new size
@@ -110,12 +126,22 @@ class Reader:
             if not container.streams.video:
                 raise SourceError("There is no video in what the camera sends")
             stream = container.streams.video[0]
-            # Decoding by frames in parallel would hold one frame back per thread.
+            codec = stream.codec_context
+            # Decoding by frames in parallel would hold one frame back per thread. And H.264 by
+            # slices in parallel would say nothing of what is damaged.
             stream.thread_type = "AUTO" if self._is_file else "SLICE"
+            if codec.name == "h264" and not self._is_file:
+                stream.thread_type, codec.thread_count = "NONE", 1
             if self._source.key_frames_only:
-                stream.codec_context.skip_frame = "NONKEY"
-            if halvings := _halvings(stream.codec_context):
-                stream.codec_context.options = {"lowres": str(halvings)}
+                codec.skip_frame = "NONKEY"
+            options = {}
+            if codec.name in _SILENT and self._strict:
+                options["err_detect"] = "explode"
+            if halvings := _halvings(codec):
+                options["lowres"] = str(halvings)
+            codec.options = options
+            self._soundness.begin()
+            self._spoilt.clear()
             self._pass_on(self._frames(container, stream, halvings))
 
     def _open(self) -> Any:
@@ -159,42 +185,69 @@ class Reader:
     ) -> Iterator[tuple[Any, datetime, float, float]]:
         """Yield frames with the time at which their data came."""
         asked_at = good_at = time.monotonic()
-        ahead: float | None = None
+        begun: float | None = None
+        number = 0
         backlog = Backlog(asked_at)
+        codec = stream.codec_context
+        behind_at: float | None = None
         for packet in container.demux(stream):
             came, at = datetime.now(UTC), time.monotonic()
             if not self._is_file:
+                if at - asked_at >= self._source.stall_s:
+                    # It stalled; what was held back comes now, and is not of now.
+                    raise TimeoutError
                 self.behind = backlog.step(at, at - asked_at)
+                if self.behind:
+                    behind_at = at
+                elif packet.is_keyframe or (behind_at and at - behind_at > self._source.stall_s):
+                    # What comes before the next key frame is drawn upon what was left out.
+                    behind_at = None
                 if not self._source.key_frames_only:
-                    stream.codec_context.skip_frame = "NONKEY" if self.behind else "DEFAULT"
-            try:
-                decoded = packet.decode()
-            except self._av.InvalidDataError:
-                decoded = []
+                    codec.skip_frame = "NONKEY" if behind_at else "DEFAULT"
+            decoded = self._decode(packet, at)
             took_ms = (time.monotonic() - at) * 1000
             for frame in decoded:
-                if frame.is_corrupt:
-                    continue
                 good_at = at
                 if halvings and min(frame.width, frame.height) < _ENOUGH_PIXELS:
                     raise _ChangedError
-                if self._is_file and frame.time is not None:
+                if self._is_file:
                     # As a camera would play it.
-                    ahead = at - frame.time if ahead is None else ahead
-                    time.sleep(max(0.0, ahead + frame.time - time.monotonic()))
+                    begun = at - (frame.time or 0.0) if begun is None else begun
+                    played = number / self.fps if frame.time is None else frame.time
+                    number += 1
+                    time.sleep(max(0.0, begun + played - time.monotonic()))
                     came, at = datetime.now(UTC), time.monotonic()
                     good_at = at
                 yield frame, came, at, took_ms
             limit = self._source.stall_s
             if self.behind or self._source.key_frames_only:
                 limit = max(limit, _KEY_FRAME_WITHIN_S)
-            if at - good_at > limit:
+            if at - good_at > limit or self._soundness.mostly_damaged:
+                self._soundness.give_up()
+                self._strict = self._keeps_to_it or not self._strict
                 raise SourceError("The camera sends data, but no picture that can be decoded")
             asked_at = time.monotonic()
 
+    def _decode(self, packet: Any, at: float) -> list[Any]:
+        """Return the frames of a packet that can be believed."""
+        try:
+            decoded = packet.decode()
+        except self._av.InvalidDataError:
+            self._spoilt.append(packet.pts)
+            self._soundness.step(at, damaged=True, key=False)
+            return []
+        sound = []
+        for frame in decoded:
+            damaged = frame.is_corrupt or packet.is_corrupt
+            damaged = damaged or (frame.pts is not None and frame.pts in self._spoilt)
+            if self._soundness.step(at, damaged=damaged, key=frame.key_frame):
+                self._keeps_to_it = self._keeps_to_it or self._strict
+                sound.append(frame)
+        return sound
+
     def _pass_on(self, frames: Iterator[tuple[Any, datetime, float, float]]) -> None:
         """Hand on as many frames as are wanted, evenly."""
-        due, left_out, spent_ms, last = 0.0, 0, 0.0, 0.0
+        left_out, spent_ms, last = 0, 0.0, 0.0
         gap = 0.0
         for frame, came, at, took_ms in frames:
             if not self._live_at:
@@ -204,15 +257,16 @@ class Reader:
             # Half a frame early is in time: times are never quite what the rate says.
             gap = at - last if not gap else 0.9 * gap + 0.1 * (at - last) if last else 0.0
             last = at
-            if at + min(gap, 1 / self.fps) / 2 < due:
+            if at + min(gap, 1 / self.fps) / 2 < self._due:
                 left_out += 1
                 continue
-            due = max(due + 1 / self.fps, at + 0.5 / self.fps)
+            self._due = max(self._due + 1 / self.fps, at + 0.5 / self.fps)
             self._on_frame(frame, came, at, spent_ms, left_out)
             left_out, spent_ms = 0, 0.0
 
     def _tell(self, state: SourceState, reason: str | None) -> None:
-        if (state, reason) != self._state:
+        # Who tries it wants to hear of every attempt that fails.
+        if (state, reason) != self._state or state == SourceState.UNAVAILABLE:
             self._state = (state, reason)
             since = datetime.now(UTC).isoformat(timespec="milliseconds")
             self._on_state(SourceStatus(state=state, since=since, reason=reason))

@@ -100,10 +100,14 @@ class PeekRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class EvidenceRequest:
-    """`evidence`: the picture of an event, with its boxes or `clean`. Answer: `Picture`, binary."""
+    """`evidence`: the picture of an event, with its boxes or `clean`. Answer: `Picture`, binary.
+
+    `pipeline_id`: whose event it has to be; None where that does not matter.
+    """
 
     event_id: str
     clean: bool = False
+    pipeline_id: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

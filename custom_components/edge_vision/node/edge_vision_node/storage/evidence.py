@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from ..errors import NoPictureError
+from .files import UNFINISHED, Deleter, sizes_and_times, write_whole
 from .results import DEFAULT_MAX_AGE
 
 DEFAULT_MAX_BYTES = 256 * 1024 * 1024
@@ -16,6 +17,7 @@ _CLEAN = ".clean.jpg"
 _ANNOTATED = ".jpg"
 _UNFINISHED = timedelta(hours=1)
 _SUFFIXES = (_CLEAN, _ANNOTATED)
+_ROOM = 0.1
 
 
 class EvidenceStore:
@@ -36,14 +38,12 @@ class EvidenceStore:
         self._folder = folder
         self._max_age = max_age
         self._max_bytes = max_bytes
+        self._deleter = Deleter()
 
     def write(self, event_id: str, clean: bytes, annotated: bytes) -> None:
         """Keep an event's pictures, or replace them by better ones, each whole or not at all."""
         for suffix, jpeg in ((_CLEAN, clean), (_ANNOTATED, annotated)):
-            path = self._folder / (event_id + suffix)
-            temporary = path.with_suffix(".tmp")
-            temporary.write_bytes(jpeg)
-            temporary.replace(path)
+            write_whole(self._folder / (event_id + suffix), jpeg)
 
     def read(self, event_id: str, *, clean: bool = False) -> tuple[bytes, datetime]:
         """Return an event's picture and when it was written. Raises `NoPictureError`."""
@@ -63,21 +63,27 @@ class EvidenceStore:
 
     def trim(self, now: datetime) -> int:
         """Delete what is too old, then the oldest beyond the size limit; return how many files."""
+        for path, _, written_at in sizes_and_times(self._folder, (UNFINISHED,)):
+            # What the end of the node cut short.
+            if written_at < (now - _UNFINISHED).timestamp():
+                self._deleter.delete(path)
         oldest = (now - self._max_age).timestamp()
-        for path in self._folder.glob("*.tmp"):
-            # What a full disk or the end of the node cut short.
-            if path.stat().st_mtime < (now - _UNFINISHED).timestamp():
-                path.unlink(missing_ok=True)
-        files = sorted(
-            (path.name, path.stat().st_size, path.stat().st_mtime)
-            for path in self._folder.iterdir()
-            if path.name.endswith(_SUFFIXES)
-        )
+        files = sizes_and_times(self._folder, _SUFFIXES)
         surplus = sum(size for _, size, _ in files) - self._max_bytes
         deleted = 0
-        for name, size, written_at in files:
-            if written_at < oldest or surplus > 0:
-                (self._folder / name).unlink(missing_ok=True)
+        for path, size, written_at in files:
+            if (written_at < oldest or surplus > 0) and self._deleter.delete(path):
                 surplus -= size
                 deleted += 1
+        return deleted
+
+    def make_room(self) -> bool:
+        """Delete the oldest pictures, a tenth of them, for newer ones; return whether any."""
+        files = sizes_and_times(self._folder, _SUFFIXES)
+        surplus = sum(size for _, size, _ in files) * _ROOM
+        deleted = False
+        for path, size, _ in files:
+            if surplus > 0 and self._deleter.delete(path):
+                surplus -= size
+                deleted = True
         return deleted

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from datetime import UTC, datetime
 from pathlib import Path
 
 from ..errors import NoPictureError
+from .files import Deleter, sizes_and_times, write_whole
 from .results import DEFAULT_MAX_AGE
 
 
@@ -17,17 +17,14 @@ class PictureStore:
         """Make the folder."""
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
+        self._deleter = Deleter()
 
     def _path(self, pipeline_id: str) -> Path:
         return self._folder / f"{pipeline_id}.jpg"
 
     def write(self, pipeline_id: str, jpeg: bytes, captured_at: datetime) -> None:
         """Replace a pipeline's picture; a reader or a crash finds the old or the new one, whole."""
-        path = self._path(pipeline_id)
-        temporary = path.with_suffix(".tmp")
-        temporary.write_bytes(jpeg)
-        os.utime(temporary, (captured_at.timestamp(), captured_at.timestamp()))
-        temporary.replace(path)
+        write_whole(self._path(pipeline_id), jpeg, captured_at)
 
     def read(self, pipeline_id: str) -> tuple[bytes, datetime]:
         """Return a pipeline's picture and when it was taken. Raises `NoPictureError`."""
@@ -51,6 +48,6 @@ class PictureStore:
     def delete_old(self, keep: set[str], now: datetime) -> None:
         """Delete pictures of other pipelines than `keep`, once they are 30 days old."""
         oldest = (now - DEFAULT_MAX_AGE).timestamp()
-        for path in self._folder.glob("*.jpg"):
-            if path.stem not in keep and path.stat().st_mtime < oldest:
-                path.unlink(missing_ok=True)
+        for path, _, taken_at in sizes_and_times(self._folder, (".jpg",)):
+            if path.stem not in keep and taken_at < oldest:
+                self._deleter.delete(path)

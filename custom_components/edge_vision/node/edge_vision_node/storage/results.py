@@ -12,9 +12,11 @@ import logging
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+
+from ulid_transform import ulid_to_timestamp
 
 from ..errors import StorageError
 from ..protocol import Kind, LoggedEvent, NodeEvent, Phase, encode_text, read, write
@@ -25,6 +27,8 @@ FILE_NAME = "results.db"
 DEFAULT_MAX_AGE = timedelta(days=30)
 DEFAULT_MAX_BYTES = 64 * 1024 * 1024
 _TRIM_EVERY = 200  # events
+# An event is named when it is told, a moment after what it tells of.
+_APART = timedelta(hours=1)
 
 _SCHEMA_VERSION = 2
 _SCHEMA = """
@@ -72,9 +76,8 @@ class ResultLog:
             try:
                 self._db = self._open()
             except sqlite3.DatabaseError as err:
-                if isinstance(err, sqlite3.OperationalError):
-                    raise  # locked, full or not permitted: the file itself may be sound
-                self._put_aside(err)
+                if not _damaged(err):
+                    raise
                 self._db = self._open()
         except (OSError, sqlite3.Error) as err:
             raise StorageError(f"The result log {path} cannot be opened: {err}") from err
@@ -94,17 +97,22 @@ class ResultLog:
                 made = ("" if version else _SCHEMA) + _FOLLOWED
                 db.executescript(f"BEGIN;{made}PRAGMA user_version={_SCHEMA_VERSION};COMMIT;")
             db.execute("SELECT max(seq) FROM events").fetchone()
-        except BaseException:
+        except BaseException as err:
+            if _damaged(err):
+                # Before it is closed: SQLite deletes a log that it cannot fold into the file.
+                self._put_aside(err)
             db.close()
             raise
         return db
 
-    def _put_aside(self, err: Exception) -> None:
+    def _put_aside(self, err: BaseException) -> None:
         aside = self._path.with_name(f"{self._path.name}.damaged-{datetime.now(UTC):%Y%m%dT%H%M%S}")
         _LOGGER.error("The result log is damaged (%s); kept as %s, a new one begins", err, aside)
         self._path.rename(aside)
-        for suffix in ("-wal", "-shm"):
-            self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
+        # The newest events may be in there alone.
+        with suppress(FileNotFoundError):
+            self._path.with_name(f"{self._path.name}-wal").rename(f"{aside}-wal")
+        self._path.with_name(f"{self._path.name}-shm").unlink(missing_ok=True)
 
     @contextmanager
     def _using(self, what: str) -> Iterator[sqlite3.Connection]:
@@ -223,6 +231,21 @@ class ResultLog:
             ).fetchone()
         return read(NodeEvent, json.loads(row[0])) if row else None
 
+    def pipeline_of(self, event_id: str) -> str | None:
+        """Return whose event it is; None where it is not known, or not any more."""
+        try:
+            at = datetime.fromtimestamp(ulid_to_timestamp(event_id) / 1000, UTC)
+            since, until = at - _APART, at + _APART
+        except (ValueError, OverflowError):
+            return None
+        with self._using("read") as db:
+            row = db.execute(
+                "SELECT pipeline_id FROM events WHERE captured_at BETWEEN ? AND ?"
+                " AND event ->> 'event_id' = ?",
+                (since.isoformat(), until.isoformat(), event_id),
+            ).fetchone()
+        return str(row[0]) if row else None
+
     def followed(self, pipeline_id: str) -> str | None:
         """Return what a pipeline followed when that was last written."""
         with self._using("read") as db:
@@ -252,6 +275,11 @@ class ResultLog:
         """Fold the write-ahead log into the file and close it."""
         with self._lock:
             self._db.close()
+
+
+def _damaged(err: BaseException) -> bool:
+    # Locked, full or not permitted: the file itself may be sound.
+    return isinstance(err, sqlite3.DatabaseError) and not isinstance(err, sqlite3.OperationalError)
 
 
 def _logged(rows: Iterable[tuple[int, str]]) -> list[LoggedEvent]:
