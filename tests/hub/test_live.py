@@ -467,21 +467,31 @@ async def test_zones_lines_and_masks_are_drawn_in_the_flow(
         "0.1,0.2": "too_few_points",
         "0.1,0.2 0.3": "not_points",
         "0.1,0.2 0.3,1.3 0.1,0.1": "outside",
+        "0.1,0.1 0.5,0.5 0.9,0.9": "no_area",
+        "0.1,0.1 0.1,0.1 0.1,0.1": "no_area",
     }
     for points, error in wrong.items():
         flow = await step(flow, name="Porch", points=points, labels=[], counting=False)
         assert flow["errors"] == {"points": error}
+    plain_zone = {"points": "0,0 1,0 1,1", "labels": [], "counting": False}
+    flow = await step(flow, name="P" * 51, **plain_zone)
+    assert flow["errors"] == {"name": "long_name"}
+    # The camera counts from 40 % on, so that less would change nothing.
+    flow = await step(flow, name="Porch", confidence=39, **plain_zone)
+    assert flow["errors"] == {"confidence": "below_the_camera"}
     flow = await step(
-        flow, name="Porch", points="0.1,0.2; 0.9,0.2; 0.9,1 0.1,1", labels=[], counting=True
+        flow, name="Porch", points="0.1, 0.2; 0.9 ,0.2; 0.9,1 0.1,1", labels=[], counting=True
     )
     # Another zone of that name would take its place in all that goes by names.
     flow = await step(flow, next_step_id="zone")
-    flow = await step(flow, name="Porch ", points="0,0 1,0 1,1", labels=[], counting=False)
+    flow = await step(flow, name="porch ", **plain_zone)
     assert flow["errors"] == {"name": "name_taken"}
-    flow = await step(flow, name="Path", points="0,0 1,0 1,1", labels=[], counting=False)
+    flow = await step(flow, name="Path", **plain_zone)
     flow = await step(flow, next_step_id="remove")
     flow = await step(flow, item=["zones/1"])
     flow = await step(flow, next_step_id="line")
+    flow = await step(flow, name="Gate", points="0.1,0.5")
+    assert flow["errors"] == {"points": "not_a_line"}
     flow = await step(flow, name="@", points="0.1,0.5 0.1,0.5")
     assert flow["errors"] == {"points": "not_a_line"}
     flow = await step(flow, name="@", points="0.1,0.5 0.2,0.5")
