@@ -32,7 +32,7 @@ from pytest_homeassistant_custom_component.common import async_capture_events
 from pytest_homeassistant_custom_component.typing import ClientSessionGenerator
 
 from custom_components.edge_vision import hub as hub_module
-from custom_components.edge_vision import live_fallback, requirements
+from custom_components.edge_vision import live_fallback, media_source, requirements
 from custom_components.edge_vision import stream as stream_module
 from custom_components.edge_vision.const import (
     EVENT_DETECTION,
@@ -77,6 +77,7 @@ async def test_live_video_makes_entities_events_and_pictures(
     cameras: Cameras,
     stream: MjpegCamera,
     hass_client: ClientSessionGenerator,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     assert await async_setup_component(hass, "media_source", {})
     fired = async_capture_events(hass, EVENT_DETECTION)
@@ -113,6 +114,18 @@ async def test_live_video_makes_entities_events_and_pictures(
     assert folder.title == "Front door"
     listed = await async_browse_media(hass, folder.media_content_id)
     assert first["snapshot"] in {item.media_content_id for item in listed.children}
+    # All of them, page by page, but for those whose picture is gone.
+    shown = len(listed.children)
+    assert shown >= 2
+    gone = listed.children[-1].media_content_id
+    if gone == first["snapshot"]:
+        gone = listed.children[-2].media_content_id
+    for kept in (home.data_folder / "evidence").glob(f"{gone.rpartition('/')[2]}*"):
+        kept.unlink()
+    monkeypatch.setattr(media_source, "_PAGE", 2)
+    listed = await async_browse_media(hass, folder.media_content_id)
+    assert len(listed.children) == shown - 1
+    assert gone not in {item.media_content_id for item in listed.children}
     media = await async_resolve_media(hass, first["snapshot"], None)
     client = await hass_client()
     answer = await client.get(media.url)
