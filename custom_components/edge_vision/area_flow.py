@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import math
+import re
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, Final
 
 import voluptuous as vol
@@ -26,16 +28,19 @@ from homeassistant.helpers.selector import (
     TextSelectorConfig,
 )
 
+from .automations import same
 from .client import NodeError
 from .const import (
     CONF_CAMERA,
     CONF_CONFIDENCE,
     CONF_LABELS,
+    CONF_LIMITS,
     CONF_LINES,
     CONF_MOTION_MASKS,
     CONF_PRIVACY_MASKS,
     CONF_VIDEO_ADDRESS,
     CONF_ZONES,
+    DEFAULT_CONFIDENCE,
     MAX_CONFIDENCE,
     MIN_CONFIDENCE,
 )
@@ -60,6 +65,10 @@ STEPS: Final = {
 KINDS: Final = tuple(STEPS.values())
 _LEAST_CORNERS: Final = 3
 _MOST_CORNERS: Final = 40
+# Shares of the picture: what is smaller than these is a slip, and nothing is ever in it.
+_LEAST_AREA: Final = 0.0001
+_LEAST_LENGTH: Final = 0.005
+_LONGEST_NAME: Final = 50
 _MOST_LOITERING_S: Final = 24 * 3600
 
 
@@ -98,6 +107,8 @@ class AreaFlow(ConfigSubentryFlow):
     async def async_step_zone(self, user_input: dict[str, Any] | None = None) -> SubentryFlowResult:
         """Add or change a zone."""
         labels = self._data[CONF_LABELS]
+        limits = self._data.get(CONF_LIMITS, {})
+        usual = self._data.get(CONF_CONFIDENCE, DEFAULT_CONFIDENCE)
         fields = {
             vol.Required(CONF_NAME): TextSelector(),
             vol.Required(FIELD_POINTS): _POINTS,
@@ -130,11 +141,17 @@ class AreaFlow(ConfigSubentryFlow):
         }
 
         def build(form: Mapping[str, Any]) -> dict[str, Any]:
+            confidence, wanted = form.get(CONF_CONFIDENCE), form[CONF_LABELS] or labels
+            lowest = min(
+                (limits.get(label, {}).get("confidence", usual) for label in wanted), default=usual
+            )
+            if confidence is not None and confidence < lowest:
+                raise BadShape("below_the_camera", CONF_CONFIDENCE)
             return {
                 "name": _name(form),
-                "points": parse_points(form[FIELD_POINTS], _LEAST_CORNERS),
+                "points": _corners(form),
                 "labels": form[CONF_LABELS],
-                "confidence": form.get(CONF_CONFIDENCE),
+                "confidence": confidence,
                 "loitering_s": form.get(FIELD_LOITERING),
                 "counting": form[FIELD_COUNTING],
             }
@@ -146,10 +163,13 @@ class AreaFlow(ConfigSubentryFlow):
         fields = {vol.Required(CONF_NAME): TextSelector(), vol.Required(FIELD_POINTS): _POINTS}
 
         def build(form: Mapping[str, Any]) -> dict[str, Any]:
-            points = parse_points(form[FIELD_POINTS], 2)
-            if len(points) != 2 or points[0] == points[1]:
+            points = parse_points(form[FIELD_POINTS])
+            if len(points) != 2:
                 raise BadShape("not_a_line")
-            return {"name": _name(form), "start": points[0], "end": points[1]}
+            start, end = points
+            if math.hypot(end["x"] - start["x"], end["y"] - start["y"]) < _LEAST_LENGTH:
+                raise BadShape("not_a_line")
+            return {"name": _name(form), "start": start, "end": end}
 
         return await self._edit("line", fields, build, user_input)
 
@@ -166,10 +186,7 @@ class AreaFlow(ConfigSubentryFlow):
         return await self._mask("motion_mask", user_input)
 
     async def _mask(self, step: str, user_input: dict[str, Any] | None) -> SubentryFlowResult:
-        def build(form: Mapping[str, Any]) -> list[dict[str, float]]:
-            return parse_points(form[FIELD_POINTS], _LEAST_CORNERS)
-
-        return await self._edit(step, {vol.Required(FIELD_POINTS): _POINTS}, build, user_input)
+        return await self._edit(step, {vol.Required(FIELD_POINTS): _POINTS}, _corners, user_input)
 
     async def _edit(
         self,
@@ -188,7 +205,7 @@ class AreaFlow(ConfigSubentryFlow):
                 others = list(shapes)
                 if self._editing is not None:
                     others.pop(self._editing[1])
-                if _named(shape) and _named(shape) in map(_named, others):
+                if (name := _named(shape)) and any(same(name, _named(item)) for item in others):
                     raise BadShape("name_taken", CONF_NAME)
             except BadShape as err:
                 errors[err.field] = str(err)
@@ -201,7 +218,7 @@ class AreaFlow(ConfigSubentryFlow):
                 self._data = {**self._data, kind: shapes}
                 return await self.async_step_areas()
         elif self._editing is not None:
-            suggested = _as_form(shapes[self._editing[1]])
+            suggested = _as_form(shapes[self._editing[1]], self._data[CONF_LABELS])
         schema = self.add_suggested_values_to_schema(vol.Schema(fields), suggested)
         return self.async_show_form(
             step_id=step,
@@ -324,10 +341,10 @@ class AreaFlow(ConfigSubentryFlow):
 _POINTS = TextSelector(TextSelectorConfig(multiline=False))
 
 
-def parse_points(text: str, least: int) -> list[dict[str, float]]:
-    """Return the corners in a text like `0.1,0.2 0.5,0.2 0.5,0.9`. Raises `BadShape`."""
+def parse_points(text: str) -> list[dict[str, float]]:
+    """Return the points in a text like `0.1,0.2 0.5,0.2 0.5,0.9`. Raises `BadShape`."""
     points = []
-    for pair in text.replace(";", " ").split():
+    for pair in re.sub(r"\s*,\s*", ",", text.replace(";", " ")).split():
         try:
             x, y = (float(value) for value in pair.split(","))
         except ValueError:
@@ -335,8 +352,20 @@ def parse_points(text: str, least: int) -> list[dict[str, float]]:
         if not (0 <= x <= 1 and 0 <= y <= 1):
             raise BadShape("outside")
         points.append({"x": x, "y": y})
-    if not least <= len(points) <= _MOST_CORNERS:
+    return points
+
+
+def _corners(form: Mapping[str, Any]) -> list[dict[str, float]]:
+    """Return the corners of an area. Raises `BadShape`."""
+    points = parse_points(form[FIELD_POINTS])
+    if not _LEAST_CORNERS <= len(points) <= _MOST_CORNERS:
         raise BadShape("too_few_points")
+    doubled = sum(
+        a["x"] * b["y"] - b["x"] * a["y"]
+        for a, b in zip(points, [*points[1:], points[0]], strict=True)
+    )
+    if abs(doubled) / 2 < _LEAST_AREA:
+        raise BadShape("no_area")
     return points
 
 
@@ -344,6 +373,8 @@ def _name(form: Mapping[str, Any]) -> str:
     name = str(form[CONF_NAME]).strip()
     if not name or "@" in name:
         raise BadShape("no_name", CONF_NAME)
+    if len(name) > _LONGEST_NAME:
+        raise BadShape("long_name", CONF_NAME)
     return name
 
 
@@ -352,12 +383,13 @@ def _named(shape: Any) -> str | None:
     return shape["name"] if isinstance(shape, Mapping) else None
 
 
-def _as_form(shape: Any) -> dict[str, Any]:
-    """Return a shape as its form holds it."""
+def _as_form(shape: Any, labels: Collection[str]) -> dict[str, Any]:
+    """Return a shape as its form holds it, of its labels those that can be chosen."""
     if not isinstance(shape, Mapping):
         return {FIELD_POINTS: _as_text(shape)}
     points = shape.get("points") or [shape["start"], shape["end"]]
-    return {**shape, FIELD_POINTS: _as_text(points)}
+    known = [label for label in shape.get("labels", ()) if label in labels]
+    return {**shape, FIELD_POINTS: _as_text(points), CONF_LABELS: known}
 
 
 def _as_text(points: Iterable[Mapping[str, float]]) -> str:

@@ -22,7 +22,9 @@ from .evidence import evidence_path, find_hub
 from .hub import EdgeVisionHub
 from .node.edge_vision_node.protocol import Command, LoggedEvent, Results, ResultsRequest
 
-_NEWEST = 500
+# The node gives so many at once; more than a browser can show are of no use.
+_PAGE = 1000
+_MOST = 3000
 _JPEG = "image/jpeg"
 
 
@@ -32,7 +34,7 @@ async def async_get_media_source(hass: HomeAssistant) -> EdgeVisionMediaSource:
 
 
 class EdgeVisionMediaSource(MediaSource):
-    """Camera by camera, the newest events that have a picture."""
+    """Camera by camera, the events that have a picture."""
 
     name: str | None = MANUFACTURER
 
@@ -57,17 +59,12 @@ class EdgeVisionMediaSource(MediaSource):
         if (hub := find_hub(self._hass, item.identifier)) is None:
             raise BrowseError("This camera is not there any more")
         pipeline = hub.pipelines[item.identifier]
-        request = ResultsRequest(pipeline_id=item.identifier, limit=_NEWEST)
         try:
-            results = await hub.async_request(Command.RESULTS, request, Results)
+            found = await _events(hub, item.identifier)
         except NodeError as err:
             raise BrowseError(f"The pictures cannot be listed: {err}") from err
         folder = _folder(item.identifier, pipeline.settings.name)
-        folder.children = [
-            _picture(logged)
-            for logged in results.events
-            if logged.event.evidence == logged.event.event_id
-        ]
+        folder.children = [_picture(logged) for logged in found]
         return folder
 
     def _root(self) -> BrowseMediaSource:
@@ -80,6 +77,22 @@ class EdgeVisionMediaSource(MediaSource):
                 for pipeline_id, pipeline in hub.pipelines.items()
             ]
         return root
+
+
+async def _events(hub: EdgeVisionHub, pipeline_id: str) -> list[LoggedEvent]:
+    """Return a camera's events that have a picture, newest first. Raises `NodeError`."""
+    found: list[LoggedEvent] = []
+    before: int | None = None
+    while len(found) < _MOST:
+        request = ResultsRequest(
+            pipeline_id=pipeline_id, limit=_PAGE, before=before, with_picture=True
+        )
+        page = (await hub.async_request(Command.RESULTS, request, Results)).events
+        if not page:
+            break
+        found += page
+        before = page[-1].seq
+    return found
 
 
 def _folder(identifier: str | None, title: str) -> BrowseMediaSource:

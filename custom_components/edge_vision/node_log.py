@@ -25,8 +25,10 @@ _START_ERROR = re.compile(r"edge-vision-node: error: (.+)")
 
 _MASK = "****"
 _REDACTIONS = (
-    # rtsp://user:pass@host, also where the password holds "/" or "@"
-    (re.compile(r"(://)[^\s/?#@\"']*:[^\s\"']*@"), rf"\1{_MASK}@"),
+    # rtsp://user:pass@host, also where the password holds "/", "@" or quotes
+    (re.compile(r"(://)[^\s/?#@\"']*:\S*@"), rf"\1{_MASK}@"),
+    # or spaces; but what follows a host is its port
+    (re.compile(r"(://)[^\s/?#@\"']*:(?!\d{1,5}(?:[\s/?#,;:.\"')\]]|$)).*?@"), rf"\1{_MASK}@"),
     (re.compile(r"(://)[^\s/?#@\"']+@"), rf"\1{_MASK}@"),
     # With many cameras the path of a stream is what lets one in, or holds the login.
     (

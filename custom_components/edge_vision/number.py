@@ -9,7 +9,7 @@ from homeassistant.const import PERCENTAGE, EntityCategory
 from homeassistant.core import HomeAssistant
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
-from .const import CONF_CONFIDENCE
+from .const import CONF_CONFIDENCE, MAX_CONFIDENCE, MIN_CONFIDENCE
 from .entity import PipelineEntity, async_add_pipeline_entities
 from .hub import EdgeVisionConfigEntry
 
@@ -20,8 +20,8 @@ CONFIDENCE = NumberEntityDescription(
     translation_key="confidence",
     entity_category=EntityCategory.CONFIG,
     native_unit_of_measurement=PERCENTAGE,
-    native_min_value=1,
-    native_max_value=99,
+    native_min_value=MIN_CONFIDENCE,
+    native_max_value=MAX_CONFIDENCE,
     native_step=1,
     mode=NumberMode.SLIDER,
 )

@@ -96,7 +96,7 @@ from .node_log import redact
 from .renames import async_rename_areas
 from .seeing import address_error, async_see
 from .settings import chosen, may_be_live
-from .stream import async_get_stream_address
+from .stream import async_get_stream_address, lower_scheme
 
 SECTION_DETECTION: Final = "detection"
 SECTION_SCHEDULE: Final = "schedule"
@@ -138,6 +138,8 @@ class PipelineFlow(DetailFlow):
         """Start with the defaults."""
         self._title: str | None = None
         self._data: dict[str, Any] = {}
+        # What a change began with: what else is changed meanwhile stays.
+        self._before: tuple[str | None, dict[str, Any]] = (None, {})
         self._renames = {}
         self._reason = ""
         self._trial: asyncio.Task[None] | None = None
@@ -153,6 +155,7 @@ class PipelineFlow(DetailFlow):
         subentry = self._get_reconfigure_subentry()
         self._title = subentry.title
         self._data = dict(subentry.data)
+        self._before = self._title, self._data
         if (aborted := self._find_node()) is not None:
             return aborted
         options = ["change_settings", "areas"]
@@ -290,7 +293,7 @@ class PipelineFlow(DetailFlow):
         }
         video = dict(form[SECTION_VIDEO])
         if address := video.pop(CONF_VIDEO_ADDRESS, "").strip():
-            video[CONF_VIDEO_ADDRESS] = address
+            video[CONF_VIDEO_ADDRESS] = lower_scheme(address)
         self._data = {
             **details,
             **video,
@@ -324,7 +327,7 @@ class PipelineFlow(DetailFlow):
                 multiple=True,
             ),
             vol.Required(
-                CONF_CONFIDENCE, default=data.get(CONF_CONFIDENCE, DEFAULT_CONFIDENCE)
+                CONF_CONFIDENCE, default=_within_limits(data.get(CONF_CONFIDENCE))
             ): NumberSelector(
                 NumberSelectorConfig(
                     min=MIN_CONFIDENCE,
@@ -518,7 +521,13 @@ class PipelineFlow(DetailFlow):
         if self.source == SOURCE_RECONFIGURE:
             entry, subentry = self._get_entry(), self._get_reconfigure_subentry()
             async_rename_areas(self.hass, entry.entry_id, subentry.subentry_id, self._renames)
-            return self.async_update_and_abort(entry, subentry, title=title, data=self._data)
+            old_title, old = self._before
+            return self.async_update_and_abort(
+                entry,
+                subentry,
+                title=subentry.title if title == old_title else title,
+                data=_changed(subentry.data, old, self._data),
+            )
         return self.async_create_entry(title=title, data=self._data)
 
     def _camera_name(self) -> str:
@@ -528,6 +537,15 @@ class PipelineFlow(DetailFlow):
             return urlsplit(address).hostname or PurePath(address).name
         state = self.hass.states.get(camera)
         return state.name if state else str(camera)
+
+
+def _changed(
+    now: Mapping[str, Any], before: Mapping[str, Any], after: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return data with what was changed from `before` to `after`, and all else as it is now."""
+    gone = before.keys() - after.keys()
+    new = {key: value for key, value in after.items() if key not in before or value != before[key]}
+    return {**{key: value for key, value in now.items() if key not in gone}, **new}
 
 
 def _label_keys(model: ModelInfo) -> dict[str, str]:
@@ -541,6 +559,12 @@ def _label_keys(model: ModelInfo) -> dict[str, str]:
             key = f"{first}_{number}"
         keys[key] = label
     return keys
+
+
+def _within_limits(confidence: float | None) -> float:
+    """Return a confidence that the form accepts; once there were others."""
+    wanted = DEFAULT_CONFIDENCE if confidence is None else confidence
+    return min(max(wanted, MIN_CONFIDENCE), MAX_CONFIDENCE)
 
 
 def _place(engine: str, accelerator: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Any
+from urllib.parse import urlsplit
 
 from homeassistant.core import HomeAssistant
 from homeassistant.exceptions import HomeAssistantError
@@ -65,8 +66,18 @@ async def async_see(
 
 def address_error(hass: HomeAssistant, address: str) -> str | None:
     """Return the key of what is wrong with the address of a video; None where it can be tried."""
-    if address.lower().startswith(SCHEMES) or address.startswith(_DEVICES):
+    if address.lower().startswith(SCHEMES):
+        return None if _has_host(address) else "bad_address"
+    if address.startswith(_DEVICES):
         return None
     if not PurePath(address).is_absolute() or address.startswith("/dev/"):
         return "bad_address"
     return None if hass.config.is_allowed_path(address) else "path_not_allowed"
+
+
+def _has_host(address: str) -> bool:
+    try:
+        parts = urlsplit(address)
+        return bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        return False

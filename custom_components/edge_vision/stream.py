@@ -42,7 +42,13 @@ async def async_get_stream_address(hass: HomeAssistant, camera: str) -> str | No
         return None
     # Home Assistant's own pictures of a camera have an address, too; go2rtc's have a scheme of
     # their own. Neither is for others to read.
-    return address if address and address.lower().startswith(SCHEMES) else None
+    return lower_scheme(address) if address and address.lower().startswith(SCHEMES) else None
+
+
+def lower_scheme(address: str) -> str:
+    """Return an address with its scheme as those who read it want it."""
+    scheme, mark, rest = address.partition("://")
+    return f"{scheme.lower()}{mark}{rest}" if mark else address
 
 
 @dataclass

@@ -32,7 +32,7 @@ from pytest_homeassistant_custom_component.common import async_capture_events
 from pytest_homeassistant_custom_component.typing import ClientSessionGenerator
 
 from custom_components.edge_vision import hub as hub_module
-from custom_components.edge_vision import live_fallback, requirements
+from custom_components.edge_vision import live_fallback, media_source, requirements
 from custom_components.edge_vision import stream as stream_module
 from custom_components.edge_vision.const import (
     EVENT_DETECTION,
@@ -77,6 +77,7 @@ async def test_live_video_makes_entities_events_and_pictures(
     cameras: Cameras,
     stream: MjpegCamera,
     hass_client: ClientSessionGenerator,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     assert await async_setup_component(hass, "media_source", {})
     fired = async_capture_events(hass, EVENT_DETECTION)
@@ -113,6 +114,18 @@ async def test_live_video_makes_entities_events_and_pictures(
     assert folder.title == "Front door"
     listed = await async_browse_media(hass, folder.media_content_id)
     assert first["snapshot"] in {item.media_content_id for item in listed.children}
+    # All of them, page by page, but for those whose picture is gone.
+    shown = len(listed.children)
+    assert shown >= 2
+    gone = listed.children[-1].media_content_id
+    if gone == first["snapshot"]:
+        gone = listed.children[-2].media_content_id
+    for kept in (home.data_folder / "evidence").glob(f"{gone.rpartition('/')[2]}*"):
+        kept.unlink()
+    monkeypatch.setattr(media_source, "_PAGE", 2)
+    listed = await async_browse_media(hass, folder.media_content_id)
+    assert len(listed.children) == shown - 1
+    assert gone not in {item.media_content_id for item in listed.children}
     media = await async_resolve_media(hass, first["snapshot"], None)
     client = await hass_client()
     answer = await client.get(media.url)
@@ -467,21 +480,31 @@ async def test_zones_lines_and_masks_are_drawn_in_the_flow(
         "0.1,0.2": "too_few_points",
         "0.1,0.2 0.3": "not_points",
         "0.1,0.2 0.3,1.3 0.1,0.1": "outside",
+        "0.1,0.1 0.5,0.5 0.9,0.9": "no_area",
+        "0.1,0.1 0.1,0.1 0.1,0.1": "no_area",
     }
     for points, error in wrong.items():
         flow = await step(flow, name="Porch", points=points, labels=[], counting=False)
         assert flow["errors"] == {"points": error}
+    plain_zone = {"points": "0,0 1,0 1,1", "labels": [], "counting": False}
+    flow = await step(flow, name="P" * 51, **plain_zone)
+    assert flow["errors"] == {"name": "long_name"}
+    # The camera counts from 40 % on, so that less would change nothing.
+    flow = await step(flow, name="Porch", confidence=39, **plain_zone)
+    assert flow["errors"] == {"confidence": "below_the_camera"}
     flow = await step(
-        flow, name="Porch", points="0.1,0.2; 0.9,0.2; 0.9,1 0.1,1", labels=[], counting=True
+        flow, name="Porch", points="0.1, 0.2; 0.9 ,0.2; 0.9,1 0.1,1", labels=[], counting=True
     )
     # Another zone of that name would take its place in all that goes by names.
     flow = await step(flow, next_step_id="zone")
-    flow = await step(flow, name="Porch ", points="0,0 1,0 1,1", labels=[], counting=False)
+    flow = await step(flow, name="porch ", **plain_zone)
     assert flow["errors"] == {"name": "name_taken"}
-    flow = await step(flow, name="Path", points="0,0 1,0 1,1", labels=[], counting=False)
+    flow = await step(flow, name="Path", **plain_zone)
     flow = await step(flow, next_step_id="remove")
     flow = await step(flow, item=["zones/1"])
     flow = await step(flow, next_step_id="line")
+    flow = await step(flow, name="Gate", points="0.1,0.5")
+    assert flow["errors"] == {"points": "not_a_line"}
     flow = await step(flow, name="@", points="0.1,0.5 0.1,0.5")
     assert flow["errors"] == {"points": "not_a_line"}
     flow = await step(flow, name="@", points="0.1,0.5 0.2,0.5")

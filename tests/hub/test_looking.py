@@ -22,7 +22,14 @@ from pytest_homeassistant_custom_component.common import (
 )
 
 from custom_components.edge_vision import pipeline as pipeline_module
-from custom_components.edge_vision.const import DOMAIN, EVENT_DETECTION, Issue, issue_id
+from custom_components.edge_vision.const import (
+    DOMAIN,
+    EVENT_DETECTION,
+    MAX_CONFIDENCE,
+    MIN_CONFIDENCE,
+    Issue,
+    issue_id,
+)
 from custom_components.edge_vision.events import milliseconds_since
 from custom_components.edge_vision.image_processing import _described
 from custom_components.edge_vision.node.edge_vision_node.protocol import (
@@ -383,12 +390,15 @@ async def test_the_confidence_is_the_same_in_number_and_form(home: Home, cameras
     hub, number = home.hub, _number(home)
     assert float(home.state(number)) == 40
 
-    await home.call("number", "set_value", number, value=99)
+    assert home.attribute(number, "min") == MIN_CONFIDENCE
+    assert home.attribute(number, "max") == MAX_CONFIDENCE
+
+    await home.call("number", "set_value", number, value=95)
 
     (subentry,) = entry.subentries.values()
-    assert subentry.data["confidence"] == 99
-    await home.until_state(number, "99.0")
-    await home.until_state(DETECTION, "0")
+    assert subentry.data["confidence"] == 95
+    await home.until_state(number, "95.0")
+    await until(lambda: home.runtime.told.confidence == 95)
     assert home.hub is hub
 
 

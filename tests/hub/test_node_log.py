@@ -14,6 +14,8 @@ from custom_components.edge_vision.node_log import NodeLog, redact
     [
         ("open rtsp://admin:hunter2@192.168.1.9/s failed", ["admin", "hunter2"]),
         ("open rtsp://admin:p@ss/w0rd@cam:554/s?a=b", ["p@ss", "w0rd"]),
+        ("open rtsp://admin:it's@cam:554 failed", ["admin", "it's"]),
+        ('open rtsp://admin:a "b" c@cam failed', ['"b"', " c@"]),
         ("rtsp://t0psecret@cam/stream", ["t0psecret"]),
         ("GET http://cam/snap?user=bob&password=hunter2&x=1", ["bob", "hunter2"]),
         ("GET http://cam/snap.cgi?loginuse=bob&loginpas=hunter2", ["bob", "hunter2"]),
@@ -44,6 +46,7 @@ def test_credentials_are_removed(line: str, secrets: list[str]) -> None:
         "Pipeline 01ABC cannot look: No model 'x'; this node holds: a, b",
         "GET http://cam/snapshot.jpg failed",
         "nothing answers at rtsp://cam:554, or at rtsp://cam:554/",
+        "nothing answers at rtsp://cam:554; mail bob@example.org",
         "user pressed the key to pass",
         "The token is wrong",
     ],

@@ -292,6 +292,32 @@ async def test_the_form_shows_what_was_chosen_and_keeps_the_change(home: Home) -
     await home.until_state("binary_sensor.back_door_dog", "off")
 
 
+async def test_what_is_changed_elsewhere_while_a_form_is_open_stays(home: Home) -> None:
+    await home.add(pipeline(confidence=40.0))
+    flow = await Flow.change(home)
+    await home.call("number", "set_value", "number.front_door_minimum_confidence", value=70)
+    await flow.send(answers(name="Front door", labels=["dog"], confidence=40))
+    assert flow.aborted_with == "reconfigure_successful"
+    (subentry,) = home.entry.subentries.values()
+    assert (subentry.data["confidence"], subentry.data["labels"]) == (70, ["dog"])
+
+
+async def test_a_zone_forgets_a_label_that_the_camera_does_not_look_for_any_more(
+    home: Home,
+) -> None:
+    corners = [{"x": x, "y": y} for x, y in ((0, 0), (1, 0), (1, 1))]
+    zone = {"name": "Porch", "points": corners, "labels": ["person", "dog"]}
+    await home.add(pipeline(source="auto", only_on_request=False, zones=[zone]))
+    flow = await Flow.change(home, "areas")
+    await flow.pick("change")
+    await flow.send({"item": "zones/0"})
+    assert flow.defaults["labels"] == ["person"]
+    await flow.send(
+        {"name": "Porch", "points": "0,0 1,0 1,1", "labels": ["person"], "counting": False}
+    )
+    assert flow.result["step_id"] == "areas"
+
+
 async def test_what_is_no_longer_to_be_had_falls_back(home: Home) -> None:
     await home.add(pipeline(labels=["person", "unicorn"], engine="hailo", accelerator="hailo:0"))
     flow = await Flow.change(home)

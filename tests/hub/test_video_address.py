@@ -106,6 +106,9 @@ async def test_a_file_is_played_again_and_again(
         ("rtsp://127.0.0.1/a", {"source": "stills"}, "stills_need_a_camera"),
         ("ftp://127.0.0.1/a", {}, "bad_address"),
         ("/dev/mem", {}, "bad_address"),
+        ("rtsp://[bad", {}, "bad_address"),
+        ("rtsp://cam:port/a", {}, "bad_address"),
+        ("rtsp://", {}, "bad_address"),
         ("clip.mp4", {}, "bad_address"),
         ("/etc/passwd", {}, "path_not_allowed"),
     ],
@@ -156,9 +159,10 @@ async def test_the_views_of_edge_vision_are_not_offered_as_cameras(
 async def test_the_name_of_a_video_tells_nothing_of_its_address(home: Home) -> None:
     await home.add()
     flow = await Flow.begin(home)
-    await flow.send(form("rtsps://user:pw@127.0.0.1:9/AbCdEfSecretToken?usr=a&loginpas=secret"))
+    await flow.send(form("RTSPS://user:pw@127.0.0.1:9/AbCdEfSecretToken?usr=a&loginpas=secret"))
     assert "SecretToken" not in str(flow.result["description_placeholders"])
     made = await flow.pick("save")
     assert made["title"] == "127.0.0.1"
+    assert made["data"]["video_address"].startswith("rtsps://user:pw@")
     told = await async_get_config_entry_diagnostics(home.hass, home.entry)
     assert "SecretToken" not in json.dumps(told, default=str)

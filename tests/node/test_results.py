@@ -7,6 +7,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -62,6 +63,18 @@ def test_events_come_back_as_they_were_in_order_and_numbered(path: Path) -> None
     assert [item.seq for item in log.newest()] == [3, 2, 1]
     assert [item.event for item in log.newest("door", limit=1)] == [second]
     assert log.last_seq() == 3
+
+
+def test_events_that_have_a_picture_are_found_page_by_page(path: Path) -> None:
+    log = ResultLog(path)
+    with_picture = [replace(item, evidence=item.event_id) for item in (event(), event(), event())]
+    of_another = replace(event(), evidence=with_picture[0].event_id)
+    log.append([with_picture[0], of_another, event(), *with_picture[1:]])
+    newest = log.newest("door", 2, with_picture=True)
+    assert [item.event for item in newest] == [with_picture[2], with_picture[1]]
+    older = log.newest("door", 2, with_picture=True, before=newest[-1].seq)
+    assert [item.event for item in older] == [with_picture[0]]
+    assert log.newest("door", 2, with_picture=True, before=older[-1].seq) == []
 
 
 def test_numbers_go_on_after_a_restart_and_after_everything_was_deleted(path: Path) -> None:

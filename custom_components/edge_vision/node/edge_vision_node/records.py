@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from .errors import StorageError
 from .pipeline import History
-from .protocol import LoggedEvent, NodeEvent
+from .protocol import LoggedEvent, NodeEvent, ResultsRequest
 from .storage.evidence import EvidenceStore
 from .storage.pictures import PictureStore
 from .storage.results import FILE_NAME, ResultLog
@@ -105,6 +105,23 @@ class Records:
         with suppress(StorageError):
             return await self._with_log(ResultLog.pipeline_of, event_id)
         return None
+
+    async def results(self, request: ResultsRequest, limit: int) -> list[LoggedEvent]:
+        """Return what is asked for, newest first. Raises `StorageError`."""
+
+        def find(log: ResultLog) -> list[LoggedEvent]:
+            found = log.newest(
+                request.pipeline_id,
+                limit,
+                before=request.before,
+                with_picture=request.with_picture,
+            )
+            if not request.with_picture:
+                return found
+            pictures = self.evidence.known()
+            return [item for item in found if item.event.event_id in pictures]
+
+        return await self._with_log(find)
 
     async def last_seq(self) -> int:
         """Return the newest event's number. Raises `StorageError`."""

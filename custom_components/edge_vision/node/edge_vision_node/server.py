@@ -283,7 +283,7 @@ class _Connection:
     async def _results(self, header: dict[str, Any], _picture: memoryview | None) -> _Answer:
         request = read(ResultsRequest, header)
         limit = min(max(request.limit, 1), _MAX_RESULTS)
-        events = await self._node.records.newest_events(request.pipeline_id, limit)
+        events = await self._node.records.results(request, limit)
         return Results(events=tuple(events)), None
 
     async def _catalogue(self, _header: dict[str, Any], _picture: memoryview | None) -> _Answer:

@@ -79,10 +79,16 @@ class Subscribed:
 
 @dataclass(frozen=True, kw_only=True)
 class ResultsRequest:
-    """`results`: read the local result log, newest first."""
+    """`results`: read the local result log, newest first.
+
+    `before`: only events with a lower number. `with_picture`: only those that have a picture of
+    their own, and it is still there.
+    """
 
     pipeline_id: str | None = None
     limit: int = 100
+    before: int | None = None
+    with_picture: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

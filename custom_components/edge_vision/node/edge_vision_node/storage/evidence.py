@@ -55,6 +55,10 @@ class EvidenceStore:
         except FileNotFoundError:
             raise NoPictureError("There is no picture of this event, or not any more") from None
 
+    def known(self) -> set[str]:
+        """Return the ids of the events that there are pictures of."""
+        return {path.name.removesuffix(_ANNOTATED) for path in self._folder.glob(f"*{_ANNOTATED}")}
+
     def delete(self, event_ids: Iterable[str]) -> None:
         """Delete the pictures of events."""
         for event_id in event_ids:

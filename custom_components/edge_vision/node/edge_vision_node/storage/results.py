@@ -200,13 +200,26 @@ class ResultLog:
             ).fetchall()
         return _logged(rows)
 
-    def newest(self, pipeline_id: str | None = None, limit: int = 100) -> list[LoggedEvent]:
-        """Return the newest events, newest first, of one pipeline or of all."""
+    def newest(
+        self,
+        pipeline_id: str | None = None,
+        limit: int = 100,
+        *,
+        before: int | None = None,
+        with_picture: bool = False,
+    ) -> list[LoggedEvent]:
+        """Return the newest events, newest first, of one pipeline or of all.
+
+        `before`: only those with a lower number. `with_picture`: only those with one of their own.
+        """
         with self._using("read") as db:
             rows = db.execute(
-                "SELECT seq, event FROM events WHERE ?1 IS NULL OR pipeline_id = ?1"
-                " ORDER BY seq DESC LIMIT ?2",
-                (pipeline_id, limit),
+                "SELECT seq, event FROM events WHERE (?1 IS NULL OR pipeline_id = ?1)"
+                " AND (?2 IS NULL OR seq < ?2)"
+                " AND (NOT ?3"
+                " OR json_extract(event, '$.evidence') = json_extract(event, '$.event_id'))"
+                " ORDER BY seq DESC LIMIT ?4",
+                (pipeline_id, before, with_picture, limit),
             ).fetchall()
         return _logged(rows)
 
