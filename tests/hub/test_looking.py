@@ -163,7 +163,7 @@ async def test_what_changes_with_every_look_is_not_recorded(home: Home) -> None:
 
 
 async def test_presence_begins_changes_and_ends(home: Home, cameras: Cameras) -> None:
-    await home.add(pipeline())
+    entry = await home.add(pipeline())
     await home.until_state(DETECTION, "0")
     assert home.state(OCCUPANCY) == "off"
     assert home.state(COUNT) == "0"
@@ -178,7 +178,11 @@ async def test_presence_begins_changes_and_ends(home: Home, cameras: Cameras) ->
 
     # Fewer pass when more is asked of them.
     best = max(item["confidence"] for item in home.attribute(DETECTION, "objects"))
-    await home.call("number", "set_value", _number(home), value=int(best))
+    (subentry,) = entry.subentries.values()
+    home.hass.config_entries.async_update_subentry(
+        entry, subentry, data={**subentry.data, "confidence": int(best)}
+    )
+    await until(lambda: home.runtime.told.confidence == int(best))
     await home.scan()
     await until(lambda: any(event.data["phase"] == "update" for event in fired))
     assert 1 <= int(home.state(COUNT)) < count
@@ -362,7 +366,7 @@ async def test_a_mistake_of_ours_is_logged_and_does_not_end_the_looking(
     await home.add(pipeline(only_on_request=False, scan_interval=1))
     await home.until_state(DETECTION, "0")
 
-    def mistake(*_: object) -> None:
+    def mistake(*_: object, **__: object) -> None:
         raise KeyError("mistake")
 
     with monkeypatch.context() as broken:
