@@ -15,12 +15,12 @@ import av
 import numpy as np
 import pytest
 from edge_vision_node.cameras.camera import Cameras, Watcher
-from edge_vision_node.cameras.messages import CameraFrame, Motion, Source, View
+from edge_vision_node.cameras.messages import CameraFrame, Motion, Push, Source, View
 from edge_vision_node.cameras.reader import Backlog
 from edge_vision_node.cameras.soundness import Soundness
 from edge_vision_node.errors import FrameGoneError
 from edge_vision_node.frames.decode import decode
-from edge_vision_node.protocol import Box, Point, SourceState, SourceStatus
+from edge_vision_node.protocol import Box, Point, SourceState, SourceStatus, write
 from PIL import Image
 
 from tests.live_camera import mjpeg_camera
@@ -181,6 +181,48 @@ async def test_a_camera_is_read_as_most_of_its_watchers_want_it() -> None:
         await until(lambda: seen.frames[-1].number > number)
         assert second.camera.state.state == SourceState.LIVE
         assert camera.readers == 1
+
+
+async def test_who_wants_few_frames_hears_what_moved_in_those_between(tmp_path: Path) -> None:
+    async with cameras() as them:
+        seen = Seen()
+        source = Source(url=str(tmp_path / "none.mp4"))
+        watched = them.watch("one", source, fps=1, on_frame=seen)
+        box = Box(x_min=0.1, y_min=0.1, x_max=0.2, y_max=0.3)
+
+        def frame(number: int, at: float, *, moving: bool) -> None:
+            motion = Motion(
+                view=1, moving=moving, calibrating=False, share=0.1, boxes=(box,) if moving else ()
+            )
+            message = CameraFrame(
+                number=number,
+                captured_at="2026-11-25T10:00:00.000+00:00",
+                captured_monotonic=at,
+                width=320,
+                height=240,
+                decode_ms=1.0,
+                motion_ms=1.0,
+                motions=(motion,),
+            )
+            watched.camera._on_push({"type": Push.FRAME, "message": write(message)})
+
+        # Left out as too many, and left out because a newer one has come in the same moment.
+        frame(1, 100.0, moving=False)
+        await asyncio.sleep(0)
+        frame(2, 100.1, moving=False)
+        await asyncio.sleep(0)
+        frame(3, 100.8, moving=True)
+        await asyncio.sleep(0)
+        frame(4, 101.0, moving=False)
+        await asyncio.sleep(0)
+        frame(5, 101.9, moving=True)
+        frame(6, 102.0, moving=False)
+        await asyncio.sleep(0)
+        frame(7, 103.0, moving=False)
+        await asyncio.sleep(0)
+        assert [item.number for item in seen.frames] == [1, 2, 4, 6, 7]
+        assert [item.moving for item in seen.motions] == [False, False, True, True, False]
+        assert [item.boxes for item in seen.motions] == [(), (), (box,), (box,), ()]
 
 
 @pytest.mark.parametrize("transport", ["tcp", "udp", "auto"])

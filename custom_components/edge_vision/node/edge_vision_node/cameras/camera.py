@@ -8,7 +8,7 @@ import logging
 import random
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, TypeVar, TypeVarTuple
 
@@ -52,7 +52,10 @@ _LONGEST_PAUSE_S = 60.0
 _SOUND_AFTER_S = 30.0
 _EITHER = "auto"
 
-# (frame, what moves in it)
+# Of a watcher that wants a frame every few seconds.
+_MOST_SEEN = 60
+
+# (frame, what has moved since the last one that was told)
 FrameListener = Callable[[CameraFrame, Motion], None]
 StateListener = Callable[[SourceStatus], None]
 # (why it could not be read this time)
@@ -84,6 +87,8 @@ class _Watch:
     on_failure: FailureListener | None = None
     closed: bool = False
     due: float = 0.0
+    # What the motion gate has said of frames since the last one that was told.
+    seen: list[Motion] = field(default_factory=list)
 
     def tuning(self) -> ViewTuning:
         return ViewTuning(number=self.number, view=self.view, keep=self.keep)
@@ -95,6 +100,21 @@ class _Watch:
                 return motion
         # The process has yet to hear of this watcher.
         return Motion(view=self.number, moving=False, calibrating=True)
+
+    def see(self, frame: CameraFrame) -> None:
+        """Note what moves in a frame, whether or not it will be told."""
+        self.seen = [*self.seen, self.motion(frame)][-_MOST_SEEN:]
+
+    def moved(self) -> Motion:
+        """Return what has moved since this was asked last, in any frame."""
+        seen, self.seen = self.seen, []
+        return replace(
+            seen[-1],
+            moving=any(motion.moving for motion in seen),
+            calibrating=any(motion.calibrating for motion in seen),
+            share=max(motion.share for motion in seen),
+            boxes=tuple(dict.fromkeys(box for motion in seen for box in motion.boxes)),
+        )
 
     def wants(self, frame: CameraFrame) -> bool:
         """Say whether this frame is due: the camera may keep more than this watcher wants."""
@@ -357,6 +377,8 @@ class Camera:
             self._set_state(read(SourceStatus, message["message"]))
             return
         self.frame = read(CameraFrame, message["message"])
+        for watch in self._watches:
+            watch.see(self.frame)
         # What has come in one go is told as one: an older frame would only cost time.
         asyncio.get_running_loop().call_soon(self._tell)
 
@@ -365,8 +387,8 @@ class Camera:
             return
         self._told = self.frame.number
         for watch in list(self._watches):
-            if watch.wants(self.frame) and watch.on_frame is not None:
-                _call(watch.on_frame, self.frame, watch.motion(self.frame))
+            if watch.seen and watch.wants(self.frame) and watch.on_frame is not None:
+                _call(watch.on_frame, self.frame, watch.moved())
 
     def _set_state(self, state: SourceStatus) -> None:
         news = (state.state, state.reason) != (self.state.state, self.state.reason)
