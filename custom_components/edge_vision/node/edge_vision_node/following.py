@@ -51,8 +51,16 @@ class Follower:
 
     @property
     def moving(self) -> Floats:
-        """Return the boxes of what is followed and not known to stand still: [N, 4]."""
-        boxes = [track.box for track in self.tracks if not track.stationary]
+        """Return the boxes of what is followed and not known to stand still: [N, 4].
+
+        What is so doubtful that it is not told soon is not worth looks of its own.
+        """
+        begin = self.settings.begin
+        boxes = [
+            track.box
+            for track in self.tracks
+            if not track.stationary and (track.confirmed or track.best_score >= begin)
+        ]
         return np.array(boxes, dtype=np.float64).reshape(-1, 4)
 
     @property

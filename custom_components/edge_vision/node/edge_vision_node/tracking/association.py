@@ -64,9 +64,13 @@ def assign(similarity: Floats, least: float) -> _Pairs:
     """
     candidates = similarity >= least
     alone = candidates & (candidates.sum(axis=1) == 1)[:, None] & (candidates.sum(axis=0) == 1)
-    pairs = [np.argwhere(alone)]
-    pairs += [_best(similarity, least, *group) for group in _groups(candidates & ~alone)]
-    found = np.concatenate(pairs)
+    found = np.argwhere(alone)
+    shared = candidates & ~alone
+    if shared.any():
+        # In plain numbers: the groups are so small that numpy takes longer to begin with each.
+        gains = (similarity - least).tolist()
+        pairs = [pair for group in _groups(shared) for pair in _best(gains, *group)]
+        found = np.concatenate((found, np.array(pairs, dtype=np.intp).reshape(-1, 2)))
     return found[:, 0], found[:, 1]
 
 
@@ -91,23 +95,24 @@ def _groups(candidates: NDArray[np.bool_]) -> list[tuple[list[int], list[int]]]:
     return groups
 
 
-def _best(
-    similarity: Floats, least: float, rows: list[int], columns: list[int]
-) -> NDArray[np.intp]:
-    """Return the best pairs of a group: [K, 2]."""
-    gains = similarity[np.ix_(rows, columns)] - least
+def _best(every: list[list[float]], rows: list[int], columns: list[int]) -> list[tuple[int, int]]:
+    """Return the best pairs of a group; `every` holds what each pair gains, of all groups."""
+    gains = [[every[row][column] for column in columns] for row in rows]
     if len(rows) == 1 or len(columns) == 1:
-        row, column = divmod(int(gains.argmax()), len(columns))
-        return np.array([[rows[row], columns[column]]], dtype=np.intp)
+        _, row, column = max(
+            (gain, row, column)
+            for row, of_row in zip(rows, gains, strict=True)
+            for column, gain in zip(columns, of_row, strict=True)
+        )
+        return [(row, column)]
     # A row may stay alone for nothing: each has a column of its own for that.
-    alone = np.zeros((len(rows), len(rows)))
-    costs = np.concatenate((-np.maximum(gains, 0.0), alone), axis=1).tolist()
-    pairs = [
+    alone = [0.0] * len(rows)
+    costs = [[-max(gain, 0.0) for gain in of_row] + alone for of_row in gains]
+    return [
         (rows[row], columns[column])
         for row, column in enumerate(_hungarian(costs))
-        if column < len(columns) and gains[row, column] >= 0
+        if column < len(columns) and gains[row][column] >= 0
     ]
-    return np.array(pairs, dtype=np.intp).reshape(-1, 2)
 
 
 def _hungarian(costs: list[list[float]]) -> list[int]:
