@@ -14,6 +14,7 @@ from http import HTTPStatus
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
 import pytest
 from homeassistant.components.camera import async_get_image
 from homeassistant.components.media_source import async_browse_media, async_resolve_media
@@ -290,14 +291,9 @@ async def test_automatic_looks_at_stills_while_live_video_cannot_be_read(
     diagnostics = await async_get_config_entry_diagnostics(hass, home.entry)
     assert diagnostics["pipelines"][subentry_id]["stills_because"]
     # There is a picture to draw zones on.
-    flow = await hass.config_entries.subentries.async_init(
-        (home.entry.entry_id, SUBENTRY_PIPELINE),
-        context={"source": "reconfigure", "subentry_id": subentry_id},
-    )
-    flow = await hass.config_entries.subentries.async_configure(
-        flow["flow_id"], {"next_step_id": "areas"}
-    )
-    assert _address(flow).startswith("/")
+    flow = Flow(hass, home)
+    await flow.begin("areas")
+    assert _address(flow.result).startswith("/")
     # Live video is tried again and again, and shows that nobody is there.
     stream.refuses = False
     await until(lambda: told() is None)
@@ -565,17 +561,13 @@ async def test_what_one_entry_masks_no_entry_of_that_camera_sees_or_shows(
     assert home.state("binary_sensor.front_door_person") == "off"
     plain, masked = home.entry.subentries
     client = await hass_client()
-    flows = hass.config_entries.subentries
-    for step in ("objects", "areas"):
-        flow = await flows.async_init(
-            (home.entry.entry_id, SUBENTRY_PIPELINE),
-            context={"source": "reconfigure", "subentry_id": plain},
-        )
-        flow = await flows.async_configure(flow["flow_id"], {"next_step_id": step})
-        assert "Person" not in flow["description_placeholders"]["picture"]
-        if step == "objects":
-            assert _is_black(await (await client.get(_address(flow))).read())
-        flows.async_abort(flow["flow_id"])
+    flow = Flow(hass, home)
+    await flow.begin("objects", plain)
+    assert "Person" not in flow.result["description_placeholders"]["picture"]
+    assert _is_black(await (await client.get(_address(flow.result))).read())
+    await flow.begin("areas", plain)
+    drawn = Image.open(io.BytesIO(await (await client.get(_address(flow.result))).read()))
+    assert np.asarray(drawn.convert("L")).mean() < 40  # a grid on black
     # Without the mask there is something to see: at once, and in both.
     subentry = home.entry.subentries[masked]
     hass.config_entries.async_update_subentry(
@@ -736,8 +728,9 @@ class Flow:
         self._hass, self._home = hass, home
         self.result: Any = None
 
-    async def begin(self, option: str) -> None:
-        (subentry_id,) = self._home.entry.subentries
+    async def begin(self, option: str, subentry_id: str | None = None) -> None:
+        if subentry_id is None:
+            (subentry_id,) = self._home.entry.subentries
         self.result = await self._home.entry.start_subentry_reconfigure_flow(
             self._hass, subentry_id
         )

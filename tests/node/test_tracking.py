@@ -272,6 +272,9 @@ class TestStandingStill:
                 at += 1.0
                 left = tracker.step(seen(), at, disturbed=NOWHERE)
             assert bool(left) is not alive
+            if alive:  # who stands there an hour later is somebody else
+                (other,) = tracker.step(seen((0.5, 0.5)), at + 3600, disturbed=NOWHERE)
+                assert not other.returned
 
     def test_a_camera_of_one_frame_in_four_seconds_does_not_lose_whom_one_frame_misses(
         self,

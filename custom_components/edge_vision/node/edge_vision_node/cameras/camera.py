@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import logging
 import random
+from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -88,7 +89,7 @@ class _Watch:
     closed: bool = False
     due: float = 0.0
     # What the motion gate has said of frames since the last one that was told.
-    seen: list[Motion] = field(default_factory=list)
+    seen: deque[Motion] = field(default_factory=lambda: deque(maxlen=_MOST_SEEN))
 
     def tuning(self) -> ViewTuning:
         return ViewTuning(number=self.number, view=self.view, keep=self.keep)
@@ -103,11 +104,12 @@ class _Watch:
 
     def see(self, frame: CameraFrame) -> None:
         """Note what moves in a frame, whether or not it will be told."""
-        self.seen = [*self.seen, self.motion(frame)][-_MOST_SEEN:]
+        self.seen.append(self.motion(frame))
 
     def moved(self) -> Motion:
         """Return what has moved since this was asked last, in any frame."""
-        seen, self.seen = self.seen, []
+        seen = list(self.seen)
+        self.seen.clear()
         return replace(
             seen[-1],
             moving=any(motion.moving for motion in seen),

@@ -199,11 +199,13 @@ class Reader:
                 self.behind = backlog.step(at, at - asked_at)
                 if self.behind:
                     behind_at = at
-                elif packet.is_keyframe or (behind_at and at - behind_at > self._source.stall_s):
+                elif packet.is_keyframe or (
+                    behind_at is not None and at - behind_at > self._source.stall_s
+                ):
                     # What comes before the next key frame is drawn upon what was left out.
                     behind_at = None
                 if not self._source.key_frames_only:
-                    codec.skip_frame = "NONKEY" if behind_at else "DEFAULT"
+                    codec.skip_frame = "DEFAULT" if behind_at is None else "NONKEY"
             decoded = self._decode(packet, at)
             took_ms = (time.monotonic() - at) * 1000
             for frame in decoded:
@@ -220,7 +222,7 @@ class Reader:
                     good_at = at
                 yield frame, came, at, took_ms
             limit = self._source.stall_s
-            if self.behind or self._source.key_frames_only:
+            if behind_at is not None or self._source.key_frames_only:
                 limit = max(limit, _KEY_FRAME_WITHIN_S)
             if at - good_at > limit or self._soundness.mostly_damaged:
                 self._soundness.give_up()

@@ -47,8 +47,8 @@ class Settings:
         changed_s: the same after a change of the whole scene, in which much may be hard to see.
         remembered_s: how long the place of one that is gone is remembered. A parked car is the same
             after a night.
-        hidden_s: the same for somebody who lives, and whose place somebody passed or left: who
-            stands there a minute later is somebody else.
+        hidden_s: the same for somebody who lives, whom somebody else may have hidden: who stands
+            there a minute later is somebody else.
         forgotten_s: how long one is kept that nothing has moved at, but nobody sees any more.
         vanished_s: the same for somebody who lives.
     """
@@ -417,8 +417,8 @@ class Tracker:
             if track.stationary:
                 if self._has_gone(track, missed_s):
                     stay[number] = False
-                    hidden = track.disturbed and self._kinds.lives(track.class_id)
-                    known_s = settings.hidden_s if hidden else settings.remembered_s
+                    alive = self._kinds.lives(track.class_id)
+                    known_s = settings.hidden_s if alive else settings.remembered_s
                     self._places.append(_Place(track, at + known_s))
             elif track.confirmed:
                 left = inside[number] < 1 - _OUTSIDE
