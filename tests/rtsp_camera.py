@@ -1,7 +1,7 @@
-"""A camera that streams H.264 over RTSP on loopback, as most real ones do.
+"""A camera that streams H.264 or H.265 over RTSP on loopback, as most real ones do.
 
-RTSP 1.0 (RFC 2326) with RTP (RFC 3550, H.264 as in RFC 6184) over TCP or UDP, as much of them as
-a reader needs. What it shows, and what goes wrong, can be changed while it streams.
+RTSP 1.0 (RFC 2326) with RTP (RFC 3550, video as in RFC 6184 and RFC 7798) over TCP or UDP, as much
+of them as a reader needs. What it shows, and what goes wrong, can be changed while it streams.
 """
 
 from __future__ import annotations
@@ -47,9 +47,22 @@ class _Reader:
 
 @dataclass
 class RtspCamera(StreamingCamera):
-    """Sends H.264; with `garbage` a share of the packets is changed or missing."""
+    """Sends video; with `garbage` a share of the packets is changed or missing."""
 
     udp: bool = True
+    codec: str = "H264"
+    # Of each picture; libx265 would hold one back for it.
+    slices: int = 1
+    # Puts the parts of a picture that are small into one packet.
+    aggregates: bool = False
+    # Says of every part of a picture that it is the last.
+    marks_all: bool = False
+    # Has sound, too, and answers only to its own name.
+    sound: bool = False
+    picky: bool = False
+    # Methods and addresses that were asked for, and frames that were sent.
+    asked: list[str] = field(default_factory=list)
+    sent: int = 0
     garbage_share: float = 0.5
     _readers: list[_Reader] = field(default_factory=list)
     _encoder: Any = None
@@ -90,6 +103,9 @@ class RtspCamera(StreamingCamera):
 
     async def _answer(self, reader: _Reader, head: str) -> tuple[str, list[str], str]:
         method, url, _ = head.split(" ", 2)
+        self.asked.append(f"{method} {url}")
+        if self.picky and not url.startswith(f"rtsp://{self.address.rpartition('@')[2]}"):
+            return "404 Not Found", [], ""
         if method == "OPTIONS":
             return "200 OK", ["Public: OPTIONS, DESCRIBE, SETUP, PLAY, TEARDOWN"], ""
         wanted = base64.b64encode(self.credentials.encode()).decode()
@@ -101,9 +117,11 @@ class RtspCamera(StreamingCamera):
             sdp = (
                 "v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=camera\r\nt=0 0\r\n"
                 f"m=video 0 RTP/AVP {_TYPE}\r\nc=IN IP4 127.0.0.1\r\n"
-                f"a=rtpmap:{_TYPE} H264/{_CLOCK}\r\na=fmtp:{_TYPE} packetization-mode=1\r\n"
-                "a=control:video\r\n"
+                f"a=rtpmap:{_TYPE} {self.codec}/{_CLOCK}\r\n"
+                f"a=fmtp:{_TYPE} packetization-mode=1\r\na=control:video\r\n"
             )
+            if self.sound:
+                sdp += "m=audio 0 RTP/AVP 0\r\na=control:sound\r\n"
             return "200 OK", ["Content-Type: application/sdp", f"Content-Base: {url}/"], sdp
         if method == "SETUP":
             transport = _header(head, "Transport")
@@ -143,6 +161,7 @@ class RtspCamera(StreamingCamera):
                 reader.begun = reader.begun or key
                 if reader.begun:
                     self._send(reader, units, stamp)
+            self.sent += any(reader.begun for reader in self._readers)
 
     def _encode(self, picture: bytes) -> tuple[bool, list[bytes]]:
         image = Image.open(io.BytesIO(picture)).convert("RGB")
@@ -150,7 +169,8 @@ class RtspCamera(StreamingCamera):
         image = image.crop((0, 0, image.width // 2 * 2, image.height // 2 * 2))
         encoder = self._encoder
         if encoder is None or (encoder.width, encoder.height) != image.size:
-            encoder = av.CodecContext.create("libx264", "w")
+            name = {"H264": "libx264", "H265": "libx265"}[self.codec]
+            encoder = av.CodecContext.create(name, "w")
             encoder.width, encoder.height = image.size
             encoder.pix_fmt = "yuv420p"
             encoder.time_base = Fraction(1, _CLOCK)
@@ -161,6 +181,8 @@ class RtspCamera(StreamingCamera):
                 "crf": "21",
                 "g": "1000",
                 "bf": "0",
+                "slices": str(self.slices),
+                "x265-params": "log-level=none",
             }
             self._encoder, self._frames, self._key_wanted = encoder, 0, True
         frame = av.VideoFrame.from_image(image).reformat(format="yuv420p")
@@ -175,11 +197,15 @@ class RtspCamera(StreamingCamera):
         return any(packet.is_keyframe for packet in packets), units
 
     def _send(self, reader: _Reader, units: list[bytes], stamp: int) -> None:
+        hevc = self.codec == "H265"
         payloads: list[bytes] = []
-        for unit in units:
-            payloads += _fragments(unit)
+        if self.aggregates and sum(map(len, units)) <= _MOST_PAYLOAD and len(units) > 1:
+            payloads = [_aggregated(units, hevc=hevc)]
+        else:
+            for unit in units:
+                payloads += _fragments(unit, hevc=hevc)
         for number, payload in enumerate(payloads):
-            last = number == len(payloads) - 1
+            last = number == len(payloads) - 1 or self.marks_all
             sequence, reader.sequence = reader.sequence & 0xFFFF, reader.sequence + 1
             sent = payload
             if self.garbage and (chance := random.random()) < self.garbage_share:
@@ -191,14 +217,24 @@ class RtspCamera(StreamingCamera):
             reader.send(head + stamp.to_bytes(4) + b"edge" + sent)
 
 
-def _fragments(unit: bytes) -> list[bytes]:
-    """Return a NAL unit as RTP payloads (RFC 6184, 5.6 and 5.8)."""
+def _fragments(unit: bytes, *, hevc: bool) -> list[bytes]:
+    """Return a NAL unit as RTP payloads (RFC 6184, 5.6 and 5.8; RFC 7798, 4.4.1 and 4.4.3)."""
     if len(unit) <= _MOST_PAYLOAD:
         return [unit]
-    indicator, kind = unit[0] & 0xE0 | 28, unit[0] & 0x1F
-    parts = [unit[1:][at : at + _MOST_PAYLOAD] for at in range(0, len(unit) - 1, _MOST_PAYLOAD)]
+    if hevc:
+        head, kind, size = bytes([unit[0] & 0x81 | 49 << 1, unit[1]]), unit[0] >> 1 & 0x3F, 2
+    else:
+        head, kind, size = bytes([unit[0] & 0xE0 | 28]), unit[0] & 0x1F, 1
+    body = unit[size:]
+    parts = [body[at : at + _MOST_PAYLOAD] for at in range(0, len(body), _MOST_PAYLOAD)]
     flags = [0x80, *[0] * (len(parts) - 2), 0x40]
-    return [bytes([indicator, flag | kind]) + part for flag, part in zip(flags, parts, strict=True)]
+    return [head + bytes([flag | kind]) + part for flag, part in zip(flags, parts, strict=True)]
+
+
+def _aggregated(units: list[bytes], *, hevc: bool) -> bytes:
+    """Return NAL units as one RTP payload (RFC 6184, 5.7.1; RFC 7798, 4.4.2)."""
+    head = bytes([48 << 1, 1]) if hevc else bytes([0x60 | 24])
+    return head + b"".join(len(unit).to_bytes(2) + unit for unit in units)
 
 
 async def _request(stream: asyncio.StreamReader) -> str:

@@ -8,12 +8,14 @@ import random
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from ..protocol import SourceState, SourceStatus
 from .messages import Source
+from .relay import Relay
 from .soundness import Soundness
 
 _LOGGER = logging.getLogger(__name__)
@@ -81,6 +83,8 @@ class Reader:
         self._transport = "udp" if source.transport == "udp" else "tcp"
         self._is_file = "://" not in source.url and not source.url.startswith("/dev/")
         self._hardware = source.hardware_decoding
+        # Whether RTSP over TCP is read by way of the relay: with some camera that may fail.
+        self._relayed = True
         self._live_at = 0.0
         # When the next frame is wanted; holds when it is opened again.
         self._due = 0.0
@@ -115,14 +119,17 @@ class Reader:
             if self._live_at and time.monotonic() - self._live_at > _SOUND_AFTER_S:
                 pause = _FIRST_PAUSE_S
             self._tell(SourceState.UNAVAILABLE, reason)
-            if self._source.transport == "auto" and not self._live_at:
-                self._transport = "udp" if self._transport == "tcp" else "tcp"
+            if not self._live_at:
+                self._relayed = True
+                if self._source.transport == "auto":
+                    self._transport = "udp" if self._transport == "tcp" else "tcp"
             time.sleep(pause * random.uniform(0.75, 1.25))  # noqa: S311 - to spread load
             if time.monotonic() - started < _SOUND_AFTER_S:
                 pause = min(pause * 2, _LONGEST_PAUSE_S)
 
     def _read(self) -> None:
-        with self._open() as container:
+        with ExitStack() as stack:
+            container = self._connect(stack)
             if not container.streams.video:
                 raise SourceError("There is no video in what the camera sends")
             stream = container.streams.video[0]
@@ -144,8 +151,22 @@ class Reader:
             self._spoilt.clear()
             self._pass_on(self._frames(container, stream, halvings))
 
-    def _open(self) -> Any:
-        url, source = self._source.url, self._source
+    def _connect(self, stack: ExitStack) -> Any:
+        """Open the source, for as long as a stack stands."""
+        url = self._source.url
+        if self._relayed and self._transport == "tcp" and url.lower().startswith("rtsp://"):
+            relay = stack.enter_context(Relay(url, _OPEN_TIMEOUT_S))
+            try:
+                return stack.enter_context(self._open(relay.url))
+            except self._av.ExitError:
+                raise  # it does not answer, whoever asks
+            except self._av.FFmpegError:
+                # It may be the address in the request that it does not like.
+                self._relayed = False
+        return stack.enter_context(self._open(url))
+
+    def _open(self, url: str) -> Any:
+        source = self._source
         # Little is looked at beforehand, and all of it is decoded then: "nobuffer" would drop it,
         # and with it the first key frame, so that the first picture came seconds later.
         options = {"flags": "low_delay", "fpsprobesize": "0"}
@@ -162,7 +183,8 @@ class Reader:
                 raise SourceError("Only rtsp, http and rtmp addresses can be read")
             options |= {"protocol_whitelist": _NETWORK, "probesize": "65536"}
             if scheme.startswith("rtsp"):
-                options |= {"rtsp_transport": self._transport}
+                # What is heard stays where it is.
+                options |= {"rtsp_transport": self._transport, "allowed_media_types": "video"}
                 options |= {"analyzeduration": "0", "probesize": "4096"}
         more: dict[str, Any] = {}
         if self._hardware:
@@ -226,6 +248,7 @@ class Reader:
                 limit = max(limit, _KEY_FRAME_WITHIN_S)
             if at - good_at > limit or self._soundness.mostly_damaged:
                 self._soundness.give_up()
+                self._relayed = False
                 self._strict = self._keeps_to_it or not self._strict
                 raise SourceError("The camera sends data, but no picture that can be decoded")
             asked_at = time.monotonic()
