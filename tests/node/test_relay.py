@@ -142,6 +142,14 @@ def test_marks_within_a_picture_end_the_marking() -> None:
     assert marking.step(more) == more
 
 
+def test_a_server_may_end_its_lines_as_it_pleases() -> None:
+    data = DESCRIBED.replace(b"\r\n", b"\n").replace(b"H264", b"h264")
+    data = data.replace(b"Length: %d" % len(DESCRIPTION), b"Length: %d" % (len(DESCRIPTION) - 5))
+    marking = Marking()
+    assert marking.step(data) == data
+    assert marking.step(rtp(1, SLICE) + rtp(2, SLICE)).endswith(DELIMITER)
+
+
 def test_what_is_not_understood_passes_as_it_is() -> None:
     rng = random.Random(7)
     for _ in range(300):

@@ -120,7 +120,8 @@ class Reader:
                 pause = _FIRST_PAUSE_S
             self._tell(SourceState.UNAVAILABLE, reason)
             if not self._live_at:
-                self._relayed = True
+                if self._transport == "tcp":
+                    self._relayed = not self._relayed
                 if self._source.transport == "auto":
                     self._transport = "udp" if self._transport == "tcp" else "tcp"
             time.sleep(pause * random.uniform(0.75, 1.25))  # noqa: S311 - to spread load

@@ -27,7 +27,9 @@ _LONGEST_PACKET = 65535
 _RTP_HEAD = 12
 
 _START_CODE = b"\0\0\0\1"
-_CODEC = re.compile(rb"^a=rtpmap:(\d{1,3}) (H26[45])/", re.MULTILINE)
+# Some servers end lines as they please.
+_HEAD_END = re.compile(rb"\r?\n\r?\n")
+_CODEC = re.compile(rb"^a=rtpmap:(\d{1,3}) +(H26[45])/", re.MULTILINE | re.IGNORECASE)
 _LENGTH = re.compile(rb"^content-length: *(\d{1,9})", re.MULTILINE | re.IGNORECASE)
 
 
@@ -116,17 +118,17 @@ class Marking:
 
     def _message(self, data: bytes, at: int) -> int:
         """Return where an RTSP message ends, for all that is known now."""
-        body = data.find(b"\r\n\r\n", at) + 4
-        if body < 4:
-            self._plain = not data[at : at + 1].isalpha() or len(data) - at > _LONGEST_MESSAGE
-            return len(data) + 1
-        length = _LENGTH.search(data, at, body)
-        end = body + (int(length[1]) if length else 0)
+        if found := _HEAD_END.search(data, at):
+            body = found.end()
+            length = _LENGTH.search(data, at, body)
+            end = body + (int(length[1]) if length else 0)
+        else:
+            body = end = len(data) + 1
         self._plain = not data[at : at + 1].isalpha() or end - at > _LONGEST_MESSAGE
         if end <= len(data):
             # A description (RFC 6184, 8.2.1; RFC 7798, 7.2.1) says which packets are video.
-            for found in _CODEC.finditer(data, body, end):
-                self._codecs[int(found[1])] = _CODECS[found[2]]
+            for kind in _CODEC.finditer(data, body, end):
+                self._codecs[int(kind[1])] = _CODECS[kind[2].upper()]
         return end
 
     def _delimiter(self, channel: int, packet: bytes) -> bytes:
