@@ -30,7 +30,8 @@ from .const import (
 )
 from .evidence import EvidenceView
 from .flow_picture import async_setup_flow_pictures
-from .hub import EdgeVisionConfigEntry, EdgeVisionHub, data_dir, event_store
+from .hub import EdgeVisionConfigEntry, EdgeVisionHub, data_dir
+from .inbox import event_store
 from .issues import async_clear_issue, async_raise_issue
 from .node_process import NodeStartError
 from .requirements import EngineInstallError, async_install_engine, async_install_video

@@ -16,8 +16,6 @@ from homeassistant.core import CALLBACK_TYPE, HomeAssistant, callback
 from homeassistant.helpers import entity_registry as er
 from homeassistant.helpers import issue_registry as ir
 from homeassistant.helpers.event import async_track_time_interval
-from homeassistant.helpers.start import async_at_started
-from homeassistant.helpers.storage import Store
 
 from .client import (
     COMPILE_TIMEOUT_S,
@@ -32,11 +30,11 @@ from .const import (
     CONF_ENGINE,
     CRASH_LOOP_MINUTES,
     DATA_DIR,
-    DOMAIN,
     EVENT_DETECTION,
     Issue,
 )
 from .events import event_data
+from .inbox import EventInbox
 from .issues import async_clear_issue, async_raise_issue
 from .node.edge_vision_node.protocol import (
     AllowModel,
@@ -57,10 +55,6 @@ from .node.edge_vision_node.protocol import (
     PipelineState,
     Point,
     QuarantinedModel,
-    Results,
-    ResultsRequest,
-    Subscribe,
-    Subscribed,
     Task,
     Video,
 )
@@ -83,9 +77,6 @@ _PEEK_TIMEOUT_S = 60.0
 BENCHMARK_SECONDS = 2.0
 MEASURE_SECONDS = 0.5
 STATUS_EVERY = timedelta(seconds=30)
-# What was fired after the last save is fired again when Home Assistant is killed.
-_SAVE_DELAY_S = 0.25
-_STORE_VERSION = 1
 # Looks in a row without an answer after which the node counts as stuck.
 _STUCK_AFTER_TIMEOUTS = 3
 
@@ -95,11 +86,6 @@ type EdgeVisionConfigEntry = ConfigEntry[EdgeVisionHub]
 def data_dir(hass: HomeAssistant) -> Path:
     """Return the local node's data folder."""
     return Path(hass.config.path(DATA_DIR))
-
-
-def event_store(hass: HomeAssistant, entry_id: str) -> Store[dict[str, Any]]:
-    """Return where the number of the last event that was taken in is kept."""
-    return Store(hass, _STORE_VERSION, f"{DOMAIN}.{entry_id}")
 
 
 class EdgeVisionHub:
@@ -122,13 +108,14 @@ class EdgeVisionHub:
         self.video_missing: str | None = None
         # What the set-up depends on: when it is no longer this, the entry must be reloaded.
         self.made_for = (entry.title, entry.data)
+        self._inbox = EventInbox(hass, entry.entry_id, self._async_fire, self._kept)
         self.supervisor = NodeSupervisor(
             hass,
             data_dir(hass),
             NodeCallbacks(
                 connected=self._async_connected,
                 disconnected=self._async_disconnected,
-                event=self._async_take_event,
+                event=self._inbox.async_receive,
                 status=self._async_take_status,
                 look=self._async_take_look,
                 crash_loop=self._async_crash_loop,
@@ -147,19 +134,10 @@ class EdgeVisionHub:
         self._configuring = asyncio.Lock()
         # Something was changed that the node could not be told.
         self._untold = False
-        self._store = event_store(hass, entry.entry_id)
-        self._last_seq: int | None = None
-        # Events up to this number were told by the node before it was connected.
-        self._replayed_until = 0
-        # What the node tells while Home Assistant starts, when no automation hears it yet; None
-        # afterwards.
-        self._held: list[tuple[int | None, NodeEvent]] | None = []
-        self._unsubscribe_started: CALLBACK_TYPE | None = None
         self._begun = False
         self._stopping = False
         # Cameras of which the node still has pictures.
         self._removed: set[str] = set()
-        self._save_pending = False
         self._timeouts = 0
         self._quarantined: AbstractSet[str] = frozenset()
         self._unsubscribe_timer: CALLBACK_TYPE | None = None
@@ -243,7 +221,7 @@ class EdgeVisionHub:
     @property
     def last_seq(self) -> int | None:
         """Return the number of the last event that was taken in."""
-        return self._last_seq
+        return self._inbox.seq
 
     @callback
     def async_add_listener(self, listener: CALLBACK_TYPE) -> CALLBACK_TYPE:
@@ -263,21 +241,21 @@ class EdgeVisionHub:
 
         Raises `NodeStartError` or `NodeError`; nothing is left running then.
         """
-        stored = await self._store.async_load()
+        kept = await self._inbox.async_load()
         # A node must not look even once at what is switched off.
-        for pipeline_id in (stored or {}).get("off", ()):
+        for pipeline_id in kept.get("off", ()):
             if (pipeline := self.pipelines.get(pipeline_id)) is not None:
                 pipeline.enabled = False
-        self._removed.update((stored or {}).get("removed", ()))
+        self._removed.update(kept.get("removed", ()))
         await self.supervisor.start()
         # Another node's numbers mean nothing to this one.
-        if stored and stored.get("node_id") == self.node_id and isinstance(stored.get("seq"), int):
-            self._last_seq = stored["seq"]
+        if kept.get("node_id") == self.node_id and isinstance(kept.get("seq"), int):
+            self._inbox.seq = kept["seq"]
 
     async def async_begin(self) -> None:
         """Begin to look and to take in events: every entity is there now."""
         self._begun = True
-        self._unsubscribe_started = async_at_started(self.hass, self._async_release)
+        self._inbox.async_begin()
         if self._client is not None:
             try:
                 await self._async_subscribe(self._client)
@@ -352,9 +330,7 @@ class EdgeVisionHub:
     async def async_stop(self) -> None:
         """Stop looking, then the node, and keep the number of the last event."""
         self._stopping = True
-        if self._unsubscribe_started is not None:
-            self._unsubscribe_started()
-            self._unsubscribe_started = None
+        self._inbox.async_mute()
         if self._unsubscribe_timer is not None:
             self._unsubscribe_timer()
             self._unsubscribe_timer = None
@@ -362,8 +338,7 @@ class EdgeVisionHub:
         try:
             await self.supervisor.stop()
         finally:
-            if self._last_seq is not None:
-                await self._store.async_save(self._stored())
+            await self._inbox.async_save()
 
     # --- Talking to the node ---------------------------------------------------------------------
 
@@ -490,7 +465,7 @@ class EdgeVisionHub:
         self.greeting = client.greeting
         self.info = await client.request(Command.INFO, None, NodeInfo, timeout_s=_SET_UP_TIMEOUT_S)
         # Before the node looks again, so that what it sees from now on is news.
-        self._replayed_until = await _newest_seq(client)
+        await self._inbox.async_meet(client)
         await self._async_configure(client)
         self._timeouts = 0
         self._client = client
@@ -578,13 +553,7 @@ class EdgeVisionHub:
             pipeline.async_wake()
 
     async def _async_subscribe(self, client: NodeClient) -> None:
-        before = self._last_seq
-        answer = await client.request(Command.SUBSCRIBE, Subscribe(after=before), Subscribed)
-        # A log that has been begun anew counts from one again. (-1: it cannot be read.)
-        begun_anew = before is not None and 0 <= answer.seq < before
-        if self._last_seq == before and (before is None or begun_anew):
-            self._last_seq = max(answer.seq, 0)
-            self.async_save_soon()
+        await self._inbox.async_subscribe(client)
         # A model may have been loaded since the node answered to `configure`.
         self._async_take_status(await client.request(Command.STATUS, None, NodeStatus))
 
@@ -635,28 +604,8 @@ class EdgeVisionHub:
             pipeline.async_take_look(look)
 
     @callback
-    def _async_take_event(self, seq: int | None, event: NodeEvent) -> None:
-        """Fire an event on the bus, or keep it until somebody can hear it."""
-        if self._held is None:
-            self._fire(seq, event, late=False)
-        else:
-            self._held.append((seq, event))
-
-    @callback
-    def _async_release(self, _hass: HomeAssistant) -> None:
-        """Fire what was kept: Home Assistant has started, and its automations with it."""
-        held, self._held = self._held, None
-        for seq, event in held or ():
-            self._fire(seq, event, late=True)
-
-    @callback
-    def _fire(self, seq: int | None, event: NodeEvent, *, late: bool) -> None:
-        """Fire an event on the bus, once."""
-        if seq is not None:
-            if self._last_seq is not None and seq <= self._last_seq:
-                return
-            self._last_seq = seq
-            self.async_save_soon()
+    def _async_fire(self, event: NodeEvent, late: bool) -> None:
+        """Fire an event on the bus."""
         if (pipeline := self.pipelines.get(event.pipeline_id)) is None:
             _LOGGER.debug("Event of pipeline %.40r left out: it was removed", event.pipeline_id)
             return
@@ -666,24 +615,19 @@ class EdgeVisionHub:
             self.node_id,
             pipeline.told,
             event,
-            replayed=late or (seq is not None and seq <= self._replayed_until),
+            replayed=late,
         )
         self.hass.bus.async_fire(EVENT_DETECTION, data)
         pipeline.async_take_event(data)
 
-    def _stored(self) -> dict[str, Any]:
-        self._save_pending = False
+    def _kept(self) -> dict[str, Any]:
         off = [key for key, pipeline in self.pipelines.items() if not pipeline.enabled]
-        removed = sorted(self._removed)
-        return {"node_id": self.node_id, "seq": self._last_seq, "off": off, "removed": removed}
+        return {"node_id": self.node_id, "off": off, "removed": sorted(self._removed)}
 
     @callback
     def async_save_soon(self) -> None:
-        """Write down the newest event's number, and which cameras are switched off."""
-        # Each call would put the write off; a camera over a busy street would do so for ever.
-        if not self._save_pending:
-            self._save_pending = True
-            self._store.async_delay_save(self._stored, _SAVE_DELAY_S)
+        """Write down which cameras are switched off, and what is still to be deleted."""
+        self._inbox.async_save_soon()
 
     # --- Trouble ---------------------------------------------------------------------------------
 
@@ -737,12 +681,3 @@ class EdgeVisionHub:
     @callback
     def _async_stable(self) -> None:
         async_clear_issue(self.hass, Issue.NODE_CRASH_LOOP, self.entry.entry_id)
-
-
-async def _newest_seq(client: NodeClient) -> int:
-    """Return the number of the newest event in a node's log; 0 where it cannot be read."""
-    try:
-        answer = await client.request(Command.RESULTS, ResultsRequest(limit=1), Results)
-    except NodeCommandError:
-        return 0
-    return answer.events[0].seq if answer.events else 0

@@ -117,7 +117,7 @@ async def test_events_that_were_missed_come_once(
 
     # As if Home Assistant had gone down before it had taken in the last event.
     last = home.hub.last_seq
-    home.hub._last_seq = last - 1
+    home.hub._inbox.seq = last - 1
     home.kill_node()
     await until(lambda: fired)
     assert [event.data["phase"] for event in fired] == ["start"]
@@ -168,13 +168,13 @@ async def test_what_happens_while_home_assistant_starts_reaches_its_automations_
     assert await async_setup_component(hass, "automation", {"automation": made})
     entry = await home.add(pipeline())
     await home.until_state(OCCUPANCY, "on")  # states do not wait
-    await until(lambda: home.hub._held)
+    await until(lambda: home.hub._inbox._held)
     hub, before = home.hub, home.hub.last_seq
     if meanwhile == "killed":
         home.kill_node()
         await home.until_state(OCCUPANCY, "unavailable")
         await home.until_state(OCCUPANCY, "on")
-        await until(lambda: len(home.hub._held) > 1)
+        await until(lambda: len(home.hub._inbox._held) > 1)
     elif meanwhile == "unloaded":
         assert await hass.config_entries.async_unload(entry.entry_id)
     assert (calls, hub.last_seq) == ([], before)
@@ -195,7 +195,7 @@ async def test_a_result_log_that_was_lost_does_not_silence_the_node(
     cameras.porch.picture = STREET
     entry = await home.add(pipeline())
     await home.until_state(OCCUPANCY, "on")
-    home.hub._last_seq = 1000
+    home.hub._inbox.seq = 1000
     assert await home.hass.config_entries.async_unload(entry.entry_id)
     home.lose_result_log()
     fired = async_capture_events(home.hass, EVENT_DETECTION)
