@@ -52,7 +52,11 @@ class HaClient:
             code = (await _checked(answer))["auth_code"]
         grant = {"grant_type": "authorization_code", "code": code, "client_id": client_id}
         async with session.post(f"{base}/auth/token", data=grant) as answer:
-            return cls(session, base, (await _checked(answer))["access_token"])
+            client = cls(session, base, (await _checked(answer))["access_token"])
+        # That one is good for half an hour.
+        wanted = {"client_name": name, "lifespan": 1}
+        token = await client.command("auth/long_lived_access_token", **wanted)
+        return cls(session, base, token)
 
     # --- REST ------------------------------------------------------------------------------------
 
