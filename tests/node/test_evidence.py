@@ -58,7 +58,7 @@ class Scene:
     ) -> None:
         self.kept.append(int(jpeg))
 
-    def shows(self, *frames: tuple[float, Box], began: bool = True) -> list[int]:
+    def shows(self, *frames: tuple[float, Box], began: bool = True, seen: bool = True) -> list[int]:
         """Return which are kept of frames of a sharpness and with the object in a box."""
         for sharpness, box in frames:
             number = len(self._sharpness)
@@ -73,7 +73,7 @@ class Scene:
                 motion_ms=1,
                 motions=(),
             )
-            objects, events = (replace(PERSON, box=box),), (BEGAN,) if began else ()
+            objects, events = (replace(PERSON, box=box, seen=seen),), (BEGAN,) if began else ()
             self.keeper.look(self, frame, objects, events, ())  # type: ignore[arg-type]
             began = False
             while self._tasks:
@@ -94,6 +94,12 @@ def test_a_little_sharper_is_no_reason_and_noise_is_none() -> None:
 def test_a_much_larger_picture_is_kept_unless_it_is_blurred() -> None:
     assert Scene().shows((1000, BOX), (900, LARGER)) == [0, 1]
     assert Scene().shows((1000, BOX), (50, LARGER)) == [0]
+
+
+def test_a_frame_that_does_not_show_the_object_is_no_picture_of_it() -> None:
+    scene = Scene()
+    assert scene.shows((100, BOX)) == [0]
+    assert scene.shows((1000, LARGER), began=False, seen=False) == [0]
 
 
 def test_pictures_of_before_a_restart_stay() -> None:

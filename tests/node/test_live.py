@@ -15,7 +15,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from edge_vision_node.errors import CameraError, NoPictureError, UnknownPipelineError
+from edge_vision_node.cameras.camera import Watcher as CameraWatcher
+from edge_vision_node.errors import (
+    CameraError,
+    NoPictureError,
+    UnknownPipelineError,
+    WorkerError,
+)
 from edge_vision_node.frames.decode import decode
 from edge_vision_node.node import Node
 from edge_vision_node.protocol import (
@@ -277,6 +283,29 @@ async def test_an_accelerator_that_fails_to_run_a_model_is_left_where_that_is_al
         status = await it.status()
         assert (status.state, status.engine) == (PipelineState.READY, "ncnn")
         assert "also after it was loaded anew" in (status.fallback_from or "")
+
+
+async def test_looks_of_which_none_works_are_not_taken_for_an_empty_picture(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[int] = []
+
+    async def fails(_: CameraWatcher, frame: int, *__: object, **___: object) -> None:
+        tried.append(frame)
+        raise WorkerError("the pixels are gone")
+
+    monkeypatch.setattr(CameraWatcher, "crops", fails)
+    # Nothing moves, so that frames between the looks would need none.
+    async with mjpeg_camera(STREET) as camera, watcher(tmp_path) as it:
+        await it.watch(pipeline(camera))
+        await until(lambda: len(tried) > 6)
+        status = await it.status()
+        assert (status.state, status.looks, status.presence) == (PipelineState.FAILED, 0, {})
+        assert status.failures <= len(tried)
+        assert it.looks == it.events == []
+        monkeypatch.undo()
+        await until(lambda: it.phases(Kind.OBJECT))
+        assert (await it.status()).state == PipelineState.READY
 
 
 async def test_memory_that_is_damaged_costs_only_what_was_in_it(tmp_path: Path) -> None:

@@ -26,6 +26,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 LEFT_HALF = (Point(x=0, y=0), Point(x=0.5, y=0), Point(x=0.5, y=1), Point(x=0, y=1))
+RIGHT_HALF = Zone(
+    name="right", points=(Point(x=0.5, y=0), Point(x=1, y=0), Point(x=1, y=1), Point(x=0.5, y=1))
+)
 UP_THE_MIDDLE = {"start": Point(x=0.5, y=1.0), "end": Point(x=0.5, y=0.0)}
 
 
@@ -222,6 +225,29 @@ class TestLines:
         before.step([person(0.3)], 0)
         after.restore(read(SceneState, json.loads(json.dumps(write(before.state(0))))), 10)
         assert [event.kind for event in after.step([person(0.7)], 10)] == [Kind.LINE]
+
+    def test_nobody_crosses_or_enters_where_they_only_should_be(self) -> None:
+        rule = rules(lines=(Line(name="gate", **UP_THE_MIDDLE),), zones=(RIGHT_HALF,))
+        rule.step([person(0.3)], 0)
+        events = [
+            event
+            for number in range(1, 10)
+            for event in rule.step([person(0.3 + number / 20, seen=False)], number)
+        ]
+        assert events == []
+        # Who is there again over there has gone across.
+        seen = [event.kind for at in (10, 11) for event in rule.step([person(0.8)], at)]
+        assert seen == ["line", "zone"]
+
+    def test_a_line_that_is_moved_past_somebody_was_not_crossed_by_them(self) -> None:
+        before = rules(lines=(Line(name="gate", **UP_THE_MIDDLE),))
+        before.step([person(0.3)], 0)
+        swapped = {"start": UP_THE_MIDDLE["end"], "end": UP_THE_MIDDLE["start"]}
+        moved = {"start": Point(x=0.1, y=1.0), "end": Point(x=0.1, y=0.0)}
+        for place in (swapped, moved):
+            after = rules(lines=(Line(name="gate", **place),))
+            after.restore(before.state(0), 1)
+            assert after.step([person(0.31)], 1) == []
 
     def test_past_its_end_is_not_across_it(self) -> None:
         short = Line(name="gate", start=Point(x=0.5, y=0.5), end=Point(x=0.5, y=0.1))

@@ -95,7 +95,7 @@ class Keeper:
         self._stories = {number: item for number, item in self._stories.items() if number in there}
         for item in objects:
             story = self._stories.get(item.track_id)
-            if story is None or at - story.looked_at < _EVERY_S:
+            if story is None or not item.seen or at - story.looked_at < _EVERY_S:
                 continue
             if at - story.began_at > _UNTIL_S:
                 continue

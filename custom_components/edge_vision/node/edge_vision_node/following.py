@@ -113,7 +113,9 @@ class Follower:
                 return []
             state = read(SceneState, snapshot["rules"])
             if tuple(snapshot["labels"]) != self.labels:
-                return self.rules.end(state, at)
+                ended = self.rules.end(state, at)
+                self.rules.restore(SceneState(lines=state.lines), at)
+                return ended
             best = {int(item["id"]): 100 * float(item["best_score"]) for item in snapshot["tracks"]}
             # Nobody would ever see that what is not looked for any more has gone.
             tracks = [item for item in snapshot["tracks"] if self._wants(int(item["class_id"]))]
@@ -147,4 +149,5 @@ def scene_object(track: Track, labels: tuple[str, ...]) -> SceneObject:
         box=Box(x_min=x_min, y_min=y_min, x_max=x_max, y_max=y_max),
         stationary=track.stationary,
         returned=track.returned,
+        seen=track.seen,
     )

@@ -65,6 +65,8 @@ _TELL_EVERY_S, _TELL_IDLE_EVERY_S = 2.0, 30.0
 _TUNE_EVERY_S = 0.5
 # After so many failures in a row the pipeline says that it cannot look.
 _FAILURES_TO_TELL = 3
+# Of what moved in frames to which nobody could look; there is no need to know more.
+_MOST_MOVED = 60
 _PAUSE_AFTER_FAILURE_S = 1.0
 _PAUSE_WITHOUT_MODEL_S = 10.0
 # Of the newest frames: more than so many left out means that something cannot keep up.
@@ -89,7 +91,7 @@ class Host(Protocol):
     ) -> tuple[Place, _T]:
         """Do work where the pipeline's model runs, or may run instead. Raises `NodeError`."""
 
-    async def look(self, request: LookRequest, data: memoryview) -> Look:
+    async def look_at(self, request: LookRequest, data: memoryview) -> Look:
         """Look at a whole picture, as if the hub had sent it. Raises `NodeError`."""
 
     def show(self, look: Look) -> None:
@@ -250,16 +252,27 @@ class LivePipeline:
             if frame is None:
                 continue
             try:
-                await self._look_at(frame, moved, unsure=unsure)
+                looked = await self._look_at(frame, moved, unsure=unsure)
             except (FrameGoneError, SupersededError, ModelLoadingError):
                 self.pipeline.dropped += 1
+                self._look_again(moved, unsure=unsure)
             except NodeError as err:
+                self._look_again(moved, unsure=unsure)
                 await self._note_failure(err)
             except Exception as err:
                 _LOGGER.exception("Pipeline %s: a look failed", self.pipeline.config.name)
+                self._look_again(moved, unsure=unsure)
                 await self._note_failure(NodeError(f"{type(err).__name__}: {err}"))
             else:
-                self._note_success()
+                if looked:
+                    self._note_success()
+
+    def _look_again(self, moved: list[Box], *, unsure: bool) -> None:
+        """Have the next frame looked at where this one was not."""
+        self._moved = [*moved, *self._moved][-_MOST_MOVED:]
+        self._unsure = self._unsure or unsure
+        if self._planner is not None:
+            self._planner.undo()
 
     async def _note_failure(self, err: NodeError) -> None:
         self.pipeline.failures += 1
@@ -282,14 +295,14 @@ class LivePipeline:
             self.trouble, self._slowed = None, slowed
             self._host.changed()
 
-    async def _look_at(self, frame: CameraFrame, moved: list[Box], *, unsure: bool) -> None:
+    async def _look_at(self, frame: CameraFrame, moved: list[Box], *, unsure: bool) -> bool:
+        """Look at a frame where there is anything to look for; return whether it was time to."""
         started = time.perf_counter()
         if self.pipeline.place is None:
             self._told = None  # who hears that it can look again wants to know what there is to see
         place = await self._host.ready(self.pipeline)
         if place.model.manifest.task != Task.DETECTION:
-            await self._look_at_picture(frame)
-            return
+            return await self._look_at_picture(frame)
         follower, planner = await self._prepare(place, frame)
         moving = _array(moved)
         plan = planner.plan(frame.captured_monotonic, moving, follower.moving, unsure=unsure)
@@ -318,6 +331,7 @@ class LivePipeline:
         node_ms = (time.perf_counter() - started) * 1000
         self._show(self._now(follower, frame, place, inference_ms, node_ms))
         self._tune(follower)
+        return True
 
     async def _prepare(self, place: Place, frame: CameraFrame) -> tuple[Follower, Planner]:
         """Return what follows and what plans, anew where the model is another."""
@@ -393,18 +407,19 @@ class LivePipeline:
         ]
         return merge(found, parts), place, result.inference_ms
 
-    async def _look_at_picture(self, frame: CameraFrame) -> None:
-        """Look at a whole frame, for models that do not find objects to follow."""
+    async def _look_at_picture(self, frame: CameraFrame) -> bool:
+        """Look at a whole frame now and then, for models that do not find objects to follow."""
         if frame.captured_monotonic - self._picture_at < 1 / _PICTURES_PER_S:
-            return
-        self._picture_at = frame.captured_monotonic
+            return False
         _, jpeg = await self._watcher.picture(frame.number, _PICTURE_WIDTH)
         request = LookRequest(
             pipeline_id=self.pipeline.config.pipeline_id, captured_at=frame.captured_at
         )
-        look = await self._host.look(request, memoryview(jpeg))
+        look = await self._host.look_at(request, memoryview(jpeg))
+        self._picture_at = frame.captured_monotonic
         self._rate.looked(frame.captured_monotonic)
         self._show(replace(look, frames_per_second=self._rate.frames_per_second))
+        return True
 
     # --- What is told ----------------------------------------------------------------------------
 

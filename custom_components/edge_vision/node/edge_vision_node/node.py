@@ -404,19 +404,24 @@ class Node:
         Raises `UnknownPipelineError`, `PictureError`, `SupersededError`, `InferenceError`, or why
         the model cannot be loaded.
         """
-        started = time.perf_counter()
-        captured_at = parse_time(request.captured_at)
         pipeline = self._pipeline(request.pipeline_id)
-        if masks := pipeline.config.privacy_masks:
-            data = memoryview(await self.draw(_masked, data, masks))
         try:
-            place, result = await self._run(pipeline, data)
+            return await self.look_at(request, data)
         except (SupersededError, ModelLoadingError):
             pipeline.dropped += 1
             raise
         except NodeError:
             pipeline.failures += 1
             raise
+
+    async def look_at(self, request: LookRequest, data: memoryview) -> Look:
+        """Do as `look`, without counting what fails."""
+        started = time.perf_counter()
+        captured_at = parse_time(request.captured_at)
+        pipeline = self._pipeline(request.pipeline_id)
+        if masks := pipeline.config.privacy_masks:
+            data = memoryview(await self.draw(_masked, data, masks))
+        place, result = await self._run(pipeline, data)
         async with pipeline.turn:
             ended, followed = await self._leave_live(pipeline, captured_at, place)
             self._require(pipeline)
@@ -490,12 +495,12 @@ class Node:
             await self._announce_status()
         raise ModelLoadingError("The model is being loaded; the first time it may be compiled")
 
-    async def _run(self, pipeline: Pipeline, data: memoryview) -> tuple[Place, RunResult]:
+    async def _run(
+        self, pipeline: Pipeline, data: memoryview, user: str | None = None
+    ) -> tuple[Place, RunResult]:
         async def work(lane: Lane, place: Place) -> RunResult:
-            config = pipeline.config
-            return await lane.run(
-                config.pipeline_id, place, data, pipeline.limits.lowest, pipeline.class_ids
-            )
+            whose = user or pipeline.config.pipeline_id
+            return await lane.run(whose, place, data, pipeline.limits.lowest, pipeline.class_ids)
 
         place, result = await self.run_in(pipeline, work)
         return place, pipeline.counted(understood(place, result))
@@ -508,7 +513,8 @@ class Node:
         started = time.perf_counter()
         pipeline = self._pipeline(pipeline_id)
         request, jpeg = await self.lives.still(pipeline_id)
-        place, result = await self._run(pipeline, memoryview(jpeg))
+        # Of its own, so that no newer frame takes its place.
+        place, result = await self._run(pipeline, memoryview(jpeg), ulid_now())
         self._require(pipeline)
         await self.records.publish(pipeline.scanned(request, result, place))
         look = pipeline.look(request, result, place, (time.perf_counter() - started) * 1000)

@@ -78,6 +78,10 @@ class Plan:
     whole: bool
 
 
+# When the whole frame was looked at, whether that was in the newest frame, and what was lately.
+_Past = tuple[float | None, bool, list[tuple[float, Floats]]]
+
+
 class Planner:
     """Decides for one camera. Time is passed in."""
 
@@ -90,6 +94,7 @@ class Planner:
         self._whole_at: float | None = None
         self._whole = False
         self._looked: list[tuple[float, Floats]] = []
+        self._before: _Past = (None, False, [])
         self.resize(frame)
 
     def resize(self, frame: tuple[int, int]) -> None:
@@ -107,6 +112,7 @@ class Planner:
             followed: [M, 4] boxes of what is followed and not known to stand still.
             unsure: nobody can tell what moves; the whole frame is looked at then.
         """
+        self._before = (self._whole_at, self._whole, self._looked)
         interest = np.concatenate((followed, _unexplained(moving, followed)))
         heights = self._heights(interest)
         small = heights <= _MOST_OF_FRAME / max(1.0, self._shape)
@@ -127,6 +133,10 @@ class Planner:
             self._whole_at = at
         self._looked = [*self._looked, *((at, box) for box in boxes)][-_REMEMBERED:]
         return Plan(np.array(boxes).reshape(-1, 4), whole)
+
+    def undo(self) -> None:
+        """Forget the newest plan: nothing came of it, and what was due still is."""
+        self._whole_at, self._whole, self._looked = self._before
 
     def _heights(self, boxes: Floats) -> Floats:
         """Return how high a part around each of [N, 4] should be: [N]."""

@@ -44,7 +44,13 @@ class LineRule:
     def restore(self, totals: Mapping[tuple[str, str], int], sides: Iterable[Side] = ()) -> None:
         """Take up the totals of before a restart, and who was on which side."""
         self._totals = dict(totals)
-        self._sides = {item.track_id: (item.place, item.side) for item in sides}
+        # By the line as it is now: it may have been moved over somebody's head.
+        offsets = [(item, self._offset(item.place)) for item in sides]
+        self._sides = {
+            item.track_id: (item.place, 1 if offset > 0 else -1)
+            for item, offset in offsets
+            if abs(offset) >= _MARGIN
+        }
 
     def step(self, objects: Sequence[SceneObject]) -> list[RuleEvent]:
         """Take in the objects of a moment; return the crossings."""
@@ -52,6 +58,8 @@ class LineRule:
         here = {item.track_id: item for item in objects if not labels or item.label in labels}
         events = []
         for track_id, item in here.items():
+            if not item.seen:
+                continue
             foot = item.foot
             offset = self._offset(foot)
             if abs(offset) < self._margin(item):

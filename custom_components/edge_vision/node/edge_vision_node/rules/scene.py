@@ -19,6 +19,8 @@ class SceneObject:
         box: where it is now; normalised.
         stationary: whether it has not moved for a while.
         returned: whether it was gone, and something like it is there again in the very place.
+        seen: whether the frame shows it. Where it does not, `box` is where it should be: nobody has
+            crossed a line, entered or left a zone, because of a guess.
     """
 
     track_id: int
@@ -27,6 +29,7 @@ class SceneObject:
     box: Box
     stationary: bool = False
     returned: bool = False
+    seen: bool = True
 
     @property
     def foot(self) -> Point:

@@ -111,7 +111,7 @@ class ZoneRule:
         for track_id, item in here.items():
             stay = self._stays.setdefault(track_id, _Stay(item))
             stay.item = item
-            if not self._changes(stay, at):
+            if not item.seen or not self._changes(stay, at):
                 continue
             stay.within = not stay.within
             if stay.within:
@@ -133,7 +133,8 @@ class ZoneRule:
             del self._gone[next(iter(self._gone))]
         if zone.loitering_s is not None:
             for stay in self._stays.values():
-                if stay.within and not stay.loiters and at - stay.entered_at >= zone.loitering_s:
+                too_long = stay.within and at - stay.entered_at >= zone.loitering_s
+                if too_long and stay.item.seen and not stay.loiters:
                     stay.loiters = True
                     began.append(stay.item)
         again = [stay.item for stay in back if stay.loiters]
