@@ -62,6 +62,7 @@ class RtspCamera(StreamingCamera):
     picky: bool = False
     # Methods and addresses that were asked for, and frames that were sent.
     asked: list[str] = field(default_factory=list)
+    transports: list[str] = field(default_factory=list)
     sent: int = 0
     garbage_share: float = 0.5
     _readers: list[_Reader] = field(default_factory=list)
@@ -125,6 +126,7 @@ class RtspCamera(StreamingCamera):
             return "200 OK", ["Content-Type: application/sdp", f"Content-Base: {url}/"], sdp
         if method == "SETUP":
             transport = _header(head, "Transport")
+            self.transports.append("udp" if "client_port" in transport else "tcp")
             if ports := re.search(r"client_port=(\d+)", transport):
                 if not self.udp:
                     return "461 Unsupported Transport", [], ""

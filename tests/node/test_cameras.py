@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import io
 import time
 from collections.abc import AsyncIterator, Callable
@@ -10,13 +11,15 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
 import pytest
+from edge_vision_node.cameras import camera as camera_module
 from edge_vision_node.cameras.camera import Cameras, Watcher
 from edge_vision_node.cameras.messages import CameraFrame, Motion, Push, Source, View
-from edge_vision_node.cameras.reader import Backlog
+from edge_vision_node.cameras.reader import Backlog, Player
 from edge_vision_node.cameras.soundness import Soundness
 from edge_vision_node.errors import FrameGoneError
 from edge_vision_node.frames.decode import decode
@@ -34,6 +37,26 @@ SIZE = decode(STREET).image.size
 WHITE = jpeg(Image.new("RGB", (320, 240), (255, 255, 255)))
 WHOLE = Box(x_min=0, y_min=0, x_max=1, y_max=1)
 LEFT = (tuple(Point(x=x, y=y) for x, y in ((0, 0), (0.5, 0), (0.5, 1), (0, 1))),)
+
+
+# Of the first process's pictures, the fifth is decoded for ever.
+HANGS = """
+import pathlib, sys, threading, time
+mark = pathlib.Path(__file__).with_name("hung")
+def change():
+    while not hasattr(module := sys.modules.get("edge_vision_node.cameras.reader"), "Player"):
+        time.sleep(0.005)
+    module._HANGS_AFTER_S = 1.0
+    real, count = module.Reader._decode, [0]
+    def decode(self, packet, at):
+        count[0] += 1
+        if count[0] == 5 and not mark.exists():
+            mark.touch()
+            time.sleep(1000)
+        return real(self, packet, at)
+    module.Reader._decode = decode
+threading.Thread(target=change, daemon=True).start()
+"""
 
 
 class Seen:
@@ -453,6 +476,67 @@ async def test_a_short_file_is_played_no_faster_than_wanted(
         await until(lambda: seen.frames)
         await asyncio.sleep(2)
         assert 3 <= seen.frames[-1].number <= most
+
+
+def test_a_file_is_played_by_its_times_unless_they_jump() -> None:
+    player = Player(10)
+    at, waits = 100.0, []
+    for time_s in (3600.0, 3600.2, 3600.4, 7200.0, 7200.2, 0.0, 0.2, None):
+        waits.append(player.step(time_s, at, 5))
+        at += waits[-1]
+    assert waits == pytest.approx([0, 0.2, 0.2, 0, 0.2, 0, 0.2, 1.2])
+
+
+async def test_a_decoder_that_hangs_is_ended_and_another_begins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # In the camera's process; what runs there cannot be changed from here.
+    (tmp_path / "sitecustomize.py").write_text(HANGS)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr(camera_module, "_ALIVE_EVERY_S", 0.5)
+    async with mjpeg_camera(WHITE) as camera, cameras() as them:
+        states: list[SourceStatus] = []
+        source = Source(url=camera.address, stall_s=1)
+        watched = them.watch("one", source, fps=10, on_state=states.append)
+        await until(lambda: watched.camera.pid)
+        first = watched.camera.pid
+        await until(lambda: any("hangs" in (state.reason or "") for state in states))
+        await until(lambda: watched.camera.pid not in (None, first))
+        await until(lambda: states[-1].state == SourceState.LIVE)
+
+
+async def test_a_process_that_cannot_be_started_is_tried_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    real, tried = asyncio.create_subprocess_exec, 0
+
+    async def starts(*args: Any, **more: Any) -> asyncio.subprocess.Process:
+        nonlocal tried
+        tried += 1
+        if tried == 1:
+            raise OSError(errno.EAGAIN, "Resource temporarily unavailable")
+        return await real(*args, **more)
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", starts)
+    async with mjpeg_camera(WHITE) as camera, cameras() as them:
+        states: list[SourceStatus] = []
+        them.watch("one", Source(url=camera.address), fps=10, on_state=states.append)
+        await until(lambda: states and states[-1].state == SourceState.LIVE)
+        assert "temporarily unavailable" in (states[0].reason or "")
+
+
+async def test_pictures_that_are_too_large_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "huge.mp4"
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream("mpeg4", rate=5)
+        stream.width, stream.height, stream.pix_fmt = 8000, 7000, "yuv420p"
+        out.mux(stream.encode(av.VideoFrame(8000, 7000, "yuv420p")))
+        out.mux(stream.encode())
+    async with cameras() as them:
+        watched = them.watch("huge", Source(url=str(path)), fps=5)
+        await until(lambda: watched.camera.state.state == SourceState.UNAVAILABLE)
+        assert "million pixels" in (watched.camera.state.reason or "")
+        assert watched.camera.frame is None
 
 
 def test_who_never_waits_for_data_is_behind_until_data_has_to_be_waited_for() -> None:

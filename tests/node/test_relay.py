@@ -93,6 +93,26 @@ async def test_a_camera_that_answers_only_to_its_own_name_is_read_directly() -> 
         assert camera.requests == 1
 
 
+@pytest.mark.parametrize("transport", ["auto", "tcp"])
+async def test_after_a_reboot_a_camera_is_read_in_the_way_that_worked(transport: str) -> None:
+    async with rtsp_camera(STREET) as camera, cameras() as them:
+        failures: list[str] = []
+        source = Source(url=camera.address, transport=transport)
+        watched = them.watch("one", source, fps=5, on_failure=failures.append)
+        await until(lambda: watched.camera.frame)
+        # It is up, but does not answer as it should yet.
+        camera.refuses = True
+        camera.hang_up()
+        await until(lambda: len(failures) >= 2)
+        camera.refuses = False
+        await until(lambda: camera.readers)
+        first, *_, last = (item for item in camera.asked if item.startswith("SETUP"))
+        # By way of the relay, which has another port than the camera.
+        assert camera.address.rpartition("@")[2] not in first
+        assert camera.address.rpartition("@")[2] not in last
+        assert camera.transports[-1] == camera.transports[0] == "tcp"
+
+
 async def test_sound_is_not_asked_for() -> None:
     async with rtsp_camera(STREET) as camera, cameras() as them:
         camera.sound = True

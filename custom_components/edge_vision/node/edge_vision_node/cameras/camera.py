@@ -366,13 +366,19 @@ class Camera:
             while not ended.done():
                 await asyncio.wait([ended], timeout=_ALIVE_EVERY_S)
                 if not ended.done():
-                    await self._worker.ask(
-                        CameraOrder.ALIVE, Done(), Done, deadline_s=_ANSWER_DEADLINE_S
-                    )
+                    await self._expect_alive()
             reason = await ended
             return None if self._reopening else f"camera {self.name}: {reason}"
         finally:
             ended.cancel()
+
+    async def _expect_alive(self) -> None:
+        """Ask the process whether it goes on, and end it where it does not. Raises `NodeError`."""
+        try:
+            await self._worker.ask(CameraOrder.ALIVE, Done(), Done, deadline_s=_ANSWER_DEADLINE_S)
+        except NodeError as err:
+            await self._worker.end(str(err), logging.WARNING)
+            raise
 
     def _on_push(self, message: dict[str, Any]) -> None:
         if message["type"] == Push.SOURCE:

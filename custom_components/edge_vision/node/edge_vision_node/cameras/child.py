@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ..detections import Placement
-from ..errors import FrameGoneError, NodeError
+from ..errors import FrameGoneError, NodeError, WorkerError
 from ..frames.motion import MotionGate
 from ..protocol import Box, ErrorCode, SourceState, SourceStatus, read
 from ..workers.process import Link, begin
@@ -177,6 +177,8 @@ class CameraChild:
                 self._open = read(Open, header)
                 self._tune(self._open.tune)
                 self._opened.set()
+            case CameraOrder.ALIVE if self._reader is not None and self._reader.hangs:
+                raise WorkerError("reading its pictures hangs")
             case CameraOrder.TUNE:
                 self._tune(read(Tune, header))
             case CameraOrder.CROPS:

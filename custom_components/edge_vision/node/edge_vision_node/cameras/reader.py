@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import logging
+import math
 import random
+import socket
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -13,6 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from ..frames.decode import MAX_PIXELS
 from ..protocol import SourceState, SourceStatus
 from .messages import Source
 from .relay import Relay
@@ -23,11 +27,15 @@ _LOGGER = logging.getLogger(__name__)
 _OPEN_TIMEOUT_S = 10.0
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 60.0
 _SOUND_AFTER_S = 30.0
+# Decoding a frame and telling of it take milliseconds; whoever takes this long hangs.
+_HANGS_AFTER_S = 20.0
 # Who never has to wait for data is behind with them: in so long a time by less than this share.
 _WATCHED_S, _LEAST_WAIT = 2.0, 0.02
 _CAUGHT_UP_S = 0.02
 # Cameras that save on key frames send one every ten seconds or so.
 _KEY_FRAME_WITHIN_S = 60.0
+# Nobody is there: another way of asking would not help.
+_UNREACHED = (errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN)
 _SCHEMES = ("rtsp", "rtsps", "http", "https", "rtmp", "tcp", "udp", "rtp")
 _LEAST_PLAYED_S = 1.0
 # Codecs that can be decoded at half, a quarter or an eighth of their size, at a fraction of the
@@ -85,6 +93,10 @@ class Reader:
         self._hardware = source.hardware_decoding
         # Whether RTSP over TCP is read by way of the relay: with some camera that may fail.
         self._relayed = True
+        # What has worked: transport, and by way of the relay.
+        self._worked: tuple[str, bool] | None = None
+        self._halve = True
+        self._expected_by = math.inf
         self._live_at = 0.0
         # When the next frame is wanted; holds when it is opened again.
         self._due = 0.0
@@ -95,12 +107,21 @@ class Reader:
         # Times, in the stream, of packets that could not be decoded; a part of a picture may come.
         self._spoilt: deque[int | None] = deque(maxlen=_REORDERED)
 
+    @property
+    def hangs(self) -> bool:
+        """Return whether it does not go on, though nothing is left that it could wait for."""
+        return time.monotonic() > self._expected_by
+
+    def _expect(self, within_s: float) -> None:
+        """Say how long what comes now may take."""
+        self._expected_by = time.monotonic() + within_s + _HANGS_AFTER_S
+
     def run(self) -> None:
         """Read for ever, with longer and longer pauses while it cannot be read."""
         pause = _FIRST_PAUSE_S
         while True:
             started = time.monotonic()
-            self._live_at = 0.0
+            self._live_at, reached = 0.0, True
             try:
                 self._read()
                 reason = "The camera ended the stream"
@@ -109,32 +130,45 @@ class Reader:
                     time.sleep(max(0.0, started + _LEAST_PLAYED_S - time.monotonic()))
                     continue
             except _ChangedError:
+                self._halve = False
                 continue  # to be opened for its new size
             except SourceError as err:
                 reason = str(err)
             except (self._av.FFmpegError, OSError, ValueError) as err:
-                reason = self._describe(err)
+                reason, reached = self._describe(err), _reached(err)
             except MemoryError:
                 reason = "Its pictures are too large for this device's memory"
             if self._live_at and time.monotonic() - self._live_at > _SOUND_AFTER_S:
-                pause = _FIRST_PAUSE_S
+                pause, self._halve = _FIRST_PAUSE_S, True
             self._tell(SourceState.UNAVAILABLE, reason)
-            if not self._live_at:
-                if self._transport == "tcp":
-                    self._relayed = not self._relayed
-                if self._source.transport == "auto":
-                    self._transport = "udp" if self._transport == "tcp" else "tcp"
-            time.sleep(pause * random.uniform(0.75, 1.25))  # noqa: S311 - to spread load
+            if reached and not self._live_at:
+                self._try_another_way()
+            delay = pause * random.uniform(0.75, 1.25)  # noqa: S311 - to spread load
+            self._expect(delay)
+            time.sleep(delay)
             if time.monotonic() - started < _SOUND_AFTER_S:
                 pause = min(pause * 2, _LONGEST_PAUSE_S)
 
+    def _try_another_way(self) -> None:
+        """Read it in another way the next time; every second time in the one that has worked."""
+        if self._worked not in (None, (self._transport, self._relayed)):
+            self._transport, self._relayed = self._worked
+            return
+        if self._transport == "tcp":
+            self._relayed = not self._relayed
+        if self._source.transport == "auto":
+            self._transport = "udp" if self._transport == "tcp" else "tcp"
+
     def _read(self) -> None:
+        self._expect(3 * _OPEN_TIMEOUT_S)  # the relay, FFmpeg by its way, FFmpeg directly
         with ExitStack() as stack:
             container = self._connect(stack)
             if not container.streams.video:
                 raise SourceError("There is no video in what the camera sends")
             stream = container.streams.video[0]
             codec = stream.codec_context
+            if codec.width * codec.height > MAX_PIXELS:
+                raise SourceError(f"Its pictures have over {MAX_PIXELS // 10**6} million pixels")
             # Decoding by frames in parallel would hold one frame back per thread. And H.264 by
             # slices in parallel would say nothing of what is damaged.
             stream.thread_type = "AUTO" if self._is_file else "SLICE"
@@ -142,10 +176,11 @@ class Reader:
                 stream.thread_type, codec.thread_count = "NONE", 1
             if self._source.key_frames_only:
                 codec.skip_frame = "NONKEY"
-            options = {}
+            options = {"max_pixels": str(MAX_PIXELS)}
             if codec.name in _SILENT and self._strict:
                 options["err_detect"] = "explode"
-            if halvings := _halvings(codec):
+            halvings = _halvings(codec) if self._halve else 0
+            if halvings:
                 options["lowres"] = str(halvings)
             codec.options = options
             self._soundness.begin()
@@ -156,13 +191,13 @@ class Reader:
         """Open the source, for as long as a stack stands."""
         url = self._source.url
         if self._relayed and self._transport == "tcp" and url.lower().startswith("rtsp://"):
-            relay = stack.enter_context(Relay(url, _OPEN_TIMEOUT_S))
             try:
+                relay = stack.enter_context(Relay(url, _OPEN_TIMEOUT_S))
                 return stack.enter_context(self._open(relay.url))
             except self._av.ExitError:
                 raise  # it does not answer, whoever asks
-            except self._av.FFmpegError:
-                # It may be the address in the request that it does not like.
+            except (self._av.FFmpegError, ValueError):
+                # It may be the address that it does not like, or the relay does not understand.
                 self._relayed = False
         return stack.enter_context(self._open(url))
 
@@ -208,12 +243,11 @@ class Reader:
     ) -> Iterator[tuple[Any, datetime, float, float]]:
         """Yield frames with the time at which their data came."""
         asked_at = good_at = time.monotonic()
-        begun: float | None = None
-        number = 0
+        player = Player(self._source.stall_s)
         backlog = Backlog(asked_at)
         codec = stream.codec_context
         behind_at: float | None = None
-        for packet in container.demux(stream):
+        for packet in self._packets(container, stream):
             came, at = datetime.now(UTC), time.monotonic()
             if not self._is_file:
                 if at - asked_at >= self._source.stall_s:
@@ -236,11 +270,7 @@ class Reader:
                 if halvings and min(frame.width, frame.height) < _ENOUGH_PIXELS:
                     raise _ChangedError
                 if self._is_file:
-                    # As a camera would play it.
-                    begun = at - (frame.time or 0.0) if begun is None else begun
-                    played = number / self.fps if frame.time is None else frame.time
-                    number += 1
-                    time.sleep(max(0.0, begun + played - time.monotonic()))
+                    time.sleep(player.step(frame.time, at, self.fps))
                     came, at = datetime.now(UTC), time.monotonic()
                     good_at = at
                 yield frame, came, at, took_ms
@@ -253,6 +283,16 @@ class Reader:
                 self._strict = self._keeps_to_it or not self._strict
                 raise SourceError("The camera sends data, but no picture that can be decoded")
             asked_at = time.monotonic()
+
+    def _packets(self, container: Any, stream: Any) -> Iterator[Any]:
+        packets = container.demux(stream)
+        while True:
+            self._expect(self._source.stall_s)
+            if (packet := next(packets, None)) is None:
+                return
+            # A file is played, which takes as long as its frames are apart.
+            self._expect(self._source.stall_s if self._is_file else 0.0)
+            yield packet
 
     def _decode(self, packet: Any, at: float) -> list[Any]:
         """Return the frames of a packet that can be believed."""
@@ -277,7 +317,7 @@ class Reader:
         gap = 0.0
         for frame, came, at, took_ms in frames:
             if not self._live_at:
-                self._live_at = at
+                self._live_at, self._worked = at, (self._transport, self._relayed)
             self._tell(SourceState.LIVE, None)
             spent_ms += took_ms
             # Half a frame early is in time: times are never quite what the rate says.
@@ -318,6 +358,26 @@ class Reader:
         return f"The video cannot be read: {getattr(err, 'strerror', None) or type(err).__name__}"
 
 
+class Player:
+    """When to show the frames of a file: as a camera would, and without its gaps."""
+
+    def __init__(self, longest_s: float) -> None:
+        """Begin; frames are at most so far apart."""
+        self._longest_s = longest_s
+        self._begun: float | None = None
+        self._number = 0
+
+    def step(self, time_s: float | None, at: float, fps: float) -> float:
+        """Return how many seconds to wait for a frame of a time (None: unknown), now at `at`."""
+        played = self._number / fps if time_s is None else time_s
+        self._number += 1
+        wait = 0.0 if self._begun is None else self._begun + played - at
+        # Times that jump go on from here.
+        if self._begun is None or abs(wait) > self._longest_s:
+            self._begun, wait = at - played, 0.0
+        return max(0.0, wait)
+
+
 class Backlog:
     """Whether a reader is behind: data is always there already when it asks for more.
 
@@ -343,6 +403,12 @@ class Backlog:
             self._behind = behind
             self._since, self._waited_s = at, 0.0
         return self._behind
+
+
+def _reached(err: Exception) -> bool:
+    """Return whether a camera was there at all, for all that an error tells."""
+    lost = isinstance(err, socket.gaierror) or getattr(err, "errno", None) in _UNREACHED
+    return not lost
 
 
 def _halvings(codec: Any) -> int:

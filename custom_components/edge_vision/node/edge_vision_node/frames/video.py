@@ -57,6 +57,7 @@ def _frames(av: Any, container: Any, stream: Any, fps: float | None) -> Iterator
     rate = float(stream.average_rate or 25)
     number, damaged, due = 0, 0, 0.0
     first: float | None = None
+    last = 0.0
     for packet in container.demux(stream):
         try:
             decoded = packet.decode()
@@ -71,6 +72,10 @@ def _frames(av: Any, container: Any, stream: Any, fps: float | None) -> Iterator
             at = float(frame.time) if frame.time is not None else (number - 1) / rate
             first = at if first is None else first
             at -= first
+            if number > 1 and at < last:
+                # Times that start again go on from here.
+                first, at = first + at - last - 1 / rate, last + 1 / rate
+            last = at
             # Half a frame early is in time: times are never quite what the rate says.
             if fps is not None:
                 if at + 0.5 / rate < due:

@@ -155,22 +155,29 @@ class Worker:
                 raise WorkerError(f"{self.name}: it is not needed any more")
             if self._reading is not None and not self._reading.done():
                 return
-            ours, theirs = socket.socketpair()
-            with theirs:
-                environment = {**os.environ, "PYTHONPATH": _python_path()}
-                level = logging.getLevelName(_LOGGER.getEffectiveLevel())
-                self._process = await asyncio.create_subprocess_exec(
-                    *(sys.executable, "-P", "-m", self._module),
-                    *(str(theirs.fileno()), str(self._memory_limit), level, *self._more),
-                    stdin=asyncio.subprocess.DEVNULL,
-                    stdout=asyncio.subprocess.DEVNULL,
-                    pass_fds=[theirs.fileno()],
-                    env=environment,
-                )
-            reader, self._writer = await asyncio.open_connection(sock=ours)
-            self.generation += 1
-            self._reason, self._late, self._on_purpose = "", None, False
-            self._reading = asyncio.create_task(self._read(reader, self._process))
+            try:
+                await self._start()
+            except OSError as err:
+                # Too many processes or files, too little memory.
+                raise WorkerError(f"{self.name} cannot be started: {err.strerror}") from err
+
+    async def _start(self) -> None:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            environment = {**os.environ, "PYTHONPATH": _python_path()}
+            level = logging.getLevelName(_LOGGER.getEffectiveLevel())
+            self._process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-P", "-m", self._module),
+                *(str(theirs.fileno()), str(self._memory_limit), level, *self._more),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.DEVNULL,
+                pass_fds=[theirs.fileno()],
+                env=environment,
+            )
+        reader, self._writer = await asyncio.open_connection(sock=ours)
+        self.generation += 1
+        self._reason, self._late, self._on_purpose = "", None, False
+        self._reading = asyncio.create_task(self._read(reader, self._process))
 
     async def _read(
         self, reader: asyncio.StreamReader, process: asyncio.subprocess.Process
