@@ -15,10 +15,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from edge_vision_node import live as live_module
 from edge_vision_node.cameras.camera import Watcher as CameraWatcher
 from edge_vision_node.errors import (
     CameraError,
     NoPictureError,
+    StorageError,
     UnknownPipelineError,
     WorkerError,
 )
@@ -317,6 +319,43 @@ async def test_memory_that_is_damaged_costs_only_what_was_in_it(tmp_path: Path) 
         await until(lambda: it.phases(Kind.OBJECT))
     log = ResultLog(tmp_path / FILE_NAME)
     assert json.loads(log.followed("porch") or "{}")["tracks"]
+    log.close()
+
+
+async def test_a_log_that_cannot_be_read_for_a_while_loses_and_reuses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = Line(name="gate", start=Point(x=0.02, y=1.0), end=Point(x=0.02, y=0.0))
+    async with mjpeg_camera(STREET) as camera:
+        async with watcher(tmp_path) as it:
+            await it.watch(pipeline(camera, lines=(gate,)))
+            await until(lambda: len(it.phases(Kind.OBJECT)) >= 2)
+        log = ResultLog(tmp_path / FILE_NAME)
+        before = json.loads(log.followed("porch") or "{}")
+        crossed = {"line": "gate", "label": "person", "direction": "in", "total": 57}
+        before["rules"]["lines"] = [crossed]
+        log.append([], ("porch", json.dumps(before)))
+        log.close()
+        real, broken = ResultLog.followed, True
+
+        def followed(log: ResultLog, pipeline_id: str) -> str | None:
+            if broken:
+                raise StorageError("disk I/O error")
+            return real(log, pipeline_id)
+
+        monkeypatch.setattr(ResultLog, "followed", followed)
+        monkeypatch.setattr(live_module, "_READ_AGAIN_EVERY_S", 0.5)
+        async with watcher(tmp_path) as it:
+            await it.watch(pipeline(camera, lines=(gate,)))
+            await until(lambda: it.phases(Kind.OBJECT))
+            assert {phase for phase, _ in it.phases(Kind.OBJECT)} == {Phase.START}
+            assert all(track_id > before["next_id"] for _, track_id in it.phases(Kind.OBJECT))
+            broken = False
+            ended = [(Phase.END, item["track_id"]) for item in before["rules"]["objects"]]
+            await until(lambda: set(ended) <= set(it.phases(Kind.OBJECT)))
+            await until(lambda: [item.total for item in it.looks[-1].lines] == [57])
+    log = ResultLog(tmp_path / FILE_NAME)
+    assert json.loads(real(log, "porch") or "{}")["rules"]["lines"] == [crossed]
     log.close()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
 
@@ -24,8 +25,8 @@ _VERSION = 2
 class Follower:
     """Follows the objects of one camera and says what happens. Time is passed in, in seconds."""
 
-    def __init__(self, watch: Watch, labels: tuple[str, ...]) -> None:
-        """Start with an empty picture; `labels` are the model's."""
+    def __init__(self, watch: Watch, labels: tuple[str, ...], first_id: int = 1) -> None:
+        """Start with an empty picture; `labels` are the model's, `first_id` an object's number."""
         lowest = min(
             Limits(watch.confidence, watch.limits).lowest,
             *(zone.confidence for zone in watch.zones if zone.confidence is not None),
@@ -40,7 +41,7 @@ class Follower:
         self.labels = labels
         self._wanted = watch.labels
         self._kinds = Kinds.of(labels)
-        self._tracker = Tracker(self.settings, kinds=self._kinds)
+        self._tracker = Tracker(self.settings, first_id, self._kinds)
         self.tracks: list[Track] = []
         self._at = 0.0
 
@@ -125,6 +126,11 @@ class Follower:
         except (AttributeError, LookupError, TypeError, ValueError, ProtocolError):
             self._tracker = Tracker(self.settings, self._tracker.next_id, self._kinds)
             return []
+
+    def add_totals(self, snapshot: Mapping[str, Any]) -> None:
+        """Count what a snapshot counted, too."""
+        with suppress(KeyError, ProtocolError):
+            self.rules.add_totals(read(SceneState, snapshot["rules"]).lines)
 
 
 def end_all(

@@ -24,6 +24,7 @@ from .errors import (
     FrameGoneError,
     ModelLoadingError,
     NodeError,
+    StorageError,
     SupersededError,
 )
 from .evidence import Keeper
@@ -69,6 +70,7 @@ _FAILURES_TO_TELL = 3
 _MOST_MOVED = 60
 _PAUSE_AFTER_FAILURE_S = 1.0
 _PAUSE_WITHOUT_MODEL_S = 10.0
+_READ_AGAIN_EVERY_S = 10.0
 # Of the newest frames: more than so many left out means that something cannot keep up.
 _RECENT, _MOST_LEFT_OUT = 50, 0.2
 _RATE_OVER = 20
@@ -169,6 +171,9 @@ class LivePipeline:
         self._inherited: list[RuleEvent] = []
         # What stills have shown ends with the first frame.
         self._ended: list[NodeEvent] = []
+        # What was followed before could not be read (when it was tried last), and is not to be
+        # overwritten.
+        self._unread_at: float | None = None
         # Of now: the pipeline's configuration is another one before this has ended.
         self._camera = config.camera
         self._planner: Planner | None = None
@@ -304,6 +309,7 @@ class LivePipeline:
         if place.model.manifest.task != Task.DETECTION:
             return await self._look_at_picture(frame)
         follower, planner = await self._prepare(place, frame)
+        await self._read_again(follower, frame.captured_monotonic)
         moving = _array(moved)
         plan = planner.plan(frame.captured_monotonic, moving, follower.moving, unsure=unsure)
         detections, place, inference_ms = await self._detect(place, frame, plan.boxes, follower)
@@ -338,8 +344,16 @@ class LivePipeline:
         manifest, size = place.model.manifest, (frame.width, frame.height)
         if self._follower is None or self._follower.labels != place.model.labels:
             self._follower = Follower(self._watch, place.model.labels)
-            snapshot = await self._host.records.followed(self.pipeline.config.pipeline_id)
-            before = _read(snapshot) if snapshot is not None else {_LEFT: True}
+            try:
+                snapshot = await self._host.records.followed(self.pipeline.config.pipeline_id)
+            except StorageError:
+                self._unread_at, snapshot = frame.captured_monotonic, None
+                # A number means one object for ever, and which there were nobody knows.
+                first_id = int(time.time())
+                self._follower = Follower(self._watch, place.model.labels, first_id)
+            before: Mapping[str, object] = {_LEFT: True} if self._unread_at is None else {}
+            if snapshot is not None:
+                before = _read(snapshot)
             if self.pipeline.told_of != "live" and (
                 self.pipeline.told_of == "stills" or _LEFT in before
             ):
@@ -367,6 +381,20 @@ class LivePipeline:
         ended, _ = end_all(self._watch, before, at)
         follower.restore({**before, "tracks": [], "rules": write(SceneState())}, at)
         return ended
+
+    async def _read_again(self, follower: Follower, at: float) -> None:
+        """Find out what was followed before, where that was not possible: it has ended."""
+        if self._unread_at is None or at - self._unread_at < _READ_AGAIN_EVERY_S:
+            return
+        self._unread_at = at
+        with suppress(StorageError):
+            snapshot = await self._host.records.followed(self.pipeline.config.pipeline_id)
+            self._unread_at = None
+            if snapshot is not None:
+                before = _read(snapshot)
+                ended, _ = end_all(self._watch, before, at)
+                self._inherited += ended
+                follower.add_totals(before)
 
     async def _detect(
         self, place: Place, frame: CameraFrame, parts: np.ndarray, follower: Follower
@@ -552,7 +580,9 @@ class LivePipeline:
 
     # --- The end ---------------------------------------------------------------------------------
 
-    def _followed(self, follower: Follower) -> tuple[str, str]:
+    def _followed(self, follower: Follower) -> tuple[str, str] | None:
+        if self._unread_at is not None:
+            return None
         snapshot = {**follower.snapshot(), **self._keeper.snapshot(), _CAMERA: self._camera}
         return self.pipeline.config.pipeline_id, json.dumps(snapshot)
 

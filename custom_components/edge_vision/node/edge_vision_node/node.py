@@ -449,8 +449,12 @@ class Node:
         pipeline_id = pipeline.config.pipeline_id
         if pipeline.told_of == "stills" or self.lives.watches(pipeline_id):
             return [], None
+        try:
+            snapshot = await self.records.followed(pipeline_id)
+        except StorageError:
+            return [], None  # once it can be read
         pipeline.told_of = "stills"
-        if (snapshot := await self.records.followed(pipeline_id)) is None:
+        if snapshot is None:
             return [], None
         ended, left = leave(pipeline.config, snapshot)
         if not ended:

@@ -138,10 +138,8 @@ class Records:
         return None
 
     async def followed(self, pipeline_id: str) -> str | None:
-        """Return what a pipeline followed before; None where nobody knows."""
-        with suppress(StorageError):
-            return await self._with_log(ResultLog.followed, pipeline_id)
-        return None
+        """Return what a pipeline followed before; None if nothing. Raises `StorageError`."""
+        return await self._with_log(ResultLog.followed, pipeline_id)
 
     async def unfollow(self, pipeline_id: str) -> None:
         """Forget what a pipeline followed."""

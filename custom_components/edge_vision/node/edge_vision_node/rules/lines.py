@@ -52,6 +52,12 @@ class LineRule:
             if abs(offset) >= _MARGIN
         }
 
+    def add(self, label: str, direction: str, total: int) -> int:
+        """Count crossings; return how many there are now."""
+        key = (label, direction)
+        self._totals[key] = self._totals.get(key, 0) + total
+        return self._totals[key]
+
     def step(self, objects: Sequence[SceneObject]) -> list[RuleEvent]:
         """Take in the objects of a moment; return the crossings."""
         labels = self.line.labels
@@ -73,8 +79,6 @@ class LineRule:
         return events
 
     def _crossing(self, item: SceneObject, direction: str) -> RuleEvent:
-        key = (item.label, direction)
-        self._totals[key] = self._totals.get(key, 0) + 1
         return RuleEvent(
             kind=Kind.LINE,
             phase=Phase.INSTANT,
@@ -83,7 +87,7 @@ class LineRule:
             item=item,
             line=self.line.name,
             direction=direction,
-            total=self._totals[key],
+            total=self.add(item.label, direction, 1),
         )
 
     def _margin(self, item: SceneObject) -> float:

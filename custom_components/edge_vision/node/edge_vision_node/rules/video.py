@@ -157,6 +157,13 @@ class VideoRules:
         self._cooldown.restore(state, at)
         return self._cooldown.step(endings(state, sorted(removed), ()), at)
 
+    def add_totals(self, lines: Iterable[LineTotal]) -> None:
+        """Count crossings that were told before."""
+        for line in self._lines:
+            for item in lines:
+                if item.line == line.line.name:
+                    line.add(item.label, item.direction, item.total)
+
     def end(self, state: SceneState, at: float) -> list[RuleEvent]:
         """Return the ends of all that held, where nothing of it can be looked for any more."""
         self._cooldown.restore(state, at)
