@@ -103,6 +103,8 @@ class EdgeVisionHub:
         self.status: NodeStatus | None = None
         self.greeting: Greeting | None = None
         self.node_device_id: str | None = None
+        # Whether it was kept which cameras are switched off.
+        self.knows_what_is_off = False
         self.streams = StreamAddresses(hass)
         # Why the node cannot read live video; None where it can.
         self.video_missing: str | None = None
@@ -187,18 +189,30 @@ class EdgeVisionHub:
     ) -> tuple[tuple[Point, ...], ...]:
         """Return what nobody may see of a camera: the privacy masks of all its pipelines.
 
-        A camera is the same by its entity or by its video's address. `besides` is a pipeline whose
-        masks are not asked for.
+        A camera is the same by its entity or by the address of its video, whoever gave that.
+        `besides` is a pipeline whose masks are not asked for.
         """
+        names = {camera, address, camera and self.streams.known(camera)}
+        names.discard(None)
+        others = {
+            key: (pipeline.settings, self._names_of(pipeline.settings))
+            for key, pipeline in self.pipelines.items()
+        }
         masks: dict[tuple[Point, ...], None] = {}
-        for pipeline_id, pipeline in self.pipelines.items():
-            settings = pipeline.settings
-            same = (camera and settings.camera == camera) or (
-                address and settings.video_address == address
-            )
-            if same and pipeline_id != besides:
-                masks |= dict.fromkeys(settings.areas.privacy_masks)
+        # One pipeline may know a camera by its entity, another by its address, a third by both.
+        while alike := [key for key, (_, known) in others.items() if names & known]:
+            for key in alike:
+                settings, known = others.pop(key)
+                names |= known
+                if key != besides:
+                    masks |= dict.fromkeys(settings.areas.privacy_masks)
         return tuple(masks)
+
+    def _names_of(self, settings: PipelineSettings) -> set[str | None]:
+        """Return by what a pipeline's camera is known."""
+        camera = settings.camera
+        names = {camera, settings.video_address, camera and self.streams.known(camera)}
+        return names - {None}
 
     def place_name(self, engine: str | None, accelerator: str | None) -> str:
         """Return where a model runs in words, as far as the node has named it."""
@@ -243,10 +257,13 @@ class EdgeVisionHub:
         """
         kept = await self._inbox.async_load()
         # A node must not look even once at what is switched off.
+        self.knows_what_is_off = "off" in kept
         for pipeline_id in kept.get("off", ()):
             if (pipeline := self.pipelines.get(pipeline_id)) is not None:
                 pipeline.enabled = False
         self._removed.update(kept.get("removed", ()))
+        # Some may have been removed while the entry was not set up.
+        self._removed |= set(kept.get("known", ())) - self.pipelines.keys()
         await self.supervisor.start()
         # Another node's numbers mean nothing to this one.
         if kept.get("node_id") == self.node_id and isinstance(kept.get("seq"), int):
@@ -255,6 +272,7 @@ class EdgeVisionHub:
     async def async_begin(self) -> None:
         """Begin to look and to take in events: every entity is there now."""
         self._begun = True
+        self.async_save_soon()
         self._inbox.async_begin()
         if self._client is not None:
             try:
@@ -304,7 +322,7 @@ class EdgeVisionHub:
                 await self.async_reconfigure(changed)
             self._removed |= {pipeline.pipeline_id for pipeline in removed}
             await self._async_forget()
-            if removed:
+            if removed or added:
                 self.async_save_soon()
             if not self._stopping:
                 for pipeline in (*added, *moved):
@@ -532,6 +550,11 @@ class EdgeVisionHub:
             if pipeline.wants_stream and self.video_missing is None
         ]
         cameras = {camera for pipeline in wanting if (camera := pipeline.settings.asked_for_stream)}
+        every = [pipeline.settings for pipeline in self.pipelines.values()]
+        if any(settings.video_address for settings in every):
+            # Whether that is the address of a camera with masks.
+            masked = (settings.camera for settings in every if settings.areas.privacy_masks)
+            cameras |= {camera for camera in masked if camera}
         found = await asyncio.gather(*(self.streams.get(camera) for camera in cameras))
         addresses: dict[str | None, str | None] = dict(zip(cameras, found, strict=True))
         for pipeline in self.pipelines.values():
@@ -622,11 +645,16 @@ class EdgeVisionHub:
 
     def _kept(self) -> dict[str, Any]:
         off = [key for key, pipeline in self.pipelines.items() if not pipeline.enabled]
-        return {"node_id": self.node_id, "off": off, "removed": sorted(self._removed)}
+        return {
+            "node_id": self.node_id,
+            "off": off,
+            "known": sorted(self.pipelines),
+            "removed": sorted(self._removed),
+        }
 
     @callback
     def async_save_soon(self) -> None:
-        """Write down which cameras are switched off, and what is still to be deleted."""
+        """Write down which cameras there are, are switched off, and are still to be deleted."""
         self._inbox.async_save_soon()
 
     # --- Trouble ---------------------------------------------------------------------------------

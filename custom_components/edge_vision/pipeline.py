@@ -95,6 +95,8 @@ class PipelineRuntime:
         self._look_is_live = False
         # Where the live video is that the node watches; None where it gets stills.
         self.stream: str | None = None
+        # The new entity id of its camera, until that is followed.
+        self._renamed_to: str | None = None
         self.fallback = LiveFallback(hub, self)
         self._seeking: asyncio.Task[None] | None = None
         self.slowed = False
@@ -211,6 +213,7 @@ class PipelineRuntime:
     @callback
     def async_begin(self, place: int, of: int) -> None:
         """Begin to look. `place` of `of` pipelines: they take turns instead of all at once."""
+        self._renamed_to = None
         self._follow_camera()
         stagger_s = place * min(_STAGGER_LONGEST_S, self.settings.scan_interval_s / of)
         self._task = self._hub.entry.async_create_background_task(
@@ -261,7 +264,8 @@ class PipelineRuntime:
         self.settings = settings
         if settings.camera != before.camera:
             async_clear_issue(self._hass, Issue.CAMERA_MISSING, self.pipeline_id)
-        if settings.camera != before.camera or self.task != task:
+        moved = settings.camera not in (before.camera, self._renamed_to)
+        if moved or self.task != task:
             self.look = None  # what was seen there, or looked for, says nothing about this
             self._failures = 0
         if (settings.may_be_live, settings.source, settings.video_address, settings.video) != (
@@ -292,13 +296,14 @@ class PipelineRuntime:
         if not enabled and self.problem is not PipelineProblem.NODE_UNAVAILABLE:
             self._clear_problem()
         self.async_notify()
-        if enabled:
-            self.async_wake()
         if changed:
             self._hub.async_save_soon()
         if changed and self.settings.may_be_live:
-            # A node that is not wanted to look need not read the video either.
+            # A node that is not wanted to look need not read the video either. And only then is it
+            # known whether there is any, or stills are to be looked at.
             self._reconfigure_soon()
+        elif enabled:
+            self.async_wake()
 
     # --- Live video ------------------------------------------------------------------------------
 
@@ -446,15 +451,24 @@ class PipelineRuntime:
             self.fallback.async_try_soon()
             if self.settings.may_be_live and self._hub.connected:
                 self._reconfigure_soon()
+        elif new is None and self._renamed_to is None and self._streams_from(camera):
+            # Nobody may want it to be watched any more.
+            self._hub.streams.forget(camera)
+            self._fail(PipelineProblem.CAMERA_UNAVAILABLE, f"{camera} is gone")
+            self._reconfigure_soon()
         elif self.stream is not None:
             pass  # the node watches the camera itself, and knows better
         elif was_there and not is_there and self.enabled and self._hub.connected:
             self._fail(PipelineProblem.CAMERA_UNAVAILABLE, f"{camera} is unavailable")
 
+    def _streams_from(self, camera: str) -> bool:
+        return self.stream is not None and self.settings.asked_for_stream == camera
+
     @callback
     def _async_camera_renamed(self, event: Event[er.EventEntityRegistryUpdatedData]) -> None:
         """Follow the camera to its new entity id."""
         if event.data["action"] == "update" and "old_entity_id" in event.data:
+            self._renamed_to = event.data["entity_id"]
             entry = self._hub.entry
             subentry = entry.subentries[self.pipeline_id]
             self._hass.config_entries.async_update_subentry(

@@ -96,6 +96,17 @@ class StreamAddresses:
         return address
 
     @callback
+    def known(self, camera: str) -> str | None:
+        """Return a camera's address as far as it is known, without asking."""
+        known = self._known.get(camera)
+        return known.address if known is not None else None
+
+    @callback
+    def forget(self, camera: str) -> None:
+        """Know nothing of a camera that is not there any more."""
+        self._known.pop(camera, None)
+
+    @callback
     def doubt(self, camera: str, *, at_once: bool = False) -> bool:
         """Ask anew the next time, but not too often; return whether that will be done.
 

@@ -30,7 +30,7 @@ async def async_setup_entry(
 
 
 class DetectionSwitch(PipelineEntity, SwitchEntity, RestoreEntity):
-    """Whether the pipeline looks at all. It stays as it was over a restart."""
+    """Whether the pipeline looks at all. The hub knows how it was before a restart."""
 
     @property
     @override
@@ -40,8 +40,11 @@ class DetectionSwitch(PipelineEntity, SwitchEntity, RestoreEntity):
 
     @override
     async def async_added_to_hass(self) -> None:
-        """Take up the wish from before the restart; the pipeline has not begun to look yet."""
+        """Take up the wish of before the hub kept it."""
         await super().async_added_to_hass()
+        # Home Assistant writes states down every quarter of an hour; a kill brings back older ones.
+        if self.hub.knows_what_is_off:
+            return
         if (state := await self.async_get_last_state()) is not None and state.state == STATE_OFF:
             self.pipeline.async_set_enabled(False)
 

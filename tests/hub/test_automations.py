@@ -330,6 +330,20 @@ async def test_a_light_that_was_on_before_a_restart_does_not_stay_on(
     assert seen == done
 
 
+async def test_who_arrives_while_a_light_waits_after_a_restart_gets_light(
+    hass: HomeAssistant, home: Home
+) -> None:
+    await home.add()
+    await see(hass, "unavailable")
+    hass.set_state(CoreState.not_running)
+    seen = await light_blueprint(hass, wait=3600)
+    await hass.async_start()
+    await asyncio.sleep(0.05)
+    await see(hass, "off", "unavailable", "on")
+    await stop_automations(hass)
+    assert seen == ["turn_on"]
+
+
 @pytest.mark.parametrize(
     ("sun", "done"), [("above_horizon", []), ("below_horizon", ["turn_on", "turn_off"])]
 )

@@ -7,7 +7,7 @@ import io
 import os
 import signal
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from datetime import timedelta
 from http import HTTPStatus
@@ -20,11 +20,12 @@ from homeassistant.components.camera import async_get_image
 from homeassistant.components.media_source import async_browse_media, async_resolve_media
 from homeassistant.components.media_source.error import Unresolvable
 from homeassistant.config_entries import ConfigSubentry
-from homeassistant.core import Event, HomeAssistant
+from homeassistant.core import Event, EventStateChangedData, HomeAssistant, callback
 from homeassistant.data_entry_flow import FlowResultType
 from homeassistant.exceptions import HomeAssistantError
 from homeassistant.helpers import entity_registry as er
 from homeassistant.helpers import issue_registry as ir
+from homeassistant.helpers.event import async_track_state_change_event
 from homeassistant.requirements import RequirementsNotFound
 from homeassistant.setup import async_setup_component
 from homeassistant.util import dt as dt_util
@@ -580,6 +581,35 @@ async def test_what_one_entry_masks_no_entry_of_that_camera_sees_or_shows(
     assert not _is_black(seen.content)
 
 
+def named(name: str, **changes: Any) -> Any:
+    """Return one as `live`, with a name."""
+    return {**live(**changes), "title": name}
+
+
+async def test_a_mask_holds_however_the_camera_is_known(
+    home: Home, cameras: Cameras, stream: MjpegCamera
+) -> None:
+    cameras.garden.stream_address = "rtsp://127.0.0.1:1/garden"
+    by_address = {"camera": None, "video_address": stream.address, "source": "live"}
+    await home.add(
+        pipeline(privacy_masks=[ALL]),
+        named("By address", **by_address),
+        pipeline("Stills", privacy_masks=[]),
+        named("Garden", camera="camera.garden"),
+    )
+    told: dict[str, Any] = {}
+    await until(lambda: home.hub.streams.known("camera.garden"))
+    for item in home.hub.pipelines.values():
+        settings = item.settings
+        told[settings.name] = home.hub.masks_of(settings.camera, settings.video_address)
+    assert {name: len(masks) for name, masks in told.items()} == {
+        "Front door": 1,
+        "By address": 1,
+        "Stills": 1,
+        "Garden": 0,
+    }
+
+
 def _is_black(jpeg: bytes) -> bool:
     darkest, brightest = Image.open(io.BytesIO(jpeg)).convert("L").getextrema()
     return darkest <= brightest < 16
@@ -779,6 +809,76 @@ async def test_a_camera_that_is_removed_while_the_node_is_away_takes_its_picture
     await home.until_state("binary_sensor.shed_person", "off")
 
 
+async def test_a_camera_that_is_removed_while_nothing_is_set_up_takes_its_pictures_along_later(
+    hass: HomeAssistant, home: Home, cameras: Cameras
+) -> None:
+    cameras.porch.picture = STREET
+    await home.add(pipeline(), pipeline("Shed", "camera.garden"))
+    pictures = home.data_folder / "pictures"
+    await until(lambda: list(pictures.glob("*.jpg")))
+    assert await hass.config_entries.async_unload(home.entry.entry_id)
+    hass.config_entries.async_remove_subentry(home.entry, next(iter(home.entry.subentries)))
+    assert await hass.config_entries.async_setup(home.entry.entry_id)
+    await until(lambda: list(pictures.glob("*.jpg")) == [])
+
+
+async def test_a_camera_that_is_disabled_is_watched_no_more(
+    hass: HomeAssistant, home: Home, cameras: Cameras, stream: MjpegCamera
+) -> None:
+    stream.picture = STREET
+    await home.add(live())
+    await home.until_state("binary_sensor.front_door_person", "on")
+    await cameras.porch.async_remove(force_remove=True)
+    await home.until_state("binary_sensor.front_door_person", "unavailable")
+    await until(lambda: stream.readers == 0)
+    assert home.state("sensor.front_door_status") == "camera_unavailable"
+
+
+async def test_switching_on_tells_of_nobody_twice(
+    hass: HomeAssistant, home: Home, cameras: Cameras, stream: MjpegCamera
+) -> None:
+    fired = async_capture_events(hass, EVENT_DETECTION)
+    stream.picture = cameras.porch.picture = STREET
+    await home.add(live())
+    await until(lambda: len(kinds(fired, "object")) >= PEOPLE)
+    for _ in range(2):
+        await home.call("switch", "turn_off", "switch.front_door_detection")
+        await until(lambda: stream.readers == 0)
+        await home.call("switch", "turn_on", "switch.front_door_detection")
+        await home.until_state("binary_sensor.front_door_person", "on")
+    await asyncio.sleep(1)
+    told = [item["track_id"] for item in kinds(fired, "object") if item["phase"] == "start"]
+    assert len(told) == len(set(told)) == PEOPLE
+    assert None not in told
+
+
+async def test_what_two_browsers_draw_is_kept(
+    hass: HomeAssistant, home: Home, cameras: Cameras
+) -> None:
+    cameras.porch.picture = STREET
+    await home.add(live(zones=[{"name": "Old", "points": ALL}]))
+    (subentry_id,) = home.entry.subentries
+    one, other = Flow(hass, home), Flow(hass, home)
+    corners = "0,0 1,0 1,1"
+    for flow in (one, other):
+        await flow.begin("areas", subentry_id)
+    await one.pick("zone")
+    await one.send(name="Alpha", points=corners, labels=[], counting=False)
+    await one.pick("privacy_mask")
+    await one.send(points=corners)
+    await one.pick("save")
+    await other.pick("remove")
+    await other.send(item=["zones/0"])
+    await other.pick("zone")
+    await other.send(name="Beta", points=corners, labels=[], counting=False)
+    await other.pick("privacy_mask")
+    await other.send(points="0,0 0.5,0 0.5,1")
+    await other.pick("save")
+    data = home.entry.subentries[subentry_id].data
+    assert [zone["name"] for zone in data["zones"]] == ["Alpha", "Beta"]
+    assert len(data["privacy_masks"]) == 2
+
+
 async def test_another_camera_is_another_story(
     hass: HomeAssistant, home: Home, cameras: Cameras, stream: MjpegCamera
 ) -> None:
@@ -808,10 +908,22 @@ async def test_another_camera_is_another_story(
         assert not {item["snapshot"] for item in started} & set(began.values())
         # The same camera under another name goes on.
         fired.clear()
+        seen: list[str] = []
+        person = "binary_sensor.front_door_person"
+        async_track_state_change_event(hass, person, _noting(seen))
         er.async_get(hass).async_update_entity("camera.garden", new_entity_id="camera.orchard")
         await hass.async_block_till_done()
         await asyncio.sleep(1)
+        assert seen == []
         assert [item for item in kinds(fired, "object") if item["phase"] != "update"] == []
+
+
+def _noting(seen: list[str]) -> Callable[[Event[EventStateChangedData]], None]:
+    @callback
+    def note(event: Event[EventStateChangedData]) -> None:
+        seen.append(event.data["new_state"].state if event.data["new_state"] else "gone")
+
+    return note
 
 
 async def test_stills_of_another_camera_are_another_story(

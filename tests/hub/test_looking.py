@@ -387,6 +387,19 @@ async def test_the_switch_stays_off_over_a_restart(
     assert cameras.porch.asked == 0
 
 
+async def test_a_kill_brings_back_no_older_wish(
+    home: Home, hass: HomeAssistant, cameras: Cameras
+) -> None:
+    entry = await home.add(pipeline())
+    await home.call("switch", "turn_off", SWITCH)
+    await home.call("switch", "turn_on", SWITCH)
+    assert await hass.config_entries.async_unload(entry.entry_id)
+    # Home Assistant's own memory is up to a quarter of an hour old then.
+    mock_restore_cache(hass, [State(SWITCH, "off")])
+    assert await hass.config_entries.async_setup(entry.entry_id)
+    assert home.state(SWITCH) == "on"
+
+
 async def test_the_confidence_is_the_same_in_number_and_form(home: Home, cameras: Cameras) -> None:
     cameras.porch.picture = STREET
     entry = await home.add(pipeline())

@@ -406,7 +406,7 @@ class Node:
         """
         pipeline = self._pipeline(request.pipeline_id)
         try:
-            return await self.look_at(request, data)
+            return await self.look_at(request, data, still=True)
         except (SupersededError, ModelLoadingError):
             pipeline.dropped += 1
             raise
@@ -414,8 +414,11 @@ class Node:
             pipeline.failures += 1
             raise
 
-    async def look_at(self, request: LookRequest, data: memoryview) -> Look:
-        """Do as `look`, without counting what fails."""
+    async def look_at(self, request: LookRequest, data: memoryview, *, still: bool = False) -> Look:
+        """Do as `look`, without counting what fails.
+
+        A `still` of a pipeline that watches live video by now is too late.
+        """
         started = time.perf_counter()
         captured_at = parse_time(request.captured_at)
         pipeline = self._pipeline(request.pipeline_id)
@@ -423,6 +426,8 @@ class Node:
             data = memoryview(await self.draw(_masked, data, masks))
         place, result = await self._run(pipeline, data)
         async with pipeline.turn:
+            if still and self.lives.watches(pipeline.config.pipeline_id):
+                raise SupersededError("Live video is watched by now")
             ended, followed = await self._leave_live(pipeline, captured_at, place)
             self._require(pipeline)
             if pipeline.elsewhere:
