@@ -302,6 +302,60 @@ async def test_automatic_looks_at_stills_while_live_video_cannot_be_read(
     assert home.runtime.stream == stream.address
 
 
+async def test_what_is_there_all_along_is_told_once_whatever_is_looked_at(
+    hass: HomeAssistant,
+    home: Home,
+    cameras: Cameras,
+    stream: MjpegCamera,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(hub_module, "STATUS_EVERY", timedelta(seconds=0.1))
+    monkeypatch.setattr(live_fallback, "PATIENCE_S", 0.0)
+    monkeypatch.setattr(live_fallback, "FIRST_PAUSE_S", 0.0)
+    fired = async_capture_events(hass, EVENT_DETECTION)
+    stream.picture = cameras.porch.picture = STREET
+    zones = [{"name": "Porch", "points": ALL, "labels": ["person"]}]
+    await home.add(live(scan_interval=1, zones=zones))
+    await home.until_state("binary_sensor.front_door_person_in_porch", "on")
+    await until(lambda: len(kinds(fired, "zone")) >= PEOPLE)
+    fired.clear()
+
+    def of_note() -> list[dict[str, Any]]:
+        told = [*kinds(fired, "object"), *kinds(fired, "zone")]
+        return [item for item in told if item["phase"] != "update"]
+
+    async def break_video() -> None:
+        stream.refuses = True
+        stream.hang_up()
+        await until(lambda: home.runtime.stream is None)
+        await home.until_state("binary_sensor.front_door_person", "on")
+
+    async def mend_video() -> None:
+        stream.refuses = False
+        await until(lambda: home.runtime.stream is not None)
+        await until(lambda: home.runtime.look is not None and home.runtime.look.zones)
+
+    await break_video()
+    asked = cameras.porch.asked
+    await until(lambda: cameras.porch.asked > asked + 2)
+    await mend_video()
+    await asyncio.sleep(1)
+    assert of_note() == []
+    assert home.state("binary_sensor.front_door_person_in_porch") == "on"
+    # Who leaves meanwhile has left the zone, too, and ends as who had come.
+    await break_video()
+    cameras.porch.picture = stream.picture = BLANK
+    await until(lambda: len(of_note()) >= 2 * PEOPLE)
+    await home.until_state("binary_sensor.front_door_person", "off")
+    await mend_video()
+    await asyncio.sleep(1)
+    ends = Counter((item["kind"], item["phase"], item["track_id"]) for item in of_note())
+    assert set(ends.values()) == {1}
+    assert {(kind, phase) for kind, phase, _ in ends} == {("object", "end"), ("zone", "end")}
+    assert len(ends) == 2 * PEOPLE
+    assert None not in {track_id for *_, track_id in ends}
+
+
 async def test_a_camera_whose_address_changes_each_time_is_read_once(
     hass: HomeAssistant, home: Home, cameras: Cameras, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -367,26 +421,24 @@ async def test_an_address_that_is_gone_for_a_moment_is_no_reason_to_look_at_stil
     assert followed
     assert None not in followed
 
-    # Gone for longer: stills it is, and what was followed has ended.
+    # Gone for longer: stills it is, and they show that somebody is still there.
     monkeypatch.setattr(stream_module, "HOLD_S", 0.0)
     await home.hub._async_poll_status(dt_util.utcnow())
     await home.until_state("binary_sensor.front_door_person", "on")
-    await until(lambda: open_objects(fired) == {None})
+    assert open_objects(fired) == followed
     # Nobody watches the line: a total that fell to 0 would begin anew in every statistic.
     assert home.state("sensor.front_door_gate_in") == "unknown"
     assert home.state("binary_sensor.front_door_person_in_porch") == "unknown"
-    assert Counter(data["phase"] for data in kinds(fired, "zone")) == {
-        "start": len(followed),
-        "end": len(followed),
-    }
 
-    # And back: now what the stills have shown has ended, and no number means two objects.
+    # And back: they are whoever they were.
     cameras.porch.stream_address, stream.refuses = address, False
     cameras.porch.set_available(False)
     cameras.porch.set_available(True)
     await until(lambda: stream.readers == 1)
-    await until(lambda: (there := open_objects(fired)) and None not in there)
-    assert not open_objects(fired) & followed
+    await home.until_state("binary_sensor.front_door_person_in_porch", "on")
+    await asyncio.sleep(1)
+    assert open_objects(fired) == followed
+    assert Counter(data["phase"] for data in kinds(fired, "zone")) == {"start": len(followed)}
 
 
 def open_objects(fired: list[Event]) -> set[int | None]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from .detections import Detections
 from .protocol import Box, ProtocolError, read, write
-from .rules.objects import Limits
+from .rules.objects import Limits, count_labels
 from .rules.scene import RuleEvent, SceneObject, SceneState
 from .rules.video import VideoRules, Watch
 from .tracking.association import Floats
@@ -143,6 +143,39 @@ def end_all(
         return [], {}
     ended = VideoRules(watch).end(state, at)
     return ended, {**snapshot, "tracks": [], "rules": write(SceneState(lines=state.lines))}
+
+
+def end_labels(
+    watch: Watch, snapshot: Mapping[str, Any], labels: Collection[str], at: float
+) -> tuple[list[RuleEvent], dict[str, Any]]:
+    """Return the ends of all of some labels that a snapshot holds, and the snapshot without."""
+    try:
+        state = read(SceneState, snapshot["rules"])
+    except (KeyError, ProtocolError):
+        return [], dict(snapshot)
+    gone = {item.track_id for item in state.objects if item.label in labels}
+
+    def part(*, of_gone: bool) -> SceneState:
+        return replace(
+            state,
+            objects=tuple(item for item in state.objects if (item.track_id in gone) == of_gone),
+            zones={
+                zone: tuple(stay for stay in stays if (stay.track_id in gone) == of_gone)
+                for zone, stays in state.zones.items()
+            },
+        )
+
+    ended = VideoRules(watch).end(part(of_gone=True), at)
+    tracks = [item for item in snapshot.get("tracks", ()) if item.get("id") not in gone]
+    return ended, {**snapshot, "tracks": tracks, "rules": write(part(of_gone=False))}
+
+
+def labels_in(snapshot: Mapping[str, Any]) -> dict[str, int]:
+    """Return label → how many of it were told in a snapshot and are not gone."""
+    try:
+        return count_labels(read(SceneState, snapshot["rules"]).objects)
+    except (KeyError, ProtocolError):
+        return {}
 
 
 def scene_object(track: Track, labels: tuple[str, ...]) -> SceneObject:

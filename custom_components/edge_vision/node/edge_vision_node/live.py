@@ -7,7 +7,7 @@ import json
 import logging
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -28,7 +28,7 @@ from .errors import (
     SupersededError,
 )
 from .evidence import Keeper
-from .following import Follower, end_all
+from .following import Follower, end_all, end_labels, labels_in
 from .pipeline import Pipeline
 from .protocol import (
     Box,
@@ -354,11 +354,12 @@ class LivePipeline:
             before: Mapping[str, object] = {_LEFT: True} if self._unread_at is None else {}
             if snapshot is not None:
                 before = _read(snapshot)
-            if self.pipeline.told_of != "live" and (
-                self.pipeline.told_of == "stills" or _LEFT in before
-            ):
-                moment = datetime.fromisoformat(frame.captured_at).astimezone(UTC)
-                self._ended = self.pipeline.end_presence(moment, place)
+            if self.pipeline.told_of != "live":
+                if self.pipeline.told_of == "stills" or _LEFT in before:
+                    moment = datetime.fromisoformat(frame.captured_at).astimezone(UTC)
+                    followed = labels_in(before)
+                    self._ended = self.pipeline.end_presence(moment, place, besides=followed)
+                self.pipeline.forget_presence()
             self.pipeline.told_of = "live"
             if snapshot is not None:
                 self._inherited = self._take_up(self._follower, before, frame.captured_monotonic)
@@ -611,10 +612,26 @@ def watch_of(config: PipelineConfig) -> Watch:
     )
 
 
-def leave(config: PipelineConfig, snapshot: str) -> tuple[list[RuleEvent], str]:
-    """Return the ends of all that is followed, and what there is to remember besides."""
-    ended, data = end_all(watch_of(config), _read(snapshot), time.monotonic())
-    return ended, json.dumps({**data, _LEFT: True})
+def leave(config: PipelineConfig, snapshot: str) -> tuple[list[RuleEvent], Mapping[str, int], str]:
+    """Return what comes of what was followed, now that there are stills.
+
+    Returns:
+        the ends of what was followed at another camera; label → how many go on, until stills do
+        not show them; and what there is to remember.
+    """
+    before = _read(snapshot)
+    if before.get(_CAMERA, config.camera) == config.camera:
+        return [], labels_in(before), json.dumps({**before, _LEFT: True})
+    ended, data = end_all(watch_of(config), before, time.monotonic())
+    return ended, {}, json.dumps({**data, _LEFT: True})
+
+
+def leave_labels(
+    config: PipelineConfig, snapshot: str, labels: Collection[str]
+) -> tuple[list[RuleEvent], str]:
+    """Return the ends of what was followed and stills show no more, and what to remember."""
+    ended, data = end_labels(watch_of(config), _read(snapshot), labels, time.monotonic())
+    return ended, json.dumps(data)
 
 
 def _shown(item: SceneObject, zones: tuple[str, ...]) -> DetectedObject:

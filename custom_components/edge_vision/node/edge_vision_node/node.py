@@ -46,7 +46,7 @@ from .hardware.discovery import (
     resident_bytes,
     temperature_c,
 )
-from .live import leave
+from .live import leave, leave_labels
 from .lives import LivePipelines
 from .models.manager import ModelManager, ProgressListener
 from .models.store import DEFAULT_MODEL, SELF_TEST_EXPECTATION, SELF_TEST_PICTURE, ModelStore
@@ -432,8 +432,13 @@ class Node:
             self._require(pipeline)
             if pipeline.elsewhere:
                 pipeline.elsewhere = False
-                ended += pipeline.end_presence(captured_at, place)
+                gone = pipeline.inherited
+                ended += pipeline.end_presence(captured_at, place, besides=gone)
+                pipeline.outlived |= gone
             events = ended + pipeline.conclude(request, result, place)
+            if pipeline.outlived:
+                more, followed = await self._end_outlived(pipeline, followed, captured_at, place)
+                events += more
             findings = result.findings
             shown = [e for e in events if e.phase != Phase.END and e.label != NO_ANSWER]
             if shown and (findings.objects or findings.classes):
@@ -461,9 +466,29 @@ class Node:
         pipeline.told_of = "stills"
         if snapshot is None:
             return [], None
-        ended, left = leave(pipeline.config, snapshot)
-        if not ended:
+        ended, go_on, left = leave(pipeline.config, snapshot)
+        if ended:
+            pipeline.forget_presence()
+        pipeline.inherit(go_on)
+        return pipeline.end_followed(ended, captured_at, place), (pipeline_id, left)
+
+    async def _end_outlived(
+        self,
+        pipeline: Pipeline,
+        followed: tuple[str, str] | None,
+        captured_at: datetime,
+        place: Place,
+    ) -> tuple[list[NodeEvent], tuple[str, str] | None]:
+        """Return the ends of what was followed and stills show no more, and what to keep."""
+        pipeline_id = pipeline.config.pipeline_id
+        try:
+            snapshot = followed[1] if followed else await self.records.followed(pipeline_id)
+        except StorageError:
+            return [], followed  # once it can be read
+        labels, pipeline.outlived = pipeline.outlived, set()
+        if snapshot is None:
             return [], None
+        ended, left = leave_labels(pipeline.config, snapshot, labels)
         return pipeline.end_followed(ended, captured_at, place), (pipeline_id, left)
 
     async def run_in(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -73,6 +73,10 @@ class Pipeline:
         # Looks of one pipeline take their turn here, so that the rules see them in order.
         self.turn = asyncio.Lock()
         self.presence = Presence(config.labels, config.looks_to_clear)
+        # Labels of what was followed in live video and goes on in stills; and of what has ended
+        # in them, which is still to be told.
+        self.inherited: set[str] = set()
+        self.outlived: set[str] = set()
         self.held = HeldAnswer(config.looks_to_clear)
         self._last_answer: NodeEvent | None = None
         # What the newest events were about, for each of the two has objects of its own: stills or
@@ -99,6 +103,8 @@ class Pipeline:
         self.limits = Limits(config.confidence, config.limits)
         if moved:
             self.place = self.error = self.fallback_from = None
+        self.outlived |= {label for label in self.inherited if not self._wants(label)}
+        self.inherited -= self.outlived
         self.presence = Presence(config.labels, config.looks_to_clear)
         self._restore_presence(
             {label: item.count for label, item in before.items() if item.present}
@@ -180,7 +186,12 @@ class Pipeline:
 
         events: list[NodeEvent] = []
         if place.model.manifest.task in TASKS_WITH_OBJECTS:
-            events += map(about_change, self.presence.step(objects))
+            for change in self.presence.step(objects):
+                if change.label not in self.inherited:
+                    events.append(about_change(change))
+                elif change.phase == Phase.END:
+                    self.inherited.discard(change.label)
+                    self.outlived.add(change.label)
         if seen is not None and (news := self.held.step(seen)) is not None:
             count = int(news.label != NO_ANSWER)
             kind, confidence = Kind.CLASSIFICATION, news.confidence
@@ -203,9 +214,22 @@ class Pipeline:
             events.append(event(Kind.SCAN, Phase.INSTANT, seen.label, 1, best, seen.confidence))
         return events
 
-    def end_presence(self, captured_at: datetime, place: Place) -> list[NodeEvent]:
-        """Return the ends of what stills have shown: from now on there is live video."""
-        present = [label for label, item in self.presence.state.items() if item.present]
+    def inherit(self, counts: Mapping[str, int]) -> None:
+        """Take up what was followed in live video: it is there until stills do not show it."""
+        self.inherited = set(counts)
+        self.presence.restore(counts)
+
+    def forget_presence(self) -> None:
+        """Know nothing of what is there."""
+        self.presence = Presence(self.config.labels, self.config.looks_to_clear)
+        self.inherited, self.outlived = set(), set()
+
+    def end_presence(
+        self, captured_at: datetime, place: Place, besides: Collection[str] = ()
+    ) -> list[NodeEvent]:
+        """Return the ends of what stills have shown, `besides` what was followed before them."""
+        state = self.presence.state
+        present = [label for label, item in state.items() if item.present and label not in besides]
         events = [
             self._event(
                 captured_at,
@@ -220,14 +244,13 @@ class Pipeline:
             )
             for label in present
         ]
-        self.presence = Presence(self.config.labels, self.config.looks_to_clear)
+        self.forget_presence()
         return events
 
     def end_followed(
         self, ended: Iterable[RuleEvent], captured_at: datetime, place: Place
     ) -> list[NodeEvent]:
-        """Return the ends of what was followed: from now on there are stills."""
-        self.presence = Presence(self.config.labels, self.config.looks_to_clear)
+        """Return the ends of what was followed in live video, now that there are stills."""
         return [
             replace(
                 self._event(
