@@ -83,7 +83,7 @@ class BadShape(Exception):
 class AreaFlow(ConfigSubentryFlow):
     """The steps about areas; `_data` is what a subentry will hold."""
 
-    _hub: EdgeVisionHub
+    _begun_with: EdgeVisionHub
     _data: dict[str, Any]
     # (kind, the name that a zone or line was saved with) → its name now.
     _renames: dict[tuple[str, str], str]
@@ -91,6 +91,12 @@ class AreaFlow(ConfigSubentryFlow):
     _flow_picture: FlowPicture | None = None
     # Which shape is being changed: its kind and place in the list.
     _editing: tuple[str, int] | None = None
+
+    @property
+    def _hub(self) -> EdgeVisionHub:
+        """Return the hub of now: the entry may have been loaded anew since the flow began."""
+        hub: EdgeVisionHub = getattr(self._get_entry(), "runtime_data", self._begun_with)
+        return hub
 
     async def async_step_areas(self, _: dict[str, Any] | None = None) -> SubentryFlowResult:
         """Show what there is, and offer what can be done about it."""

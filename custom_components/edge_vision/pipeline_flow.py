@@ -79,7 +79,6 @@ from .const import (
 )
 from .detail_flow import DetailFlow
 from .figures import figure_of
-from .hub import EdgeVisionHub
 from .node.edge_vision_node.protocol import (
     TASKS_WITH_OBJECTS,
     Command,
@@ -130,7 +129,6 @@ class _NoPicture(Exception):
 class PipelineFlow(DetailFlow):
     """Add or change a pipeline."""
 
-    _hub: EdgeVisionHub
     _info: NodeInfo
     _model: ModelInfo
 
@@ -179,7 +177,7 @@ class PipelineFlow(DetailFlow):
         entry = self._get_entry()
         if entry.state is not ConfigEntryState.LOADED:
             return self.async_abort(reason="entry_not_loaded")
-        self._hub = entry.runtime_data
+        self._begun_with = entry.runtime_data
         if not self._hub.connected or self._hub.info is None:
             return self.async_abort(reason="node_unavailable")
         self._info = self._hub.info

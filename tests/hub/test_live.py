@@ -904,6 +904,19 @@ async def test_switching_on_tells_of_nobody_twice(
     assert None not in told
 
 
+async def test_a_flow_goes_on_when_the_entry_is_loaded_anew(
+    hass: HomeAssistant, home: Home, cameras: Cameras
+) -> None:
+    cameras.porch.picture = STREET
+    await home.add(live())
+    flow = Flow(hass, home)
+    await flow.begin("areas")
+    await hass.config_entries.async_reload(home.entry.entry_id)
+    await flow.pick("zone")
+    await flow.send(name="Porch", points="0,0 1,0 1,1", labels=[], counting=False)
+    assert _address(flow.result).startswith("/")
+
+
 async def test_what_two_browsers_draw_is_kept(
     hass: HomeAssistant, home: Home, cameras: Cameras
 ) -> None:
