@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
 from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
@@ -61,7 +60,7 @@ from .node.edge_vision_node.protocol import (
 from .node_log import redact
 from .pipeline import PipelineRuntime
 from .settings import PipelineSettings, pipeline_settings
-from .stream import StreamAddresses
+from .stream import StreamAddresses, fingerprint
 from .supervisor import NodeCallbacks, NodeSupervisor
 
 if TYPE_CHECKING:
@@ -192,11 +191,12 @@ class EdgeVisionHub:
         A camera is the same by its entity or by the address of its video, whoever gave that.
         `besides` is a pipeline whose masks are not asked for.
         """
-        names = {camera, address, camera and self.streams.known(camera)}
-        names.discard(None)
+        names = self._names_of(camera, address)
         others = {
-            key: (pipeline.settings, self._names_of(pipeline.settings))
-            for key, pipeline in self.pipelines.items()
+            key: (settings, self._names_of(settings.camera, settings.video_address))
+            for key, settings in (
+                (key, pipeline.settings) for key, pipeline in self.pipelines.items()
+            )
         }
         masks: dict[tuple[Point, ...], None] = {}
         # One pipeline may know a camera by its entity, another by its address, a third by both.
@@ -208,11 +208,11 @@ class EdgeVisionHub:
                     masks |= dict.fromkeys(settings.areas.privacy_masks)
         return tuple(masks)
 
-    def _names_of(self, settings: PipelineSettings) -> set[str | None]:
-        """Return by what a pipeline's camera is known."""
-        camera = settings.camera
-        names = {camera, settings.video_address, camera and self.streams.known(camera)}
-        return names - {None}
+    def _names_of(self, camera: str | None, address: str | None) -> set[str]:
+        """Return by what a camera is known: its entity, and fingerprints of addresses."""
+        own = self.streams.known(camera) if camera else None
+        typed = fingerprint(address) if address else None
+        return {name for name in (camera, own, typed) if name}
 
     def place_name(self, engine: str | None, accelerator: str | None) -> str:
         """Return where a model runs in words, as far as the node has named it."""
@@ -261,6 +261,7 @@ class EdgeVisionHub:
         for pipeline_id in kept.get("off", ()):
             if (pipeline := self.pipelines.get(pipeline_id)) is not None:
                 pipeline.enabled = False
+        self.streams.fingerprints.update(kept.get("addresses", {}))
         self._removed.update(kept.get("removed", ()))
         # Some may have been removed while the entry was not set up.
         self._removed |= set(kept.get("known", ())) - self.pipelines.keys()
@@ -538,7 +539,7 @@ class EdgeVisionHub:
     def _identity(self, settings: PipelineSettings) -> str:
         """Return what stays the same while it is the same camera, whatever it is called."""
         if settings.camera is None:
-            return hashlib.sha256((settings.video_address or "").encode()).hexdigest()[:16]
+            return fingerprint(settings.video_address or "")
         item = er.async_get(self.hass).async_get(settings.camera)
         return item.id if item is not None else settings.camera
 
@@ -555,7 +556,10 @@ class EdgeVisionHub:
             # Whether that is the address of a camera with masks.
             masked = (settings.camera for settings in every if settings.areas.privacy_masks)
             cameras |= {camera for camera in masked if camera}
+        before = dict(self.streams.fingerprints)
         found = await asyncio.gather(*(self.streams.get(camera) for camera in cameras))
+        if self.streams.fingerprints != before:
+            self.async_save_soon()
         addresses: dict[str | None, str | None] = dict(zip(cameras, found, strict=True))
         for pipeline in self.pipelines.values():
             settings = pipeline.settings
@@ -649,6 +653,7 @@ class EdgeVisionHub:
             "node_id": self.node_id,
             "off": off,
             "known": sorted(self.pipelines),
+            "addresses": self.streams.fingerprints,
             "removed": sorted(self._removed),
         }
 

@@ -449,7 +449,8 @@ class PipelineRuntime:
             self.async_wake()
             self._hub.streams.doubt(camera, at_once=True)
             self.fallback.async_try_soon()
-            if self.settings.may_be_live and self._hub.connected:
+            masks = self.settings.areas.privacy_masks  # for whoever knows it by its address
+            if (self.settings.may_be_live or masks) and self._hub.connected:
                 self._reconfigure_soon()
         elif new is None and self._renamed_to is None and self._streams_from(camera):
             # Nobody may want it to be watched any more.

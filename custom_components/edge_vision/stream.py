@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 import time
 from collections import defaultdict
@@ -45,6 +46,11 @@ async def async_get_stream_address(hass: HomeAssistant, camera: str) -> str | No
     return lower_scheme(address) if address and address.lower().startswith(SCHEMES) else None
 
 
+def fingerprint(address: str) -> str:
+    """Return what tells addresses apart, and says nothing of what is in one."""
+    return hashlib.sha256(address.encode()).hexdigest()[:16]
+
+
 def lower_scheme(address: str) -> str:
     """Return an address with its scheme as those who read it want it."""
     scheme, mark, rest = address.partition("://")
@@ -72,6 +78,8 @@ class StreamAddresses:
         """Know none."""
         self._hass = hass
         self._known: dict[str, _Known] = {}
+        # What outlives restarts, so that it is known which camera an address is of.
+        self.fingerprints: dict[str, str] = {}
         self._asking: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def get(self, camera: str) -> str | None:
@@ -93,13 +101,14 @@ class StreamAddresses:
             if now - there_at < HOLD_S:
                 address = known.address
         self._known[camera] = _Known(address, now, there_at)
+        if address is not None:
+            self.fingerprints[camera] = fingerprint(address)
         return address
 
     @callback
     def known(self, camera: str) -> str | None:
-        """Return a camera's address as far as it is known, without asking."""
-        known = self._known.get(camera)
-        return known.address if known is not None else None
+        """Return the fingerprint of the newest address that a camera had, also if it has none."""
+        return self.fingerprints.get(camera)
 
     @callback
     def forget(self, camera: str) -> None:

@@ -662,6 +662,41 @@ async def test_a_mask_holds_however_the_camera_is_known(
     }
 
 
+@pytest.mark.parametrize("is_live", [True, False])
+async def test_a_mask_holds_while_its_camera_is_away_and_after(
+    hass: HomeAssistant, home: Home, cameras: Cameras, stream: MjpegCamera, is_live: bool
+) -> None:
+    stream.picture = STREET
+    by_address = {"camera": None, "video_address": stream.address, "source": "live"}
+    masked = live if is_live else pipeline
+    await home.add(masked(privacy_masks=[ALL]), named("By address", **by_address))
+
+    async def is_masked() -> bool:
+        await home.until_state("binary_sensor.by_address_person", "off")
+        return _is_black((await async_get_image(hass, "camera.by_address_live_view")).content)
+
+    assert await is_masked()
+    await cameras.porch.async_remove(force_remove=True)
+    await asyncio.sleep(0.5)
+    assert await is_masked()
+    await hass.config_entries.async_reload(home.entry.entry_id)
+    assert await is_masked()
+
+
+async def test_a_mask_holds_as_soon_as_its_camera_is_there(
+    hass: HomeAssistant, home: Home, cameras: Cameras, stream: MjpegCamera
+) -> None:
+    stream.picture = STREET
+    cameras.porch.stream_address = None
+    cameras.porch.set_available(False)
+    by_address = {"camera": None, "video_address": stream.address, "source": "live"}
+    await home.add(pipeline(privacy_masks=[ALL]), named("By address", **by_address))
+    await home.until_state("binary_sensor.by_address_person", "on")
+    cameras.porch.stream_address = stream.address
+    cameras.porch.set_available(True)
+    await home.until_state("binary_sensor.by_address_person", "off")
+
+
 def _is_black(jpeg: bytes) -> bool:
     darkest, brightest = Image.open(io.BytesIO(jpeg)).convert("L").getextrema()
     return darkest <= brightest < 16

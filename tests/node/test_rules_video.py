@@ -181,6 +181,14 @@ class TestZones:
             (Kind.LOITERING, Phase.END),
         ]
 
+    def test_who_stands_too_long_is_told_though_no_look_shows_them(self) -> None:
+        rule = rules(zones=(Zone(name="left", points=LEFT_HALF, loitering_s=10),))
+        for at in (0, 1, 2):
+            rule.step([person(0.3)], at)
+        assert rule.step([person(0.3, seen=False)], 12) == []
+        events = rule.step([person(0.3, stationary=True, seen=False)], 13)
+        assert ("loitering", "start", 1) in told(events)
+
     def test_a_number_that_does_not_hold_is_not_told(self) -> None:
         rule = rules(zones=(Zone(name="left", points=LEFT_HALF, counting=True),))
         heard: list[RuleEvent] = []

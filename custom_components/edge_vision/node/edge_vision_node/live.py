@@ -346,6 +346,7 @@ class LivePipeline:
             self._follower = Follower(self._watch, place.model.labels)
             try:
                 snapshot = await self._host.records.followed(self.pipeline.config.pipeline_id)
+                self._unread_at = None
             except StorageError:
                 self._unread_at, snapshot = frame.captured_monotonic, None
                 # A number means one object for ever, and which there were nobody knows.
@@ -360,7 +361,7 @@ class LivePipeline:
                     followed = labels_in(before)
                     self._ended = self.pipeline.end_presence(moment, place, besides=followed)
                 self.pipeline.forget_presence()
-            self.pipeline.told_of = "live"
+            self.pipeline.told_of, self.pipeline.elsewhere = "live", False
             if snapshot is not None:
                 self._inherited = self._take_up(self._follower, before, frame.captured_monotonic)
             self._planner = None

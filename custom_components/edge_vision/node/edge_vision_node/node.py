@@ -54,6 +54,7 @@ from .models.trust import Trust
 from .pipeline import Pipeline, parse_time, summarise, understood
 from .protocol import (
     NO_ANSWER,
+    TASKS_WITH_OBJECTS,
     Benchmark,
     BenchmarkRequest,
     Configure,
@@ -432,9 +433,11 @@ class Node:
             self._require(pipeline)
             if pipeline.elsewhere:
                 pipeline.elsewhere = False
-                gone = pipeline.inherited
+                gone = pipeline.inherited | pipeline.outlived
                 ended += pipeline.end_presence(captured_at, place, besides=gone)
                 pipeline.outlived |= gone
+            if place.model.manifest.task not in TASKS_WITH_OBJECTS:
+                pipeline.outlive()  # nobody will see when that is gone
             events = ended + pipeline.conclude(request, result, place)
             if pipeline.outlived:
                 more, followed = await self._end_outlived(pipeline, followed, captured_at, place)

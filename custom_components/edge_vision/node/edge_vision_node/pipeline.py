@@ -187,7 +187,7 @@ class Pipeline:
         events: list[NodeEvent] = []
         if place.model.manifest.task in TASKS_WITH_OBJECTS:
             for change in self.presence.step(objects):
-                if change.label not in self.inherited:
+                if change.label not in self.inherited or change.phase == Phase.UPDATE:
                     events.append(about_change(change))
                 elif change.phase == Phase.END:
                     self.inherited.discard(change.label)
@@ -218,6 +218,12 @@ class Pipeline:
         """Take up what was followed in live video: it is there until stills do not show it."""
         self.inherited = set(counts)
         self.presence.restore(counts)
+
+    def outlive(self) -> None:
+        """End with the next look what was followed and goes on."""
+        if gone := self.inherited | self.outlived:
+            self.forget_presence()
+            self.outlived = gone
 
     def forget_presence(self) -> None:
         """Know nothing of what is there."""

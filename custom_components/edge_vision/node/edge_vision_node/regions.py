@@ -78,8 +78,9 @@ class Plan:
     whole: bool
 
 
-# When the whole frame was looked at, whether that was in the newest frame, and what was lately.
-_Past = tuple[float | None, bool, list[tuple[float, Floats]]]
+# When the whole frame was looked at, whether that was in the newest frame, the next tile, and what
+# was looked at lately.
+_Past = tuple[float | None, bool, int, list[tuple[float, Floats]]]
 
 
 class Planner:
@@ -94,7 +95,7 @@ class Planner:
         self._whole_at: float | None = None
         self._whole = False
         self._looked: list[tuple[float, Floats]] = []
-        self._before: _Past = (None, False, [])
+        self._before: _Past = (None, False, 0, [])
         self.resize(frame)
 
     def resize(self, frame: tuple[int, int]) -> None:
@@ -112,7 +113,7 @@ class Planner:
             followed: [M, 4] boxes of what is followed and not known to stand still.
             unsure: nobody can tell what moves; the whole frame is looked at then.
         """
-        self._before = (self._whole_at, self._whole, self._looked)
+        self._before = (self._whole_at, self._whole, self._tile, self._looked)
         interest = np.concatenate((followed, _unexplained(moving, followed)))
         heights = self._heights(interest)
         small = heights <= _MOST_OF_FRAME / max(1.0, self._shape)
@@ -136,7 +137,7 @@ class Planner:
 
     def undo(self) -> None:
         """Forget the newest plan: nothing came of it, and what was due still is."""
-        self._whole_at, self._whole, self._looked = self._before
+        self._whole_at, self._whole, self._tile, self._looked = self._before
 
     def _heights(self, boxes: Floats) -> Floats:
         """Return how high a part around each of [N, 4] should be: [N]."""

@@ -55,6 +55,10 @@ class SourceError(Exception):
     """A source cannot be read; the text says why and holds no address."""
 
 
+class _RelayError(SourceError):
+    """What comes by way of the relay cannot be decoded; perhaps what comes directly can."""
+
+
 class _ChangedError(Exception):
     """A source sends smaller pictures than it did, which are not to be halved."""
 
@@ -132,6 +136,9 @@ class Reader:
             except _ChangedError:
                 self._halve = False
                 continue  # to be opened for its new size
+            except _RelayError as err:
+                # Directly the next time, by the same transport.
+                reason, reached, self._relayed = str(err), False, False
             except SourceError as err:
                 reason = str(err)
             except (self._av.FFmpegError, OSError, ValueError) as err:
@@ -187,10 +194,15 @@ class Reader:
             self._spoilt.clear()
             self._pass_on(self._frames(container, stream, halvings))
 
+    @property
+    def _through_relay(self) -> bool:
+        plain = self._source.url.lower().startswith("rtsp://")
+        return self._relayed and self._transport == "tcp" and plain
+
     def _connect(self, stack: ExitStack) -> Any:
         """Open the source, for as long as a stack stands."""
         url = self._source.url
-        if self._relayed and self._transport == "tcp" and url.lower().startswith("rtsp://"):
+        if self._through_relay:
             try:
                 relay = stack.enter_context(Relay(url, _OPEN_TIMEOUT_S))
                 return stack.enter_context(self._open(relay.url))
@@ -270,6 +282,7 @@ class Reader:
                 if halvings and min(frame.width, frame.height) < _ENOUGH_PIXELS:
                     raise _ChangedError
                 if self._is_file:
+                    self._expect(self._source.stall_s)
                     time.sleep(player.step(frame.time, at, self.fps))
                     came, at = datetime.now(UTC), time.monotonic()
                     good_at = at
@@ -279,9 +292,9 @@ class Reader:
                 limit = max(limit, _KEY_FRAME_WITHIN_S)
             if at - good_at > limit or self._soundness.mostly_damaged:
                 self._soundness.give_up()
-                self._relayed = False
                 self._strict = self._keeps_to_it or not self._strict
-                raise SourceError("The camera sends data, but no picture that can be decoded")
+                error = _RelayError if self._through_relay else SourceError
+                raise error("The camera sends data, but no picture that can be decoded")
             asked_at = time.monotonic()
 
     def _packets(self, container: Any, stream: Any) -> Iterator[Any]:
@@ -290,8 +303,7 @@ class Reader:
             self._expect(self._source.stall_s)
             if (packet := next(packets, None)) is None:
                 return
-            # A file is played, which takes as long as its frames are apart.
-            self._expect(self._source.stall_s if self._is_file else 0.0)
+            self._expect(0.0)
             yield packet
 
     def _decode(self, packet: Any, at: float) -> list[Any]:

@@ -134,7 +134,8 @@ class ZoneRule:
         if zone.loitering_s is not None:
             for stay in self._stays.values():
                 too_long = stay.within and at - stay.entered_at >= zone.loitering_s
-                if too_long and stay.item.seen and not stay.loiters:
+                there = stay.item.seen or stay.item.stationary
+                if too_long and there and not stay.loiters:
                     stay.loiters = True
                     began.append(stay.item)
         again = [stay.item for stay in back if stay.loiters]
