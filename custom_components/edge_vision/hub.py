@@ -193,19 +193,16 @@ class EdgeVisionHub:
         """
         names = self._names_of(camera, address)
         others = {
-            key: (settings, self._names_of(settings.camera, settings.video_address))
-            for key, settings in (
-                (key, pipeline.settings) for key, pipeline in self.pipelines.items()
-            )
+            key: self._names_of(pipeline.settings.camera, pipeline.settings.video_address)
+            for key, pipeline in self.pipelines.items()
         }
         masks: dict[tuple[Point, ...], None] = {}
         # One pipeline may know a camera by its entity, another by its address, a third by both.
-        while alike := [key for key, (_, known) in others.items() if names & known]:
+        while alike := [key for key, known in others.items() if names & known]:
             for key in alike:
-                settings, known = others.pop(key)
-                names |= known
+                names |= others.pop(key)
                 if key != besides:
-                    masks |= dict.fromkeys(settings.areas.privacy_masks)
+                    masks |= dict.fromkeys(self.pipelines[key].settings.areas.privacy_masks)
         return tuple(masks)
 
     def _names_of(self, camera: str | None, address: str | None) -> set[str]:
@@ -649,11 +646,13 @@ class EdgeVisionHub:
 
     def _kept(self) -> dict[str, Any]:
         off = [key for key, pipeline in self.pipelines.items() if not pipeline.enabled]
+        cameras = {pipeline.settings.camera for pipeline in self.pipelines.values()}
+        addresses = self.streams.fingerprints.items()
         return {
             "node_id": self.node_id,
             "off": off,
             "known": sorted(self.pipelines),
-            "addresses": self.streams.fingerprints,
+            "addresses": {camera: kept for camera, kept in addresses if camera in cameras},
             "removed": sorted(self._removed),
         }
 

@@ -50,10 +50,17 @@ from custom_components.edge_vision.const import (
 from custom_components.edge_vision.hub import EdgeVisionHub
 from custom_components.edge_vision.requirements import ENGINE_ONNXRUNTIME
 from tests.hub.texts import missing_in_error, missing_in_flow, missing_in_issue
+from tests.live_camera import MjpegCamera, mjpeg_camera
 from tests.pictures import SELF_TEST_PICTURE, jpeg
 
 STREET = SELF_TEST_PICTURE.read_bytes()
 BLANK = jpeg(Image.new("RGB", (640, 480), (96, 128, 96)))
+
+ALL = [{"x": x, "y": y} for x, y in ((0, 0), (1, 0), (1, 1), (0, 1))]
+AREAS: dict[str, Any] = {
+    "zones": [{"name": "Porch", "points": ALL, "labels": ["person"]}],
+    "lines": [{"name": "Gate", "start": {"x": 0, "y": 0.05}, "end": {"x": 1, "y": 0.05}}],
+}
 
 
 @pytest.fixture(autouse=True)
@@ -137,6 +144,19 @@ def pipeline(name: str = "Front door", camera: str = "camera.porch", **changes: 
     return ConfigSubentryData(
         data=data, subentry_type=SUBENTRY_PIPELINE, title=name, unique_id=None
     )
+
+
+def live(**changes: Any) -> Any:
+    """Return a pipeline that takes the best source there is."""
+    return pipeline(**{"source": "auto", "only_on_request": False, "fps": 10, **changes})
+
+
+@pytest.fixture
+async def stream(cameras: Cameras) -> AsyncIterator[MjpegCamera]:
+    """The porch camera's stream; it shows nothing of interest yet."""
+    async with mjpeg_camera(BLANK) as camera:
+        cameras.porch.stream_address = camera.address
+        yield camera
 
 
 def entry_with(*pipelines: Any) -> MockConfigEntry:

@@ -12,6 +12,7 @@ from homeassistant.core import HomeAssistant
 from homeassistant.data_entry_flow import FlowResultType
 
 from custom_components.edge_vision.const import CONF_ENGINE, DOMAIN
+from tests.hub.conftest import Home
 
 # What a package that pretends to be an engine does when the node imports it.
 CRASHES = "import os, signal; os.kill(os.getpid(), signal.{signal})"
@@ -110,3 +111,32 @@ async def try_engine(hass: HomeAssistant, engine: str) -> Any:
     form = await begin(hass)
     await choose(hass, form["flow_id"], engine)
     return await through_progress(hass, form["flow_id"], [])
+
+
+class ChangeFlow:
+    """Changing the one camera, as a browser does."""
+
+    def __init__(self, hass: HomeAssistant, home: Home) -> None:
+        self._hass, self._home = hass, home
+        self.result: Any = None
+
+    async def begin(self, option: str, subentry_id: str | None = None) -> None:
+        if subentry_id is None:
+            (subentry_id,) = self._home.entry.subentries
+        self.result = await self._home.entry.start_subentry_reconfigure_flow(
+            self._hass, subentry_id
+        )
+        await self.pick(option)
+
+    async def pick(self, option: str) -> None:
+        await self.send(next_step_id=option)
+
+    async def send(self, **answer: Any) -> None:
+        self.result = await self._hass.config_entries.subentries.async_configure(
+            self.result["flow_id"], answer
+        )
+
+
+def picture_address(flow: Any) -> str:
+    picture: str = flow["description_placeholders"]["picture"]
+    return picture.splitlines()[0].removeprefix("![](").removesuffix(")")

@@ -27,8 +27,7 @@ from custom_components.edge_vision.const import DOMAIN, Issue
 from custom_components.edge_vision.node.edge_vision_node import __version__
 from custom_components.edge_vision.pipeline_flow import PipelineFlow
 from custom_components.edge_vision.services import DETECT_SCHEMA
-from tests.hub.conftest import STREET, Cameras, Home, pipeline, until
-from tests.hub.test_live import AREAS
+from tests.hub.conftest import AREAS, STREET, Cameras, Home, pipeline, until
 from tests.hub.texts import ENGLISH, INTEGRATION, find, leaves, placeholders
 from tests.live_camera import mjpeg_camera
 from tests.small_models import add_classification, add_face, add_pose

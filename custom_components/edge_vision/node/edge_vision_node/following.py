@@ -151,9 +151,10 @@ def end_labels(
     """Return the ends of all of some labels that a snapshot holds, and the snapshot without."""
     try:
         state = read(SceneState, snapshot["rules"])
-    except (KeyError, ProtocolError):
+        gone = {item.track_id for item in state.objects if item.label in labels}
+        tracks = [item for item in snapshot["tracks"] if item["id"] not in gone]
+    except (LookupError, TypeError, ProtocolError):
         return [], dict(snapshot)
-    gone = {item.track_id for item in state.objects if item.label in labels}
 
     def part(*, of_gone: bool) -> SceneState:
         return replace(
@@ -166,7 +167,6 @@ def end_labels(
         )
 
     ended = VideoRules(watch).end(part(of_gone=True), at)
-    tracks = [item for item in snapshot.get("tracks", ()) if item.get("id") not in gone]
     return ended, {**snapshot, "tracks": tracks, "rules": write(part(of_gone=False))}
 
 

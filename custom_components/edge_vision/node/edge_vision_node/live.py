@@ -256,21 +256,23 @@ class LivePipeline:
             self._moved, self._unsure = [], False
             if frame is None:
                 continue
+            failure: NodeError | None = None
             try:
                 looked = await self._look_at(frame, moved, unsure=unsure)
             except (FrameGoneError, SupersededError, ModelLoadingError):
                 self.pipeline.dropped += 1
-                self._look_again(moved, unsure=unsure)
             except NodeError as err:
-                self._look_again(moved, unsure=unsure)
-                await self._note_failure(err)
+                failure = err
             except Exception as err:
                 _LOGGER.exception("Pipeline %s: a look failed", self.pipeline.config.name)
-                self._look_again(moved, unsure=unsure)
-                await self._note_failure(NodeError(f"{type(err).__name__}: {err}"))
+                failure = NodeError(f"{type(err).__name__}: {err}")
             else:
                 if looked:
                     self._note_success()
+                continue
+            self._look_again(moved, unsure=unsure)
+            if failure is not None:
+                await self._note_failure(failure)
 
     def _look_again(self, moved: list[Box], *, unsure: bool) -> None:
         """Have the next frame looked at where this one was not."""

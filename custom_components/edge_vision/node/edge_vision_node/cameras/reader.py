@@ -125,7 +125,8 @@ class Reader:
         pause = _FIRST_PAUSE_S
         while True:
             started = time.monotonic()
-            self._live_at, reached = 0.0, True
+            # `may_help`: to ask in another way.
+            self._live_at, may_help = 0.0, True
             try:
                 self._read()
                 reason = "The camera ended the stream"
@@ -138,17 +139,17 @@ class Reader:
                 continue  # to be opened for its new size
             except _RelayError as err:
                 # Directly the next time, by the same transport.
-                reason, reached, self._relayed = str(err), False, False
+                reason, may_help, self._relayed = str(err), False, False
             except SourceError as err:
                 reason = str(err)
             except (self._av.FFmpegError, OSError, ValueError) as err:
-                reason, reached = self._describe(err), _reached(err)
+                reason, may_help = self._describe(err), _reached(err)
             except MemoryError:
                 reason = "Its pictures are too large for this device's memory"
             if self._live_at and time.monotonic() - self._live_at > _SOUND_AFTER_S:
                 pause, self._halve = _FIRST_PAUSE_S, True
             self._tell(SourceState.UNAVAILABLE, reason)
-            if reached and not self._live_at:
+            if may_help and not self._live_at:
                 self._try_another_way()
             delay = pause * random.uniform(0.75, 1.25)  # noqa: S311 - to spread load
             self._expect(delay)
