@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import re
 import secrets
 import signal
 import sys
@@ -72,10 +73,11 @@ async def add_edge_vision(client: HaClient) -> str:
 def show_self_test(step: str, shown: Mapping[str, str]) -> None:
     """Print what the config flow shows before it creates the entry."""
     if step == "confirm":
-        say(
+        text = (
             f"Edge Vision found {shown['found']} in its test picture with {shown['model']}, "
-            f"{shown['engine']}, in {shown['inference_ms']} ms."
+            f"{shown['place']}, in {shown['inference_ms']} ms."
         )
+        say(re.sub(r"\\(.)", r"\1", text))  # the frontend takes it for Markdown
 
 
 def line(event: dict[str, Any]) -> str:

@@ -38,7 +38,7 @@ class HaClient:
         self.base = base
         self._session = session
         self._headers = {"Authorization": f"Bearer {token}"}
-        self._token = token
+        self.token = token
 
     @classmethod
     async def onboard(
@@ -157,7 +157,7 @@ class HaClient:
             f"{self.base}/api/websocket", max_msg_size=0, heartbeat=30
         ) as connection:
             await connection.receive_json()
-            await connection.send_json({"type": "auth", "access_token": self._token})
+            await connection.send_json({"type": "auth", "access_token": self.token})
             greeting = await connection.receive_json()
             if greeting["type"] != "auth_ok":
                 raise HaError(f"websocket: {greeting}")

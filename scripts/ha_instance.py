@@ -10,6 +10,7 @@ import signal
 import socket
 import sys
 import tempfile
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
@@ -39,8 +40,12 @@ frontend:
 config:
 history:
 logbook:
-automation:
-script:
+media_source:
+system_health:
+# Files of their own, as in a new installation: what the editors of the UI save to.
+automation: !include automations.yaml
+script: !include scripts.yaml
+scene: !include scenes.yaml
 logger:
   default: info
 """
@@ -50,11 +55,18 @@ class HomeAssistant:
     """One instance: its folder, its process, its owner."""
 
     def __init__(
-        self, *, environment: Path = Path(sys.prefix), port: int | None = None, password: str
+        self,
+        *,
+        environment: Path = Path(sys.prefix),
+        port: int | None = None,
+        password: str,
+        integration: Path | None = INTEGRATION,
+        program: Sequence[str] = ("-m", "homeassistant"),
     ) -> None:
         """Prepare an instance that runs in a virtual environment.
 
-        `port` None takes a free one.
+        `port` None takes a free one; `integration` None leaves Edge Vision out; `program` is what
+        Python is started with.
         """
         self.port = port or free_port()
         self.base = f"http://127.0.0.1:{self.port}"
@@ -63,6 +75,8 @@ class HomeAssistant:
         self.password = password
         self.process: asyncio.subprocess.Process | None = None
         self._environment = environment
+        self._integration = integration
+        self._program = program
         self._session: aiohttp.ClientSession | None = None
         self._client: HaClient | None = None
 
@@ -102,7 +116,7 @@ class HomeAssistant:
         environment["PATH"] = f"{self._environment / 'bin'}{os.pathsep}{os.environ['PATH']}"
         command = [
             str(self._environment / "bin" / "python"),
-            *("-m", "homeassistant", "--config", str(self.folder)),
+            *(*self._program, "--config", str(self.folder)),
             *("--skip-pip-packages", ",".join(NEED_A_COMPILER)),
         ]
         with self.log.open("ab") as log:
@@ -201,6 +215,8 @@ class HomeAssistant:
         (self.folder / "configuration.yaml").write_text(
             _CONFIGURATION.format(media=json.dumps(str(media)))
         )
+        for name, empty in (("automations", "[]"), ("scripts", "{}"), ("scenes", "[]")):
+            (self.folder / f"{name}.yaml").write_text(f"{empty}\n")
         # In YAML, http settings are only on trial and Home Assistant restarts itself without them:
         # the confirmed settings live in its storage. So does what the wizard for newcomers did.
         http = {
@@ -229,7 +245,9 @@ class HomeAssistant:
         components.mkdir()
         # Without it, another package of that name in the environment would be taken.
         (components / "__init__.py").touch()
-        (components / INTEGRATION.name).symlink_to(INTEGRATION, target_is_directory=True)
+        if self._integration is not None:
+            link = components / self._integration.name
+            link.symlink_to(self._integration, target_is_directory=True)
 
 
 def _ends_with_us() -> list[str]:

@@ -1,7 +1,7 @@
 """Print what Home Assistant would install while it starts in the demo and the end-to-end tests.
 
 Run it with the Python of an environment that has Home Assistant. The list comes from the
-manifests of the integrations in use and of all they depend on.
+manifests of the integrations in use and of all they depend on, and from the default login.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import homeassistant
+from homeassistant.auth.mfa_modules import totp
 from homeassistant.bootstrap import CORE_INTEGRATIONS, DEFAULT_INTEGRATIONS
 
 # What the configuration in ha_instance.py and Edge Vision load, beyond the default set.
@@ -35,7 +36,7 @@ def requirements() -> list[str]:
     components = Path(homeassistant.__file__).parent / "components"
     waiting = {*INTEGRATIONS, *CORE_INTEGRATIONS, *DEFAULT_INTEGRATIONS}
     seen: set[str] = set()
-    found: set[str] = set()
+    found = set(totp.REQUIREMENTS)  # of the second factor, which is set up without being asked for
     while waiting:
         domain = waiting.pop()
         seen.add(domain)

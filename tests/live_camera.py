@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
+import ssl
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
@@ -79,6 +80,15 @@ class MjpegCamera(StreamingCamera):
             self.readers -= 1
             self._responses.discard(response)
 
+    async def serve_still(self, request: web.Request) -> web.Response:
+        """Answer with one picture, as cameras do for stills."""
+        self.requests += 1
+        return web.Response(body=self.picture, content_type="image/jpeg")
+
+    @property
+    def still_address(self) -> str:
+        return self.address.replace("/video", "/still.jpg")
+
     def hang_up(self) -> None:
         """End all connections."""
         for response in tuple(self._responses):
@@ -87,18 +97,22 @@ class MjpegCamera(StreamingCamera):
 
 
 @asynccontextmanager
-async def mjpeg_camera(picture: bytes) -> AsyncIterator[MjpegCamera]:
-    """Serve a camera for as long as somebody needs it."""
+async def mjpeg_camera(
+    picture: bytes, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[MjpegCamera]:
+    """Serve a camera for as long as somebody needs it; with `tls` over HTTPS."""
     camera = MjpegCamera(picture)
     app = web.Application()
     app.router.add_get("/video", camera.serve)
+    app.router.add_get("/still.jpg", camera.serve_still)
     runner = web.AppRunner(app, shutdown_timeout=0.1)
     await runner.setup()
     try:
-        site = web.TCPSite(runner, "127.0.0.1", 0)
+        site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls)
         await site.start()
         port = runner.addresses[0][1]
-        camera.address = f"http://{camera.credentials}@127.0.0.1:{port}/video"
+        scheme = "https" if tls else "http"
+        camera.address = f"{scheme}://{camera.credentials}@127.0.0.1:{port}/video"
         yield camera
     finally:
         camera.hang_up()

@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping, Sequence
+from typing import Any
+
+from numpy.typing import NDArray
 
 _ELEMENT = {"float32": 1, "uint8": 2, "int32": 6, "int64": 7}
 
@@ -70,3 +73,38 @@ def onnx_file(
     return (
         field(1, 8) + field(2, producer.encode()) + field(7, graph) + field(8, field(2, 13)) + notes
     )
+
+
+_NUMPY = {"float32": 1, "uint8": 2, "int32": 6, "int64": 7}
+
+
+def answering(
+    inputs: Sequence[Tensor],
+    answers: Mapping[str, NDArray[Any]],
+    metadata: Mapping[str, str] | None = None,
+    declared: Mapping[str, Sequence[int | str]] | None = None,
+) -> bytes:
+    """Return a model that answers every picture with these arrays.
+
+    `declared`: the shapes of outputs as the file has them, a text for a side that is left open.
+    """
+    graph = field(2, b"constant")
+    for name, array in answers.items():
+        tensor = b"".join(field(1, side) for side in array.shape)
+        tensor += field(2, _NUMPY[array.dtype.name]) + field(8, f"{name} value".encode())
+        graph += field(5, tensor + field(9, array.tobytes()))
+        node = field(1, f"{name} value".encode()) + field(2, name.encode())
+        graph += field(1, node + field(4, b"Identity"))
+    graph += b"".join(field(11, value_info(tensor)) for tensor in inputs)
+    for name, array in answers.items():
+        sides = b"".join(
+            field(1, field(2, side.encode()) if isinstance(side, str) else field(1, side))
+            for side in (declared or {}).get(name, array.shape)
+        )
+        kind = field(1, field(1, _NUMPY[array.dtype.name]) + field(2, sides))
+        graph += field(12, field(1, name.encode()) + field(2, kind))
+    entries = (metadata or {}).items()
+    notes = b"".join(
+        field(14, field(1, key.encode()) + field(2, value.encode())) for key, value in entries
+    )
+    return field(1, 8) + field(2, b"tests") + field(7, graph) + field(8, field(2, 13)) + notes

@@ -11,6 +11,7 @@ import base64
 import io
 import random
 import re
+import ssl
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -94,7 +95,7 @@ class RtspCamera(StreamingCamera):
                 await writer.drain()
                 if head.startswith("TEARDOWN"):
                     return
-        except OSError, asyncio.IncompleteReadError:
+        except (OSError, asyncio.IncompleteReadError):
             return
         finally:
             self._readers.remove(reader)
@@ -255,12 +256,15 @@ def _header(head: str, name: str) -> str:
 
 
 @asynccontextmanager
-async def rtsp_camera(picture: bytes) -> AsyncIterator[RtspCamera]:
-    """Serve a camera for as long as somebody needs it."""
+async def rtsp_camera(
+    picture: bytes, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[RtspCamera]:
+    """Serve a camera for as long as somebody needs it; with `tls` it is RTSPS."""
     camera = RtspCamera(picture)
-    server = await asyncio.start_server(camera.serve, "127.0.0.1", 0)
+    server = await asyncio.start_server(camera.serve, "127.0.0.1", 0, ssl=tls)
     port = server.sockets[0].getsockname()[1]
-    camera.address = f"rtsp://{camera.credentials}@127.0.0.1:{port}/video"
+    scheme = "rtsps" if tls else "rtsp"
+    camera.address = f"{scheme}://{camera.credentials}@127.0.0.1:{port}/video"
     streaming = asyncio.create_task(camera.stream())
     try:
         yield camera

@@ -1,7 +1,8 @@
 """Real models, a few hundred bytes each, whose answer depends on the colour of the picture.
 
 The graph is the mean colour of the picture times a matrix: ReduceMean, MatMul, Reshape. What each
-pure colour answers is a row of that matrix, so a test paints what it wants to be seen.
+pure colour answers is a row of that matrix, so a test paints what it wants to be seen. Each model
+has files for ONNX Runtime and for ncnn.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import hashlib
 import io
 import json
 import struct
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -92,47 +93,53 @@ def add_landmarks(models: Path, turned: bool = False) -> str:
     picture = ("image", (1, 3, _SIDE, _SIDE), "float32")
     outputs = [("points", (1, 6), "float32"), ("presence", (1, 1), "float32")]
     (folder / "model.onnx").write_bytes(onnx_file([picture], outputs, fill=_SIDE * 0.75))
+    layers = [
+        "Pooling mean 1 1 image mean 0=1 4=1",
+        "Split means 1 2 mean mean_a mean_b",
+        "InnerProduct points 1 1 mean_a points 0=6 1=1 2=18",
+        "InnerProduct presence 1 1 mean_b presence 0=1 1=1 2=3",
+    ]
+    place = np.full(6, _SIDE * 0.75)
+    weights = [np.zeros(18), place, np.zeros(3), place[:1]]
+    _write_ncnn(folder, layers, weights, biases=[1, 3])
     manifest = json.loads((folder / "model.json").read_text())
-    manifest["engines"]["onnxruntime"] = {
-        "files": {"model": _file(folder / "model.onnx")},
-        "inputs": ["image"],
-        "outputs": ["points", "presence"],
-    }
+    manifest["engines"] = _engines(folder, "points", "presence")
     manifest["crops"] = {"detector": "marks", "start": 0, "end": 1, "angle": 0, "scale": 1.5}
     (folder / "model.json").write_text(json.dumps(manifest))
     return "points"
 
 
-def add_hanging(models: Path) -> str:
-    """Add a model of colours that ONNX Runtime never comes to an end with over red."""
-    return _add_troubled(models, "hanging", _hanging)
+def add_hanging(models: Path, engine: str) -> str:
+    """Add a model of colours that an engine never comes to an end with over red."""
+    return _add_troubled(models, "hanging", engine, _hanging, _hanging_in_ncnn)
 
 
-def add_failing(models: Path) -> str:
-    """Add a model of colours that ONNX Runtime fails to run over red."""
-    return _add_troubled(models, "failing", _failing)
+def add_failing(models: Path, engine: str) -> str:
+    """Add a model of colours that an engine fails to run over red: `FAILURES` has its reason."""
+    return _add_troubled(models, "failing", engine, _failing, _failing_in_ncnn)
+
+
+FAILURES = {"onnxruntime": "Gather", "ncnn": "not finite"}
 
 
 def _add_troubled(
-    models: Path, model_id: str, graph: Callable[[NDArray[np.float32], tuple[int, ...]], bytes]
+    models: Path,
+    model_id: str,
+    engine: str,
+    graph: Callable[[NDArray[np.float32], tuple[int, ...]], bytes],
+    in_ncnn: Callable[[Path, NDArray[np.float32]], None],
 ) -> str:
-    """Add a model of colours whose graph for ONNX Runtime has a trap; ncnn's has none."""
+    """Add a model of colours whose graph for one engine has a trap; the others' have none."""
     head = {"type": "classification", "classes": 3, "score": "softmax"}
-    rows = np.eye(3) * 8
-    labels = ["red", "green", "blue"]
-    _add(models, model_id, "classification", head, labels, rows, (1, 3), graph=graph)
-    folder = models / model_id
-    (folder / "model.param").write_text(
-        "7767517\n3 3\n"
-        f"Input image 0 1 image 0={_SIDE} 1={_SIDE} 2=3\n"
-        "Pooling mean 1 1 image mean 0=1 4=1\n"
-        "InnerProduct answer 1 1 mean answer 0=3 1=0 2=9\n"
-    )
-    (folder / "model.bin").write_bytes(bytes(4) + rows.astype(np.float32).tobytes())
-    manifest = json.loads((folder / "model.json").read_text())
-    files = {"param": _file(folder / "model.param"), "bin": _file(folder / "model.bin")}
-    manifest["engines"]["ncnn"] = {"files": files, "inputs": ["image"], "outputs": ["answer"]}
-    (folder / "model.json").write_text(json.dumps(manifest))
+    rows, labels = np.eye(3) * 8, ["red", "green", "blue"]
+    trapped = graph if engine == "onnxruntime" else None
+    _add(models, model_id, "classification", head, labels, rows, (1, 3), graph=trapped)
+    if engine == "ncnn":
+        folder = models / model_id
+        in_ncnn(folder, rows.astype(np.float32))
+        manifest = json.loads((folder / "model.json").read_text())
+        manifest["engines"] = _engines(folder, "answer")
+        (folder / "model.json").write_text(json.dumps(manifest))
     return model_id
 
 
@@ -153,7 +160,24 @@ def let_batch(models: Path, model_id: str) -> None:
     manifest = json.loads((folder / "model.json").read_text())
     rows, shape = _ROWS[model_id]
     (folder / "model.onnx").write_bytes(_onnx(rows, (-1, *shape[1:]), batch="N"))
-    manifest["engines"]["onnxruntime"]["files"]["model"] = _file(folder / "model.onnx")
+    manifest["engines"] = {"onnxruntime": _engines(folder, "answer")["onnxruntime"]}
+    (folder / "model.json").write_text(json.dumps(manifest))
+
+
+def keep_engine(folder: Path, engine: str) -> None:
+    """Leave a model the files for one engine only."""
+    manifest = json.loads((folder / "model.json").read_text())
+    manifest["engines"] = {engine: manifest["engines"][engine]}
+    (folder / "model.json").write_text(json.dumps(manifest))
+
+
+def relabel(folder: Path, labels: Sequence[str], **changes: Any) -> None:
+    """Give a model other labels; `model_id` and other fields of its manifest."""
+    (folder / "labels.txt").write_text("\n".join(labels) + "\n", "utf-8")
+    manifest = json.loads((folder / "model.json").read_text())
+    manifest["labels"] = _file(folder / "labels.txt")
+    manifest["id"] = changes.pop("model_id", manifest["id"])
+    manifest.update(changes)
     (folder / "model.json").write_text(json.dumps(manifest))
 
 
@@ -176,6 +200,7 @@ def _add(
     _ROWS[model_id] = rows.astype(np.float32), shape
     content = (graph or _colours)(rows.astype(np.float32), shape)
     (folder / "model.onnx").write_bytes(content)
+    _colours_in_ncnn(folder, rows.astype(np.float32), shape)
     (folder / "labels.txt").write_text("\n".join(labels) + "\n")
     manifest = {
         "schema": 1,
@@ -194,13 +219,7 @@ def _add(
         },
         "head": head,
         "labels": _file(folder / "labels.txt"),
-        "engines": {
-            "onnxruntime": {
-                "files": {"model": _file(folder / "model.onnx")},
-                "inputs": ["image"],
-                "outputs": ["answer"],
-            }
-        },
+        "engines": _engines(folder, "answer"),
         "license": "Apache-2.0",
         "source": "made for tests",
         "keypoints": list(keypoints),
@@ -212,6 +231,94 @@ def _add(
 def _file(path: Path) -> dict[str, Any]:
     data = path.read_bytes()
     return {"path": path.name, "sha256": hashlib.sha256(data).hexdigest(), "size": len(data)}
+
+
+def _engines(folder: Path, *outputs: str) -> dict[str, Any]:
+    """Return the manifest's entry for the files that are there."""
+    files = {
+        "onnxruntime": {"model": _file(folder / "model.onnx")},
+        "ncnn": {"param": _file(folder / "model.param"), "bin": _file(folder / "model.bin")},
+    }
+    return {
+        engine: {"files": specs, "inputs": ["image"], "outputs": list(outputs)}
+        for engine, specs in files.items()
+    }
+
+
+# --- ncnn: a line for each layer, and the weights one after the other -------------------------
+
+
+def _colours_in_ncnn(folder: Path, rows: NDArray[np.float32], shape: tuple[int, ...]) -> None:
+    sides = " ".join(f"{number}={side}" for number, side in enumerate(reversed(shape[1:])))
+    layers = [
+        "Pooling mean 1 1 image mean 0=1 4=1",
+        f"InnerProduct flat 1 1 mean flat 0={rows.shape[1]} 1=0 2={rows.size}",
+        f"Reshape answer 1 1 flat answer {sides}",
+    ]
+    _write_ncnn(folder, layers, [rows.T])
+
+
+def _hanging_in_ncnn(folder: Path, rows: NDArray[np.float32]) -> None:
+    # Again and again, as many samples are taken in a region as red makes it wide and high: minutes.
+    steps = 500
+    reds, pixels = [f"red_{n}" for n in range(steps)], [f"pixels_{n}" for n in range(steps + 1)]
+    layers = [
+        f"Split images 1 2 image image_a {pixels[0]}",
+        "Pooling mean 1 1 image_a mean 0=1 4=1",
+        *_TWO_WAYS,
+        "InnerProduct redder 1 1 mean_b redder 0=4 1=0 2=12",
+        "ReLU red 1 1 redder red",
+        f"Split reds 1 {steps} red {' '.join(reds)}",
+        *(
+            f"ROIAlign {after} 2 1 {before} {red} {after} 0={_SIDE} 1={_SIDE} 2=1.0 3=0 4=0 5=0"
+            for red, before, after in zip(reds, pixels, pixels[1:], strict=False)
+        ),
+        f"Pooling region 1 1 {pixels[-1]} region 0=1 4=1",
+        "InnerProduct nothing 1 1 region nothing 0=3 1=0 2=9",
+        "BinaryOp answer 2 1 flat nothing answer 0=0",
+    ]
+    wide = np.array([(0, 0, 0), (0, 0, 0), (2e3, -2e3, -2e3), (2e3, -2e3, -2e3)])
+    _write_ncnn(folder, layers, [rows.T, wide, np.zeros(9)])
+
+
+def _failing_in_ncnn(folder: Path, rows: NDArray[np.float32]) -> None:
+    # The logarithm of what red makes negative.
+    layers = [
+        "Pooling mean 1 1 image mean 0=1 4=1",
+        *_TWO_WAYS,
+        "InnerProduct redder 1 1 mean_b redder 0=3 1=0 2=9",
+        "ReLU red 1 1 redder red",
+        "InnerProduct less 1 1 red less 0=3 1=1 2=9",
+        "UnaryOp log 1 1 less log 0=8",
+        "BinaryOp answer 2 1 flat log answer 0=0",
+    ]
+    redder, less = np.array([(2, -2, -2)] * 3), -np.eye(3)
+    _write_ncnn(folder, layers, [rows.T, redder, less, np.ones(3)], biases=[3])
+
+
+# The plain answer, `flat`, and `mean_b` for what a trap makes of the mean colour.
+_TWO_WAYS = (
+    "Split means 1 2 mean mean_a mean_b",
+    "InnerProduct flat 1 1 mean_a flat 0=3 1=0 2=9",
+)
+
+
+def _write_ncnn(
+    folder: Path,
+    layers: Sequence[str],
+    weights: Iterable[NDArray[Any]],
+    biases: Collection[int] = (),
+) -> None:
+    """Write the two files of a network; `biases`: which arrays are biases, which have no tag."""
+    lines = [f"Input image 0 1 image 0={_SIDE} 1={_SIDE} 2=3", *layers]
+    blobs = {name for line in lines for name in line.split()[4:] if "=" not in name}
+    text = "\n".join(["7767517", f"{len(lines)} {len(blobs)}", *lines])
+    (folder / "model.param").write_text(f"{text}\n")
+    data = b""
+    for number, array in enumerate(weights):
+        tag = b"" if number in biases else bytes(4)
+        data += tag + array.astype(np.float32).tobytes()
+    (folder / "model.bin").write_bytes(data)
 
 
 # --- Just enough of ONNX's protocol buffers (onnx.proto) to write such a graph ----------------

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
+import pkgutil
 import shutil
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -36,7 +38,6 @@ from .issues import async_clear_issue, async_raise_issue
 from .node_process import NodeStartError
 from .requirements import EngineInstallError, async_install_engine, async_install_video
 from .services import async_setup_services
-from .settings import pipeline_settings
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -57,10 +58,22 @@ PLATFORMS = [
 
 async def async_setup(hass: HomeAssistant, _config: ConfigType) -> bool:
     """Register the actions, and serve the pictures that flows show."""
+    await hass.async_add_import_executor_job(load_modules)
     async_setup_services(hass)
     async_setup_flow_pictures(hass)
     hass.http.register_view(EvidenceView)
     return True
+
+
+def load_modules() -> None:
+    """Import every module of the integration.
+
+    Home Assistant imports some only when they are needed. Between an update and the restart those
+    on disk are newer than those in use, and would not fit.
+    """
+    for module in pkgutil.iter_modules([str(Path(__file__).parent)]):
+        if not module.ispkg:
+            importlib.import_module(f"{__package__}.{module.name}")
 
 
 async def async_setup_entry(hass: HomeAssistant, entry: EdgeVisionConfigEntry) -> bool:
@@ -81,6 +94,7 @@ async def async_setup_entry(hass: HomeAssistant, entry: EdgeVisionConfigEntry) -
         undo.push_async_callback(hub.async_stop)
         entry.runtime_data = hub
         _register_node_device(hass, entry, hub)
+        await hub.async_begin()
         await hass.config_entries.async_forward_entry_setups(entry, PLATFORMS)
         undo.push_async_callback(hass.config_entries.async_unload_platforms, entry, PLATFORMS)
         component = _image_processing(hass)
@@ -88,7 +102,7 @@ async def async_setup_entry(hass: HomeAssistant, entry: EdgeVisionConfigEntry) -
         undo.push_async_callback(component.async_unload_entry, entry)
         if not await component.async_setup_entry(entry):
             raise ConfigEntryError("The image processing platform could not be set up")
-        await hub.async_begin()
+        hub.async_hear()
         undo.pop_all()
     entry.async_on_unload(entry.add_update_listener(_async_entry_updated))
     await hub.async_update()  # with what was changed meanwhile
@@ -161,7 +175,7 @@ async def _install_video(
     hass: HomeAssistant, entry: EdgeVisionConfigEntry, hub: EdgeVisionHub
 ) -> None:
     """Install what reads live video, where it is wanted; without it there are stills."""
-    if any(settings.may_be_live for settings in pipeline_settings(entry).values()):
+    if any(pipeline.settings.may_be_live for pipeline in hub.pipelines.values()):
         hub.video_missing = await async_install_video(hass)
     if hub.video_missing is None:
         async_clear_issue(hass, Issue.VIDEO_NOT_INSTALLED, entry.entry_id)

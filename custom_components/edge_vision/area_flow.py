@@ -17,9 +17,6 @@ from homeassistant.const import CONF_NAME, PERCENTAGE, UnitOfTime
 from homeassistant.exceptions import HomeAssistantError
 from homeassistant.helpers.selector import (
     BooleanSelector,
-    NumberSelector,
-    NumberSelectorConfig,
-    NumberSelectorMode,
     SelectOptionDict,
     SelectSelector,
     SelectSelectorConfig,
@@ -43,11 +40,14 @@ from .const import (
     DEFAULT_CONFIDENCE,
     MAX_CONFIDENCE,
     MIN_CONFIDENCE,
+    SUBENTRY_PIPELINE,
 )
 from .flow_picture import FlowPicture
+from .forms import async_name_misfits, misfits, number
 from .hub import EdgeVisionHub
-from .node.edge_vision_node.protocol import Command, OutlineRequest, Picture, Point
-from .node_log import redact
+from .markdown import Markdown, Plain, escaped, placeholders
+from .node.edge_vision_node.protocol import Command, OutlineRequest, Picture, Point, redact
+from .polygons import area, crosses_itself, on_one_line
 from .seeing import async_see
 from .settings import Areas, may_be_live
 
@@ -63,12 +63,15 @@ STEPS: Final = {
     "motion_mask": CONF_MOTION_MASKS,
 }
 KINDS: Final = tuple(STEPS.values())
+# Where the texts of the steps are.
+TEXTS: Final = f"config_subentries.{SUBENTRY_PIPELINE}.step"
 _LEAST_CORNERS: Final = 3
 _MOST_CORNERS: Final = 40
 # Shares of the picture: what is smaller than these is a slip, and nothing is ever in it.
 _LEAST_AREA: Final = 0.0001
 _LEAST_LENGTH: Final = 0.005
 _LONGEST_NAME: Final = 50
+_PEOPLE: Final = ("person", "people", "pedestrian", "human")
 _MOST_LOITERING_S: Final = 24 * 3600
 
 
@@ -107,7 +110,7 @@ class AreaFlow(ConfigSubentryFlow):
         return self.async_show_menu(
             step_id="areas",
             menu_options=[*options, "save"],
-            description_placeholders={"picture": await self._picture()},
+            description_placeholders=placeholders(picture=await self._picture()),
         )
 
     async def async_step_zone(self, user_input: dict[str, Any] | None = None) -> SubentryFlowResult:
@@ -118,7 +121,7 @@ class AreaFlow(ConfigSubentryFlow):
         fields = {
             vol.Required(CONF_NAME): TextSelector(),
             vol.Required(FIELD_POINTS): _POINTS,
-            vol.Optional(CONF_LABELS, default=[]): SelectSelector(
+            vol.Optional(CONF_LABELS, default=_people(labels)): SelectSelector(
                 SelectSelectorConfig(
                     options=[
                         SelectOptionDict(value=label, label=label.capitalize()) for label in labels
@@ -126,23 +129,8 @@ class AreaFlow(ConfigSubentryFlow):
                     multiple=True,
                 )
             ),
-            vol.Optional(CONF_CONFIDENCE): NumberSelector(
-                NumberSelectorConfig(
-                    min=MIN_CONFIDENCE,
-                    max=MAX_CONFIDENCE,
-                    step=1,
-                    unit_of_measurement=PERCENTAGE,
-                    mode=NumberSelectorMode.BOX,
-                )
-            ),
-            vol.Optional(FIELD_LOITERING): NumberSelector(
-                NumberSelectorConfig(
-                    min=1,
-                    max=_MOST_LOITERING_S,
-                    unit_of_measurement=UnitOfTime.SECONDS,
-                    mode=NumberSelectorMode.BOX,
-                )
-            ),
+            vol.Optional(CONF_CONFIDENCE): number(MIN_CONFIDENCE, MAX_CONFIDENCE, unit=PERCENTAGE),
+            vol.Optional(FIELD_LOITERING): number(1, _MOST_LOITERING_S, unit=UnitOfTime.SECONDS),
             vol.Required(FIELD_COUNTING, default=False): BooleanSelector(),
         }
 
@@ -202,10 +190,13 @@ class AreaFlow(ConfigSubentryFlow):
         user_input: dict[str, Any] | None,
     ) -> SubentryFlowResult:
         """Ask for a shape until it is one; then show it with all others."""
-        kind, errors = STEPS[step], {}
+        kind = STEPS[step]
+        errors = misfits(user_input or {})
         shapes = list(self._data.get(kind, []))
         suggested: Mapping[str, Any] = {}
-        if user_input is not None:
+        if user_input is not None and errors:
+            suggested = user_input
+        elif user_input is not None:
             try:
                 shape = build(user_input)
                 others = list(shapes)
@@ -230,7 +221,9 @@ class AreaFlow(ConfigSubentryFlow):
             step_id=step,
             data_schema=schema,
             errors=errors,
-            description_placeholders={"picture": await self._picture()},
+            description_placeholders=placeholders(
+                picture=await self._picture(), misfits=await self._misfits(step, user_input)
+            ),
             last_step=False,
         )
 
@@ -255,7 +248,7 @@ class AreaFlow(ConfigSubentryFlow):
         return self.async_show_form(
             step_id="change",
             data_schema=vol.Schema({vol.Required(FIELD_ITEM): self._choice(multiple=False)}),
-            description_placeholders={"picture": await self._picture()},
+            description_placeholders=placeholders(picture=await self._picture()),
             last_step=False,
         )
 
@@ -292,11 +285,14 @@ class AreaFlow(ConfigSubentryFlow):
         return self.async_show_form(
             step_id="remove",
             data_schema=schema,
-            description_placeholders={"picture": await self._picture()},
+            description_placeholders=placeholders(picture=await self._picture()),
             last_step=False,
         )
 
-    async def _picture(self) -> str:
+    async def _misfits(self, step: str, form: Mapping[str, Any] | None) -> Plain:
+        return await async_name_misfits(self.hass, f"{TEXTS}.{step}", form or {})
+
+    async def _picture(self) -> Markdown:
         """Return the camera's picture with all shapes drawn in, as Markdown; or why there is none.
 
         Nothing of it is kept: it is gone when the flow ends.
@@ -315,7 +311,7 @@ class AreaFlow(ConfigSubentryFlow):
                 Command.OUTLINE, request, Picture, picture=self._still
             )
         except (HomeAssistantError, NodeError) as err:
-            return f"({redact(str(err))})"
+            return escaped(f"({redact(str(err))})")
         return self._show(jpeg)
 
     def _privacy_masks(self) -> tuple[tuple[Point, ...], ...]:
@@ -332,7 +328,7 @@ class AreaFlow(ConfigSubentryFlow):
             return None
         return self._get_reconfigure_subentry().subentry_id
 
-    def _show(self, jpeg: bytes) -> str:
+    def _show(self, jpeg: bytes) -> Markdown:
         """Show a picture in the place of the one before; return it as Markdown."""
         if self._flow_picture is None:
             self._flow_picture = FlowPicture(self.hass)
@@ -340,6 +336,7 @@ class AreaFlow(ConfigSubentryFlow):
 
     def async_remove(self) -> None:
         """Forget the picture when the flow ends, however it ends."""
+        super().async_remove()
         if self._flow_picture is not None:
             self._flow_picture.remove()
 
@@ -361,16 +358,23 @@ def parse_points(text: str) -> list[dict[str, float]]:
     return points
 
 
+def _people(labels: Iterable[str]) -> list[str]:
+    """Return what a new zone is for, of what the camera looks for: people where it does."""
+    return [label for label in labels if label.casefold() in _PEOPLE]
+
+
 def _corners(form: Mapping[str, Any]) -> list[dict[str, float]]:
     """Return the corners of an area. Raises `BadShape`."""
     points = parse_points(form[FIELD_POINTS])
+    points = [point for number, point in enumerate(points) if point != points[number - 1]]
     if not _LEAST_CORNERS <= len(points) <= _MOST_CORNERS:
         raise BadShape("too_few_points")
-    doubled = sum(
-        a["x"] * b["y"] - b["x"] * a["y"]
-        for a, b in zip(points, [*points[1:], points[0]], strict=True)
-    )
-    if abs(doubled) / 2 < _LEAST_AREA:
+    corners = [(point["x"], point["y"]) for point in points]
+    if on_one_line(corners):
+        raise BadShape("no_area")
+    if crosses_itself(corners):
+        raise BadShape("crossing")
+    if area(corners) < _LEAST_AREA:
         raise BadShape("no_area")
     return points
 

@@ -20,8 +20,8 @@ from .node.edge_vision_node.protocol import (
     DetectRequest,
     LiveRequest,
     Picture,
+    redact,
 )
-from .node_log import redact
 from .pipeline import PipelineRuntime
 from .stills import async_get_still
 
@@ -56,7 +56,7 @@ def _make(hub: EdgeVisionHub, pipeline: PipelineRuntime) -> list[LiveView]:
 
 
 class LiveView(PipelineEntity, Camera):
-    """The newest frame of live video with what is followed, or a still with what it shows."""
+    """A frame of live video, or a still, each with what that very picture shows."""
 
     def __init__(
         self, hub: EdgeVisionHub, pipeline: PipelineRuntime, description: CameraEntityDescription
@@ -95,12 +95,16 @@ class LiveView(PipelineEntity, Camera):
         if settings.camera is None:
             raise HomeAssistantError("there is no live video at the moment")
         still = await async_get_still(self.hass, settings.camera)
+        engine, accelerator = self.hub.place_for(
+            settings.model, settings.engine, settings.accelerator
+        )
         request = DetectRequest(
             model=settings.model,
-            engine=self.hub.engine_for(settings.model, settings.engine),
-            accelerator=settings.accelerator,
+            engine=engine,
+            accelerator=accelerator,
             labels=settings.labels,
             confidence=settings.confidence,
+            limits=dict(settings.limits),
             annotate=True,
             privacy_masks=self.hub.masks_of(settings.camera, settings.video_address),
         )

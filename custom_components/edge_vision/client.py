@@ -32,8 +32,6 @@ REQUEST_TIMEOUT_S = 30.0
 # Of what may have to wait until an accelerator's compiler has seen a model for the first time. The
 # node itself gives up on that after half an hour.
 COMPILE_TIMEOUT_S = 1900.0
-# Text frames are small; only pictures are large, and they come in binary frames.
-_MAX_TEXT_CHARS = 4 * 1024 * 1024
 _CLOSE_TIMEOUT_S = 1.0
 
 type _Answer = tuple[object, memoryview | None]
@@ -92,15 +90,16 @@ class NodeCommandError(NodeError):
 class NodeClient:
     """Talks to one node over one websocket.
 
-    `on_event(seq, event)`, `on_status(status)` and `on_look(look)` take what the node pushes; `seq`
-    is None for an event that the node could not write to its log. `on_disconnect()` is called once
+    `on_event(seq, event, log)`, `on_status(status)` and `on_look(look)` take what the node pushes;
+    `log` says which log `seq` is of, and both are None for an event that the node could not write
+    to it. `on_disconnect()` is called once
     when an established connection is gone, whoever ended it. All run in the event loop.
     """
 
     def __init__(
         self,
         *,
-        on_event: Callable[[int | None, NodeEvent], None] | None = None,
+        on_event: Callable[[int | None, NodeEvent, str | None], None] | None = None,
         on_status: Callable[[NodeStatus], None] | None = None,
         on_look: Callable[[Look], None] | None = None,
         on_disconnect: Callable[[], None] | None = None,
@@ -287,16 +286,17 @@ class NodeClient:
         message: dict[str, Any] = {"id": number, "type": str(command)}
         if params is not None:
             message |= protocol.write(params)
+        frame = _encode(command, message, picture)
         future: asyncio.Future[_Answer] = asyncio.get_running_loop().create_future()
         self._pending[number] = future
         if progress is not None:
             self._progress[number] = progress
         try:
             async with asyncio.timeout(timeout_s):
-                if picture is None:
-                    await websocket.send_str(protocol.encode_text(message))
+                if isinstance(frame, str):
+                    await websocket.send_str(frame)
                 else:
-                    await websocket.send_bytes(protocol.encode_binary(message, picture))
+                    await websocket.send_bytes(frame)
                 return await future
         except TimeoutError as err:
             raise NodeTimeout(f"no answer to {command} within {timeout_s:g} s") from err
@@ -322,7 +322,7 @@ class NodeClient:
                 else:
                     raise NodeProtocolError(f"unusable frame: {websocket.exception()}")
         except NodeProtocolError as err:
-            _LOGGER.warning("The connection to the node is given up: %s", err)
+            _LOGGER.debug("The connection to the node is given up: %s", err)
         finally:
             self._lost()
         # Not in `finally`: who cancels the reader closes the socket.
@@ -334,7 +334,9 @@ class NodeClient:
             if kind in ("result", "error"):
                 self._take_answer(message, picture)
             elif kind == "event" and self._on_event is not None:
-                self._on_event(_seq(message), _read(NodeEvent, message.get("event")))
+                log = message.get("log")
+                event = _read(NodeEvent, message.get("event"))
+                self._on_event(_seq(message), event, log if isinstance(log, str) else None)
             elif kind == "status" and self._on_status is not None:
                 self._on_status(_read(NodeStatus, message.get("status")))
             elif kind == "progress":
@@ -344,7 +346,7 @@ class NodeClient:
             else:
                 _LOGGER.debug("Message of unknown type %.40r ignored", kind)
         except NodeProtocolError as err:
-            _LOGGER.warning("A message of the node was left out: %s", err)
+            _LOGGER.debug("A message of the node was left out: %s", err)
         except Exception:
             # A receiver's mistake must not cost the connection.
             _LOGGER.exception("A message of the node could not be handled")
@@ -380,9 +382,16 @@ def _seq(message: dict[str, Any]) -> int | None:
     raise NodeProtocolError("an event with a sequence number that is none")
 
 
+def _encode(command: Command, message: dict[str, Any], picture: bytes | None) -> str | bytes:
+    try:
+        if picture is None:
+            return protocol.encode_text(message)
+        return protocol.encode_binary(message, picture)
+    except protocol.ProtocolError as err:
+        raise NodeProtocolError(f"{command} cannot be sent: {err}") from err
+
+
 def _decode_text(text: str) -> dict[str, Any]:
-    if len(text) > _MAX_TEXT_CHARS:
-        raise NodeProtocolError(f"a text frame of {len(text)} characters")
     try:
         return protocol.decode_text(text)
     except protocol.ProtocolError as err:

@@ -20,6 +20,7 @@ from homeassistant.config_entries import (
     SOURCE_USER,
     ConfigEntry,
     ConfigFlow,
+    ConfigFlowContext,
     ConfigFlowResult,
     ConfigSubentryFlow,
     FlowType,
@@ -28,10 +29,16 @@ from homeassistant.config_entries import (
 from homeassistant.const import Platform
 from homeassistant.core import callback
 from homeassistant.data_entry_flow import FlowResultType
-from homeassistant.helpers.selector import SelectSelector, SelectSelectorConfig, SelectSelectorMode
+from homeassistant.helpers.selector import (
+    SelectOptionDict,
+    SelectSelector,
+    SelectSelectorConfig,
+    SelectSelectorMode,
+)
 
 from .const import (
     AUTO,
+    CONF_ACCELERATOR,
     CONF_ENGINE,
     CONF_NODE_TYPE,
     DATA_DIR,
@@ -39,15 +46,18 @@ from .const import (
     NODE_TYPE_LOCAL,
     SUBENTRY_PIPELINE,
 )
-from .figures import accelerators, table
+from .figures import accelerators, better_place, listed
+from .markdown import escaped, placeholders
 from .model_flow import ModelFlow
-from .node.edge_vision_node.protocol import Benchmark, BenchmarkProgress
+from .node.edge_vision_node.protocol import Benchmark, BenchmarkProgress, BenchmarkRow
 from .pipeline_flow import PipelineFlow
+from .progress import ProgressFlow
 from .requirements import (
     ENGINE_NAMES,
     EngineInstallError,
     async_install_engine,
     default_engine,
+    engine_name,
     platform_name,
 )
 from .trial import Trial, TrialError, async_benchmark, async_try_engine, in_words
@@ -55,10 +65,14 @@ from .trial import Trial, TrialError, async_benchmark, async_try_engine, in_word
 _LOGGER = logging.getLogger(__name__)
 
 TITLE: Final = "This device"
+FIELD_PLACE: Final = "place"
+_OTHER, _THIS = "other", "this"
 _WORKING_STEPS = ("install", "test", "benchmark")
 
 
-class EdgeVisionConfigFlow(ConfigFlow, domain=DOMAIN):
+class EdgeVisionConfigFlow(
+    ProgressFlow[ConfigFlowContext, ConfigFlowResult, str], ConfigFlow, domain=DOMAIN
+):
     """Add the local node, or change its engine."""
 
     VERSION = 1
@@ -66,6 +80,7 @@ class EdgeVisionConfigFlow(ConfigFlow, domain=DOMAIN):
     def __init__(self) -> None:
         """Start with nothing chosen."""
         self._choice = AUTO
+        self._accelerator: str | None = None  # None: whichever the engine prefers
         self._engines: list[str] = []  # still to try; the first is being tried
         self._task: asyncio.Task[Any] | None = None
         self._failure: TrialError | None = None
@@ -73,6 +88,7 @@ class EdgeVisionConfigFlow(ConfigFlow, domain=DOMAIN):
         self._benchmark: Benchmark | None = None
         self._made_data_dir = False
         self._not_asked_yet = False
+        self._confirming = False
 
     @classmethod
     @callback
@@ -95,7 +111,6 @@ class EdgeVisionConfigFlow(ConfigFlow, domain=DOMAIN):
     @override
     async def async_step_user(self, user_input: dict[str, Any] | None = None) -> ConfigFlowResult:
         """Explain what will happen and ask for the engine."""
-        self._async_abort_entries_match({CONF_NODE_TYPE: NODE_TYPE_LOCAL})
         # Two nodes cannot share a data folder. A flow that somebody left open at another step
         # holds nothing, and must not be in the way until the next restart.
         if any(flow.get("step_id") in _WORKING_STEPS for flow in self._async_in_progress()):
@@ -119,11 +134,12 @@ class EdgeVisionConfigFlow(ConfigFlow, domain=DOMAIN):
             # Automatic means the first that works, not the first that ought to.
             others = [engine for engine in ENGINE_NAMES if engine != best]
             self._engines = [best, *others] if self._choice == AUTO else [self._choice]
-            self._failure = None
+            self._failure = self._accelerator = self._benchmark = None
             return await self.async_step_install()
+        options = dict.fromkeys([AUTO, *ENGINE_NAMES, self._choice])
         selector = SelectSelector(
             SelectSelectorConfig(
-                options=[AUTO, *ENGINE_NAMES],
+                options=list(options),
                 mode=SelectSelectorMode.LIST,
                 translation_key=CONF_ENGINE,
             )
@@ -133,8 +149,10 @@ class EdgeVisionConfigFlow(ConfigFlow, domain=DOMAIN):
             data_schema=vol.Schema({vol.Required(CONF_ENGINE, default=self._choice): selector}),
             errors={"base": self._failure.key} if self._failure else {},
             description_placeholders={
-                "automatic": ENGINE_NAMES[default_engine()],
-                "platform": platform_name(),
+                **placeholders(
+                    automatic=engine_name(default_engine()), this_platform=platform_name()
+                ),
+                # An error is plain text.
                 **(self._failure.placeholders if self._failure else {}),
             },
         )
@@ -166,7 +184,8 @@ class EdgeVisionConfigFlow(ConfigFlow, domain=DOMAIN):
             self._trial = await task
         except TrialError as err:
             return self._failed(err)
-        return self.async_show_progress_done(next_step_id="benchmark")
+        taken = self._accelerator is not None
+        return self.async_show_progress_done(next_step_id="keep" if taken else "benchmark")
 
     async def async_step_benchmark(self, _: dict[str, Any] | None = None) -> ConfigFlowResult:
         """Measure everything that is here: the user sees what it can do."""
@@ -194,12 +213,12 @@ class EdgeVisionConfigFlow(ConfigFlow, domain=DOMAIN):
             step_id=step_id,
             progress_action=step_id,
             progress_task=task,
-            description_placeholders={"engine": ENGINE_NAMES[self._engines[0]]},
+            description_placeholders=placeholders(engine=engine_name(self._engines[0])),
         )
 
     async def _test(self, engine: str) -> Trial:
         return await self._in_data_dir(
-            lambda data_dir: async_try_engine(self.hass, engine, data_dir)
+            lambda data_dir: async_try_engine(self.hass, engine, data_dir, self._accelerator)
         )
 
     async def _in_data_dir[T](self, work: Callable[[Path], Awaitable[T]]) -> T:
@@ -217,55 +236,103 @@ class EdgeVisionConfigFlow(ConfigFlow, domain=DOMAIN):
 
     def _failed(self, err: TrialError) -> ConfigFlowResult:
         """Go on with the next engine, or back to the form with what the first one suffered."""
-        _LOGGER.warning("%s cannot be used: %s", ENGINE_NAMES[self._engines.pop(0)], err)
+        _LOGGER.warning("%s cannot be used: %s", engine_name(self._engines.pop(0)), err)
         self._failure = self._failure or err
         if self._engines:
             return self.async_show_progress_done(next_step_id="install")
-        self._not_asked_yet = True
+        self._not_asked_yet, self._confirming = True, False
         step_id = "reconfigure" if self.source == SOURCE_RECONFIGURE else "user"
         return self.async_show_progress_done(next_step_id=step_id)
 
     # --- Showing and keeping -------------------------------------------------------------------
 
+    @property
+    def _better(self) -> tuple[BenchmarkRow, str] | None:
+        """Return where the model runs better than where it was tested, and why."""
+        assert self._trial is not None
+        test = self._trial.test
+        return better_place(self._benchmark, test.engine, test.accelerator)
+
     async def async_step_confirm(
         self, user_input: dict[str, Any] | None = None
     ) -> ConfigFlowResult:
-        """Show that it works; then keep it."""
-        assert self._trial is not None
-        info, test = self._trial.info, self._trial.test
-        if user_input is not None:
-            if self.source == SOURCE_RECONFIGURE:
-                return self._change(test.engine)
-            await self.async_set_unique_id(info.node_id, raise_on_progress=False)
-            self._abort_if_unique_id_configured()
-            return self.async_create_entry(
-                title=TITLE, data={CONF_NODE_TYPE: NODE_TYPE_LOCAL, CONF_ENGINE: test.engine}
+        """Show that it works, and what was measured to be better; then keep one of them."""
+        better = self._better
+        if user_input is not None and self._confirming:
+            if better is None or user_input[FIELD_PLACE] == _THIS:
+                return await self._keep()
+            # Measuring says nothing of what it finds.
+            self._engines, self._accelerator = [better[0].engine], better[0].accelerator
+            return await self.async_step_install()
+        self._confirming = True
+        fields: dict[Any, Any] = {}
+        if better is not None:
+            row = better[0]
+            options = {
+                _OTHER: f"{row.engine_name}, {row.accelerator_name}",
+                _THIS: self._place_name,
+            }
+            fields[vol.Required(FIELD_PLACE, default=_OTHER)] = SelectSelector(
+                SelectSelectorConfig(
+                    options=[
+                        SelectOptionDict(value=value, label=label)
+                        for value, label in options.items()
+                    ],
+                    mode=SelectSelectorMode.LIST,
+                )
             )
-        engine = next(engine for engine in info.engines if engine.id == test.engine)
-        places = {place.id: place.name for place in engine.accelerators}
-        models = {model.id: model.name for model in info.models}
         return self.async_show_form(
             step_id="confirm",
-            data_schema=vol.Schema({}),
+            data_schema=vol.Schema(fields),
             description_placeholders={
-                "engine": f"{engine.name} {test.engine_version}",
-                "accelerator": places.get(test.accelerator, test.accelerator),
-                "processor": info.hardware.cpu,
-                "model": models.get(test.model, test.model),
-                "inference_ms": f"{test.inference_ms:.0f}",
-                "accelerators": accelerators(info.devices),
-                "benchmark": table(self._benchmark) if self._benchmark else "-",
-                "found": in_words(test.objects),
+                **self._figures(),
+                "advice": escaped(better[1] if better else "Nothing here is noticeably faster."),
             },
             last_step=True,
         )
 
-    def _change(self, engine: str) -> ConfigFlowResult:
-        entry, updates = self._get_reconfigure_entry(), {CONF_ENGINE: engine}
-        if entry.update_listeners:
-            return self.async_update_and_abort(entry, data_updates=updates)
-        # It is not running, perhaps for the very reason that its engine did not work.
-        return self.async_update_reload_and_abort(entry, data_updates=updates)
+    async def async_step_keep(self, _: dict[str, Any] | None = None) -> ConfigFlowResult:
+        """Keep what was recommended: it has passed the test, too."""
+        return await self._keep()
+
+    @property
+    def _place_name(self) -> str:
+        """Return where the test ran."""
+        assert self._trial is not None
+        info, test = self._trial.info, self._trial.test
+        engine = next(engine for engine in info.engines if engine.id == test.engine)
+        places = {place.id: place.name for place in engine.accelerators}
+        return f"{engine.name}, {places.get(test.accelerator, test.accelerator)}"
+
+    def _figures(self) -> dict[str, str]:
+        """Return what the trial and the benchmark say."""
+        assert self._trial is not None
+        info, test = self._trial.info, self._trial.test
+        models = {model.id: model.name for model in info.models}
+        return placeholders(
+            place=f"{self._place_name} ({test.engine_version})",
+            processor=info.hardware.cpu,
+            model=models.get(test.model, test.model),
+            inference_ms=f"{test.inference_ms:.0f}",
+            accelerators=accelerators(info.devices),
+            benchmark=listed(self._benchmark) if self._benchmark else "It could not be measured.",
+            found=in_words(test.objects),
+        )
+
+    async def _keep(self) -> ConfigFlowResult:
+        assert self._trial is not None
+        kept = {
+            CONF_ENGINE: self._trial.test.engine,
+            CONF_ACCELERATOR: self._accelerator or AUTO,
+        }
+        if self.source == SOURCE_RECONFIGURE:
+            entry = self._get_reconfigure_entry()
+            if entry.update_listeners:
+                return self.async_update_and_abort(entry, data_updates=kept)
+            # It is not running, perhaps for the very reason that its engine did not work.
+            return self.async_update_reload_and_abort(entry, data_updates=kept)
+        await self.async_set_unique_id(self._trial.info.node_id, raise_on_progress=False)
+        return self.async_create_entry(title=TITLE, data={CONF_NODE_TYPE: NODE_TYPE_LOCAL, **kept})
 
     @override
     async def async_on_create_entry(self, result: ConfigFlowResult) -> ConfigFlowResult:
@@ -290,6 +357,7 @@ class EdgeVisionConfigFlow(ConfigFlow, domain=DOMAIN):
     @override
     def async_remove(self) -> None:
         """Leave nothing behind. The manager has cancelled the task, which ends the node."""
+        super().async_remove()
         in_use = self._async_current_entries() or self._async_in_progress()
         if self._made_data_dir and not in_use:
             self.hass.async_create_task(self._remove_data(self._task))

@@ -76,6 +76,7 @@ class PipelineProblem(StrEnum):
     PICTURE_UNREADABLE = "picture_unreadable"
     MODEL_FAILED = "model_failed"
     MODEL_LOADING = "model_loading"
+    SETTINGS_REFUSED = "settings_refused"
 
 
 class PictureSource(StrEnum):
@@ -92,9 +93,12 @@ class Issue(StrEnum):
     ACCELERATOR_FALLBACK = "accelerator_fallback"
     CAMERA_MISSING = "camera_missing"
     ENGINE_NOT_INSTALLED = "engine_not_installed"
+    LOG_MENDED = "log_mended"
+    LOG_NEWER = "log_newer"
     MODEL_FAILED = "model_failed"
     MODEL_QUARANTINED = "model_quarantined"
     NODE_CRASH_LOOP = "node_crash_loop"
+    SETTINGS_DAMAGED = "settings_damaged"
     STILLS_INSTEAD = "stills_instead"
     STORAGE_FAILED = "storage_failed"
     VIDEO_NOT_INSTALLED = "video_not_installed"

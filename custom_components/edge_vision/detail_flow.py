@@ -8,12 +8,8 @@ from typing import Any, Final
 import voluptuous as vol
 from homeassistant.config_entries import SubentryFlowResult
 from homeassistant.const import PERCENTAGE
-from homeassistant.data_entry_flow import section
 from homeassistant.exceptions import HomeAssistantError
 from homeassistant.helpers.selector import (
-    NumberSelector,
-    NumberSelectorConfig,
-    NumberSelectorMode,
     SelectOptionDict,
     SelectSelector,
     SelectSelectorConfig,
@@ -30,9 +26,12 @@ from .const import (
     CONF_MODEL,
     CONF_MOTION,
     CONF_SENSITIVITY,
+    DEFAULT_CONFIDENCE,
     MAX_CONFIDENCE,
     MIN_CONFIDENCE,
 )
+from .forms import FormSection, misfits, number, optional, required, unfold
+from .markdown import Markdown, Plain, escaped, placeholders
 from .node.edge_vision_node.protocol import (
     Command,
     Detected,
@@ -41,8 +40,8 @@ from .node.edge_vision_node.protocol import (
     MotionThresholds,
     Picture,
     Sensitivity,
+    redact,
 )
-from .node_log import redact
 from .seeing import async_see
 from .settings import chosen, thresholds
 
@@ -64,6 +63,9 @@ _SHOWN_FROM: Final = 20.0
 class DetailFlow(AreaFlow):
     """The steps about details; `_data` is what a subentry will hold."""
 
+    # The object whose limits are being set.
+    _limited = ""
+
     # --- Single objects --------------------------------------------------------------------------
 
     async def async_step_objects(self, _: dict[str, Any] | None = None) -> SubentryFlowResult:
@@ -72,64 +74,90 @@ class DetailFlow(AreaFlow):
         return self.async_show_menu(
             step_id="objects",
             menu_options=["limit", "objects", "save"],
-            description_placeholders={
-                "picture": await self._detected(),
-                "limits": "\n".join(
-                    f"- {label.capitalize()}: {_in_words(item)}" for label, item in limits.items()
-                )
-                or "none",
-            },
+            description_placeholders=placeholders(
+                picture=await self._detected(),
+                limits=Markdown(
+                    "\n".join(
+                        f"- {escaped(label.capitalize())}: {_in_words(item)}"
+                        for label, item in limits.items()
+                    )
+                    or "none"
+                ),
+            ),
         )
 
     async def async_step_limit(
         self, user_input: dict[str, Any] | None = None
     ) -> SubentryFlowResult:
-        """Set the limits of one object; empty fields take them away."""
-        errors: dict[str, str] = {}
+        """Choose the object, where there is more than one."""
         labels = self._data[CONF_LABELS]
+        if user_input is not None or len(labels) == 1:
+            self._limited = user_input[FIELD_LABEL] if user_input is not None else labels[0]
+            return await self.async_step_limits()
+        options = [SelectOptionDict(value=label, label=label.capitalize()) for label in labels]
+        choice = SelectSelector(SelectSelectorConfig(options=options))
+        return self.async_show_form(
+            step_id="limit",
+            data_schema=vol.Schema(required(FIELD_LABEL, choice, self._limited, labels[0])),
+            last_step=False,
+        )
+
+    async def async_step_limits(
+        self, user_input: dict[str, Any] | None = None
+    ) -> SubentryFlowResult:
+        """Set the limits of one object, from those that are in force; empty ones are taken away."""
+        errors = misfits(user_input or {})
+        given = self._data.get(CONF_LIMITS, {})
+        before = given.get(self._limited, {})
+        usual = self._data.get(CONF_CONFIDENCE, DEFAULT_CONFIDENCE)
         schema = vol.Schema(
             {
-                vol.Required(FIELD_LABEL, default=labels[0]): SelectSelector(
-                    SelectSelectorConfig(
-                        options=[
-                            SelectOptionDict(value=label, label=label.capitalize())
-                            for label in labels
-                        ]
-                    )
+                **optional(
+                    CONF_CONFIDENCE,
+                    number(MIN_CONFIDENCE, MAX_CONFIDENCE, unit=PERCENTAGE),
+                    before.get("confidence", usual),
                 ),
-                vol.Optional(CONF_CONFIDENCE): _number(
-                    MIN_CONFIDENCE, MAX_CONFIDENCE, 1, PERCENTAGE
-                ),
-                vol.Optional(FIELD_MIN_SIZE): _number(0, 100, 0.01, PERCENTAGE),
-                vol.Optional(FIELD_MAX_SIZE): _number(0, 100, 0.01, PERCENTAGE),
+                **optional(FIELD_MIN_SIZE, _SIZE, _as_percent(before.get("min_area", 0.0))),
+                **optional(FIELD_MAX_SIZE, _SIZE, _as_percent(before.get("max_area", 1.0))),
             }
         )
-        if user_input is not None:
+        if user_input is not None and not errors:
             limits = _limits(user_input)
-            if limits.get("min_area", 0.0) >= limits.get("max_area", 1.0):
-                errors[FIELD_MAX_SIZE] = "sizes_crossed"
-                schema = self.add_suggested_values_to_schema(schema, user_input)
-            else:
-                label = user_input[FIELD_LABEL]
-                kept = {**self._data.get(CONF_LIMITS, {}), label: limits}
+            if limits.get("confidence") == usual and "confidence" not in before:
+                del limits["confidence"]  # that of the camera, whatever it will be
+            if limits.get("min_area", 0.0) < limits.get("max_area", 1.0):
+                kept = {**given, self._limited: limits}
                 self._data = {
                     **self._data,
                     CONF_LIMITS: {name: item for name, item in kept.items() if item},
                 }
                 return await self.async_step_objects()
+            errors[FIELD_MAX_SIZE] = "sizes_crossed"
         return self.async_show_form(
-            step_id="limit", data_schema=schema, errors=errors, last_step=False
+            step_id="limits",
+            data_schema=self.add_suggested_values_to_schema(schema, user_input),
+            errors=errors,
+            description_placeholders={
+                "label": Plain(self._limited.capitalize()),
+                "misfits": await self._misfits("limits", user_input),
+            },
+            last_step=False,
         )
 
-    async def _detected(self) -> str:
+    async def _detected(self) -> Markdown:
         """Return the camera's picture with all that is found, as Markdown; or why there is none."""
         data = self._data
         try:
             self._still = await async_see(self._hub, data, or_still=True)
+            engine, accelerator = self._hub.place_for(
+                model := chosen(data, CONF_MODEL),
+                chosen(data, CONF_ENGINE),
+                chosen(data, CONF_ACCELERATOR),
+            )
             request = DetectRequest(
-                model=(model := chosen(data, CONF_MODEL)),
-                engine=self._hub.engine_for(model, chosen(data, CONF_ENGINE)),
-                accelerator=chosen(data, CONF_ACCELERATOR),
+                model=model,
+                engine=engine,
+                accelerator=accelerator,
                 labels=tuple(data[CONF_LABELS]),
                 confidence=_SHOWN_FROM,
                 annotate=True,
@@ -139,12 +167,13 @@ class DetailFlow(AreaFlow):
                 Command.DETECT, request, Detected, picture=self._still
             )
         except (HomeAssistantError, NodeError) as err:
-            return f"({redact(str(err))})"
+            return escaped(f"({redact(str(err))})")
         seen = [
-            f"- {item.label.capitalize()}: {item.confidence:.0f} %, size {_percent(item.box.area)}"
+            f"- {escaped(item.label.capitalize())}: {item.confidence:.0f} %,"
+            f" size {_percent(item.box.area)}"
             for item in found.objects
         ]
-        return "\n".join([self._show(jpeg), "", *seen])
+        return Markdown("\n".join([self._show(jpeg), "", *seen]))
 
     # --- Movement --------------------------------------------------------------------------------
 
@@ -153,14 +182,15 @@ class DetailFlow(AreaFlow):
         return self.async_show_menu(
             step_id="motion",
             menu_options=["motion_settings", "motion", "save"],
-            description_placeholders={"picture": await self._moving()},
+            description_placeholders=placeholders(picture=await self._moving()),
         )
 
     async def async_step_motion_settings(
         self, user_input: dict[str, Any] | None = None
     ) -> SubentryFlowResult:
         """Choose a word, or numbers."""
-        if user_input is not None:
+        errors = misfits(user_input or {})
+        if user_input is not None and not errors:
             numbers = {
                 field: value / (100 if unit == PERCENTAGE else 1)
                 for field, (_, _, _, unit) in NUMBERS.items()
@@ -173,36 +203,32 @@ class DetailFlow(AreaFlow):
             }
             return await self.async_step_motion()
         given = self._data.get(CONF_MOTION, {})
-        numbers_schema = {
-            vol.Optional(
-                field,
-                description={
-                    "suggested_value": round(given[field] * (100 if unit else 1), 4)
-                    if field in given
-                    else None
-                },
-            ): _number(low, high, step, unit)
-            for field, (low, high, step, unit) in NUMBERS.items()
-        }
+        numbers_fields: dict[Any, Any] = {}
+        for field, (low, high, step, unit) in NUMBERS.items():
+            value = round(given[field] * (100 if unit else 1), 4) if field in given else None
+            numbers_fields |= optional(field, number(low, high, step, unit=unit), value)
         sensitivity = SelectSelector(
             SelectSelectorConfig(options=list(Sensitivity), translation_key="sensitivity")
         )
-        schema = {
-            vol.Required(
-                CONF_SENSITIVITY, default=self._data.get(CONF_SENSITIVITY, Sensitivity.MEDIUM)
-            ): sensitivity,
-            vol.Required(SECTION_NUMBERS): section(
-                vol.Schema(numbers_schema), {"collapsed": not given}
-            ),
-        }
+        word = self._data.get(CONF_SENSITIVITY)
+        schema = vol.Schema(
+            {
+                **required(CONF_SENSITIVITY, sensitivity, word, Sensitivity.MEDIUM),
+                vol.Required(SECTION_NUMBERS): FormSection(numbers_fields, unfolded=bool(given)),
+            }
+        )
         return self.async_show_form(
             step_id="motion_settings",
-            data_schema=vol.Schema(schema),
-            description_placeholders=_shown(thresholds(self._data)),
+            data_schema=unfold(self.add_suggested_values_to_schema(schema, user_input), errors),
+            errors=errors,
+            description_placeholders=placeholders(
+                **_shown(thresholds(self._data)),
+                misfits=await self._misfits("motion_settings", user_input),
+            ),
             last_step=False,
         )
 
-    async def _moving(self) -> str:
+    async def _moving(self) -> Markdown:
         """Return what the motion gate sees, as Markdown; or why it sees nothing."""
         request = LiveRequest(
             pipeline_id=self._get_reconfigure_subentry().subentry_id, max_width=_WIDTH, motion=True
@@ -210,15 +236,16 @@ class DetailFlow(AreaFlow):
         try:
             _, jpeg = await self._hub.async_request_picture(Command.LIVE, request, Picture)
         except NodeError as err:
-            return f"({redact(str(err))})"
+            return escaped(f"({redact(str(err))})")
         return self._show(jpeg)
 
 
-def _number(low: float, high: float, step: float, unit: str | None) -> NumberSelector:
-    config = NumberSelectorConfig(min=low, max=high, step=step, mode=NumberSelectorMode.BOX)
-    if unit is not None:
-        config["unit_of_measurement"] = unit
-    return NumberSelector(config)
+_SIZE: Final = number(0, 100, 0.01, unit=PERCENTAGE)
+
+
+def _as_percent(share: float) -> float:
+    """Return a share as the form has it, without the tail that arithmetic leaves."""
+    return round(share * 100, 4)
 
 
 def _limits(form: Mapping[str, Any]) -> dict[str, float]:

@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from homeassistant.components.diagnostics import async_redact_data
+from homeassistant.components.diagnostics import REDACTED, async_redact_data
 from homeassistant.config_entries import ConfigEntryState
 from homeassistant.core import HomeAssistant
 from homeassistant.helpers.device_registry import DeviceEntry
 
 from .const import CONF_VIDEO_ADDRESS, DOMAIN
 from .hub import EdgeVisionConfigEntry, EdgeVisionHub
-from .node_log import redact
+from .node.edge_vision_node.protocol import is_secret, redact
 from .pipeline import PipelineRuntime
 
 _SECRET_KEYS = {
@@ -104,7 +104,10 @@ def _redact_texts(value: Any) -> Any:
     if isinstance(value, str):
         return redact(value)
     if isinstance(value, Mapping):
-        return {key: _redact_texts(item) for key, item in value.items()}
+        return {
+            key: REDACTED if isinstance(item, str) and is_secret(str(key)) else _redact_texts(item)
+            for key, item in value.items()
+        }
     if isinstance(value, list | tuple):
         return [_redact_texts(item) for item in value]
     return value

@@ -7,11 +7,13 @@ from typing import override
 
 from homeassistant.core import callback
 from homeassistant.helpers import entity_registry as er
-from homeassistant.helpers.device_registry import DeviceEntryType, DeviceInfo
+from homeassistant.helpers.device_registry import DeviceInfo
 from homeassistant.helpers.entity import Entity, EntityDescription
 from homeassistant.helpers.entity_platform import EntityPlatform, async_get_current_platform
+from homeassistant.util import slugify
 
-from .const import DOMAIN, MANUFACTURER
+from .const import DOMAIN
+from .devices import pipeline_device
 from .hub import EdgeVisionConfigEntry, EdgeVisionHub
 from .node.edge_vision_node.protocol import LabelPresence
 from .pipeline import PipelineRuntime
@@ -44,10 +46,15 @@ class NodeEntity(Entity):
 
 
 class PipelineEntity(Entity):
-    """Something that a pipeline has."""
+    """Something that a pipeline has.
+
+    `_object_name` is what its entity id says after the pipeline's name; its key, where it says
+    nothing else.
+    """
 
     _attr_has_entity_name = True
     _attr_should_poll = False
+    _object_name: str | None = None
 
     def __init__(
         self,
@@ -70,14 +77,20 @@ class PipelineEntity(Entity):
             if zone is not None:
                 self._attr_unique_id += f"@{zone}"
                 self._attr_translation_placeholders["zone"] = zone
-        self._attr_device_info = DeviceInfo(
-            identifiers={(DOMAIN, pipeline.pipeline_id)},
-            entry_type=DeviceEntryType.SERVICE,
-            manufacturer=MANUFACTURER,
-            name=pipeline.settings.name,
-        )
-        if hub.node_device_id is not None:
-            self._attr_device_info["via_device_id"] = hub.node_device_id
+        self._attr_device_info = pipeline_device(hub, pipeline)
+
+    def suggest_entity_id(self, domain: str) -> None:
+        """Ask for an id by the pipeline's name alone, whatever device and area are called.
+
+        Home Assistant keeps the id that an entity has already.
+        """
+        name = self._object_name
+        if name is None:
+            # A label's presence goes by the label alone.
+            what = self.entity_description.key.replace("occupancy", "")
+            where = f"in {self.zone}" if self.zone else ""
+            name = f"{self.label or ''} {what} {where}"
+        self.entity_id = f"{domain}.{slugify(f'{self.pipeline.settings.name} {name}')}"
 
     @property
     @override
@@ -134,6 +147,8 @@ class PipelineEntities:
         """Add what is missing, and remove what is no longer wanted, from the registry too."""
         registry = er.async_get(self._hub.hass)
         wanted = {str(entity.unique_id): entity for entity in self._make(self._hub, pipeline)}
+        for entity in wanted.values():
+            entity.suggest_entity_id(self._platform.domain)
         made = self._made.get(pipeline.pipeline_id, {})
         kept = {
             unique_id: entity

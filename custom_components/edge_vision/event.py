@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from typing import Any, override
 
-from homeassistant.components.event import EventEntity, EventEntityDescription
+from homeassistant.components.event import (
+    EventEntity,
+    EventEntityDescription,
+    EventExtraStoredData,
+)
 from homeassistant.core import HomeAssistant, callback
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
 from .entity import PipelineEntity, async_add_pipeline_entities
 from .hub import EdgeVisionConfigEntry
-from .node.edge_vision_node.protocol import Phase
+from .words import EVENT_TYPES, event_type
 
 PARALLEL_UPDATES = 0
 
 DETECTION = EventEntityDescription(
-    key="detection", translation_key="detection", name=None, event_types=[*Phase]
+    key="detection", translation_key="detection", event_types=[*EVENT_TYPES]
 )
 
 
@@ -33,15 +37,16 @@ async def async_setup_entry(
 class DetectionEvent(PipelineEntity, EventEntity):
     """Everything that is fired as `edge_vision_detection` for this pipeline."""
 
+    _object_name: str | None = ""
+
     @property
     @override
     def available(self) -> bool:
-        """Whether the node is there.
+        """Always: what happened last stays true while the node is away.
 
-        Not whether the pipeline looks: the first event after a failure comes before the answer
-        that ends the failure, and must not fall into an unavailable entity.
+        And an entity that comes back says in Activity, and to triggers, that it happened again.
         """
-        return self.hub.connected
+        return True
 
     @override
     async def async_added_to_hass(self) -> None:
@@ -49,15 +54,26 @@ class DetectionEvent(PipelineEntity, EventEntity):
         await super().async_added_to_hass()
         self.async_on_remove(self.pipeline.async_add_event_listener(self._async_take_event))
 
+    @override
+    async def async_get_last_event_data(self) -> EventExtraStoredData | None:
+        """Restore the last event. What earlier versions stored had its phase as its type."""
+        data = await super().async_get_last_event_data()
+        if data is None or data.last_event_type in EVENT_TYPES:
+            return data
+        attributes = data.last_event_attributes or {}
+        kind, phase = str(attributes.get("kind")), str(data.last_event_type)
+        if (known := event_type(kind, phase)) is None:
+            return None
+        return EventExtraStoredData(known, {**attributes, "phase": phase})
+
     @callback
     def _async_take_event(self, data: dict[str, Any]) -> None:
-        if data["phase"] not in self.event_types:
-            return  # a newer node may know phases that this version does not
+        if (happened := event_type(data["kind"], data["phase"])) is None:
+            return  # a newer node may know kinds that this version does not
         attributes = {
             key: value
             for key, value in data.items()
-            if key not in ("entity_id", "device_id", "phase")
-            and isinstance(value, str | int | float)
+            if key not in ("entity_id", "device_id") and isinstance(value, str | int | float)
         }
-        self._trigger_event(data["phase"], attributes)
+        self._trigger_event(happened, attributes)
         self.async_write_ha_state()

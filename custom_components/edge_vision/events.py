@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import MAXYEAR, MINYEAR, datetime
 from typing import Any
 
 from homeassistant.const import Platform
@@ -11,16 +12,28 @@ from homeassistant.helpers import entity_registry as er
 from homeassistant.util import dt as dt_util
 
 from .const import DOMAIN
-from .node.edge_vision_node.protocol import ClassScore, DetectedObject, NodeEvent, write
+from .node.edge_vision_node.protocol import ClassScore, DetectedObject, Kind, NodeEvent, write
 from .settings import PipelineSettings
+from .words import event_message
+
+
+def moment_of(text: str) -> datetime | None:
+    """Parse a time that a node has sent, as UTC; return None where it is not valid."""
+    try:
+        moment = dt_util.parse_datetime(text)
+        moment = dt_util.as_utc(moment) if moment is not None else None
+    except ValueError, OverflowError:
+        return None
+    # The first and the last year leave the calendar in some time zones.
+    return moment if moment is not None and MINYEAR < moment.year < MAXYEAR else None
 
 
 def milliseconds_since(captured_at: str) -> float | None:
     """Return how long ago a time was, in milliseconds; None where it is no time."""
-    if (moment := dt_util.parse_datetime(captured_at)) is None:
+    if (moment := moment_of(captured_at)) is None:
         return None
     # A clock that is set back meanwhile makes no events from the future.
-    return max(0.0, round((dt_util.utcnow() - dt_util.as_utc(moment)).total_seconds() * 1000, 1))
+    return max(0.0, round((dt_util.utcnow() - moment).total_seconds() * 1000, 1))
 
 
 def snapshot_uri(pipeline_id: str, event_id: str) -> str:
@@ -39,6 +52,17 @@ def class_data(item: ClassScore) -> dict[str, Any]:
 
 
 @callback
+def _occupancy_entity_id(hass: HomeAssistant, event: NodeEvent) -> str | None:
+    """Return the occupancy sensor of an event's object, in the event's zone where it has one."""
+    unique_id = f"{event.pipeline_id}_occupancy_{event.label}"
+    if event.kind in (Kind.ZONE, Kind.LOITERING):
+        unique_id += f"@{event.zone}"
+    elif event.kind != Kind.OBJECT:
+        return None
+    return er.async_get(hass).async_get_entity_id(Platform.BINARY_SENSOR, DOMAIN, unique_id)
+
+
+@callback
 def event_data(
     hass: HomeAssistant,
     entry_id: str,
@@ -50,7 +74,7 @@ def event_data(
 ) -> dict[str, Any]:
     """Return the data of the bus event. Its keys are a contract: add, never rename.
 
-    `replayed`: it is told late, because nobody was there to hear it.
+    `replayed`: it is delivered late, because Home Assistant was away or starting.
     """
     pipeline_id = event.pipeline_id
     device = dr.async_get(hass).async_get_device_by_identifier((DOMAIN, pipeline_id), entry_id)
@@ -61,6 +85,7 @@ def event_data(
             Platform.IMAGE_PROCESSING, DOMAIN, f"{pipeline_id}_detection"
         ),
         "camera_entity_id": settings.camera,
+        "occupancy_entity_id": _occupancy_entity_id(hass, event),
         "device_id": device.id if device else None,
         "node_id": node_id,
         "pipeline_id": pipeline_id,
@@ -90,9 +115,12 @@ def event_data(
         "inference_ms": event.inference_ms,
         "latency_ms": milliseconds_since(event.captured_at),
         "snapshot": snapshot_uri(pipeline_id, event.evidence) if event.evidence else None,
+        # An event's own picture is still being taken; that of an earlier event is stored.
+        "snapshot_pending": event.evidence == event.event_id and not replayed,
         "evidence_id": event.evidence,
         "line": event.line,
         "direction": event.direction,
         "total": event.total,
         "replayed": replayed,
+        "message": event_message(hass, event),
     }

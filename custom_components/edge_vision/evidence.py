@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from aiohttp import web
+from homeassistant.auth.models import User
+from homeassistant.auth.permissions.const import POLICY_READ
+from homeassistant.components.http.const import KEY_HASS_USER
+from homeassistant.const import Platform
 from homeassistant.core import HomeAssistant, callback
+from homeassistant.exceptions import Unauthorized
+from homeassistant.helpers import entity_registry as er
 from homeassistant.helpers.http import KEY_HASS, HomeAssistantView
 
 from .client import NodeCommandError, NodeError
@@ -14,6 +21,8 @@ from .hub import EdgeVisionHub
 from .node.edge_vision_node.protocol import Command, ErrorCode, EvidenceRequest, Picture
 
 _URL: Final = "/api/edge_vision/evidence"
+_JPEG_START: Final = b"\xff\xd8\xff"
+_EVENT_ID: Final = re.compile("[0-7][0-9A-HJKMNP-TV-Z]{25}")
 
 
 @callback
@@ -32,6 +41,30 @@ def find_hub(hass: HomeAssistant, pipeline_id: str) -> EdgeVisionHub | None:
     return None
 
 
+def is_event_id(text: str) -> bool:
+    """Return whether a text can be the id of an event: a ULID, and nothing that leads elsewhere."""
+    return _EVENT_ID.fullmatch(text) is not None
+
+
+async def async_evidence(
+    hub: EdgeVisionHub, pipeline_id: str, event_id: str, *, clean: bool = False
+) -> tuple[Picture, bytes]:
+    """Return an event's picture, with boxes or clean. Raises `NodeError`."""
+    wanted = EvidenceRequest(event_id=event_id, clean=clean, pipeline_id=pipeline_id)
+    return await hub.async_request_picture(Command.EVIDENCE, wanted, Picture)
+
+
+@callback
+def _may_see(hass: HomeAssistant, user: User, pipeline_id: str) -> bool:
+    """Return whether a user may see a camera's pictures: the entity with the last one tells."""
+    entity_id = er.async_get(hass).async_get_entity_id(
+        Platform.IMAGE, DOMAIN, f"{pipeline_id}_last_detection"
+    )
+    if entity_id is None:
+        return user.is_admin
+    return user.permissions.check_entity(entity_id, POLICY_READ)
+
+
 class EvidenceView(HomeAssistantView):
     """An event's picture, with boxes, or without them (`?clean=1`)."""
 
@@ -40,21 +73,27 @@ class EvidenceView(HomeAssistantView):
 
     async def get(self, request: web.Request, pipeline_id: str, event_id: str) -> web.Response:
         """Return the picture; 404 where there is none, 503 where the node is away."""
-        if (hub := find_hub(request.app[KEY_HASS], pipeline_id)) is None:
+        hass = request.app[KEY_HASS]
+        hub = find_hub(hass, pipeline_id)
+        if hub is None or not is_event_id(event_id):
             raise web.HTTPNotFound
-        wanted = EvidenceRequest(
-            event_id=event_id, clean="clean" in request.query, pipeline_id=pipeline_id
-        )
+        if not _may_see(hass, request[KEY_HASS_USER], pipeline_id):
+            raise Unauthorized
         try:
-            header, jpeg = await hub.async_request_picture(Command.EVIDENCE, wanted, Picture)
+            _, jpeg = await async_evidence(
+                hub, pipeline_id, event_id, clean="clean" in request.query
+            )
         except NodeCommandError as err:
             if err.code == ErrorCode.NO_PICTURE:
                 raise web.HTTPNotFound from err
             raise web.HTTPServiceUnavailable from err
         except NodeError as err:
             raise web.HTTPServiceUnavailable from err
+        if not jpeg.startswith(_JPEG_START):
+            raise web.HTTPServiceUnavailable
         return web.Response(
             body=jpeg,
-            content_type=header.content_type,
-            headers={"Cache-Control": "private, max-age=60"},
+            # Whatever a node says: a document would be one of Home Assistant's own.
+            content_type="image/jpeg",
+            headers={"Cache-Control": "private, max-age=60", "X-Content-Type-Options": "nosniff"},
         )

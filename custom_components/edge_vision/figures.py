@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Final
 
+from .markdown import Markdown, escaped
 from .node.edge_vision_node.protocol import Benchmark, BenchmarkRow, DeviceInfo
+
+# How many times as fast another place must be before anybody is asked to take it.
+_WORTH_A_CHANGE: Final = 1.2
 
 
 def per_second(rate: float) -> str:
@@ -12,41 +17,56 @@ def per_second(rate: float) -> str:
     return f"{rate:.0f}" if rate >= 10 else f"{rate:.1f}"
 
 
-def table(benchmark: Benchmark) -> str:
-    """Return a benchmark as a table in Markdown, and what it recommends."""
-    rows = [
-        "| | Median | 95 % within | Pictures | 1 camera | 2 cameras | 4 cameras | 8 cameras |",
-        "|---|---|---|---|---|---|---|---|",
-        *(_row(row) for row in benchmark.rows),
-    ]
-    text = "\n".join(rows)
-    if benchmark.recommendation is not None:
-        text += f"\n\n{benchmark.recommendation.reason}"
+def listed(benchmark: Benchmark) -> Markdown:
+    """Return a benchmark as a list in Markdown: a table of so many columns fits no phone."""
+    return Markdown("\n".join(map(_item, benchmark.rows)))
+
+
+def _item(row: BenchmarkRow) -> str:
+    name = f"- **{escaped(f'{row.engine_name}, {row.accelerator_name}')}**: "
+    if row.median_ms is None or row.p95_ms is None or row.frames_per_second is None:
+        return name + escaped(row.error or "it could not be measured")
+    text = (
+        f"{name}{row.median_ms:.0f} ms a picture, 95 % of them within {row.p95_ms:.0f} ms;"
+        f" {per_second(row.frames_per_second)} pictures a second"
+    )
+    if row.cameras:
+        counts = _in_a_row([str(item.cameras) for item in row.cameras])
+        rates = _in_a_row([per_second(item.frames_per_second) for item in row.cameras])
+        text += f", or {rates} for each of {counts} cameras"
     return text
 
 
-def _row(row: BenchmarkRow) -> str:
-    name = _plain(f"{row.engine_name}, {row.accelerator_name}")
-    if row.median_ms is None or row.p95_ms is None or row.frames_per_second is None:
-        return f"| {name} | {_plain(row.error or '?')} |" + " |" * 6
-    cells = [
-        f"{row.median_ms:.0f} ms",
-        f"{row.p95_ms:.0f} ms",
-        f"{per_second(row.frames_per_second)}/s",
-        *(f"{per_second(item.frames_per_second)}/s" for item in row.cameras),
-    ]
-    return f"| {name} | {' | '.join(cells)} |"
+def _in_a_row(words: Sequence[str]) -> str:
+    return " or ".join(filter(None, (", ".join(words[:-1]), words[-1])))
 
 
-def _plain(text: str) -> str:
-    """Return text that ends no cell of a table."""
-    return text.replace("|", "/").replace("\n", " ")
+def better_place(
+    benchmark: Benchmark | None, engine: str, accelerator: str
+) -> tuple[BenchmarkRow, str] | None:
+    """Return the place that a benchmark recommends in the place of another one, and why.
+
+    None where there is none, or it would make no difference that anybody could notice.
+    """
+    if benchmark is None or (best := benchmark.recommendation) is None:
+        return None
+    rows = {(row.engine, row.accelerator): row for row in benchmark.rows}
+    there, here = rows.get((best.engine, best.accelerator)), rows.get((engine, accelerator))
+    if there is None or there is here:
+        return None
+    gains = (there.frames_per_second or 0.0) >= _WORTH_A_CHANGE * (
+        (here.frames_per_second if here else None) or 0.0
+    )
+    frees = there.accelerator != "cpu" and accelerator == "cpu"
+    return (there, best.reason) if gains or frees else None
 
 
-def accelerators(devices: Iterable[DeviceInfo]) -> str:
+def accelerators(devices: Iterable[DeviceInfo]) -> Markdown:
     """Return what is really there beside the processor, and what each still lacks."""
-    lines = [f"- {device.name}: {device.missing or 'ready'}" for device in devices]
-    return "\n".join(lines) or "- None was found: models run on the processor."
+    lines = [
+        f"- {escaped(device.name)}: {escaped(device.missing or 'ready')}" for device in devices
+    ]
+    return Markdown("\n".join(lines) or "- None was found: models run on the processor.")
 
 
 def figure_of(

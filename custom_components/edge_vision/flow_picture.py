@@ -12,6 +12,8 @@ from homeassistant.core import HomeAssistant, callback
 from homeassistant.helpers.http import KEY_HASS, HomeAssistantView
 from homeassistant.util.hass_dict import HassKey
 
+from .markdown import Markdown
+
 _PATH: Final = "/api/edge_vision/flow_picture"
 _SHOWN_FOR: Final = timedelta(hours=1)
 _DATA: HassKey[dict[str, bytes]] = HassKey("edge_vision_flow_pictures")
@@ -27,12 +29,13 @@ class FlowPicture:
         self._key: str | None = None
 
     @callback
-    def show(self, jpeg: bytes) -> str:
+    def show(self, jpeg: bytes) -> Markdown:
         """Take a picture, in the place of the one before; return it as Markdown."""
         self.remove()
         self._key = secrets.token_urlsafe(16)
         self._pictures[self._key] = jpeg
-        return f"![]({async_sign_path(self._hass, f'{_PATH}/{self._key}', _SHOWN_FOR)})"
+        address = async_sign_path(self._hass, f"{_PATH}/{self._key}", _SHOWN_FOR)
+        return Markdown(f"![]({address})")
 
     @callback
     def remove(self) -> None:
@@ -60,5 +63,7 @@ class FlowPictureView(HomeAssistantView):
         if (jpeg := request.app[KEY_HASS].data[_DATA].get(key)) is None:
             raise web.HTTPNotFound
         return web.Response(
-            body=jpeg, content_type="image/jpeg", headers={"Cache-Control": "no-store"}
+            body=jpeg,
+            content_type="image/jpeg",
+            headers={"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"},
         )

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from homeassistant.config_entries import ConfigEntry
+from homeassistant.const import STATE_OFF, Platform
 from homeassistant.core import CALLBACK_TYPE, HomeAssistant, callback
 from homeassistant.helpers import entity_registry as er
 from homeassistant.helpers import issue_registry as ir
+from homeassistant.helpers import restore_state
 from homeassistant.helpers.event import async_track_time_interval
 
 from .client import (
@@ -26,13 +29,17 @@ from .client import (
     Progress,
 )
 from .const import (
+    AUTO,
+    CONF_ACCELERATOR,
     CONF_ENGINE,
     CRASH_LOOP_MINUTES,
     DATA_DIR,
+    DOMAIN,
     EVENT_DETECTION,
     Issue,
 )
 from .events import event_data
+from .figures import figure_of
 from .inbox import EventInbox
 from .issues import async_clear_issue, async_raise_issue
 from .node.edge_vision_node.protocol import (
@@ -56,10 +63,10 @@ from .node.edge_vision_node.protocol import (
     QuarantinedModel,
     Task,
     Video,
+    redact,
 )
-from .node_log import redact
 from .pipeline import PipelineRuntime
-from .settings import PipelineSettings, pipeline_settings
+from .settings import CameraMasks, Damaged, PipelineSettings, pipeline_settings
 from .stream import StreamAddresses, fingerprint
 from .supervisor import NodeCallbacks, NodeSupervisor
 
@@ -76,6 +83,11 @@ _PEEK_TIMEOUT_S = 60.0
 BENCHMARK_SECONDS = 2.0
 MEASURE_SECONDS = 0.5
 STATUS_EVERY = timedelta(seconds=30)
+# How long the set-up waits for the first looks. Home Assistant's start waits with it, and complains
+# of what takes ten seconds; the node needs some of them to start.
+FIRST_LOOKS_PATIENCE_S = 6.0
+# How long all pipelines wait for the addresses of streams; who comes later is taken in later.
+_STREAMS_SOON_S = 2.0
 # Looks in a row without an answer after which the node counts as stuck.
 _STUCK_AFTER_TIMEOUTS = 3
 
@@ -102,8 +114,6 @@ class EdgeVisionHub:
         self.status: NodeStatus | None = None
         self.greeting: Greeting | None = None
         self.node_device_id: str | None = None
-        # Whether it was kept which cameras are switched off.
-        self.knows_what_is_off = False
         self.streams = StreamAddresses(hass)
         # Why the node cannot read live video; None where it can.
         self.video_missing: str | None = None
@@ -123,13 +133,15 @@ class EdgeVisionHub:
                 stable=self._async_stable,
             ),
         )
+        usual, self.damaged = pipeline_settings(entry)
         self.pipelines = {
             pipeline_id: PipelineRuntime(self, pipeline_id, settings)
-            for pipeline_id, settings in pipeline_settings(entry).items()
+            for pipeline_id, settings in usual.items()
         }
         # Those of each platform, in the order in which the platforms were set up.
         self.pipeline_entities: list[PipelineEntities] = []
         self._updating = asyncio.Lock()
+        self._asked: dict[str, asyncio.Task[str | None]] = {}
         self._client: NodeClient | None = None
         self._listeners: set[CALLBACK_TYPE] = set()
         self._configuring = asyncio.Lock()
@@ -139,6 +151,7 @@ class EdgeVisionHub:
         self._stopping = False
         # Cameras of which the node still has pictures.
         self._removed: set[str] = set()
+        self._off_damaged: set[str] = set()
         self._timeouts = 0
         self._quarantined: AbstractSet[str] = frozenset()
         self._unsubscribe_timer: CALLBACK_TYPE | None = None
@@ -171,6 +184,26 @@ class EdgeVisionHub:
         held = {item.id: item.engines for item in self.info.models}
         return self.engine if self.engine in held.get(wanted, (self.engine,)) else None
 
+    def place_for(
+        self, model: str | None, engine: str | None, accelerator: str | None
+    ) -> tuple[str | None, str | None]:
+        """Return engine and accelerator for a model, of what was chosen for it.
+
+        Where both are automatic, that is the node's accelerator, if there is one and the model is
+        known to run there. None leaves the choice to the node.
+        """
+        place, usual = self.engine_for(model, engine), self.entry.data.get(CONF_ACCELERATOR, AUTO)
+        if engine is not None or accelerator is not None or usual == AUTO or place != self.engine:
+            return place, accelerator
+        return place, usual if self._runs_on(model, place, usual) else None
+
+    def _runs_on(self, model: str | None, engine: str, accelerator: str) -> bool:
+        """Return whether a model was measured there; the default one was, when it was chosen."""
+        if self.info is None or model in (None, self.info.default_model):
+            return True
+        measured = figure_of(self.info.benchmarks, model, engine, accelerator)
+        return measured is not None
+
     def task_of(self, settings: PipelineSettings) -> str:
         """Return what a pipeline's model is for: entities are made from that.
 
@@ -192,9 +225,9 @@ class EdgeVisionHub:
         `besides` is a pipeline whose masks are not asked for.
         """
         names = self._names_of(camera, address)
+        every = self._all_masks()
         others = {
-            key: self._names_of(pipeline.settings.camera, pipeline.settings.video_address)
-            for key, pipeline in self.pipelines.items()
+            key: self._names_of(item.camera, item.video_address) for key, item in every.items()
         }
         masks: dict[tuple[Point, ...], None] = {}
         # One pipeline may know a camera by its entity, another by its address, a third by both.
@@ -202,8 +235,14 @@ class EdgeVisionHub:
             for key in alike:
                 names |= others.pop(key)
                 if key != besides:
-                    masks |= dict.fromkeys(self.pipelines[key].settings.areas.privacy_masks)
+                    masks |= dict.fromkeys(every[key].masks)
         return tuple(masks)
+
+    def _all_masks(self) -> dict[str, CameraMasks]:
+        """Return the masks of all pipelines by their ids, also of those that are damaged."""
+        return {key: item.masks for key, item in self.damaged.items()} | {
+            key: item.settings.masks for key, item in self.pipelines.items()
+        }
 
     def _names_of(self, camera: str | None, address: str | None) -> set[str]:
         """Return by what a camera is known: its entity, and fingerprints of addresses."""
@@ -254,24 +293,34 @@ class EdgeVisionHub:
         """
         kept = await self._inbox.async_load()
         # A node must not look even once at what is switched off.
-        self.knows_what_is_off = "off" in kept
-        for pipeline_id in kept.get("off", ()):
-            if (pipeline := self.pipelines.get(pipeline_id)) is not None:
+        self._report_damaged()
+        self._off_damaged = {key for key in kept.get("off", ()) if key in self.damaged}
+        for pipeline_id, pipeline in self.pipelines.items():
+            if pipeline_id in kept["off"] if "off" in kept else self._was_off(pipeline_id):
                 pipeline.enabled = False
         self.streams.fingerprints.update(kept.get("addresses", {}))
         self._removed.update(kept.get("removed", ()))
         # Some may have been removed while the entry was not set up.
-        self._removed |= set(kept.get("known", ())) - self.pipelines.keys()
+        self._removed |= set(kept.get("known", ())) - self.entry.subentries.keys()
         await self.supervisor.start()
-        # Another node's numbers mean nothing to this one.
-        if kept.get("node_id") == self.node_id and isinstance(kept.get("seq"), int):
-            self._inbox.seq = kept["seq"]
+        self._inbox.async_go_on(kept, self.node_id)
+
+    def _was_off(self, pipeline_id: str) -> bool:
+        """Return whether a camera was switched off before it was kept here which ones are."""
+        entity_id = er.async_get(self.hass).async_get_entity_id(
+            Platform.SWITCH, DOMAIN, f"{pipeline_id}_detection"
+        )
+        stored = restore_state.async_get(self.hass).last_states.get(entity_id or "")
+        return stored is not None and stored.state.state == STATE_OFF
 
     async def async_begin(self) -> None:
-        """Begin to look and to take in events: every entity is there now."""
+        """Begin to look, and wait until it is known of most cameras what they show.
+
+        Entities that come now have their states at once: no "unknown" that a moment later is
+        something else fills the logbook with each restart.
+        """
         self._begun = True
         self.async_save_soon()
-        self._inbox.async_begin()
         if self._client is not None:
             try:
                 await self._async_subscribe(self._client)
@@ -283,11 +332,39 @@ class EdgeVisionHub:
         )
         for place, pipeline in enumerate(self.pipelines.values()):
             pipeline.async_begin(place, len(self.pipelines))
+        await self._async_wait_for_looks()
+
+    @callback
+    def async_hear(self) -> None:
+        """Take in events, too: every entity is there now."""
+        self._inbox.async_begin()
+
+    async def _async_wait_for_looks(self) -> None:
+        """Wait until each camera has been looked at or cannot be, but not for long."""
+        settled = asyncio.Event()
+
+        @callback
+        def check() -> None:
+            if all(pipeline.is_settled for pipeline in self.pipelines.values()):
+                settled.set()
+
+        unsubscribe = [pipeline.async_add_listener(check) for pipeline in self.pipelines.values()]
+        check()
+        try:
+            async with asyncio.timeout(FIRST_LOOKS_PATIENCE_S):
+                await settled.wait()
+        except TimeoutError:
+            _LOGGER.info("Some cameras have not been looked at yet: they begin as unknown")
+        finally:
+            for stop in unsubscribe:
+                stop()
 
     async def async_update(self) -> None:
         """Take in what the user has changed about cameras; the others go on as they are."""
         async with self._updating:  # one at a time, each with what is wanted by then
-            wanted = pipeline_settings(self.entry)
+            before, damaged = self.pipelines.keys() | self.damaged.keys(), self.damaged
+            wanted, self.damaged = pipeline_settings(self.entry)
+            self._report_damaged(damaged)
             removed = [self.pipelines.pop(key) for key in self.pipelines.keys() - wanted.keys()]
             for pipeline in removed:
                 pipeline.async_forget()
@@ -312,15 +389,22 @@ class EdgeVisionHub:
                 PipelineRuntime(self, key, wanted[key])
                 for key in wanted.keys() - self.pipelines.keys()
             ]
+            off = {item.pipeline_id for item in removed if not item.enabled} | self._off_damaged
+            for pipeline in added:
+                pipeline.enabled = pipeline.pipeline_id not in off
+            self._off_damaged = off & self.damaged.keys()
             self.pipelines |= {pipeline.pipeline_id: pipeline for pipeline in added}
             # The node is told last, so that what it sees finds its entities.
             for pipeline in (*added, *changed):
                 await self._async_update_entities(pipeline)
             if removed or changed or added:
                 await self.async_reconfigure(changed)
-            self._removed |= {pipeline.pipeline_id for pipeline in removed}
+            gone = before - self.entry.subentries.keys()
+            for pipeline_id in gone:
+                async_clear_issue(self.hass, Issue.SETTINGS_DAMAGED, pipeline_id)
+            self._removed |= gone
             await self._async_forget()
-            if removed or added:
+            if removed or added or gone:
                 self.async_save_soon()
             if not self._stopping:
                 for pipeline in (*added, *moved):
@@ -335,7 +419,7 @@ class EdgeVisionHub:
             try:
                 await self.async_request(Command.FORGET, Forget(pipeline_id=pipeline_id), Nothing)
             except NodeError as err:
-                _LOGGER.warning("Pictures of a removed camera are still kept: %s", err)
+                _LOGGER.debug("Pictures of a removed camera are still kept: %s", err)
             else:
                 self._removed.discard(pipeline_id)
 
@@ -426,13 +510,12 @@ class EdgeVisionHub:
             )
         )
 
-    async def async_peek(self, video: Video) -> bytes:
+    async def async_peek(self, video: Video) -> tuple[Picture, bytes]:
         """Return a frame of live video as JPEG. Raises `NodeError` where there is none."""
         request = PeekRequest(video=video)
-        _, jpeg = await self.async_request_picture(
+        return await self.async_request_picture(
             Command.PEEK, request, Picture, timeout_s=_PEEK_TIMEOUT_S
         )
-        return jpeg
 
     async def async_benchmark(self) -> None:
         """Measure the default model, and those that cameras use, on everything the node has.
@@ -447,7 +530,7 @@ class EdgeVisionHub:
             try:
                 await self.async_measure(model, MEASURE_SECONDS)
             except NodeCommandError as err:
-                _LOGGER.warning("%s was not measured: %s", model, err)
+                _LOGGER.debug("%s was not measured: %s", model, err)
 
     async def async_measure(
         self,
@@ -516,8 +599,9 @@ class EdgeVisionHub:
             configs = tuple(
                 settings.config(
                     pipeline.pipeline_id,
-                    self.engine_for(settings.model, settings.engine),
+                    self.place_for(settings.model, settings.engine, settings.accelerator),
                     pipeline.stream,
+                    self.streams.options(settings.camera, settings.video_address),
                     camera=self._identity(settings),
                     privacy_masks=self.masks_of(settings.camera, settings.video_address),
                 )
@@ -541,27 +625,69 @@ class EdgeVisionHub:
         return item.id if item is not None else settings.camera
 
     async def _async_find_streams(self) -> None:
-        """Find out where live video is, once for each camera of which it is wanted."""
+        """Find out where live video is, once for each camera of which it is wanted.
+
+        Each camera has its own time to answer. One that does not do so soon keeps nobody else
+        waiting: what it says later is taken in then.
+        """
         wanting = [
             pipeline
             for pipeline in self.pipelines.values()
             if pipeline.wants_stream and self.video_missing is None
         ]
         cameras = {camera for pipeline in wanting if (camera := pipeline.settings.asked_for_stream)}
-        every = [pipeline.settings for pipeline in self.pipelines.values()]
-        if any(settings.video_address for settings in every):
-            # Whether that is the address of a camera with masks.
-            masked = (settings.camera for settings in every if settings.areas.privacy_masks)
-            cameras |= {camera for camera in masked if camera}
-        before = dict(self.streams.fingerprints)
-        found = await asyncio.gather(*(self.streams.get(camera) for camera in cameras))
-        if self.streams.fingerprints != before:
-            self.async_save_soon()
-        addresses: dict[str | None, str | None] = dict(zip(cameras, found, strict=True))
+        masked = self._masked_cameras()
+        asked = {camera: self._async_ask(camera) for camera in cameras | masked}
+        if asked:
+            await asyncio.wait(asked.values(), timeout=_STREAMS_SOON_S)
+        # Until it is known of which cameras they are, nothing may be seen at addresses.
+        unknown = [asked[camera] for camera in masked if self.streams.known(camera) is None]
+        if unknown:
+            await asyncio.wait(unknown)
         for pipeline in self.pipelines.values():
-            settings = pipeline.settings
-            address = settings.video_address or addresses.get(settings.camera)
+            address, task = pipeline.settings.video_address, None
+            if address is None and pipeline in wanting:
+                task = asked.get(pipeline.settings.camera or "")
+            if task is not None and not task.done():
+                task.add_done_callback(partial(self._async_take_late, pipeline))
+                continue  # what it had stays until then
+            if task is not None and not task.cancelled():
+                address = task.result()
             pipeline.async_take_stream(address if pipeline in wanting else None)
+
+    def _masked_cameras(self) -> set[str]:
+        """Return the cameras with masks of which an address may be, which some pipelines have."""
+        every = [pipeline.settings for pipeline in self.pipelines.values()]
+        if not any(settings.video_address for settings in every):
+            return set()
+        every_mask = self._all_masks().values()
+        return {item.camera for item in every_mask if item.camera and item.masks}
+
+    @callback
+    def _async_ask(self, camera: str) -> asyncio.Task[str | None]:
+        """Ask a camera for the address of its stream, or wait with who has asked."""
+        task = self._asked.get(camera)
+        if task is None or task.done():
+            task = self._asked[camera] = self.entry.async_create_background_task(
+                self.hass, self._async_get_stream(camera), f"Edge Vision stream of {camera}"
+            )
+        return task
+
+    async def _async_get_stream(self, camera: str) -> str | None:
+        before = self.streams.known(camera)
+        address = await self.streams.get(camera)
+        if self.streams.known(camera) != before:
+            self.async_save_soon()
+        return address
+
+    @callback
+    def _async_take_late(self, pipeline: PipelineRuntime, task: asyncio.Task[str | None]) -> None:
+        """Have a pipeline use the address that its camera gave after the others' answers."""
+        if task.cancelled() or self._stopping or task.result() == pipeline.stream:
+            return
+        self.entry.async_create_background_task(
+            self.hass, self.async_reconfigure([pipeline]), "Edge Vision stream that came late"
+        )
 
     async def async_reconfigure(self, changed: Iterable[PipelineRuntime]) -> None:
         """Tell the node what its pipelines are now; one that is away hears it when it is back."""
@@ -570,8 +696,11 @@ class EdgeVisionHub:
             return
         try:
             await self._async_configure(self._client)
-        except NodeError as err:
+        except NodeCommandError as err:
             _LOGGER.warning("The node did not take its new settings: %s", err)
+            return
+        except NodeError as err:
+            _LOGGER.debug("The node takes its new settings when it is back: %s", err)
             return
         for pipeline in changed:
             pipeline.async_wake()
@@ -614,7 +743,8 @@ class EdgeVisionHub:
     @callback
     def _async_take_status(self, status: NodeStatus) -> None:
         self.status = status
-        self._report_storage(status.storage_error)
+        self._report_storage(status)
+        self._report_mended(status.storage_notice)
         self._report_quarantine(status.quarantined)
         for item in status.pipelines:
             if (pipeline := self.pipelines.get(item.pipeline_id)) is not None:
@@ -650,8 +780,8 @@ class EdgeVisionHub:
         addresses = self.streams.fingerprints.items()
         return {
             "node_id": self.node_id,
-            "off": off,
-            "known": sorted(self.pipelines),
+            "off": [*off, *sorted(self._off_damaged & self.damaged.keys())],
+            "known": sorted({*self.pipelines, *self.damaged}),
             "addresses": {camera: kept for camera, kept in addresses if camera in cameras},
             "removed": sorted(self._removed),
         }
@@ -674,16 +804,47 @@ class EdgeVisionHub:
         )
 
     @callback
-    def _report_storage(self, error: str | None) -> None:
+    def _report_damaged(self, before: Mapping[str, Damaged] | None = None) -> None:
+        """Report cameras that are not looked at because their settings are damaged."""
+        if self.damaged == before:
+            return
+        for subentry in self.entry.subentries.values():
+            key = subentry.subentry_id
+            if (item := self.damaged.get(key)) is None:
+                async_clear_issue(self.hass, Issue.SETTINGS_DAMAGED, key)
+                continue
+            told = {"name": subentry.title, "error": item.reason}
+            _LOGGER.error("The settings of %s cannot be read: %s", subentry.title, item.reason)
+            async_raise_issue(self.hass, Issue.SETTINGS_DAMAGED, key, told)
+
+    @callback
+    def _report_storage(self, status: NodeStatus) -> None:
         """Tell the user while the node cannot keep what it sees; it looks all the same."""
-        if error is None:
-            async_clear_issue(self.hass, Issue.STORAGE_FAILED, self.entry.entry_id)
+        error = status.storage_error
+        now = Issue.LOG_NEWER if status.storage_newer else Issue.STORAGE_FAILED
+        for issue in (Issue.STORAGE_FAILED, Issue.LOG_NEWER):
+            if error is None or issue is not now:
+                async_clear_issue(self.hass, issue, self.entry.entry_id)
+            else:
+                async_raise_issue(
+                    self.hass,
+                    issue,
+                    self.entry.entry_id,
+                    {"error": error},
+                    severity=ir.IssueSeverity.WARNING,
+                )
+
+    @callback
+    def _report_mended(self, notice: str | None) -> None:
+        """Tell the user what has happened to the log of events, until the node starts anew."""
+        if notice is None:
+            async_clear_issue(self.hass, Issue.LOG_MENDED, self.entry.entry_id)
             return
         async_raise_issue(
             self.hass,
-            Issue.STORAGE_FAILED,
+            Issue.LOG_MENDED,
             self.entry.entry_id,
-            {"error": error},
+            {"what": redact(notice)},
             severity=ir.IssueSeverity.WARNING,
         )
 

@@ -8,12 +8,12 @@ from typing import override
 from homeassistant.components.image import ImageEntity, ImageEntityDescription
 from homeassistant.core import HomeAssistant, callback
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
-from homeassistant.util import dt as dt_util
 
 from .client import NodeError
 from .entity import PipelineEntity, async_add_pipeline_entities
+from .events import moment_of
 from .hub import EdgeVisionConfigEntry, EdgeVisionHub
-from .node.edge_vision_node.protocol import Command, Picture, PictureRequest
+from .node.edge_vision_node.protocol import Command, Picture, PictureRequest, redact
 from .pipeline import PipelineRuntime
 
 _LOGGER = logging.getLogger(__name__)
@@ -58,18 +58,15 @@ class LastDetection(PipelineEntity, ImageEntity):
 
     def _take_time(self) -> None:
         taken_at = self.pipeline.picture_at
-        self._attr_image_last_updated = dt_util.parse_datetime(taken_at) if taken_at else None
+        self._attr_image_last_updated = moment_of(taken_at) if taken_at else None
 
     @override
     async def async_image(self) -> bytes | None:
         """Fetch the picture from the node."""
         request = PictureRequest(pipeline_id=self.pipeline.pipeline_id)
         try:
-            header, picture = await self.hub.async_request_picture(
-                Command.PICTURE, request, Picture
-            )
+            _, picture = await self.hub.async_request_picture(Command.PICTURE, request, Picture)
         except NodeError as err:
-            _LOGGER.debug("No picture for %s: %s", self.entity_id, err)
+            _LOGGER.debug("No picture for %s: %s", self.entity_id, redact(str(err)))
             return None
-        self._attr_content_type = header.content_type
         return picture

@@ -35,9 +35,7 @@ _MAX_FACES = 20
 
 def _description(translation_key: str) -> ImageProcessingEntityDescription:
     # One key for all: a pipeline whose model is exchanged keeps its entity.
-    return ImageProcessingEntityDescription(
-        key="detection", translation_key=translation_key, name=None
-    )
+    return ImageProcessingEntityDescription(key="detection", translation_key=translation_key)
 
 
 async def async_setup_entry(
@@ -56,6 +54,8 @@ def _make(hub: EdgeVisionHub, pipeline: PipelineRuntime) -> list[LookEntity]:
 
 class LookEntity(PipelineEntity, ImageProcessingEntity):
     """What all tasks have in common."""
+
+    _object_name: str | None = ""
 
     _unrecorded_attributes = frozenset({"objects", "classes", "faces", "inference_ms"})
 
@@ -101,10 +101,8 @@ class LookEntity(PipelineEntity, ImageProcessingEntity):
         }
 
     def _shown(self, look: Look) -> dict[str, Any]:
-        summary: dict[str, int] = {}
-        for item in look.objects:
-            summary[item.label] = summary.get(item.label, 0) + 1
-        return {"objects": _described(look.objects), "summary": summary}
+        there = {label: item.count for label, item in look.presence.items() if item.count}
+        return {"objects": _described(look.objects), "summary": there}
 
     @override
     async def async_update(self) -> None:
@@ -118,12 +116,20 @@ class LookEntity(PipelineEntity, ImageProcessingEntity):
             _LOGGER.warning("%s was not scanned: %s", self.entity_id, err)
 
 
+def _count(look: Look) -> int:
+    """Return how many objects are there, as occupancy and counts have it.
+
+    In stills that is not what the newest look shows: an object that one look missed is still there.
+    """
+    return sum(item.count for item in look.presence.values())
+
+
 class DetectionEntity(LookEntity):
-    """The number of objects in the newest look; what they are is in the attributes."""
+    """The number of objects that are there; what the newest look shows is in the attributes."""
 
     @override
     def _state(self, look: Look) -> int:
-        return len(look.objects)
+        return _count(look)
 
 
 class ClassificationEntity(LookEntity):
@@ -175,7 +181,7 @@ class FaceEntity(LookEntity, ImageProcessingFaceEntity):
             self._processed = look
             objects = look.objects if look else ()
             faces = [FaceInformation(confidence=item.confidence) for item in objects]
-            self.async_process_faces(faces, len(faces))
+            self.async_process_faces(faces, _count(look) if look else 0)
             self.faces = faces[:_MAX_FACES]
         super()._async_pipeline_changed()
 

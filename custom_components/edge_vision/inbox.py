@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
-from homeassistant.core import CALLBACK_TYPE, HomeAssistant, callback
+from homeassistant.core import CALLBACK_TYPE, CoreState, HomeAssistant, callback
+from homeassistant.exceptions import HomeAssistantError
 from homeassistant.helpers.start import async_at_started
 from homeassistant.helpers.storage import Store
 
@@ -20,6 +22,11 @@ from .node.edge_vision_node.protocol import (
     Subscribed,
 )
 
+_LOGGER = logging.getLogger(__name__)
+
+# An event's number, the event, and the log that the number is of.
+type _Numbered = tuple[int | None, NodeEvent, str | None]
+
 # What was taken in after the last save is taken in again when Home Assistant is killed.
 _SAVE_DELAY_S = 0.25
 _STORE_VERSION = 1
@@ -30,10 +37,32 @@ def event_store(hass: HomeAssistant, entry_id: str) -> Store[dict[str, Any]]:
     return Store(hass, _STORE_VERSION, f"{DOMAIN}.{entry_id}")
 
 
+# What is kept, and what it must be: whatever is not so is left out.
+_LISTS = ("off", "known", "removed")
+
+
+def _readable(kept: object) -> dict[str, Any]:
+    if not isinstance(kept, dict):
+        return {}
+    lists = {
+        key: [item for item in kept[key] if isinstance(item, str)]
+        for key in _LISTS
+        if isinstance(kept.get(key), list)
+    }
+    addresses = kept.get("addresses")
+    if isinstance(addresses, dict):
+        addresses = {key: item for key, item in addresses.items() if isinstance(item, str)}
+    else:
+        addresses = {}
+    plain = {key: kept.get(key) for key in ("seq", "log", "node_id")}
+    return {**lists, "addresses": addresses, **plain}
+
+
 class EventInbox:
     """Keeps count of a node's events.
 
-    `seq` is the number of the last one that was taken in; None while there was none.
+    `seq` is the number of the last one that was taken in, and `log` the node's log that it is of;
+    both are None while there was none.
     """
 
     def __init__(
@@ -49,6 +78,7 @@ class EventInbox:
         `besides()` is what is to be kept beside the number.
         """
         self.seq: int | None = None
+        self.log: str | None = None
         self._hass = hass
         self._take = take
         self._besides = besides
@@ -58,16 +88,37 @@ class EventInbox:
         self._late_until = 0
         # What the node tells while Home Assistant starts, when no automation hears it yet; None
         # afterwards.
-        self._held: list[tuple[int | None, NodeEvent]] | None = []
+        self._held: list[_Numbered] | None = []
+        # Whether what is held is late when it is taken in.
+        self._late = True
+        # What comes before it is known which log the numbers are of; None at other times.
+        self._early: list[_Numbered] | None = None
         self._unsubscribe_started: CALLBACK_TYPE | None = None
 
     async def async_load(self) -> dict[str, Any]:
-        """Return what was kept; empty where there is nothing."""
-        return await self._store.async_load() or {}
+        """Return what was kept; empty where there is nothing, or nothing that can be read."""
+        try:
+            kept = await self._store.async_load()
+        except (HomeAssistantError, LookupError, TypeError, ValueError, NotImplementedError) as err:
+            _LOGGER.error("What is kept of the node's events cannot be read: %r", err)
+            return {}
+        return _readable(kept)
+
+    @callback
+    def async_go_on(self, kept: dict[str, Any], node_id: str) -> None:
+        """Go on after the last event that was taken in, as it was kept."""
+        seq, log = kept.get("seq"), kept.get("log")
+        if isinstance(log, str):
+            self.log = log
+        elif kept.get("node_id") != node_id:
+            return  # another node's numbers mean nothing to this one
+        if isinstance(seq, int) and not isinstance(seq, bool) and seq >= 0:
+            self.seq = seq
 
     @callback
     def async_begin(self) -> None:
-        """Take in what is held as soon as Home Assistant has started."""
+        """Take in what is held: at once, or as soon as Home Assistant has started."""
+        self._late = self._hass.state is not CoreState.running
         self._unsubscribe_started = async_at_started(self._hass, self._async_release)
 
     @callback
@@ -93,31 +144,51 @@ class EventInbox:
 
     async def async_subscribe(self, client: NodeClient) -> None:
         """Have a node tell what was not taken in yet, and go on. Raises `NodeError`."""
-        before = self.seq
-        answer = await client.request(Command.SUBSCRIBE, Subscribe(after=before), Subscribed)
-        # A log that has been begun anew counts from one again. (-1: it cannot be read.)
-        begun_anew = before is not None and 0 <= answer.seq < before
-        if self.seq == before and (before is None or begun_anew):
-            self.seq = max(answer.seq, 0)
-            self.async_save_soon()
+        before, self._early = self.seq, []
+        try:
+            request = Subscribe(after=before, log=self.log)
+            answer = await client.request(Command.SUBSCRIBE, request, Subscribed)
+            if answer.seq >= 0:  # -1: the log cannot be read
+                self._begin_after(before, answer)
+        finally:
+            early, self._early = self._early, None
+            for numbered in early:
+                self.async_receive(*numbered)
+
+    def _begin_after(self, before: int | None, answer: Subscribed) -> None:
+        """Note from which number on the node's events are not known yet."""
+        if self.log is not None and answer.log not in (None, self.log):
+            self.seq = 0  # another log: nothing of it has been taken in
+        elif before is None or answer.seq < before:
+            self.seq = answer.seq
+        elif answer.log == self.log:
+            return
+        self.log = answer.log or self.log
+        self.async_save_soon()
 
     @callback
-    def async_receive(self, seq: int | None, event: NodeEvent) -> None:
+    def async_receive(self, seq: int | None, event: NodeEvent, log: str | None = None) -> None:
         """Take in an event, or hold it until somebody can hear it."""
-        if self._held is None:
-            self._count(seq, event, late=False)
+        if self._early is not None:
+            self._early.append((seq, event, log))
+        elif self._held is None:
+            self._count(seq, event, log, late=False)
         else:
-            self._held.append((seq, event))
+            self._held.append((seq, event, log))
 
     @callback
     def _async_release(self, _hass: HomeAssistant) -> None:
         held, self._held = self._held, None
-        for seq, event in held or ():
-            self._count(seq, event, late=True)
+        for seq, event, log in held or ():
+            self._count(seq, event, log, late=self._late)
 
     @callback
-    def _count(self, seq: int | None, event: NodeEvent, *, late: bool) -> None:
+    def _count(self, seq: int | None, event: NodeEvent, log: str | None, *, late: bool) -> None:
         if seq is not None:
+            if log is not None and log != self.log:
+                if self.log is not None:
+                    self.seq = None  # another log: nothing of it has been taken in
+                self.log = log
             if self.seq is not None and seq <= self.seq:
                 return
             self.seq = seq
@@ -126,7 +197,7 @@ class EventInbox:
 
     def _stored(self) -> dict[str, Any]:
         self._save_pending = False
-        return {"seq": self.seq, **self._besides()}
+        return {"seq": self.seq, "log": self.log, **self._besides()}
 
     @callback
     def async_save_soon(self) -> None:

@@ -8,6 +8,10 @@ from homeassistant.core import HomeAssistant, callback
 from homeassistant.helpers import issue_registry as ir
 
 from .const import DOMAIN, Issue, issue_id
+from .markdown import one_line
+from .markdown import placeholders as escape
+
+_IN_TITLES = ("engine", "model", "name")
 
 
 @callback
@@ -37,7 +41,15 @@ def async_raise_issue(
         is_fixable=data is not None,
         severity=severity,
         translation_key=issue,
-        translation_placeholders=dict(placeholders or {}),
+        translation_placeholders={
+            **escape(**(placeholders or {})),
+            # A title is plain text.
+            **{
+                f"{key}_in_title": one_line(text)
+                for key, text in (placeholders or {}).items()
+                if key in _IN_TITLES
+            },
+        },
     )
 
 

@@ -12,11 +12,10 @@ from homeassistant.core import callback
 from homeassistant.exceptions import HomeAssistantError
 from homeassistant.helpers import issue_registry as ir
 
-from .client import NodeError
+from .client import NodeCommandError, NodeError
 from .const import Issue, PictureSource
 from .issues import async_clear_issue, async_raise_issue
-from .node.edge_vision_node.protocol import SourceState, SourceStatus
-from .node_log import redact
+from .node.edge_vision_node.protocol import SourceState, SourceStatus, redact
 from .stills import async_get_still
 
 if TYPE_CHECKING:
@@ -73,6 +72,11 @@ class LiveFallback:
             self._begin(self._try_still(settings.camera, redact(reason)))
 
     @callback
+    def async_node_lost(self) -> None:
+        """Forget for how long there was no video: nobody can tell while the node is away."""
+        self._unavailable_at = None
+
+    @callback
     def async_try_soon(self) -> None:
         """Try live video again: something about the camera has changed."""
         self._again_at, self._pause_s = 0.0, FIRST_PAUSE_S
@@ -107,7 +111,7 @@ class LiveFallback:
         pipeline = self._pipeline
         if pipeline.stream is None or pipeline.available:
             return  # it is there again
-        _LOGGER.warning(
+        _LOGGER.info(
             "%s: the live video cannot be read (%s); stills are looked at until it can",
             pipeline.settings.name,
             reason,
@@ -126,11 +130,16 @@ class LiveFallback:
             address = await hub.streams.get(settings.camera)
         if address is not None:
             try:
-                await hub.async_peek(settings.video_at(address))
-            except NodeError as err:
+                options = hub.streams.options(settings.camera, settings.video_address)
+                await hub.async_peek(settings.video_at(address, options))
+            except NodeCommandError as err:
                 self._pause_s = min(self._pause_s * 2, LONGEST_PAUSE_S)
                 self._again_at = time.monotonic() + self._pause_s
                 self._take_reason(redact(str(err)))
+                return
+            except NodeError as err:  # which says nothing about the video
+                _LOGGER.debug("The live video of %s was not tried: %s", settings.name, err)
+                self._again_at = time.monotonic() + FIRST_PAUSE_S
                 return
         # Without an address there is nothing that could be read, and nothing wrong with that.
         _LOGGER.info("%s looks at live video again", settings.name)

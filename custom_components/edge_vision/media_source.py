@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import override
+from typing import NamedTuple, override
 
 from homeassistant.components.media_player.const import MediaClass, MediaType
 from homeassistant.components.media_player.errors import BrowseError
@@ -18,14 +18,23 @@ from homeassistant.util import dt as dt_util
 
 from .client import NodeError
 from .const import DOMAIN, MANUFACTURER
-from .evidence import evidence_path, find_hub
+from .events import moment_of
+from .evidence import async_evidence, evidence_path, find_hub, is_event_id
 from .hub import EdgeVisionHub
 from .node.edge_vision_node.protocol import Command, LoggedEvent, Results, ResultsRequest
+from .words import event_message, text
 
-# The node gives so many at once; more than a browser can show are of no use.
-_PAGE = 1000
-_MOST = 3000
+# So many at once: a page that a browser shows at a glance, and a node finds in no time.
+_PAGE = 200
 _JPEG = "image/jpeg"
+
+
+class _Place(NamedTuple):
+    """What an identifier stands for: a camera, one of its events, or those before a number."""
+
+    pipeline_id: str
+    event_id: str | None = None
+    before: int | None = None
 
 
 async def async_get_media_source(hass: HomeAssistant) -> EdgeVisionMediaSource:
@@ -45,26 +54,44 @@ class EdgeVisionMediaSource(MediaSource):
 
     @override
     async def async_resolve_media(self, item: MediaSourceItem) -> PlayMedia:
-        """Return where a picture is."""
-        pipeline_id, _, event_id = (item.identifier or "").partition("/")
-        if not event_id or find_hub(self._hass, pipeline_id) is None:
-            raise Unresolvable(f"There is no picture {item.identifier}")
-        return PlayMedia(evidence_path(pipeline_id, event_id), _JPEG)
+        """Return where a picture is. Raises `Unresolvable` where there is none."""
+        place = _place(item.identifier)
+        if place is None or place.event_id is None:
+            raise Unresolvable("This is no picture of Edge Vision")
+        if (hub := find_hub(self._hass, place.pipeline_id)) is None:
+            raise Unresolvable("The camera of this picture is not there")
+        try:
+            await async_evidence(hub, place.pipeline_id, place.event_id)
+        except NodeError as err:
+            raise Unresolvable(f"The picture cannot be shown: {err}") from err
+        return PlayMedia(evidence_path(place.pipeline_id, place.event_id), _JPEG)
 
     @override
     async def async_browse_media(self, item: MediaSourceItem) -> BrowseMediaSource:
-        """Return cameras, or the pictures of one."""
+        """Return cameras, or the pictures of one, newest first and page by page."""
         if not item.identifier:
             return self._root()
-        if (hub := find_hub(self._hass, item.identifier)) is None:
+        place = _place(item.identifier)
+        if place is None or place.event_id is not None:
+            raise BrowseError("There is nothing to browse here")
+        if (hub := find_hub(self._hass, place.pipeline_id)) is None:
             raise BrowseError("This camera is not there any more")
-        pipeline = hub.pipelines[item.identifier]
+        request = ResultsRequest(
+            pipeline_id=place.pipeline_id, limit=_PAGE, before=place.before, with_picture=True
+        )
         try:
-            found = await _events(hub, item.identifier)
+            found = (await hub.async_request(Command.RESULTS, request, Results)).events
         except NodeError as err:
             raise BrowseError(f"The pictures cannot be listed: {err}") from err
-        folder = _folder(item.identifier, pipeline.settings.name)
-        folder.children = [_picture(logged) for logged in found]
+        folder = _folder(item.identifier, hub.pipelines[place.pipeline_id].settings.name)
+        folder.children = [
+            _picture(place.pipeline_id, logged, self._hass)
+            for logged in found
+            if is_event_id(logged.event.event_id)
+        ]
+        if len(found) == _PAGE:
+            older = f"{place.pipeline_id}/older/{found[-1].seq}"
+            folder.children.append(_folder(older, text(self._hass, "older_pictures", "…")))
         return folder
 
     def _root(self) -> BrowseMediaSource:
@@ -79,20 +106,16 @@ class EdgeVisionMediaSource(MediaSource):
         return root
 
 
-async def _events(hub: EdgeVisionHub, pipeline_id: str) -> list[LoggedEvent]:
-    """Return a camera's events that have a picture, newest first. Raises `NodeError`."""
-    found: list[LoggedEvent] = []
-    before: int | None = None
-    while len(found) < _MOST:
-        request = ResultsRequest(
-            pipeline_id=pipeline_id, limit=_PAGE, before=before, with_picture=True
-        )
-        page = (await hub.async_request(Command.RESULTS, request, Results)).events
-        if not page:
-            break
-        found += page
-        before = page[-1].seq
-    return found
+def _place(identifier: str | None) -> _Place | None:
+    """Return what an identifier stands for; None where it is none of ours."""
+    match (identifier or "").split("/"):
+        case [pipeline_id] if pipeline_id:
+            return _Place(pipeline_id)
+        case [pipeline_id, event_id] if is_event_id(event_id):
+            return _Place(pipeline_id, event_id=event_id)
+        case [pipeline_id, "older", before] if before.isascii() and before.isdigit():
+            return _Place(pipeline_id, before=int(before[:18]))
+    return None
 
 
 def _folder(identifier: str | None, title: str) -> BrowseMediaSource:
@@ -108,19 +131,17 @@ def _folder(identifier: str | None, title: str) -> BrowseMediaSource:
     )
 
 
-def _picture(logged: LoggedEvent) -> BrowseMediaSource:
+def _picture(pipeline_id: str, logged: LoggedEvent, hass: HomeAssistant) -> BrowseMediaSource:
     event = logged.event
-    moment = dt_util.parse_datetime(event.captured_at)
+    moment = moment_of(event.captured_at)
     when = dt_util.as_local(moment).strftime("%Y-%m-%d %H:%M:%S") if moment else ""
-    where = f" ({', '.join(event.zones)})" if event.zones else ""
-    identifier = f"{event.pipeline_id}/{event.event_id}"
     return BrowseMediaSource(
         domain=DOMAIN,
-        identifier=identifier,
+        identifier=f"{pipeline_id}/{event.event_id}",
         media_class=MediaClass.IMAGE,
         media_content_type=_JPEG,
-        title=f"{when} {event.label}{where}",
+        title=f"{when} {event_message(hass, event)}",
         can_play=True,
         can_expand=False,
-        thumbnail=evidence_path(event.pipeline_id, event.event_id),
+        thumbnail=evidence_path(pipeline_id, event.event_id),
     )

@@ -10,14 +10,17 @@ from typing import Any, Final, TypeGuard, override
 
 import voluptuous as vol
 from homeassistant.components.file_upload import process_uploaded_file
-from homeassistant.config_entries import ConfigEntryState, ConfigFlowResult, OptionsFlow
+from homeassistant.config_entries import (
+    ConfigEntryState,
+    ConfigFlowContext,
+    ConfigFlowResult,
+    OptionsFlow,
+)
+from homeassistant.const import PERCENTAGE
 from homeassistant.core import HomeAssistant, callback
-from homeassistant.data_entry_flow import section
 from homeassistant.helpers.selector import (
     FileSelector,
     FileSelectorConfig,
-    NumberSelector,
-    NumberSelectorConfig,
     NumberSelectorMode,
     SelectOptionDict,
     SelectSelector,
@@ -32,12 +35,16 @@ from homeassistant.util import slugify
 from .client import COMPILE_TIMEOUT_S, NodeError, Progress
 from .const import CONF_FURTHER_ENGINES, DATA_DIR
 from .flow_picture import FlowPicture
+from .forms import FormSection, async_name_misfits, misfits, number, optional, required, unfold
 from .hub import MEASURE_SECONDS, EdgeVisionHub
+from .markdown import Markdown, Plain, placeholders
 from .model_report import (
+    DETAIL_CORRECTIONS,
     SECTION_DETAILS,
     as_form,
     catalogue_line,
     corrections,
+    installed_lines,
     report,
     unavailable_lines,
 )
@@ -55,9 +62,10 @@ from .node.edge_vision_node.protocol import (
     Task,
     UploadChunk,
     Uploaded,
+    redact,
 )
-from .node_log import redact
 from .pipeline_flow import TASKS
+from .progress import ProgressFlow
 from .requirements import (
     FURTHER_NAMES,
     EngineInstallError,
@@ -71,11 +79,11 @@ _LOGGER = logging.getLogger(__name__)
 _INSTALL_TIMEOUT_S: Final = 3600.0
 _PART_BYTES: Final = 4 * 1024 * 1024
 _MODEL_FILES: Final = ".onnx,.tflite,.param,.xml,.hef,.zip,.tar,.gz,.tgz"
-_FURTHER_FILES: Final = ".bin,.txt,.data,.json"
+_FURTHER_FILES: Final = ".bin,.txt,.data,.json,.yaml,.yml,.names,.csv,.pbtxt"
 _AGAIN, _SAVE = "again", "save"
 
 
-class ModelFlow(OptionsFlow):
+class ModelFlow(ProgressFlow[ConfigFlowContext, ConfigFlowResult, str], OptionsFlow):
     """What the gear of the integration opens."""
 
     _hub: EdgeVisionHub
@@ -95,7 +103,7 @@ class ModelFlow(OptionsFlow):
         self._files: list[str] = []
         self._source = InspectModel()
         self._found: Inspection | None = None
-        self._shown = ""
+        self._shown = Markdown()
         self._corrections: dict[str, Any] = {}
         self._before: dict[str, Any] = {}  # the corrections before the form's last answers
         self._confidence = 40.0
@@ -127,8 +135,8 @@ class ModelFlow(OptionsFlow):
             return {}
         return {item.id: item.name for item in info.models if item.id != info.default_model}
 
-    def _end(self, why: str, **placeholders: str) -> ConfigFlowResult:
-        return self.async_abort(reason=why, description_placeholders=placeholders)
+    def _end(self, why: str, **told: str) -> ConfigFlowResult:
+        return self.async_abort(reason=why, description_placeholders=placeholders(**told))
 
     def _errors(self, key: str) -> dict[str, str]:
         return {"base": key} if self._reason else {}
@@ -163,23 +171,29 @@ class ModelFlow(OptionsFlow):
         if self._is_answer(user_input):
             self._model, self._back, self._reason = user_input["model"], "catalogue", ""
             return await self.async_step_install()
-        missing = unavailable_lines(self._catalogue.models)
-        models = [item for item in self._catalogue.models if item.unavailable is None]
+        every = sorted(self._catalogue.models, key=lambda item: (not item.recommended, item.name))
+        missing = unavailable_lines(every)
+        here = installed_lines(item for item in every if item.installed is not None)
+        models = [
+            item for item in every if item.unavailable is None and item.installed != item.version
+        ]
+        if not models and here:
+            return self._end("all_of_the_catalogue", models=here)
         if not models:
             return self._end("nothing_in_the_catalogue", models=missing)
-        models.sort(key=lambda item: (not item.recommended, item.name))
         selector = _select(
-            {item.id: catalogue_line(item) for item in models}, SelectSelectorMode.LIST
+            {item.id: catalogue_line(item, for_cameras=item.task in TASKS) for item in models},
+            SelectSelectorMode.LIST,
         )
-        default = self._model or vol.UNDEFINED
         result = self.async_show_form(
             step_id="catalogue",
-            data_schema=vol.Schema({vol.Required("model", default=default): selector}),
+            data_schema=vol.Schema(required("model", selector, self._model, models[0].id)),
             errors=self._errors("install_failed"),
-            description_placeholders={
-                "reason": self._reason,
-                "missing": f"\n\nNot on this device:\n\n{missing}" if missing else "",
-            },
+            description_placeholders=placeholders(
+                reason=Plain(self._reason),
+                installed=Markdown(f"\n\nInstalled already:\n\n{here}" if here else ""),
+                missing=Markdown(f"\n\nNot on this device:\n\n{missing}" if missing else ""),
+            ),
             last_step=False,
         )
         self._reason = ""
@@ -265,7 +279,7 @@ class ModelFlow(OptionsFlow):
                 self._saved.id, MEASURE_SECONDS, Progress(BenchmarkProgress, listener)
             )
         except NodeError as err:  # it is there all the same
-            _LOGGER.warning("%s was not measured: %s", self._saved.name, err)
+            _LOGGER.debug("%s was not measured: %s", self._saved.name, err)
 
     async def async_step_installed(self, _: dict[str, Any] | None = None) -> ConfigFlowResult:
         """Say what can be done now."""
@@ -274,13 +288,13 @@ class ModelFlow(OptionsFlow):
         why = "model_added" if model.task in TASKS else "model_added_apart"
         return self._end(why, model=model.name, id=model.id)
 
-    def _progress(self, step_id: str, **placeholders: str) -> ConfigFlowResult:
+    def _progress(self, step_id: str, **told: str) -> ConfigFlowResult:
         assert self._task is not None
         return self.async_show_progress(
             step_id=step_id,
             progress_action=step_id,
             progress_task=self._task,
-            description_placeholders=placeholders,
+            description_placeholders=placeholders(**told),
         )
 
     # --- One's own -------------------------------------------------------------------------------
@@ -291,7 +305,7 @@ class ModelFlow(OptionsFlow):
         return self.async_show_menu(
             step_id="own",
             menu_options=options,
-            description_placeholders={"folder": self.hass.config.path(DATA_DIR, "drop")},
+            description_placeholders=placeholders(folder=self.hass.config.path(DATA_DIR, "drop")),
         )
 
     async def async_step_upload(self, user_input: dict[str, Any] | None = None) -> ConfigFlowResult:
@@ -331,7 +345,7 @@ class ModelFlow(OptionsFlow):
             step_id=step_id,
             data_schema=schema,
             errors=self._errors("model_unreadable"),
-            description_placeholders={"reason": self._reason},
+            description_placeholders={"reason": Plain(self._reason)},
             last_step=False,
         )
         self._reason = ""
@@ -376,7 +390,7 @@ class ModelFlow(OptionsFlow):
         found, jpeg = await self._hub.async_request_either(
             Command.INSPECT_MODEL, request, Inspection, timeout_s=COMPILE_TIMEOUT_S
         )
-        self._shown = self._picture.show(jpeg) if jpeg else ""
+        self._shown = self._picture.show(jpeg) if jpeg else Markdown()
         self._back = "review"  # a correction that is refused is corrected there
         if found.saved is not None:
             self._saved = found.saved
@@ -404,56 +418,59 @@ class ModelFlow(OptionsFlow):
         found = self._found
         assert found is not None
         proposed = as_form(found)
-        shown, self._typed = {**proposed, **self._typed}, {}
+        typed, self._typed = self._typed, {}
         errors = self._errors("model_refused")
         if self._is_answer(user_input):
-            errors, shown = {}, {**proposed, **user_input}
+            typed, errors = user_input, misfits(user_input)
             try:
-                changed = corrections(user_input, proposed, self._corrections)
+                changed = {} if errors else corrections(user_input, proposed, self._corrections)
             except ValueError as err:
                 errors = {str(err): "no_numbers"}
-            else:
-                self._before, self._corrections = self._corrections, changed
-                self._confidence = float(user_input["confidence"])
-                save = user_input["then"] == _SAVE
-                self._save_as = self._free_id(user_input.get("name", "")) if save else None
-                self._reason, self._replace = "", False
-                if self._save_as in self._own:
-                    self._typed = user_input
-                    return await self.async_step_taken()
-                return await self.async_step_inspect()
+            if not errors:
+                return await self._take_review(user_input, changed)
+        schema = self.add_suggested_values_to_schema(self._review_schema(found, proposed), typed)
         result = self.async_show_form(
             step_id="review",
-            data_schema=self._review_schema(found, shown),
+            data_schema=unfold(schema, errors),
             errors=errors,
-            description_placeholders={
-                "report": report(found),
-                "picture": self._shown,
-                "reason": self._reason,
-            },
+            description_placeholders=placeholders(
+                report=report(found),
+                picture=self._shown,
+                reason=Plain(self._reason),
+                misfits=await async_name_misfits(self.hass, "options.step.review", typed),
+            ),
             last_step=False,
         )
         self._reason = ""
         return result
 
-    def _review_schema(self, found: Inspection, values: dict[str, Any]) -> vol.Schema:
-        details = values.get(SECTION_DETAILS, {})
+    async def _take_review(self, form: dict[str, Any], changed: dict[str, Any]) -> ConfigFlowResult:
+        """Try the model with what was corrected, and keep it if that was asked for."""
+        self._before, self._corrections = self._corrections, changed
+        self._confidence = float(form["confidence"])
+        save = form["then"] == _SAVE
+        self._save_as = self._free_id(form.get("name", "")) if save else None
+        self._reason, self._replace = "", False
+        if self._save_as in self._own:
+            self._typed = form
+            return await self.async_step_taken()
+        return await self.async_step_inspect()
 
+    def _review_schema(self, found: Inspection, values: dict[str, Any]) -> vol.Schema:
         def text(key: str, *, multiline: bool = False) -> dict[vol.Optional, TextSelector]:
-            return _optional(key, values, TextSelector(TextSelectorConfig(multiline=multiline)))
+            selector = TextSelector(TextSelectorConfig(multiline=multiline))
+            return optional(key, selector, values.get(key))
 
         def choice(
             key: str, options: list[str], default: str, translation_key: str | None = None
         ) -> dict[vol.Required, Any]:
-            value = values.get(key, default)
-            value = value if value in options else default
             config = SelectSelectorConfig(
                 options=[SelectOptionDict(value=item, label=item) for item in options],
                 mode=SelectSelectorMode.DROPDOWN,
             )
             if translation_key is not None:
                 config["translation_key"] = translation_key
-            return {vol.Required(key, default=value): SelectSelector(config)}
+            return required(key, SelectSelector(config), values.get(key), default)
 
         heads = list(found.heads)
         then = SelectSelector(
@@ -472,21 +489,20 @@ class ModelFlow(OptionsFlow):
                 **text("mean"),
                 **text("scale"),
                 **text("labels", multiline=True),
-                vol.Required(SECTION_DETAILS): section(
-                    vol.Schema(_details(details)), {"collapsed": True}
+                vol.Required(SECTION_DETAILS): FormSection(
+                    _details(values.get(SECTION_DETAILS, {})), unfolded=self._details_corrected
                 ),
-                vol.Required("confidence", default=self._confidence): NumberSelector(
-                    NumberSelectorConfig(
-                        min=1,
-                        max=99,
-                        step=1,
-                        unit_of_measurement="%",
-                        mode=NumberSelectorMode.SLIDER,
-                    )
+                vol.Required("confidence", default=self._confidence): number(
+                    1, 99, unit=PERCENTAGE, mode=NumberSelectorMode.SLIDER
                 ),
                 vol.Required("then", default=_SAVE if usable else _AGAIN): then,
             }
         )
+
+    @property
+    def _details_corrected(self) -> bool:
+        """Return whether something was corrected that is in the section for seldom things."""
+        return any(key in self._corrections for key in DETAIL_CORRECTIONS)
 
     @property
     def _own(self) -> dict[str, str]:
@@ -508,7 +524,9 @@ class ModelFlow(OptionsFlow):
         return self.async_show_menu(
             step_id="taken",
             menu_options=["replace", "rename"],
-            description_placeholders={"model": self._own.get(self._save_as, self._save_as)},
+            description_placeholders=placeholders(
+                model=self._own.get(self._save_as, self._save_as)
+            ),
         )
 
     async def async_step_replace(self, _: dict[str, Any] | None = None) -> ConfigFlowResult:
@@ -545,7 +563,7 @@ class ModelFlow(OptionsFlow):
             step_id="engines",
             data_schema=vol.Schema({vol.Required("engines", default=self._further): selector}),
             errors=self._errors("install_failed"),
-            description_placeholders={"reason": self._reason},
+            description_placeholders={"reason": Plain(self._reason)},
         )
         self._reason = ""
         return result
@@ -577,60 +595,79 @@ class ModelFlow(OptionsFlow):
     # --- Removing --------------------------------------------------------------------------------
 
     async def async_step_remove(self, user_input: dict[str, Any] | None = None) -> ConfigFlowResult:
-        """Remove a model that no camera uses."""
-        names = self._removable
+        """Choose a model to remove, of those that no camera uses."""
+        names, errors, told = self._removable, self._errors("not_removed"), {}
         if self._is_answer(user_input):
-            model = user_input["model"]
-            try:
-                await self._hub.async_request(
-                    Command.REMOVE_MODEL, RemoveModel(model=model), Nothing
-                )
-                await self._hub.async_refresh_info()
-            except NodeError as err:
-                self._reason = str(err)
-            else:
-                return self._end("model_removed", model=names.get(model, model))
+            self._model = user_input["model"]
+            cameras = self._cameras_with(self._model)
+            if not cameras:
+                return await self.async_step_confirm_removal()
+            errors = {"base": "model_in_use"}
+            name = names.get(self._model, self._model)
+            told = {"model": Plain(name), "cameras": Plain(", ".join(cameras))}
+        if not names:
+            return self._end("nothing_to_remove")
+        first = next(iter(names))
         result = self.async_show_form(
             step_id="remove",
-            data_schema=vol.Schema({vol.Required("model"): _select(names)}),
-            errors=self._errors("not_removed"),
-            description_placeholders={"reason": self._reason},
+            data_schema=vol.Schema(required("model", _select(names), self._model, first)),
+            errors=errors,
+            description_placeholders={"reason": Plain(self._reason), **told},
+            last_step=False,
         )
         self._reason = ""
         return result
+
+    def _cameras_with(self, model: str) -> list[str]:
+        """Return the names of the cameras that use a model."""
+        pipelines = self._hub.pipelines.values()
+        return [item.settings.name for item in pipelines if item.settings.model == model]
+
+    async def async_step_confirm_removal(self, _: dict[str, Any] | None = None) -> ConfigFlowResult:
+        """Ask whether it is meant."""
+        name = self._removable.get(self._model, self._model)
+        return self.async_show_menu(
+            step_id="confirm_removal",
+            menu_options=["do_remove", "remove"],
+            description_placeholders=placeholders(model=name),
+        )
+
+    async def async_step_do_remove(self, _: dict[str, Any] | None = None) -> ConfigFlowResult:
+        """Remove the model."""
+        name = self._removable.get(self._model, self._model)
+        try:
+            await self._hub.async_request(
+                Command.REMOVE_MODEL, RemoveModel(model=self._model), Nothing
+            )
+            await self._hub.async_refresh_info()
+        except NodeError as err:
+            self._reason = str(err)
+            return await self.async_step_remove()
+        return self._end("model_removed", model=name)
 
     @callback
     @override
     def async_remove(self) -> None:
         """Leave no picture behind. The manager has cancelled the task."""
+        super().async_remove()
         if hasattr(self, "_picture"):
             self._picture.remove()
 
 
-def _optional(key: str, values: Mapping[str, Any], selector: Any) -> dict[vol.Optional, Any]:
-    """Return a field that may be left empty."""
-    return {vol.Optional(key, description={"suggested_value": values.get(key, "")}): selector}
-
-
 def _details(values: Mapping[str, Any]) -> dict[Any, Any]:
     """Return the fields of what is seldom wrong: the picture's size, the family's parameters."""
-
-    def number(least: float, most: float, step: float = 1) -> NumberSelector:
-        config = NumberSelectorConfig(min=least, max=most, step=step, mode=NumberSelectorMode.BOX)
-        return NumberSelector(config)
-
     layout = SelectSelector(
         SelectSelectorConfig(
             options=["nchw", "nhwc"], mode=SelectSelectorMode.DROPDOWN, translation_key="layout"
         )
     )
     return {
-        **_optional("width", values, number(8, 4096)),
-        **_optional("height", values, number(8, 4096)),
-        **_optional("layout", values, layout),
-        **_optional("classes", values, number(1, 50_000)),
-        **_optional("iou", values, number(0.05, 0.95, 0.01)),
-        **_optional("keypoints", values, TextSelector()),
+        **optional("width", number(8, 4096), values.get("width")),
+        **optional("height", number(8, 4096), values.get("height")),
+        **optional("layout", layout, values.get("layout")),
+        **optional("classes", number(1, 50_000), values.get("classes")),
+        **optional("iou", number(0.05, 0.95, 0.01), values.get("iou")),
+        **optional("keypoints", TextSelector(), values.get("keypoints")),
     }
 
 

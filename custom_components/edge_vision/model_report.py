@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
+from .markdown import Markdown, escaped
 from .node.edge_vision_node.protocol import (
     CatalogueModel,
     Findings,
@@ -19,30 +20,64 @@ _MOST_METADATA = 6
 _MOST_CHARS = 80
 
 
-def catalogue_line(model: CatalogueModel) -> str:
+# What a model of a task does, in words.
+_TASK_WORDS: Final[Mapping[str, str]] = {
+    Task.DETECTION: "finds objects",
+    Task.CLASSIFICATION: "names the whole picture",
+    Task.POSE: "finds postures",
+    Task.FACE: "finds faces",
+    Task.EMBEDDING: "compares pictures",
+    Task.SEGMENTATION: "finds areas",
+}
+_NOT_FOR_CAMERAS: Final = "not for cameras, only for the Detect action"
+
+
+def task_words(task: str) -> str:
+    """Return what a model of a task does."""
+    return _TASK_WORDS.get(task, task)
+
+
+def catalogue_line(model: CatalogueModel, *, for_cameras: bool) -> str:
     """Return an entry of the catalogue as a line to choose."""
     megabytes = f"{model.download_bytes / _MEBIBYTE:.1f} MB"
     to_fetch = megabytes if model.download_bytes else "nothing to download"
-    details = [model.task, to_fetch, model.license]
+    details = [task_words(model.task), to_fetch, model.license]
+    if not for_cameras:
+        details.insert(0, _NOT_FOR_CAMERAS)
     if model.recommended:
-        details.append("recommended")
+        details.insert(0, "recommended")
     if model.installed is not None:
-        details.append(f"installed: {model.installed}")
-    return f"{model.name} ({', '.join(details)}): {model.summary}"
+        details.append(f"replaces version {model.installed}")
+    return f"{model.name}: {model.summary} ({', '.join(details)})"
 
 
-def unavailable_lines(models: Iterable[CatalogueModel]) -> str:
+def installed_lines(models: Iterable[CatalogueModel]) -> Markdown:
+    """Return the models that are here already as Markdown."""
+    return Markdown(
+        "\n".join(
+            f"- {escaped(model.name)} ({escaped(task_words(model.task))})" for model in models
+        )
+    )
+
+
+def unavailable_lines(models: Iterable[CatalogueModel]) -> Markdown:
     """Return the models that cannot run on this device as Markdown, with the reason."""
     reasons: dict[str, list[str]] = {}
     for model in models:
         if model.unavailable is not None:
             reasons.setdefault(model.unavailable, []).append(model.name)
-    return "\n".join(f"- {', '.join(names)}: {reason}" for reason, names in reasons.items())
+    return Markdown(
+        "\n".join(
+            f"- {escaped(', '.join(names))}: {escaped(reason)}" for reason, names in reasons.items()
+        )
+    )
 
 
-def report(found: Inspection) -> str:
+def report(found: Inspection) -> Markdown:
     """Return what was found as Markdown."""
-    lines = [f"**{_plain(found.file)}**: {found.format}, {found.size_bytes / _MEBIBYTE:.1f} MB"]
+    lines = [
+        f"**{_plain(found.file)}**: {_plain(found.format)}, {found.size_bytes / _MEBIBYTE:.1f} MB"
+    ]
     for what, tensors in (("Inputs", found.inputs), ("Outputs", found.outputs)):
         lines.append(f"- {what}: {'; '.join(map(_tensor, tensors)) or 'none'}")
     for key, value in list(found.metadata.items())[:_MOST_METADATA]:
@@ -50,18 +85,18 @@ def report(found: Inspection) -> str:
     if (proposal := found.proposal) is not None:
         reasons = "; ".join(map(_plain, proposal.reasons))
         lines.append(
-            f"- Read as {proposal.family} for {proposal.task} ({proposal.confidence:.0f} %):"
-            f" {reasons}"
+            f"- Read as {_plain(proposal.family)} for {_plain(proposal.task)}"
+            f" ({proposal.confidence:.0f} %): {reasons}"
         )
     if found.findings is not None:
         task = proposal.task if proposal else Task.DETECTION
         lines.append(
             f"- In the test picture: {_seen(found.findings, task)} ({found.inference_ms:.0f} ms on"
-            f" {found.engine}, {found.accelerator})"
+            f" {_plain(str(found.engine))}, {_plain(str(found.accelerator))})"
         )
     if found.problem is not None:
-        lines.append(f"\n**{_plain(found.problem)}**")
-    return "\n".join(lines)
+        lines.append(f"\n**{escaped(found.problem)}**")
+    return Markdown("\n".join(lines))
 
 
 def _seen(found: Findings, task: str) -> str:
@@ -78,13 +113,14 @@ def _seen(found: Findings, task: str) -> str:
 
 def _tensor(tensor: ModelTensor) -> str:
     sides = " x ".join("any" if side < 0 else str(side) for side in tensor.shape)
-    return f"{_plain(tensor.name) or 'without a name'} {sides or 'one number'} {tensor.dtype}"
+    return (
+        f"{_plain(tensor.name) or 'without a name'} {sides or 'one number'} {_plain(tensor.dtype)}"
+    )
 
 
-def _plain(text: str) -> str:
-    """Return text of a file, which may be anything, so that Markdown shows just that."""
-    kept = " ".join(text.split())[:_MOST_CHARS]
-    return "".join(f"\\{char}" if char in "\\`*_{}[]()<>#!|~" else char for char in kept)
+def _plain(text: str) -> Markdown:
+    """Return text of a file, which may be anything and of any length."""
+    return escaped(text, _MOST_CHARS)
 
 
 def as_form(found: Inspection) -> dict[str, Any]:
@@ -135,6 +171,10 @@ _CORRECTIONS = {
     "iou": "head.iou_threshold",
     "keypoints": "keypoints",
 }
+# Those of the section of details.
+DETAIL_CORRECTIONS: Final = tuple(
+    _CORRECTIONS[field] for field in ("width", "height", "layout", "classes", "iou", "keypoints")
+)
 # Families whose parameters have the number of keypoints.
 _COUNT_KEYPOINTS = ("blaze", "end_to_end", "yolov8")
 

@@ -4,66 +4,30 @@ from __future__ import annotations
 
 import logging
 import re
+import time
 from collections import deque
 
 from .const import NODE_LOGGER
+from .node.edge_vision_node.protocol import redact
 
 _LOGGER = logging.getLogger(NODE_LOGGER)
 
 _KEPT_LINES = 200
 _KEPT_CHARS = 1000
+_MOST_WORDS = 10
+LAST_MOMENTS_S = 5.0
+_READ_CHARS = 2000
 NODE_LEVEL = re.compile(r"(DEBUG|INFO|WARNING|ERROR|CRITICAL) ([^\s:]+): ")
-# A node's error is no error of Home Assistant: what follows from it is reported where it shows.
+# A node's error is no error of Home Assistant: what follows from it is reported where it shows, and
+# what it only warns of is for those who look for a cause.
 _LEVELS = {
     "DEBUG": logging.DEBUG,
     "INFO": logging.INFO,
-    "WARNING": logging.WARNING,
+    "WARNING": logging.INFO,
     "ERROR": logging.WARNING,
     "CRITICAL": logging.WARNING,
 }
 _START_ERROR = re.compile(r"edge-vision-node: error: (.+)")
-
-_MASK = "****"
-_REDACTIONS = (
-    # rtsp://user:pass@host, also where the password holds "/", "@" or quotes
-    (re.compile(r"(://)[^\s/?#@\"']*:\S*@"), rf"\1{_MASK}@"),
-    # or spaces; but what follows a host is its port
-    (re.compile(r"(://)[^\s/?#@\"']*:(?!\d{1,5}(?:[\s/?#,;:.\"')\]]|$)).*?@"), rf"\1{_MASK}@"),
-    (re.compile(r"(://)[^\s/?#@\"']+@"), rf"\1{_MASK}@"),
-    # With many cameras the path of a stream is what lets one in, or holds the login.
-    (
-        re.compile(r"\b((?:rtsps?|rtmps?)://[^\s/?#\"']+)[/?#][^\s\"']+", re.IGNORECASE),
-        rf"\1/{_MASK}",
-    ),
-    # A query may call a password anything.
-    (re.compile(r"(://[^\s?\"']+)\?[^\s\"']+"), rf"\1?{_MASK}"),
-    (
-        re.compile(
-            r"((?:proxy-)?authorization|cookie|x-api-key)([\"']?\s*[:=]\s*).*", re.IGNORECASE
-        ),
-        rf"\1\2{_MASK}",
-    ),
-    (re.compile(r"\b(bearer|basic|digest)\s+[\w+/=.~-]{8,}", re.IGNORECASE), rf"\1 {_MASK}"),
-    (
-        re.compile(
-            r"\b((?:[\w-]*(?:token|passw(?:or)?d|pwd|secret|api_?key|signature|authsig))"
-            r"|auth|pass|user(?:name)?|key|sig)([\"']?\s*[=:]\s*[\"']?)(?=[^\s\"'&,;}])"
-            r"[^\s\"'&,;}]+",
-            re.IGNORECASE,
-        ),
-        rf"\1\2{_MASK}",
-    ),
-)
-
-
-def redact(text: str) -> str:
-    """Return a log line without credentials: in addresses, queries, headers and settings.
-
-    It rather removes too much than too little.
-    """
-    for pattern, replacement in _REDACTIONS:
-        text = pattern.sub(replacement, text)
-    return text
 
 
 class NodeLog:
@@ -72,7 +36,8 @@ class NodeLog:
     def __init__(self) -> None:
         """Start empty."""
         self._lines: deque[str] = deque(maxlen=_KEPT_LINES)
-        self._since_start = 0
+        # With their times; what a process says before it dies comes within moments.
+        self._words: deque[tuple[float, str]] = deque(maxlen=_MOST_WORDS)
         self.start_error: str | None = None
 
     @property
@@ -82,24 +47,28 @@ class NodeLog:
 
     def begin(self) -> None:
         """Note that a new run begins."""
-        self._since_start = 0
+        self._words.clear()
         self.start_error = None
 
-    def last_lines(self, count: int) -> list[str]:
-        """Return the newest lines of this run."""
-        count = min(count, self._since_start)
-        return self.lines[-count:] if count else []
+    def last_words(self) -> list[str]:
+        """Return what this run has said in its last moments, without news of its daily work.
+
+        A warning of an hour ago does not say why it ended.
+        """
+        since = time.monotonic() - LAST_MOMENTS_S
+        return [line for at, line in self._words if at >= since]
 
     def add(self, line: str) -> None:
         """Take in a line of stderr and log it at its level."""
-        line = redact(line.rstrip())[:_KEPT_CHARS]
+        line = redact(line.rstrip(), _READ_CHARS)[:_KEPT_CHARS]
         if not line:
             return
         self._lines.append(line)
-        self._since_start += 1
         if match := _START_ERROR.match(line):
             self.start_error = match[1]
         # Lines without a level are what native libraries print, and traces of errors.
         match = NODE_LEVEL.match(line)
         level = _LEVELS[match[1]] if match else logging.DEBUG
+        if match is None or match[1] not in ("DEBUG", "INFO"):
+            self._words.append((time.monotonic(), line))
         _LOGGER.log(level, "%s", line[match.end() :] if match else line)

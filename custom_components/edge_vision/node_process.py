@@ -25,9 +25,10 @@ _LOGGER = logging.getLogger(__name__)
 
 NODE_FOLDER = Path(__file__).parent / "node"
 READY_TIMEOUT_S = 30.0
-TERMINATE_TIMEOUT_S = 5.0
+# Longer than a slow SD card takes to write what is still to be written.
+TERMINATE_TIMEOUT_S = 15.0
 _MAX_LINE_BYTES = 16 * 1024
-_QUOTED_LINES = 10
+_LINES_AT_ONCE = 20
 _QUOTED_CHARS = 200
 _LAST_WORDS_TIMEOUT_S = 1.0
 # Credentials of this Home Assistant that a child has no use for.
@@ -51,7 +52,9 @@ class _Run:
 
 def _prepare(data_dir: Path, config_dir: Path) -> _Run:
     """Make folders and the token file. Blocking."""
-    data_dir.mkdir(parents=True, exist_ok=True)
+    data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with contextlib.suppress(OSError):  # pictures of the home lie there
+        data_dir.chmod(0o700)
     # Not in the data folder: the path of a socket is limited to about a hundred bytes.
     folder = Path(tempfile.mkdtemp(prefix="edge_vision_"))
     try:
@@ -87,8 +90,10 @@ async def _lines(stream: asyncio.StreamReader) -> AsyncIterator[str]:
     pending = b""
     while chunk := await stream.read(_MAX_LINE_BYTES):
         *complete, pending = (pending + chunk).split(b"\n")
-        for line in complete:
+        for number, line in enumerate(complete, 1):
             yield line[:_MAX_LINE_BYTES].decode(errors="replace")
+            if number % _LINES_AT_ONCE == 0:
+                await asyncio.sleep(0)  # a node that says very much must not hold the loop
         pending = pending[:_MAX_LINE_BYTES]
     if pending:
         yield pending.decode(errors="replace")
@@ -177,6 +182,10 @@ class NodeProcess:
                 stderr=asyncio.subprocess.PIPE,
                 cwd=data_dir,
                 env=self._run.environment,
+                # Linux shares the processor among sessions first, then among their processes: in
+                # one with Home Assistant, what the node uses would count as Home Assistant's, and
+                # its event loop wait behind whatever else is busy.
+                start_new_session=True,
             )
         except OSError as err:
             raise NodeStartError(f"its process cannot be started: {err}") from err
@@ -202,11 +211,7 @@ class NodeProcess:
         self.ready = ready.result()
 
     def _quote(self) -> str:
-        lines = [
-            line[:_QUOTED_CHARS]
-            for line in self._log.last_lines(_QUOTED_LINES)
-            if not line.startswith(("DEBUG ", "INFO "))
-        ]
+        lines = [line[:_QUOTED_CHARS] for line in self._log.last_words()]
         return f"; its last words: {' | '.join(lines)}" if lines else ""
 
     async def last_words(self, timeout_s: float = _LAST_WORDS_TIMEOUT_S) -> str | None:
@@ -258,7 +263,7 @@ class NodeProcess:
                 async with asyncio.timeout(TERMINATE_TIMEOUT_S):
                     await process.wait()
             except TimeoutError:
-                _LOGGER.warning("The node did not stop by itself and was killed")
+                _LOGGER.debug("The node did not stop by itself and was killed")
                 self.kill()
                 await process.wait()
             if process.stdin is not None:

@@ -41,6 +41,8 @@ async def async_setup_entry(
 class ConfidenceNumber(PipelineEntity, NumberEntity):
     """The same setting that the pipeline's form has; a change takes effect with the next look."""
 
+    _object_name: str | None = "minimum confidence"
+
     @property
     @override
     def available(self) -> bool:

@@ -7,12 +7,12 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from homeassistant.const import STATE_UNAVAILABLE
 from homeassistant.core import CALLBACK_TYPE, CoreState, Event, EventStateChangedData, callback
 from homeassistant.exceptions import HomeAssistantError, ServiceValidationError
-from homeassistant.helpers import device_registry as dr
 from homeassistant.helpers import entity_registry as er
 from homeassistant.helpers import issue_registry as ir
 from homeassistant.helpers.event import (
@@ -23,6 +23,7 @@ from homeassistant.util import dt as dt_util
 
 from .client import NodeCommandError, NodeError, NodeTimeout
 from .const import CONF_CAMERA, DOMAIN, Issue, PictureSource, PipelineProblem
+from .devices import async_update_pipeline_device
 from .events import milliseconds_since
 from .issues import async_clear_issue, async_raise_issue
 from .live_fallback import LiveFallback
@@ -35,9 +36,10 @@ from .node.edge_vision_node.protocol import (
     PipelineState,
     PipelineStatus,
     ScanRequest,
+    SlowedBy,
     SourceState,
+    redact,
 )
-from .node_log import redact
 from .settings import PipelineSettings
 from .stills import PictureTooLarge, async_get_still
 
@@ -54,6 +56,7 @@ _RATE_OVER_LOOKS = 10
 
 # What an error of the node means for a pipeline; all others are about its model.
 _PROBLEM_OF_CODE: dict[str | None, PipelineProblem] = {
+    ErrorCode.BAD_MESSAGE: PipelineProblem.SETTINGS_REFUSED,
     ErrorCode.BAD_PICTURE: PipelineProblem.PICTURE_UNREADABLE,
     ErrorCode.CAMERA_UNAVAILABLE: PipelineProblem.CAMERA_UNAVAILABLE,
     ErrorCode.MODEL_LOADING: PipelineProblem.MODEL_LOADING,
@@ -73,6 +76,23 @@ class _CannotLook(Exception):
 
 class _Superseded(Exception):
     """The picture is of no use any more: neither a result nor a failure."""
+
+
+@dataclass(frozen=True)
+class _Ticks:
+    """The times at which stills are due, numbered from the first."""
+
+    interval_s: float
+    first: float
+
+    def at(self, moment: float) -> int:
+        """Return the number of the newest one."""
+        # A timer may wake us a little early; that must not make two looks of one tick.
+        return int((moment - self.first) / self.interval_s + 0.001)
+
+    def until_next(self, moment: float) -> float:
+        """Return how long it is until the next one, in seconds."""
+        return max(0.0, self.first + (self.at(moment) + 1) * self.interval_s - moment)
 
 
 class PipelineRuntime:
@@ -99,7 +119,8 @@ class PipelineRuntime:
         self._renamed_to: str | None = None
         self.fallback = LiveFallback(hub, self)
         self._seeking: asyncio.Task[None] | None = None
-        self.slowed = False
+        # What cannot keep up with the live video, a `SlowedBy`; None while nothing is slowed.
+        self.slowed_by: str | None = None
         self._model_loading = False
         self.problem: PipelineProblem | None = None
         self.problem_text: str | None = None
@@ -125,6 +146,19 @@ class PipelineRuntime:
     def available(self) -> bool:
         """Whether what entities show is true: nothing is known to be in the way of looking."""
         return self.problem is None
+
+    @property
+    def is_settled(self) -> bool:
+        """Return whether it is known what the camera shows, or that it cannot be known."""
+        if self.look is not None or not self.enabled:
+            return True
+        if (
+            self.problem is PipelineProblem.CAMERA_UNAVAILABLE
+            and self._hass.state is not CoreState.running
+        ):
+            # Its integration may just be starting, too.
+            return self._hass.states.get(self.settings.camera or "") is not None
+        return self.problem not in (None, PipelineProblem.MODEL_LOADING)
 
     @property
     def task(self) -> str:
@@ -170,7 +204,7 @@ class PipelineRuntime:
             self._model_loading or self.problem is not PipelineProblem.MODEL_LOADING
         ):
             return self.problem
-        if self.slowed:
+        if self.slowed_by is not None:
             return "slowed"
         return "on_request" if self.settings.only_on_request else "looking"
 
@@ -275,16 +309,9 @@ class PipelineRuntime:
             before.video,
         ):
             self.fallback.async_reset()
-        if settings.name != before.name:
-            self._rename_device()
+        if (settings.name, settings.camera) != (before.name, before.camera):
+            async_update_pipeline_device(self._hass, self._hub, self)
         self.async_notify()
-
-    @callback
-    def _rename_device(self) -> None:
-        registry = dr.async_get(self._hass)
-        for device in dr.async_entries_for_config_entry(registry, self._hub.entry.entry_id):
-            if (DOMAIN, self.pipeline_id) in device.identifiers:
-                registry.async_update_device(device.id, name=self.settings.name)
 
     @callback
     def async_set_enabled(self, enabled: bool) -> None:
@@ -343,7 +370,8 @@ class PipelineRuntime:
     @callback
     def _take_source(self, status: PipelineStatus) -> None:
         """Take in whether the node has a picture."""
-        self.slowed = status.slowed and self.stream is not None
+        slowed = status.slowed and self.stream is not None
+        self.slowed_by = (status.slowed_by or SlowedBy.MODEL) if slowed else None
         self._seek_stream()
         if self.enabled:
             self.fallback.async_check(status.source)
@@ -400,6 +428,7 @@ class PipelineRuntime:
     @callback
     def async_node_lost(self) -> None:
         """Show nothing that may no longer be true."""
+        self.fallback.async_node_lost()
         self._fail(PipelineProblem.NODE_UNAVAILABLE, "the node is not running")
 
     @callback
@@ -421,7 +450,11 @@ class PipelineRuntime:
             # the more useful thing to know.
             if self.enabled and self.problem is not PipelineProblem.CAMERA_UNAVAILABLE:
                 self._fail(PipelineProblem.MODEL_LOADING, "the model is being loaded")
-        elif self.problem in (PipelineProblem.MODEL_LOADING, PipelineProblem.MODEL_FAILED):
+        elif self.problem in (
+            PipelineProblem.MODEL_LOADING,
+            PipelineProblem.MODEL_FAILED,
+            PipelineProblem.SETTINGS_REFUSED,
+        ):
             self.async_wake()  # the look that follows says what holds
         self._take_source(status)
         self.async_notify()
@@ -467,7 +500,9 @@ class PipelineRuntime:
 
     @callback
     def _async_camera_renamed(self, event: Event[er.EventEntityRegistryUpdatedData]) -> None:
-        """Follow the camera to its new entity id."""
+        """Follow the camera to its new entity id, and take over how it is turned now."""
+        if event.data["action"] == "update" and "options" in event.data["changes"]:
+            self._reconfigure_soon()
         if event.data["action"] == "update" and "old_entity_id" in event.data:
             self._renamed_to = event.data["entity_id"]
             entry = self._hub.entry
@@ -502,19 +537,16 @@ class PipelineRuntime:
     async def _run(self, stagger_s: float) -> None:
         """Look at regular times, and after a failure again and again, ever less often."""
         await asyncio.sleep(stagger_s)
-        first = time.monotonic()
-
-        def tick(moment: float) -> int:
-            # A timer may wake us a little early; that must not make two looks of one tick.
-            return int((moment - first) / self.settings.scan_interval_s + 0.001)
-
+        ticks = _Ticks(self.settings.scan_interval_s, time.monotonic())
         while True:
+            if self.settings.scan_interval_s != ticks.interval_s:
+                ticks = _Ticks(self.settings.scan_interval_s, time.monotonic())
             self._wake.clear()
             # Nothing to try while its model is being loaded: the node says when that is done.
             loading = self._model_loading
             wait_s: float | None = RETRY_FIRST_S if loading else None
             if self.enabled and self._hub.connected and self.stream is None and not loading:
-                began = tick(time.monotonic())
+                began = ticks.at(time.monotonic())
                 if self._turn.locked():
                     self.dropped += 1
                 else:
@@ -533,9 +565,8 @@ class PipelineRuntime:
                 if self.problem is not None:
                     wait_s = min(RETRY_FIRST_S * 2.0 ** max(self._failures - 1, 0), RETRY_LONGEST_S)
                 elif not self.settings.only_on_request:
-                    self.dropped += tick(now) - began
-                    due = first + (tick(now) + 1) * self.settings.scan_interval_s
-                    wait_s = max(0.0, due - now)
+                    self.dropped += ticks.at(now) - began
+                    wait_s = ticks.until_next(now)
             try:
                 async with asyncio.timeout(wait_s):
                     await self._wake.wait()

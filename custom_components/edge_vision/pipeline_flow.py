@@ -16,21 +16,20 @@ import voluptuous as vol
 from homeassistant.config_entries import (
     SOURCE_RECONFIGURE,
     ConfigEntryState,
+    SubentryFlowContext,
     SubentryFlowResult,
 )
 from homeassistant.const import CONF_NAME, PERCENTAGE, Platform, UnitOfTime
 from homeassistant.core import callback
-from homeassistant.data_entry_flow import section
 from homeassistant.exceptions import HomeAssistantError
 from homeassistant.helpers import entity_registry as er
 from homeassistant.helpers.selector import (
     BooleanSelector,
     EntitySelector,
     EntitySelectorConfig,
-    NumberSelector,
-    NumberSelectorConfig,
     NumberSelectorMode,
     SelectOptionDict,
+    Selector,
     SelectSelector,
     SelectSelectorConfig,
     SelectSelectorMode,
@@ -77,8 +76,20 @@ from .const import (
     PATTERN_FULL_EDGE,
     PictureSource,
 )
+from .damaged import damage, usable
 from .detail_flow import DetailFlow
 from .figures import figure_of
+from .forms import (
+    FormSection,
+    folded,
+    misfits,
+    number,
+    optional,
+    required,
+    unfold,
+)
+from .markdown import Plain, placeholders
+from .model_report import task_words
 from .node.edge_vision_node.protocol import (
     TASKS_WITH_OBJECTS,
     Command,
@@ -90,10 +101,11 @@ from .node.edge_vision_node.protocol import (
     Sensitivity,
     Task,
     Thoroughness,
+    redact,
 )
-from .node_log import redact
+from .progress import ProgressFlow
 from .renames import async_rename_areas
-from .seeing import address_error, async_see
+from .seeing import address_error, async_try_to_see
 from .settings import chosen, may_be_live
 from .stream import async_get_stream_address, lower_scheme
 
@@ -101,6 +113,8 @@ SECTION_DETECTION: Final = "detection"
 SECTION_SCHEDULE: Final = "schedule"
 SECTION_VIDEO: Final = "video"
 SECTION_ADVANCED: Final = "advanced"
+# Errors of the whole form → the section where the user can do something about them.
+_MENDED_IN: Final = {"no_camera": SECTION_VIDEO, "cannot_run": SECTION_ADVANCED}
 TRANSPORTS: Final = (AUTO, "tcp", "udp")
 # One field for engine and accelerator: not every one of these goes with every one of those.
 FIELD_PLACE: Final = "place"
@@ -126,7 +140,13 @@ class _NoPicture(Exception):
     """The camera gives no usable picture at the moment."""
 
 
-class PipelineFlow(DetailFlow):
+class _SinglePictures(Exception):
+    """What was to be watched as live video gives one picture each time it is asked."""
+
+
+class PipelineFlow(
+    ProgressFlow[SubentryFlowContext, SubentryFlowResult, tuple[str, str]], DetailFlow
+):
     """Add or change a pipeline."""
 
     _info: NodeInfo
@@ -152,14 +172,16 @@ class PipelineFlow(DetailFlow):
         """Change what is done with a camera."""
         subentry = self._get_reconfigure_subentry()
         self._title = subentry.title
-        self._data = dict(subentry.data)
+        self._data = usable(subentry.data)
         self._before = self._title, self._data
         if (aborted := self._find_node()) is not None:
             return aborted
         options = ["change_settings", "areas"]
-        if self._data[CONF_LABELS]:
+        if damage(subentry.data):
+            options = ["change_settings"]  # what is damaged is chosen anew there
+        elif self._data[CONF_LABELS]:
             options.append("objects")
-        if may_be_live(self._data):
+        if may_be_live(self._data) and not damage(subentry.data):
             options.append("motion")
         return self.async_show_menu(step_id="reconfigure", menu_options=options)
 
@@ -223,7 +245,8 @@ class PipelineFlow(DetailFlow):
         """Return a model in words, with what was measured of it."""
         engine = self._hub.engine if self._hub.engine in model.engines else None
         figure = figure_of(self._info.benchmarks, model.id, engine)
-        details = [model.task, f"{model.width}x{model.height}", *([figure] if figure else [])]
+        size = f"{model.width}x{model.height}"
+        details = [task_words(model.task), size, *([figure] if figure else [])]
         return f"{model.name} ({', '.join(details)})"
 
     # --- The form --------------------------------------------------------------------------------
@@ -232,14 +255,21 @@ class PipelineFlow(DetailFlow):
         self, user_input: dict[str, Any] | None = None
     ) -> SubentryFlowResult:
         """Ask for everything, and try it."""
+        if user_input is not None and (errors := misfits(user_input)):
+            named = await self._misfits("settings", user_input)
+            return self._show_settings(errors, "", user_input, named)
         if user_input is not None:
             self._take(user_input)
-            self._trial = self.hass.async_create_background_task(self._try(), "Edge Vision trial")
-            await asyncio.wait([self._trial], timeout=_SHOW_PROGRESS_AFTER_S)
-            if not self._trial.done():
-                return await self.async_step_trial()
-            return await self.async_step_tried()
+            return await self._try_to_save()
         return self._show_settings({}, "")
+
+    async def _try_to_save(self) -> SubentryFlowResult:
+        """Try it, and save it if it works."""
+        self._trial = self.hass.async_create_background_task(self._try(), "Edge Vision trial")
+        await asyncio.wait([self._trial], timeout=_SHOW_PROGRESS_AFTER_S)
+        if not self._trial.done():
+            return await self.async_step_trial()
+        return await self.async_step_tried()
 
     async def async_step_trial(self, _: dict[str, Any] | None = None) -> SubentryFlowResult:
         """Wait while it is tried: the model may have to be compiled first."""
@@ -260,6 +290,8 @@ class PipelineFlow(DetailFlow):
         except _NoPicture as err:
             self._reason = str(err)
             return await self.async_step_no_picture()
+        except _SinglePictures:
+            return await self.async_step_single_pictures()
         return await self.async_step_save()
 
     @callback
@@ -270,12 +302,22 @@ class PipelineFlow(DetailFlow):
         if self._trial is not None:
             self._trial.cancel()
 
-    def _show_settings(self, errors: dict[str, str], reason: str) -> SubentryFlowResult:
+    def _show_settings(
+        self,
+        errors: dict[str, str],
+        reason: str,
+        answers: Mapping[str, Any] | None = None,
+        named: str = "",
+    ) -> SubentryFlowResult:
+        """Show the form, with answers that were not taken; `named` are those that do not fit."""
+        schema = self.add_suggested_values_to_schema(self._schema(), answers)
         return self.async_show_form(
             step_id="settings",
-            data_schema=self._schema(),
+            data_schema=unfold(schema, _sections_to_mend(errors)),
             errors=errors,
-            description_placeholders={"model": self._model.name, "reason": reason},
+            description_placeholders=placeholders(
+                model=self._model.name, reason=Plain(reason), misfits=Plain(named)
+            ),
             last_step=True,
         )
 
@@ -283,8 +325,11 @@ class PipelineFlow(DetailFlow):
         """Turn the form's answers into the subentry's data."""
         detection, schedule = form[SECTION_DETECTION], form[SECTION_SCHEDULE]
         labels = _label_keys(self._model)
-        advanced = dict(form[SECTION_ADVANCED])
-        engine, _, accelerator = advanced.pop(FIELD_PLACE).partition(_IN)
+        # What was not asked, for there is no choice, stays as it is.
+        advanced = form.get(SECTION_ADVANCED, {})
+        place = advanced.get(FIELD_PLACE, self._place)
+        fallback = advanced.get(CONF_ALLOW_FALLBACK, self._data.get(CONF_ALLOW_FALLBACK, False))
+        engine, _, accelerator = place.partition(_IN)
         self._title = form.get(CONF_NAME, "").strip() or None
         details = {
             key: self._data[key] for key in (*KINDS, CONF_LIMITS, CONF_MOTION) if key in self._data
@@ -306,124 +351,55 @@ class PipelineFlow(DetailFlow):
             CONF_SCAN_INTERVAL: int(schedule[CONF_SCAN_INTERVAL]),
             CONF_ENGINE: engine,
             CONF_ACCELERATOR: accelerator or AUTO,
-            **advanced,
+            CONF_ALLOW_FALLBACK: fallback,
+            CONF_PATTERN: self._data.get(CONF_PATTERN, PATTERN_FULL_EDGE),
         }
 
     def _schema(self) -> vol.Schema:
         data = self._data
+        camera = EntitySelector(
+            EntitySelectorConfig(domain=Platform.CAMERA, exclude_entities=self._views())
+        )
+        fields: dict[Any, Any] = {
+            **optional(CONF_CAMERA, camera, data.get(CONF_CAMERA)),
+            **optional(CONF_NAME, TextSelector(), self._title),
+            vol.Required(SECTION_DETECTION): FormSection(self._detection_fields(data)),
+            vol.Required(SECTION_SCHEDULE): FormSection(_schedule_fields(data)),
+            vol.Required(SECTION_VIDEO): folded(_video_fields(data), _video_fields({})),
+        }
+        places = self._places()
+        if len(places) > 2:  # automatic, and more than one that it can be
+            usual = _advanced_fields(places, AUTO, allow_fallback=False)
+            fallback = bool(data.get(CONF_ALLOW_FALLBACK, False))
+            advanced = _advanced_fields(places, self._place, allow_fallback=fallback)
+            fields[vol.Required(SECTION_ADVANCED)] = folded(advanced, usual)
+        return vol.Schema(fields)
+
+    @property
+    def _place(self) -> str:
+        """Return the place that was chosen, unless it is for another model."""
+        engine = self._data.get(CONF_ENGINE, AUTO)
+        if engine not in self._model.engines:
+            return AUTO
+        return _place(engine, self._data.get(CONF_ACCELERATOR, AUTO))
+
+    def _detection_fields(self, data: Mapping[str, Any]) -> dict[Any, Any]:
         labels = {label: key for key, label in _label_keys(self._model).items()}
         usual: tuple[str, ...] = DEFAULT_LABELS if self._model.task == Task.DETECTION else ()
         if self._model.task in TASKS_WITH_OBJECTS and len(labels) == 1:
             usual = tuple(labels)
         wanted = [label for label in data.get(CONF_LABELS, usual) if label in labels]
-        places = self._places()
-        place = _place(data.get(CONF_ENGINE, AUTO), data.get(CONF_ACCELERATOR, AUTO))
-        detection = {
-            vol.Required(CONF_LABELS, default=[labels[label] for label in wanted]): _select(
-                {key: label.capitalize() for label, key in labels.items()},
-                translation_key="label",
-                multiple=True,
-            ),
-            vol.Required(
-                CONF_CONFIDENCE, default=_within_limits(data.get(CONF_CONFIDENCE))
-            ): NumberSelector(
-                NumberSelectorConfig(
-                    min=MIN_CONFIDENCE,
-                    max=MAX_CONFIDENCE,
-                    step=1,
-                    unit_of_measurement=PERCENTAGE,
-                    mode=NumberSelectorMode.SLIDER,
-                )
-            ),
-        }
-        # A camera that was added before there was live video keeps what it has.
-        source = PictureSource.STILLS if data else PictureSource.AUTO
-        schedule = {
-            vol.Required(CONF_SOURCE, default=data.get(CONF_SOURCE, source)): _select(
-                {item: item for item in PictureSource}, translation_key="source"
-            ),
-            vol.Required(
-                CONF_ONLY_ON_REQUEST, default=data.get(CONF_ONLY_ON_REQUEST, False)
-            ): BooleanSelector(),
-            vol.Required(
-                CONF_SCAN_INTERVAL, default=data.get(CONF_SCAN_INTERVAL, DEFAULT_SCAN_INTERVAL)
-            ): NumberSelector(
-                NumberSelectorConfig(
-                    min=MIN_SCAN_INTERVAL,
-                    max=MAX_SCAN_INTERVAL,
-                    step=1,
-                    unit_of_measurement=UnitOfTime.SECONDS,
-                    mode=NumberSelectorMode.BOX,
-                )
-            ),
-        }
-        video = self._video_schema()
-        advanced = {
-            vol.Required(FIELD_PLACE, default=place if place in places else AUTO): _select(
-                places, translation_key="place"
-            ),
-            vol.Required(
-                CONF_ALLOW_FALLBACK, default=data.get(CONF_ALLOW_FALLBACK, False)
-            ): BooleanSelector(),
-            vol.Required(CONF_PATTERN, default=PATTERN_FULL_EDGE): _select(
-                {PATTERN_FULL_EDGE: PATTERN_FULL_EDGE}, translation_key="pattern"
-            ),
-        }
-        return vol.Schema(
-            {
-                vol.Optional(
-                    CONF_CAMERA, description={"suggested_value": data.get(CONF_CAMERA)}
-                ): EntitySelector(
-                    EntitySelectorConfig(domain=Platform.CAMERA, exclude_entities=self._views())
-                ),
-                vol.Optional(
-                    CONF_NAME, description={"suggested_value": self._title}
-                ): TextSelector(),
-                vol.Required(SECTION_DETECTION): section(vol.Schema(detection)),
-                vol.Required(SECTION_SCHEDULE): section(vol.Schema(schedule)),
-                vol.Required(SECTION_VIDEO): section(vol.Schema(video), {"collapsed": True}),
-                vol.Required(SECTION_ADVANCED): section(vol.Schema(advanced), {"collapsed": True}),
-            }
+        choice = _select(
+            {key: label.capitalize() for label, key in labels.items()},
+            translation_key="label",
+            multiple=True,
         )
-
-    def _video_schema(self) -> dict[Any, Any]:
-        data = self._data
-        address = {"suggested_value": data.get(CONF_VIDEO_ADDRESS)}
+        confidence = number(
+            MIN_CONFIDENCE, MAX_CONFIDENCE, unit=PERCENTAGE, mode=NumberSelectorMode.SLIDER
+        )
         return {
-            vol.Optional(CONF_VIDEO_ADDRESS, description=address): TextSelector(),
-            vol.Required(CONF_FPS, default=data.get(CONF_FPS, DEFAULT_FPS)): NumberSelector(
-                NumberSelectorConfig(
-                    min=MIN_FPS,
-                    max=MAX_FPS,
-                    step=1,
-                    unit_of_measurement="fps",
-                    mode=NumberSelectorMode.BOX,
-                )
-            ),
-            vol.Required(CONF_LOOK, default=data.get(CONF_LOOK, Thoroughness.BALANCED)): _select(
-                {item: item for item in Thoroughness}, translation_key="look"
-            ),
-            vol.Required(
-                CONF_SENSITIVITY, default=data.get(CONF_SENSITIVITY, Sensitivity.MEDIUM)
-            ): _select({item: item for item in Sensitivity}, translation_key="sensitivity"),
-            vol.Required(CONF_COOLDOWN, default=data.get(CONF_COOLDOWN, 0)): NumberSelector(
-                NumberSelectorConfig(
-                    min=0,
-                    max=MAX_COOLDOWN,
-                    step=1,
-                    unit_of_measurement=UnitOfTime.SECONDS,
-                    mode=NumberSelectorMode.BOX,
-                )
-            ),
-            vol.Required(CONF_TRANSPORT, default=data.get(CONF_TRANSPORT, AUTO)): _select(
-                {item: item for item in TRANSPORTS}, translation_key="transport"
-            ),
-            vol.Required(
-                CONF_KEY_FRAMES_ONLY, default=data.get(CONF_KEY_FRAMES_ONLY, False)
-            ): BooleanSelector(),
-            vol.Required(
-                CONF_HARDWARE_DECODING, default=data.get(CONF_HARDWARE_DECODING, False)
-            ): BooleanSelector(),
+            **required(CONF_LABELS, choice, [labels[label] for label in wanted], []),
+            **required(CONF_CONFIDENCE, confidence, data.get(CONF_CONFIDENCE), DEFAULT_CONFIDENCE),
         }
 
     def _views(self) -> list[str]:
@@ -441,13 +417,15 @@ class PipelineFlow(DetailFlow):
         for engine in self._info.engines:
             if engine.version is None or engine.id not in self._model.engines:
                 continue
-            names = {item.id: item.name for item in engine.accelerators}
+            names = {item.id: item.name for item in engine.accelerators if not item.emulated}
             if chosen == (engine.id, AUTO):
                 places[_place(engine.id, AUTO)] = engine.name  # as it was chosen before
             for accelerator, name in names.items():
                 figure = figure_of(self._info.benchmarks, self._model.id, engine.id, accelerator)
                 label = f"{engine.name}, {name}"
                 places[_place(engine.id, accelerator)] = f"{label}: {figure}" if figure else label
+        if self._place not in places:  # not there just now; changing something else keeps it
+            places[self._place] = self._hub.place_name(*chosen)
         return places
 
     # --- Trying it -------------------------------------------------------------------------------
@@ -457,22 +435,25 @@ class PipelineFlow(DetailFlow):
         data, camera = self._data, self._data.get(CONF_CAMERA)
         await self._check(camera, data.get(CONF_VIDEO_ADDRESS))
         try:
-            picture = await async_see(self._hub, data)
+            seen = await async_try_to_see(self._hub, data)
         except NodeDisconnected as err:
             raise _CannotSave({"base": "node_gone"}, str(err)) from err
         except (HomeAssistantError, NodeError) as err:
             raise _NoPicture(redact(str(err))) from err
+        engine, accelerator = self._hub.place_for(
+            data[CONF_MODEL], chosen(data, CONF_ENGINE), chosen(data, CONF_ACCELERATOR)
+        )
         request = DetectRequest(
             model=data[CONF_MODEL],
-            engine=self._hub.engine_for(data[CONF_MODEL], chosen(data, CONF_ENGINE)),
-            accelerator=chosen(data, CONF_ACCELERATOR),
+            engine=engine,
+            accelerator=accelerator,
             labels=tuple(data[CONF_LABELS]),
             confidence=data[CONF_CONFIDENCE],
             privacy_masks=self._privacy_masks(),
         )
         try:
             await self._hub.async_request(
-                Command.DETECT, request, Detected, picture=picture, timeout_s=COMPILE_TIMEOUT_S
+                Command.DETECT, request, Detected, picture=seen.picture, timeout_s=COMPILE_TIMEOUT_S
             )
         except NodeCommandError as err:
             if err.code == ErrorCode.BAD_PICTURE:
@@ -480,6 +461,15 @@ class PipelineFlow(DetailFlow):
             raise _CannotSave({"base": "cannot_run"}, err.message) from err
         except NodeError as err:
             raise _CannotSave({"base": "node_gone"}, str(err)) from err
+        if seen.single_pictures and not self._watches_as_before:
+            raise _SinglePictures
+
+    @property
+    def _watches_as_before(self) -> bool:
+        """Return whether what it watches is not what is being changed."""
+        keys = (CONF_CAMERA, CONF_VIDEO_ADDRESS)
+        _, before = self._before
+        return bool(before) and all(before.get(key) == self._data.get(key) for key in keys)
 
     async def _check(self, camera: str | None, address: str | None) -> None:
         """Refuse what cannot work whatever the camera shows. Raises `_CannotSave`."""
@@ -487,29 +477,54 @@ class PipelineFlow(DetailFlow):
         if camera is None and address is None:
             raise _CannotSave({"base": "no_camera"})
         if camera is None and not may_be_live(data):
-            raise _CannotSave({"base": "stills_need_a_camera"})
+            raise _CannotSave({SECTION_SCHEDULE: "stills_need_a_camera"})
         if camera is not None and self.hass.states.get(camera) is None:
             raise _CannotSave({CONF_CAMERA: "camera_not_found"})
         # Which of its answers matter is a choice for a model that gives one about the frame.
         if not data[CONF_LABELS] and self._model.task in TASKS_WITH_OBJECTS:
-            raise _CannotSave({"base": "no_labels"})
+            raise _CannotSave({SECTION_DETECTION: "no_labels"})
         if address is not None:
             if (error := address_error(self.hass, address)) is not None:
-                raise _CannotSave({"base": error})
+                raise _CannotSave({SECTION_VIDEO: error})
         elif (
             camera is not None
             and data[CONF_SOURCE] == PictureSource.LIVE
             and await async_get_stream_address(self.hass, camera) is None
         ):
-            raise _CannotSave({"base": "no_stream"})
+            raise _CannotSave({SECTION_SCHEDULE: "no_stream"})
 
     async def async_step_no_picture(self, _: dict[str, Any] | None = None) -> SubentryFlowResult:
         """Say what is wrong with the camera; it may be meant to be off just now."""
         return self.async_show_menu(
             step_id="no_picture",
             menu_options=["settings", "save"],
-            description_placeholders={"camera": self._camera_name(), "reason": self._reason},
+            description_placeholders=placeholders(
+                camera=self._camera_name(),
+                reason=self._reason,
+                title=Plain(self._camera_name()),
+            ),
         )
+
+    async def async_step_single_pictures(
+        self, _: dict[str, Any] | None = None
+    ) -> SubentryFlowResult:
+        """Offer stills where there is no video; a camera of Home Assistant is what has them."""
+        stills = ["use_stills"] if self._data.get(CONF_CAMERA) else []
+        return self.async_show_menu(
+            step_id="single_pictures",
+            menu_options=[*stills, "save", "settings"],
+            description_placeholders=placeholders(
+                camera=self._camera_name(),
+                seconds=f"{self._data[CONF_SCAN_INTERVAL]}",
+                fps=f"{self._data[CONF_FPS]}",
+            ),
+        )
+
+    async def async_step_use_stills(self, _: dict[str, Any] | None = None) -> SubentryFlowResult:
+        """Look at the camera's stills instead, if they can be looked at."""
+        self._data = {**self._data, CONF_SOURCE: PictureSource.STILLS}
+        self._data.pop(CONF_VIDEO_ADDRESS, None)
+        return await self._try_to_save()
 
     # --- Keeping it ------------------------------------------------------------------------------
 
@@ -524,7 +539,7 @@ class PipelineFlow(DetailFlow):
                 entry,
                 subentry,
                 title=subentry.title if title == old_title else title,
-                data=_changed(subentry.data, old, self._data),
+                data=_changed(usable(subentry.data), old, self._data),
             )
         return self.async_create_entry(title=title, data=self._data)
 
@@ -570,6 +585,11 @@ def _changed_items(now: Sequence[Any], before: Sequence[Any], after: Sequence[An
     return list({**kept, **new}.values())
 
 
+def _sections_to_mend(errors: Mapping[str, str]) -> set[str]:
+    """Return the sections of the form in which errors can be mended."""
+    return {*errors, *(_MENDED_IN[key] for key in errors.values() if key in _MENDED_IN)}
+
+
 def _label_keys(model: ModelInfo) -> dict[str, str]:
     """Return a model's labels by keys that a translation may have, each of its own."""
     keys: dict[str, str] = {}
@@ -583,10 +603,47 @@ def _label_keys(model: ModelInfo) -> dict[str, str]:
     return keys
 
 
-def _within_limits(confidence: float | None) -> float:
-    """Return a confidence that the form accepts; once there were others."""
-    wanted = DEFAULT_CONFIDENCE if confidence is None else confidence
-    return min(max(wanted, MIN_CONFIDENCE), MAX_CONFIDENCE)
+def _advanced_fields(
+    places: Mapping[str, str], place: str, *, allow_fallback: bool
+) -> dict[Any, Any]:
+    choice = _select(places, translation_key="place")
+    return {
+        **required(FIELD_PLACE, choice, place, AUTO),
+        **required(CONF_ALLOW_FALLBACK, BooleanSelector(), allow_fallback, False),
+    }
+
+
+def _schedule_fields(data: Mapping[str, Any]) -> dict[Any, Any]:
+    # A camera that was added before there was live video keeps what it has.
+    source = PictureSource.STILLS if data else PictureSource.AUTO
+    sources = _select({item: item for item in PictureSource}, translation_key="source")
+    interval = number(MIN_SCAN_INTERVAL, MAX_SCAN_INTERVAL, unit=UnitOfTime.SECONDS)
+    return {
+        **required(CONF_SOURCE, sources, data.get(CONF_SOURCE), source),
+        **required(CONF_ONLY_ON_REQUEST, BooleanSelector(), data.get(CONF_ONLY_ON_REQUEST), False),
+        **required(
+            CONF_SCAN_INTERVAL, interval, data.get(CONF_SCAN_INTERVAL), DEFAULT_SCAN_INTERVAL
+        ),
+    }
+
+
+def _video_fields(data: Mapping[str, Any]) -> dict[Any, Any]:
+    def field(key: str, selector: Selector[Any], default: Any) -> dict[vol.Required, Any]:
+        return required(key, selector, data.get(key), default)
+
+    looks = _select({item: item for item in Thoroughness}, translation_key="look")
+    sensitivities = _select({item: item for item in Sensitivity}, translation_key="sensitivity")
+    transports = _select({item: item for item in TRANSPORTS}, translation_key="transport")
+    return {
+        **optional(CONF_VIDEO_ADDRESS, TextSelector(), data.get(CONF_VIDEO_ADDRESS)),
+        **field(CONF_FPS, number(MIN_FPS, MAX_FPS, unit="fps"), DEFAULT_FPS),
+        **field(CONF_LOOK, looks, Thoroughness.BALANCED),
+        **field(CONF_SENSITIVITY, sensitivities, Sensitivity.MEDIUM),
+        **field(CONF_COOLDOWN, number(0, MAX_COOLDOWN, unit=UnitOfTime.SECONDS), 0),
+        **field(CONF_TRANSPORT, transports, AUTO),
+        **field(CONF_KEY_FRAMES_ONLY, BooleanSelector(), False),
+        **field(CONF_HARDWARE_DECODING, BooleanSelector(), False),
+    }
 
 
 def _place(engine: str, accelerator: str) -> str:

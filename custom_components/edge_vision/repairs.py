@@ -12,6 +12,8 @@ from homeassistant.helpers import issue_registry as ir
 
 from .client import NodeError
 from .const import DOMAIN
+from .markdown import escaped
+from .node.edge_vision_node.protocol import redact
 
 if TYPE_CHECKING:
     from homeassistant.components.repairs import RepairsFlowResult
@@ -72,7 +74,8 @@ class ReloadFlow(RepairsFlow):
             said = (again and again.translation_placeholders) or {}
             error = said.get("error") or entry.reason or entry.state.value
         return self.async_abort(
-            reason="not_fixed", description_placeholders={**placeholders, "error": error}
+            reason="not_fixed",
+            description_placeholders={**placeholders, "error": escaped(error)},
         )
 
 
@@ -107,6 +110,7 @@ class AllowModelFlow(RepairsFlow):
             await entry.runtime_data.async_allow_model(self._model)
         except NodeError as err:
             return self.async_abort(
-                reason="not_fixed", description_placeholders={**placeholders, "error": str(err)}
+                reason="not_fixed",
+                description_placeholders={**placeholders, "error": escaped(redact(str(err)))},
             )
         return self.async_create_entry(data={})

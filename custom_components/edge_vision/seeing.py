@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
 from urllib.parse import urlsplit
@@ -22,7 +23,6 @@ from .const import (
     PictureSource,
 )
 from .hub import EdgeVisionHub
-from .node.edge_vision_node.protocol import Video
 from .requirements import async_install_video
 from .settings import may_be_live
 from .stills import async_get_still
@@ -31,9 +31,24 @@ from .stream import SCHEMES, async_get_stream_address
 _DEVICES = ("/dev/video", "/dev/v4l/")
 
 
+@dataclass(frozen=True, kw_only=True)
+class Seen:
+    """A picture; `single_pictures`: its address gives one each time it is asked, and no video."""
+
+    picture: bytes
+    single_pictures: bool = False
+
+
 async def async_see(
     hub: EdgeVisionHub, data: Mapping[str, Any], *, or_still: bool = False
 ) -> bytes:
+    """Return what a subentry's data would have the node see, as `async_try_to_see` does."""
+    return (await async_try_to_see(hub, data, or_still=or_still)).picture
+
+
+async def async_try_to_see(
+    hub: EdgeVisionHub, data: Mapping[str, Any], *, or_still: bool = False
+) -> Seen:
     """Return what a subentry's data would have the node see: a frame of live video, or a still.
 
     `or_still`: a still, too, where live video cannot be read and the choice is "auto". Raises
@@ -47,29 +62,32 @@ async def async_see(
         if address is not None:
             if (missing := await async_install_video(hub.hass)) is not None:
                 raise HomeAssistantError(missing)
-            video = Video(
-                url=address,
-                transport=data.get(CONF_TRANSPORT, AUTO),
+            video = hub.streams.options(camera, address).video(
+                address,
+                data.get(CONF_TRANSPORT, AUTO),
                 key_frames_only=data.get(CONF_KEY_FRAMES_ONLY, False),
                 hardware_decoding=data.get(CONF_HARDWARE_DECODING, False),
             )
             try:
-                return await hub.async_peek(video)
+                told, jpeg = await hub.async_peek(video)
+                return Seen(picture=jpeg, single_pictures=told.single_pictures)
             except NodeCommandError:
                 automatic = data.get(CONF_SOURCE) == PictureSource.AUTO
                 if not (or_still and automatic and camera is not None):
                     raise
     if camera is None:
         raise HomeAssistantError("there is no camera to ask for a still")
-    return await async_get_still(hub.hass, camera)
+    return Seen(picture=await async_get_still(hub.hass, camera))
 
 
 def address_error(hass: HomeAssistant, address: str) -> str | None:
     """Return the key of what is wrong with the address of a video; None where it can be tried."""
+    if not address.isprintable():
+        return "bad_address"
     if address.lower().startswith(SCHEMES):
         return None if _has_host(address) else "bad_address"
     if address.startswith(_DEVICES):
-        return None
+        return "bad_address" if ".." in PurePath(address).parts else None
     if not PurePath(address).is_absolute() or address.startswith("/dev/"):
         return "bad_address"
     return None if hass.config.is_allowed_path(address) else "path_not_allowed"

@@ -27,7 +27,9 @@ from homeassistant.helpers.typing import StateType
 from .const import PipelineProblem
 from .entity import NodeEntity, PipelineEntity, async_add_pipeline_entities
 from .hub import EdgeVisionConfigEntry, EdgeVisionHub
+from .node.edge_vision_node.protocol import SlowedBy
 from .pipeline import PipelineRuntime
+from .words import text
 
 PARALLEL_UPDATES = 0
 
@@ -88,12 +90,16 @@ CROSSINGS = {
     for direction, translation_key in (("in", "crossings_in"), ("out", "crossings_out"))
 }
 
+_SLOWED_BY: dict[str, str] = {
+    SlowedBy.MODEL: "slowed_by_model",
+    SlowedBy.DECODING: "slowed_by_decoding",
+}
+
 STATUS = PipelineSensorDescription(
     key="status",
     translation_key="status",
     device_class=SensorDeviceClass.ENUM,
     options=["looking", "slowed", "on_request", "off", *PipelineProblem],
-    entity_category=EntityCategory.DIAGNOSTIC,
     value=lambda pipeline: pipeline.activity,
 )
 
@@ -227,6 +233,7 @@ class Crossings(PipelineEntity, SensorEntity):
         assert self._attr_unique_id is not None
         self._attr_unique_id += f"_{line}"
         self._attr_translation_placeholders = {"line": line}
+        self._object_name = f"{line} {direction}"
 
     @property
     def _totals(self) -> dict[str, int] | None:
@@ -280,12 +287,18 @@ class StatusSensor(PipelineSensor):
     @property
     @override
     def extra_state_attributes(self) -> dict[str, Any]:
-        """Return where the pictures come from, and of a problem why it is there, since when."""
+        """Return where the pictures come from, and why it is as it is, since when."""
         pipeline = self.pipeline
-        is_problem = pipeline.activity == pipeline.problem
+        activity = pipeline.activity
+        is_problem = activity == pipeline.problem
+        slowed_by = pipeline.slowed_by if activity == "slowed" else None
+        reason = pipeline.problem_text if is_problem else pipeline.fallback.reason
+        if slowed_by is not None:
+            reason = text(self.hass, _SLOWED_BY.get(slowed_by, ""))
         return {
             "source": pipeline.source,
-            "reason": pipeline.problem_text if is_problem else None,
+            "slowed_by": slowed_by,
+            "reason": reason,
             "since": pipeline.problem_since if is_problem else None,
         }
 
@@ -296,13 +309,23 @@ class Measurement(PipelineSensor):
     _written_at = 0.0
     _written_available: bool | None = None
 
+    @override
+    async def async_added_to_hass(self) -> None:
+        """Follow the pipeline; Home Assistant writes the first state after this."""
+        await super().async_added_to_hass()
+        self._written_at, self._written_available = time.monotonic(), self._measured
+
+    @property
+    def _measured(self) -> bool:
+        return self.available and self.pipeline.look is not None
+
     @callback
     @override
     def _async_pipeline_changed(self) -> None:
-        now, available = time.monotonic(), self.available and self.pipeline.look is not None
-        if available == self._written_available and now - self._written_at < _MEASURE_EVERY_S:
+        now = time.monotonic()
+        if self._measured == self._written_available and now - self._written_at < _MEASURE_EVERY_S:
             return
-        self._written_at, self._written_available = now, available
+        self._written_at, self._written_available = now, self._measured
         self.async_write_ha_state()
 
 

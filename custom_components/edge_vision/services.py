@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Final
 
 import voluptuous as vol
@@ -18,6 +17,7 @@ from homeassistant.exceptions import HomeAssistantError, ServiceValidationError
 from homeassistant.helpers import config_validation as cv
 from homeassistant.helpers import service
 
+from . import picture_files
 from .client import COMPILE_TIMEOUT_S, NodeCommandError, NodeError
 from .const import (
     CONF_CONFIDENCE,
@@ -35,8 +35,8 @@ from .node.edge_vision_node.protocol import (
     Detected,
     DetectRequest,
     ErrorCode,
+    redact,
 )
-from .node_log import redact
 from .stills import PictureTooLarge, async_get_still
 
 ATTR_CONFIG_ENTRY_ID: Final = "config_entry_id"
@@ -96,14 +96,14 @@ async def _async_detect(call: ServiceCall) -> ServiceResponse:
     if ATTR_ENTITY_ID in call.data:
         picture = await _camera_picture(call.hass, call.data[ATTR_ENTITY_ID])
     elif ATTR_PATH in call.data:
-        picture = await call.hass.async_add_executor_job(
-            _file_picture, call.hass, call.data[ATTR_PATH]
-        )
+        picture = await _file_picture(call.hass, call.data[ATTR_PATH])
     else:
         raise _refused("no_source")
+    engine, accelerator = hub.place_for(model, None, None)
     request = DetectRequest(
         model=model,
-        engine=hub.engine_for(model, None),
+        engine=engine,
+        accelerator=accelerator,
         labels=labels,
         confidence=call.data[CONF_CONFIDENCE],
         privacy_masks=hub.masks_of(call.data.get(ATTR_ENTITY_ID)),
@@ -171,13 +171,12 @@ async def _camera_picture(hass: HomeAssistant, camera: str) -> bytes:
         raise _failed("camera_no_picture", camera=camera, reason=redact(str(err))) from err
 
 
-def _file_picture(hass: HomeAssistant, name: str) -> bytes:
-    """Read a file that users may read. Blocking."""
-    if not hass.config.is_allowed_path(name):
-        raise _refused("path_not_allowed", path=name)
+async def _file_picture(hass: HomeAssistant, name: str) -> bytes:
+    """Read a file that users may read."""
     try:
-        with Path(name).open("rb") as file:
-            picture = file.read(MAX_PICTURE_BYTES + 1)
+        picture = await picture_files.async_read(hass, name, MAX_PICTURE_BYTES + 1)
+    except picture_files.FileNotAllowed as err:
+        raise _refused("path_not_allowed", path=name) from err
     except (OSError, ValueError) as err:
         reason = err.strerror if isinstance(err, OSError) and err.strerror else str(err)
         raise _refused("path_unreadable", path=name, reason=reason) from err

@@ -42,6 +42,7 @@ from .const import (
     SUBENTRY_PIPELINE,
     PictureSource,
 )
+from .damaged import UNREADABLE, damage, usable
 from .node.edge_vision_node.protocol import (
     SENSITIVITIES,
     Line,
@@ -55,6 +56,7 @@ from .node.edge_vision_node.protocol import (
     Zone,
     read,
 )
+from .stream import StreamOptions
 
 # An object that one still misses is not gone; but who asks for a single look means that look.
 _LOOKS_TO_CLEAR = 2
@@ -163,16 +165,25 @@ class PipelineSettings:
         return _may_be_live(self.source, only_on_request=self.only_on_request)
 
     @property
+    def masks(self) -> CameraMasks:
+        """Return what nobody may see of its camera."""
+        return CameraMasks(
+            camera=self.camera,
+            video_address=self.video_address,
+            masks=self.areas.privacy_masks,
+        )
+
+    @property
     def asked_for_stream(self) -> str | None:
         """Return the camera that tells where live video is; None where the user has."""
         return None if self.video_address else self.camera
 
-    def video_at(self, stream: str) -> Video:
-        """Return how the node is to look at live video."""
+    def video_at(self, stream: str, options: StreamOptions) -> Video:
+        """Return how the node is to look at live video; `options` is what the camera says."""
         video = self.video
-        return Video(
-            url=stream,
-            transport=video.transport,
+        return options.video(
+            stream,
+            video.transport,
             fps=video.fps,
             key_frames_only=video.key_frames_only,
             hardware_decoding=video.hardware_decoding,
@@ -185,32 +196,34 @@ class PipelineSettings:
     def config(
         self,
         pipeline_id: str,
-        engine: str | None,
+        place: tuple[str | None, str | None],
         stream: str | None = None,
+        options: StreamOptions | None = None,
         *,
         camera: str,
         privacy_masks: tuple[tuple[Point, ...], ...],
     ) -> PipelineConfig:
-        """Return it as the node wants it, to run with `engine`.
+        """Return it as the node wants it, to run on this engine and accelerator.
 
-        `stream` is the address of the live video that it is to watch, None where it gets stills;
+        `stream` is the address of the live video that it is to watch, None where it gets stills,
+        and `options` how that is read;
         `camera` is the same for as long as the camera is; `privacy_masks` are all of that camera.
         """
-        areas = self.areas
+        areas, (engine, accelerator) = self.areas, place
         return PipelineConfig(
             pipeline_id=pipeline_id,
             name=self.name,
             camera=camera,
             model=self.model,
             engine=engine,
-            accelerator=self.accelerator,
+            accelerator=accelerator,
             labels=self.labels,
             confidence=self.confidence,
             limits=dict(self.limits),
             looks_to_clear=_LOOKS_TO_CLEAR_ON_REQUEST if self.only_on_request else _LOOKS_TO_CLEAR,
             pattern=self.pattern,
             allow_fallback=self.allow_fallback,
-            video=None if stream is None else self.video_at(stream),
+            video=None if stream is None else self.video_at(stream, options or StreamOptions()),
             zones=areas.zones,
             lines=areas.lines,
             cooldown_s=self.cooldown_s,
@@ -218,12 +231,48 @@ class PipelineSettings:
         )
 
 
-def pipeline_settings(entry: ConfigEntry[Any]) -> dict[str, PipelineSettings]:
-    """Return the settings of all pipelines of an entry, by the ids of their subentries."""
-    return {
-        subentry.subentry_id: PipelineSettings.of(subentry)
-        for subentry in entry.get_subentries_of_type(SUBENTRY_PIPELINE)
-    }
+@dataclass(frozen=True, kw_only=True)
+class CameraMasks:
+    """What nobody may see of a camera, by one of its subentries."""
+
+    camera: str | None
+    video_address: str | None
+    masks: tuple[tuple[Point, ...], ...]
+
+    @classmethod
+    def of(cls, data: Mapping[str, Any]) -> Self:
+        """Read a subentry's data."""
+        return cls(
+            camera=data.get(CONF_CAMERA),
+            video_address=data.get(CONF_VIDEO_ADDRESS),
+            masks=_polygons(data.get(CONF_PRIVACY_MASKS, ())),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Damaged:
+    """A subentry whose settings cannot be used; its privacy masks hold all the same."""
+
+    reason: str
+    masks: CameraMasks
+
+
+def pipeline_settings(
+    entry: ConfigEntry[Any],
+) -> tuple[dict[str, PipelineSettings], dict[str, Damaged]]:
+    """Return the settings of all pipelines of an entry by their ids, and those that are damaged."""
+    usual: dict[str, PipelineSettings] = {}
+    damaged: dict[str, Damaged] = {}
+    for subentry in entry.get_subentries_of_type(SUBENTRY_PIPELINE):
+        key, reason = subentry.subentry_id, ", ".join(damage(subentry.data))
+        if not reason:
+            try:
+                usual[key] = PipelineSettings.of(subentry)
+            except UNREADABLE as err:
+                reason = f"{type(err).__name__}: {err}"
+        if reason:
+            damaged[key] = Damaged(reason=reason, masks=CameraMasks.of(usable(subentry.data)))
+    return usual, damaged
 
 
 def may_be_live(data: Mapping[str, Any]) -> bool:

@@ -9,7 +9,9 @@ from homeassistant.components.camera import async_get_image
 from homeassistant.core import HomeAssistant
 from homeassistant.exceptions import HomeAssistantError
 
+from .exif import UPRIGHT, with_orientation
 from .node.edge_vision_node.protocol import MAX_PICTURE_BYTES
+from .stream import async_get_camera, async_get_orientation
 
 CAMERA_TIMEOUT_S: Final = 10
 
@@ -20,6 +22,9 @@ class PictureTooLarge(HomeAssistantError):
 
 async def async_get_still(hass: HomeAssistant, camera: str) -> bytes:
     """Return what a camera shows now, encoded as it comes.
+
+    It says how it has to be turned, where the user has said so of the camera's stream. Pictures
+    that Home Assistant makes of that stream are turned already.
 
     Raises `HomeAssistantError` where there is no picture, `PictureTooLarge` where it is too large.
     """
@@ -35,4 +40,7 @@ async def async_get_still(hass: HomeAssistant, camera: str) -> bytes:
         raise HomeAssistantError(f"{type(err).__name__}: {err}") from err
     if len(content) > MAX_PICTURE_BYTES:
         raise PictureTooLarge(f"the picture is larger than {MAX_PICTURE_BYTES // 2**20} MiB")
-    return content
+    orientation, entity = async_get_orientation(hass, camera), async_get_camera(hass, camera)
+    if orientation == UPRIGHT or entity is None or entity.use_stream_for_stills:
+        return content
+    return with_orientation(content, orientation)

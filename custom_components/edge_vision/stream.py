@@ -1,4 +1,4 @@
-"""Where a camera's live video is, for a node that reads it itself."""
+"""Where a camera's live video is and how it is read, for a node that reads it itself."""
 
 from __future__ import annotations
 
@@ -7,14 +7,26 @@ import hashlib
 import logging
 import time
 from collections import defaultdict
-from dataclasses import dataclass
-from typing import Final
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final
 
-from homeassistant.components.camera import async_get_stream_source
+from homeassistant.components.camera import Camera, async_get_stream_source
+from homeassistant.components.camera.const import DATA_COMPONENT
+from homeassistant.components.camera.const import DOMAIN as CAMERA_DOMAIN
+from homeassistant.components.stream import (
+    CONF_RTSP_TRANSPORT,
+    CONF_USE_WALLCLOCK_AS_TIMESTAMPS,
+    Orientation,
+)
+from homeassistant.const import CONF_VERIFY_SSL
 from homeassistant.core import HomeAssistant, callback
 from homeassistant.exceptions import HomeAssistantError
+from homeassistant.helpers import entity_registry as er
 
-from .node_log import redact
+from .const import AUTO
+from .exif import UPRIGHT
+from .node.edge_vision_node.protocol import TRANSPORTS, Video, redact
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -44,6 +56,62 @@ async def async_get_stream_address(hass: HomeAssistant, camera: str) -> str | No
     # Home Assistant's own pictures of a camera have an address, too; go2rtc's have a scheme of
     # their own. Neither is for others to read.
     return lower_scheme(address) if address and address.lower().startswith(SCHEMES) else None
+
+
+# Home Assistant's numbers are not quite those of Exif: a turn to the left is 6 here and 8 there.
+_EXIF: Final = {Orientation.ROTATE_LEFT: 8, Orientation.ROTATE_RIGHT: 6}
+_ORIENTATION: Final = "orientation"
+# What Home Assistant takes where nobody has chosen one; nodes begin with it, too.
+_USUAL_TRANSPORT: Final = "tcp"
+
+
+@dataclass(frozen=True, kw_only=True)
+class StreamOptions:
+    """How Home Assistant reads a camera's stream; the fields are those of the node's `Video`."""
+
+    transport: str = AUTO
+    verify_certificate: bool = False
+    wallclock: bool = False
+    orientation: int = UPRIGHT
+
+    def video(self, address: str, transport: str, **choices: Any) -> Video:
+        """Return how a node is to read an address, by this and what the user has chosen."""
+        known = self if transport == AUTO else replace(self, transport=transport)
+        return Video(url=address, **vars(known), **choices)
+
+
+@callback
+def async_get_camera(hass: HomeAssistant, camera: str) -> Camera | None:
+    """Return a camera's entity, also of one that is switched off."""
+    component = hass.data.get(DATA_COMPONENT)
+    return None if component is None else component.get_entity(camera)
+
+
+@callback
+def async_get_orientation(hass: HomeAssistant, camera: str) -> int:
+    """Return how the user wants a camera's stream turned, by the numbers of Exif."""
+    item = er.async_get(hass).async_get(camera)
+    options: Mapping[str, Any] = item.options.get(CAMERA_DOMAIN, {}) if item is not None else {}
+    try:
+        orientation = Orientation(options.get(_ORIENTATION, UPRIGHT))
+    except ValueError:
+        return UPRIGHT
+    return _EXIF.get(orientation, int(orientation))
+
+
+@callback
+def async_get_stream_options(hass: HomeAssistant, camera: str) -> StreamOptions:
+    """Return how Home Assistant reads a camera's stream."""
+    entity = async_get_camera(hass, camera)
+    said: dict[str, Any] = {} if entity is None else entity.stream_options
+    transport = said.get(CONF_RTSP_TRANSPORT)
+    return StreamOptions(
+        transport=transport if transport in TRANSPORTS and transport != _USUAL_TRANSPORT else AUTO,
+        # Home Assistant asks for a certificate that is trusted only where an integration says so.
+        verify_certificate=bool(said.get(CONF_VERIFY_SSL)),
+        wallclock=bool(said.get(CONF_USE_WALLCLOCK_AS_TIMESTAMPS)),
+        orientation=async_get_orientation(hass, camera),
+    )
 
 
 def fingerprint(address: str) -> str:
@@ -81,6 +149,8 @@ class StreamAddresses:
         # What outlives restarts, so that it is known which camera an address is of.
         self.fingerprints: dict[str, str] = {}
         self._asking: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        # Of cameras whose integration may be away for a moment.
+        self._options: dict[str, StreamOptions] = {}
 
     async def get(self, camera: str) -> str | None:
         """Return a camera's address; None where it has none, and had none for a while."""
@@ -106,6 +176,20 @@ class StreamAddresses:
         return address
 
     @callback
+    def options(self, camera: str | None, address: str | None = None) -> StreamOptions:
+        """Return how a camera is read: one that is known by its entity, or only by an address."""
+        if camera is None and address is not None:
+            typed = fingerprint(address)
+            camera = next((key for key, own in self.fingerprints.items() if own == typed), None)
+        if camera is None:
+            return StreamOptions()
+        if async_get_camera(self._hass, camera) is None and camera in self._options:
+            orientation = async_get_orientation(self._hass, camera)
+            return replace(self._options[camera], orientation=orientation)
+        self._options[camera] = async_get_stream_options(self._hass, camera)
+        return self._options[camera]
+
+    @callback
     def known(self, camera: str) -> str | None:
         """Return the fingerprint of the newest address that a camera had, also if it has none."""
         return self.fingerprints.get(camera)
@@ -114,6 +198,7 @@ class StreamAddresses:
     def forget(self, camera: str) -> None:
         """Know nothing of a camera that is not there any more."""
         self._known.pop(camera, None)
+        self._options.pop(camera, None)
 
     @callback
     def doubt(self, camera: str, *, at_once: bool = False) -> bool:

@@ -50,7 +50,7 @@ class NodeCallbacks:
 
     connected: Callable[[NodeClient], Awaitable[None]]
     disconnected: Callable[[], None]
-    event: Callable[[int | None, NodeEvent], None]
+    event: Callable[[int | None, NodeEvent, str | None], None]
     status: Callable[[NodeStatus], None]
     look: Callable[[Look], None]
     crash_loop: Callable[[int, str], None]

@@ -5,10 +5,8 @@ from __future__ import annotations
 from typing import Any, override
 
 from homeassistant.components.switch import SwitchEntity, SwitchEntityDescription
-from homeassistant.const import STATE_OFF
 from homeassistant.core import HomeAssistant
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
-from homeassistant.helpers.restore_state import RestoreEntity
 
 from .entity import PipelineEntity, async_add_pipeline_entities
 from .hub import EdgeVisionConfigEntry
@@ -29,7 +27,7 @@ async def async_setup_entry(
     )
 
 
-class DetectionSwitch(PipelineEntity, SwitchEntity, RestoreEntity):
+class DetectionSwitch(PipelineEntity, SwitchEntity):
     """Whether the pipeline looks at all. The hub knows how it was before a restart."""
 
     @property
@@ -37,16 +35,6 @@ class DetectionSwitch(PipelineEntity, SwitchEntity, RestoreEntity):
     def available(self) -> bool:
         """Always: it is a wish, and can be changed while the node is away."""
         return True
-
-    @override
-    async def async_added_to_hass(self) -> None:
-        """Take up the wish of before the hub kept it."""
-        await super().async_added_to_hass()
-        # Home Assistant writes states down every quarter of an hour; a kill brings back older ones.
-        if self.hub.knows_what_is_off:
-            return
-        if (state := await self.async_get_last_state()) is not None and state.state == STATE_OFF:
-            self.pipeline.async_set_enabled(False)
 
     @property
     @override

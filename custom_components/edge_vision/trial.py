@@ -35,7 +35,7 @@ from .node.edge_vision_node.protocol import (
 )
 from .node_log import NODE_LEVEL, NodeLog
 from .node_process import NodeProcess, NodeStartError, describe_exit
-from .requirements import ENGINE_NAMES, EngineInstallError, platform_name
+from .requirements import EngineInstallError, engine_name, platform_name
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -79,19 +79,22 @@ def in_words(objects: Iterable[DetectedObject]) -> str:
     return ", ".join(f"{count} x {label}" for label, count in counts.most_common())
 
 
-async def async_try_engine(hass: HomeAssistant, engine: str, data_dir: Path) -> Trial:
+async def async_try_engine(
+    hass: HomeAssistant, engine: str, data_dir: Path, accelerator: str | None = None
+) -> Trial:
     """Start a node, let it test an engine whose package is installed, and end it.
 
-    Raises `TrialError`. However it ends, no process is left.
+    `accelerator`: None leaves it to the engine. Raises `TrialError`. However it ends, no process is
+    left.
     """
     log = NodeLog()
-    name = ENGINE_NAMES[engine]
+    name = engine_name(engine)
     try:
         process = await NodeProcess.start(hass, data_dir, log)
     except NodeStartError as err:
         raise TrialError("node_not_started", error=str(err)) from err
     try:
-        return await _test(process, engine)
+        return await _test(process, engine, accelerator)
     except NodeDisconnected as err:
         raise await _crashed(process, log, name) from err
     except NodeTimeout as err:
@@ -116,7 +119,7 @@ async def async_benchmark(
     try:
         process = await NodeProcess.start(hass, data_dir, NodeLog())
     except NodeStartError as err:
-        _LOGGER.warning("No benchmark was made: %s", err)
+        _LOGGER.debug("No benchmark was made: %s", err)
         return None
     try:
         async with NodeClient() as client:
@@ -129,26 +132,26 @@ async def async_benchmark(
                 progress=Progress(BenchmarkProgress, listener),
             )
     except NodeError as err:
-        _LOGGER.warning("No benchmark was made: %s", err)
+        _LOGGER.debug("No benchmark was made: %s", err)
         return None
     finally:
         await process.stop()
 
 
-async def _test(process: NodeProcess, engine: str) -> Trial:
+async def _test(process: NodeProcess, engine: str, accelerator: str | None) -> Trial:
     async with NodeClient() as client:
         await client.connect(process.socket, process.token)
         info = await client.request(Command.INFO, None, NodeInfo, timeout_s=SELF_TEST_TIMEOUT_S)
         test = await client.request(
             Command.SELF_TEST,
-            SelfTestRequest(engine=engine),
+            SelfTestRequest(engine=engine, accelerator=accelerator),
             SelfTest,
             timeout_s=SELF_TEST_TIMEOUT_S,
         )
     if not test.passed:
         raise TrialError(
             "self_test_wrong",
-            engine=ENGINE_NAMES[engine],
+            engine=engine_name(engine),
             expected=test.expected,
             found=in_words(test.objects) or "nothing",
         )

@@ -71,8 +71,7 @@ class DetectionTrigger(Trigger):
             if self._is_meant(data) and data["pipeline_id"] in async_pipelines_in(
                 self._hass, self._target
             ):
-                what = f"{data['label']}: {data['kind']} {data['phase']}"
-                run_action({"event": event}, what, event.context)
+                run_action({"event": event}, data.get("message", data["label"]), event.context)
 
         return self._hass.bus.async_listen(EVENT_DETECTION, take)
 

@@ -1,9 +1,16 @@
 # Finds or provides CPython 3.14 and uv, as an ordinary user. Sourced by scripts/setup, which
-# defines CACHE, say and fail.
+# defines ROOT, CACHE, say and fail.
 #
 # Order for Python: $PYTHON314, PATH, what an earlier run made, `uv python install`, and last
 # Debian's packages of a newer suite, unpacked into a private prefix with their own libc and loader:
 # the host's libc, package database and apt sources stay as they are.
+
+# shellcheck source=scripts/lib/debian.sh
+. "$ROOT/scripts/lib/debian.sh"
+
+# Like apt and pip, trust what this system trusts: a network may have a certificate authority of its own.
+SYSTEM_CERTIFICATES=/etc/ssl/certs/ca-certificates.crt
+if [ -z "${SSL_CERT_FILE:-}" ] && [ -f "$SYSTEM_CERTIFICATES" ]; then export SSL_CERT_FILE=$SYSTEM_CERTIFICATES; fi
 
 UV=''
 PREFIX=$CACHE/python3.14
@@ -73,17 +80,10 @@ python314_from_debian() (
   trap 'rm -rf "$work"' EXIT
   no_debian() { fail "$1" "Install Python 3.14 and run this again, or name it: PYTHON314=/path/to/python3.14"; }
 
-  # The archive: whichever this host's own apt uses for Debian.
-  uri=$(apt-get indextargets --format '$(REPO_URI)|$(ORIGIN)|$(LABEL)' 'Created-By: Packages' 2>/dev/null \
-    | awk -F'|' '$2 == "Debian" && $3 == "Debian" {print $1; exit}' || true)
-  if [ -z "$uri" ]; then # no lists fetched on this host yet: read what it would fetch
-    uri=$(apt-get update --print-uris 2>/dev/null \
-      | sed -nE "s#^'([^']+/)dists/[^/' ]+/InRelease'.*#\1#p" | grep -v security | head -n1 || true)
-  fi
-  [ -n "$uri" ] || no_debian "no Python 3.14.2 or newer was found, and this system's apt names no Debian archive"
-  keyring=/usr/share/keyrings/debian-archive-keyring.gpg
-  [ -f "$keyring" ] || keyring=/usr/share/keyrings/debian-archive-keyring.pgp
-  [ -f "$keyring" ] || no_debian "no Python 3.14.2 or newer was found, and Debian's archive keyring is missing"
+  uri=$(debian_archive) \
+    || no_debian "no Python 3.14.2 or newer was found, and this system's apt names no Debian archive"
+  keyring=$(debian_keyring) \
+    || no_debian "no Python 3.14.2 or newer was found, and Debian's archive keyring is missing"
 
   mkdir -p "$work"/{lists/partial,cache/archives/partial,root}
   : >"$work/status"

@@ -1,10 +1,14 @@
 """What Edge Vision costs a real Home Assistant: event-loop lag, memory, and how it recovers.
 
-Usage: python -m tests.bench.home_assistant_load [--seconds 15] [--json]
+Usage: python -m tests.bench.home_assistant_load [--seconds 15] [--busy [--rounds 4]] [--json]
 
 Boots the Home Assistant of this environment, measures it idle, adds Edge Vision with four
 pipelines, and has all four asked again and again, so that the node is never without work. The lag
 is what a 10 ms timer in Home Assistant's event loop comes late; both figures are of one run.
+
+With `--busy`, one more process computes all the time, and two instances are measured in turn: one
+as it is, and one whose node shares Home Assistant's session, and so its share of the processor. The
+figures are comparable with each other only: what else is busy on the machine is in both.
 """
 
 from __future__ import annotations
@@ -15,9 +19,10 @@ import json
 import os
 import secrets
 import signal
-import statistics
 import sys
 import time
+from collections import Counter
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -83,17 +88,106 @@ class Measured(HomeAssistant):
         add_component(self.folder, "loop_lag", _PROBE)
 
 
-async def lag(client: HaClient, seconds: float) -> dict[str, float]:
-    """Return the lag over some seconds, in milliseconds."""
+async def delays(client: HaClient, seconds: float) -> list[float]:
+    """Return how late the timer was each time over some seconds, in milliseconds."""
     await client.call("loop_lag", "begin", {})
     await asyncio.sleep(seconds)
-    late = sorted((await client.call("loop_lag", "end", {}, response=True))["late_ms"])
-    p99 = late[int(len(late) * 0.99)]
-    return {
-        "p50_ms": round(statistics.median(late), 2),
-        "p99_ms": round(p99, 2),
-        "max_ms": round(late[-1], 2),
+    late: list[float] = (await client.call("loop_lag", "end", {}, response=True))["late_ms"]
+    return late
+
+
+def distribution(late: list[float]) -> dict[str, float]:
+    """Return what is to be known of delays."""
+    ordered = sorted(late)
+    parts = {"p50_ms": 0.5, "p90_ms": 0.9, "p99_ms": 0.99, "p99.9_ms": 0.999}
+    found = {name: ordered[int(len(ordered) * part)] for name, part in parts.items()}
+    return {name: round(value, 2) for name, value in (*found.items(), ("max_ms", ordered[-1]))}
+
+
+_ONE_SESSION = '''
+"""Has the node share the session of Home Assistant, as it would without asking for its own."""
+import asyncio
+
+async def async_setup(hass, config):
+    real = asyncio.create_subprocess_exec
+
+    async def create(*command, start_new_session=False, **more):
+        return await real(*command, **more)
+
+    asyncio.create_subprocess_exec = create
+    return True
+'''
+
+
+class OneSession(Measured):
+    """An instance whose node shares its session."""
+
+    def _write_config(self) -> None:
+        super()._write_config()
+        add_component(self.folder, "one_session", _ONE_SESSION)
+
+
+async def compare(seconds: float, rounds: int) -> dict[str, Any]:
+    """Return the lag beside a busy process with the node in Home Assistant's session and not."""
+    homes: dict[str, HomeAssistant] = {
+        "shared session": OneSession(password=secrets.token_urlsafe(9)),
+        "own session": Measured(password=secrets.token_urlsafe(9)),
     }
+    late: dict[str, dict[str, list[float]]] = {
+        name: {"idle": [], "saturated": []} for name in homes
+    }
+    looks: Counter[str] = Counter()
+    async with AsyncExitStack() as stack:
+        camera = await stack.enter_async_context(ClipCamera(CLIP))
+        for home in homes.values():
+            await stack.enter_async_context(home)
+            await add_camera(home.client, camera)
+            await add_pipelines(home.client)
+        busy = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", "while True: pass", start_new_session=True
+        )
+        try:
+            for number in range(rounds):
+                for name in sorted(homes, reverse=bool(number % 2)):
+                    client = homes[name].client
+                    late[name]["idle"] += await delays(client, seconds)
+                    stop = asyncio.Event()
+                    entity_ids = sorted(await client.states("image_processing"))
+                    asking = asyncio.create_task(saturate(client, entity_ids, stop))
+                    await asyncio.sleep(1)
+                    late[name]["saturated"] += await delays(client, seconds)
+                    stop.set()
+                    looks[name] += sum(await asking)
+        finally:
+            busy.kill()
+            await busy.wait()
+    return {
+        **{
+            f"{name}, {what}": distribution(found)
+            for name, both in late.items()
+            for what, found in both.items()
+        },
+        "looks": dict(looks),
+    }
+
+
+async def add_pipelines(client: HaClient) -> None:
+    """Add Edge Vision with its pipelines, and wait until they look."""
+    entry = (await client.config_flow("edge_vision", {}))["result"]["entry_id"]
+    for number in range(1, PIPELINES + 1):
+        settings = {
+            "camera": CAMERA,
+            "name": f"Camera {number}",
+            "schedule": {"only_on_request": True},
+        }
+        await client.subentry_flow(entry, "pipeline", {"settings": settings})
+    for number in range(1, PIPELINES + 1):
+        await until(client, f"image_processing.camera_{number}", str.isdigit)
+
+
+async def lag(client: HaClient, seconds: float) -> dict[str, float]:
+    """Return the lag over some seconds, in milliseconds."""
+    return distribution(await delays(client, seconds))
 
 
 async def saturate(client: HaClient, entity_ids: list[str], stop: asyncio.Event) -> list[int]:
@@ -134,7 +228,7 @@ def node_memory_mb(home_assistant: int) -> float:
 async def until(client: HaClient, entity_id: str, wanted: Any) -> float:
     """Return how many seconds it takes until a state is as wanted."""
     started = time.monotonic()
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(180):
         while True:
             states = await client.states("image_processing")
             if entity_id in states and wanted(states[entity_id]["state"]):
@@ -208,9 +302,13 @@ def main() -> None:
     """Print the figures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=15.0)
+    parser.add_argument("--busy", action="store_true")
+    parser.add_argument("--rounds", type=int, default=4)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    result = asyncio.run(measure(options.seconds))
+    result = asyncio.run(
+        compare(options.seconds, options.rounds) if options.busy else measure(options.seconds)
+    )
     if options.json:
         print(json.dumps(result, indent=2))
     else:

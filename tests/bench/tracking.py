@@ -1,4 +1,4 @@
-"""How well objects are followed: MOTA, IDF1 and switches against ground truth, and the cost.
+"""How well objects are followed: MOTA, IDF1, switches, false boxes, delays and looks, and the cost.
 
 Usage: python -m tests.bench.tracking VIDEO [GROUND_TRUTH] [--look balanced] [--step N] [--json]
        python -m tests.bench.tracking --crowd [--json]
@@ -59,6 +59,7 @@ class Look:
         at: seconds.
         found: people, down to the lowest score that the tracker uses.
         looked, disturbed: see `Tracker.step`.
+        looks: at how many parts of it.
     """
 
     number: int
@@ -66,6 +67,7 @@ class Look:
     found: Detections
     looked: Floats | None = None
     disturbed: Floats | None = None
+    looks: int = 1
 
 
 def detect(
@@ -82,7 +84,9 @@ def detect(
         size = frame.image.size
         seen = looker.look(frame, follower.moving)
         follower.step(seen.detections, frame.at, seen.looked, seen.disturbed)
-        looks.append(Look(frame.number, frame.at, seen.detections, seen.looked, seen.disturbed))
+        looks.append(
+            Look(frame.number, frame.at, seen.detections, seen.looked, seen.disturbed, seen.looks)
+        )
     return looks, size
 
 
@@ -157,11 +161,32 @@ def score(tracks: Tracks, truth: Tracks) -> dict[str, float]:
         accumulator.update([who for who, _ in rows], [i for i, _ in found], distances)
     metrics = motmetrics.metrics.create().compute(
         accumulator,
-        metrics=["mota", "idf1", "num_switches", "num_fragmentations", "num_unique_objects"],
+        metrics=["mota", "idf1", "num_switches", "num_false_positives", "num_unique_objects"],
         name="x",
     )
     values = {key: round(float(metrics[key].iloc[0]), 3) for key in metrics.columns}
     return {**values, "tracks": _count(tracks)}
+
+
+def delays(tracks: Tracks, truth: Tracks, looks: Sequence[Look]) -> dict[str, float]:
+    """Return median and largest seconds until somebody who is found is followed for the first time.
+
+    And how many are never found.
+    """
+    first: dict[int, float] = {}
+    told: dict[int, float] = {}
+    for look in looks:
+        boxes = np.array([box for _, box in tracks[look.number]]).reshape(-1, 4)
+        for who, box in truth.get(look.number, []):
+            first.setdefault(who, look.at)
+            if len(boxes) and overlaps(box, boxes).max() >= 0.5:
+                told.setdefault(who, look.at)
+    waited = [at - first[who] for who, at in told.items()] or [float("nan")]
+    return {
+        "first_s": round(float(np.median(waited)), 2),
+        "worst_s": round(max(waited), 2),
+        "never": len(first) - len(told),
+    }
 
 
 def compare(
@@ -171,7 +196,9 @@ def compare(
     rows: dict[str, dict[str, Any]] = {}
     for name, tracks in (("Edge Vision", ours(looks)), ("ByteTrack", byte_track(looks, size))):
         if tracks is not None:
-            rows[name] = score(tracks, truth) if truth else {"tracks": _count(tracks)}
+            rows[name] = {"tracks": _count(tracks)}
+            if truth:
+                rows[name] = {**score(tracks, truth), **delays(tracks, truth, looks)}
     if sweep and truth and "ByteTrack" in rows:
         rows["ByteTrack, best of a sweep"] = max(
             (
@@ -247,7 +274,9 @@ def main() -> None:
         look = None if options.look == "whole" else Thoroughness(options.look)
         looks, size = detect(options.video, options.step, look)
         truth = read_truth(options.ground_truth, size) if options.ground_truth else None
-        tables[options.video.name] = compare(looks, size, truth)
+        spent = sum(look.looks for look in looks) / max(len(looks), 1)
+        title = f"{options.video.name}, {spent:.2f} looks a frame"
+        tables[title] = compare(looks, size, truth)
     milliseconds = round(cost_ms(), 3)
     if options.json:
         print(json.dumps({**tables, "milliseconds with 20 objects": milliseconds}))

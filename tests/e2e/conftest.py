@@ -23,8 +23,13 @@ from homeassistant import const
 
 from tests.pictures import ROOT, SELF_TEST_PICTURE
 
-# The minimum that the test helpers exist for, and the newest.
-VERSIONS = [const.__version__, "2026.11.0"]
+# The version that the test helpers exist for, the newest, and whatever else there is an environment
+# for: `scripts/setup --ha VERSION`.
+NEWEST = "2026.11.0"
+OTHERS = {
+    path.parent.name.removeprefix(".venv-") for path in ROOT.glob(".venv-*/.edge-vision-setup")
+}
+VERSIONS = [const.__version__, NEWEST, *sorted(OTHERS - {const.__version__, NEWEST})]
 
 
 @dataclass
@@ -101,21 +106,26 @@ async def next_event(socket: HaSocket, kind: str, timeout_s: float = 15) -> dict
                 return data
 
 
-@pytest.fixture(scope="module", params=VERSIONS)
-def environment(request: pytest.FixtureRequest) -> Path:
+def environment_of(version: str) -> Path:
     """Return the virtual environment of a version; skip where it cannot be had."""
-    if request.param == const.__version__:
+    if version == const.__version__:
         return Path(sys.prefix)
     made = subprocess.run(
-        [ROOT / "scripts" / "setup", "--quiet", "--ha", request.param],
+        [ROOT / "scripts" / "setup", "--quiet", "--ha", version],
         capture_output=True,
         text=True,
         check=False,
     )
     if made.returncode != 0:
         reason = (made.stderr.strip() or "scripts/setup failed").splitlines()[-1]
-        pytest.skip(f"Home Assistant {request.param} cannot be had: {reason}")
-    return ROOT / f".venv-{request.param}"
+        pytest.skip(f"Home Assistant {version} cannot be had: {reason}")
+    return ROOT / f".venv-{version}"
+
+
+@pytest.fixture(scope="module", params=VERSIONS)
+def environment(request: pytest.FixtureRequest) -> Path:
+    """Return the virtual environment of a version; skip where it cannot be had."""
+    return environment_of(request.param)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

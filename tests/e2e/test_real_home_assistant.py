@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -88,6 +90,69 @@ async def test_the_frontend_and_others_get_the_actions(house: House) -> None:
     assert set(actions["edge_vision"]) >= {"detect"}
 
 
+async def test_an_update_on_disk_is_not_read_before_the_restart(house: House) -> None:
+    installed = house.home.folder / "custom_components" / "edge_vision"
+    newer = house.home.folder / "newer"
+    newer.mkdir()
+    for module in installed.glob("*.py"):
+        (newer / module.name).write_text("raise RuntimeError('new code in an old process')\n")
+    for name in ("manifest.json", "translations"):
+        (newer / name).symlink_to(installed.resolve() / name)
+    older = installed.rename(installed.with_name("older"))
+    newer.rename(installed)
+    logged = len(house.home.log.read_text())
+    try:
+        (pipeline,) = await house.pipelines()
+        root = "media-source://edge_vision"
+        browsed = await house.client.command(
+            "media_source/browse_media",
+            media_content_id=f"{root}/{pipeline['subentry_id']}",
+        )
+        (picture, *_) = browsed["children"]
+        await house.client.command(
+            "media_source/resolve_media", media_content_id=picture["media_content_id"]
+        )
+        diagnostics = await house.client.get(f"/api/diagnostics/config_entry/{house.entry_id}")
+        assert diagnostics["data"]["node"]["connected"]
+        await house.client.command("system_health/info")
+        for kind in ("options", "subentries"):
+            handler = house.entry_id if kind == "options" else [house.entry_id, "pipeline"]
+            path = f"/api/config/config_entries/{kind}/flow"
+            step = await house.client.post(path, {"handler": handler})
+            assert step["type"] in ("menu", "form"), step
+            await house.client.delete(f"{path}/{step['flow_id']}")
+        log = house.home.log.read_text()[logged:]
+        assert "new code in an old process" not in log
+        # Its system health asks addresses in the network, which there is none of here.
+        errors = [line for line in log.splitlines() if " ERROR " in line]
+        assert [
+            line for line in errors if "[homeassistant] Error doing job: OSError" not in line
+        ] == []
+        assert "custom_components/edge_vision" not in log
+    finally:
+        installed.rename(newer)
+        older.rename(installed)
+
+
+async def test_the_editor_saves_an_automation_made_of_a_blueprint(house: House) -> None:
+    light = {
+        "occupancy": "binary_sensor.footpath_person",
+        "light": {"entity_id": "light.porch"},
+    }
+    blueprint = {"path": "edge_vision/light_while_occupied.yaml", "input": light}
+    await house.client.post(
+        "/api/config/automation/config/porch_light",
+        {"alias": "Porch light", "use_blueprint": blueprint},
+    )
+
+    async def is_there() -> bool:
+        return await house.state("automation.porch_light") == "on"
+
+    await eventually(is_there)
+    assert "porch_light" in (house.home.folder / "automations.yaml").read_text()
+    await house.client.delete("/api/config/automation/config/porch_light")
+
+
 async def test_a_reload_starts_anew(house: House) -> None:
     (before,) = house.nodes()
     await house.client.post(f"/api/config/config_entries/entry/{house.entry_id}/reload")
@@ -106,7 +171,7 @@ async def test_a_killed_node_is_unavailable_at_once_and_soon_back(house: House) 
         await socket.subscribe("state_changed")
         node.send_signal(signal.SIGKILL)
         states = []
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not states or states[-1] == "unavailable":
                 event = await socket.events.get()
                 assert event is not None
@@ -126,9 +191,31 @@ async def test_a_restart_loses_nothing(house: House) -> None:
     before = set(await house.entities())
     await house.home.stop()
     assert house.nodes() == []
+    since, logged = datetime.now(UTC), len(house.home.log.read_text())
     await house.home.start()
     await looks_again(house)
-    assert set(await house.entities()) == before
+    entities = set(await house.entities())
+    assert entities == before
+
+    # Of all this Activity shows nothing, and of what then happens a row for each event.
+    await house.client.call("image_processing", "scan", {"entity_id": PROCESSING})
+    ours: list[dict[str, Any]] = []
+
+    async def recorded() -> bool:
+        rows = await house.client.command("logbook/get_events", start_time=since.isoformat())
+        ours[:] = [
+            row
+            for row in rows
+            if row.get("entity_id") in entities or row.get("domain") == "edge_vision"
+        ]
+        return len(ours) >= PEOPLE
+
+    await eventually(recorded, timeout_s=30)
+    if "they begin as unknown" in house.home.log.read_text()[logged:]:
+        # The machine is too busy for a first look within the set-up's patience.
+        ours = [row for row in ours if row["entity_id"].startswith("event.")]
+    assert [row["entity_id"] for row in ours] == ["event.footpath"] * PEOPLE
+    assert {row["attributes"]["event_type"] for row in ours} == {"seen_on_request"}
 
 
 async def test_a_killed_home_assistant_leaves_no_process(house: House) -> None:

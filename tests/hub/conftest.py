@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, override
 
 import pytest
+from homeassistant.components import file_upload
 from homeassistant.components.camera import Camera
 from homeassistant.config_entries import ConfigEntryState, ConfigSubentryData
 from homeassistant.core import Event, EventStateChangedData, HomeAssistant, callback
@@ -66,6 +67,27 @@ AREAS: dict[str, Any] = {
 @pytest.fixture(autouse=True)
 def _custom_integrations(enable_custom_integrations: None) -> None:
     """Let Home Assistant load ours."""
+
+
+@pytest.fixture(autouse=True)
+def _own_uploads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give each test process its own upload folder; Home Assistant has one for all."""
+    monkeypatch.setattr(file_upload, "TEMP_DIR_NAME", f"{file_upload.TEMP_DIR_NAME}-{os.getpid()}")
+
+
+@pytest.fixture(autouse=True)
+def _fewer_engines(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hide OpenVINO and a plug-in from nodes: every set-up would measure them.
+
+    They are tested in tests/node.
+    """
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).with_name("left_out")))
+
+
+@pytest.fixture
+def all_engines(monkeypatch: pytest.MonkeyPatch, _fewer_engines: None) -> None:
+    """Let nodes have all engines that are here."""
+    monkeypatch.delenv("PYTHONPATH")
 
 
 @pytest.fixture

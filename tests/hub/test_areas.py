@@ -51,12 +51,16 @@ async def test_zones_lines_and_masks_are_drawn_in_the_flow(
     client = await hass_client()
     plain = await (await client.get(picture_address(flow))).read()
     flow = await step(flow, next_step_id="zone")
+    assert flow["data_schema"]({"name": "a", "points": "b", "counting": False})["labels"] == [
+        "person"
+    ]
     wrong = {
         "0.1,0.2": "too_few_points",
         "0.1,0.2 0.3": "not_points",
         "0.1,0.2 0.3,1.3 0.1,0.1": "outside",
         "0.1,0.1 0.5,0.5 0.9,0.9": "no_area",
-        "0.1,0.1 0.1,0.1 0.1,0.1": "no_area",
+        "0.1,0.1 0.1,0.1 0.1,0.1": "too_few_points",
+        "0.1,0.1 0.9,0.9 0.9,0.1 0.1,0.9": "crossing",
     }
     for points, error in wrong.items():
         flow = await step(flow, name="Porch", points=points, labels=[], counting=False)
@@ -98,13 +102,8 @@ async def test_zones_lines_and_masks_are_drawn_in_the_flow(
     flow = await step(flow, next_step_id="change")
     flow = await step(flow, item="zones/0")
     assert flow["step_id"] == "zone"
-    suggested = {
-        str(key): key.description["suggested_value"]
-        for key in flow["data_schema"].schema
-        if key.description
-    }
-    assert suggested["points"] == "0.1,0.2 0.9,0.2 0.9,1 0.1,1"
-    assert suggested["counting"] is True
+    assert suggested(flow)["points"] == "0.1,0.2 0.9,0.2 0.9,1 0.1,1"
+    assert suggested(flow)["counting"] is True
     flow = await step(
         flow, name="Porch", points="0.1,0.2 0.9,0.2 0.9,1", labels=[], counting=True, loitering_s=9
     )
@@ -262,7 +261,11 @@ async def test_entities_stay_with_a_zone_or_line_that_gets_another_name(
         "binary_sensor.front_door_person_in_porch",
         "binary_sensor.front_door_person_in_gate",
         "sensor.front_door_gate_in",
-    ) == ["Front door Person in Gate", "Front door Person in Porch", "Front door Door in"]
+    ) == [
+        "Front door detection Person in Gate",
+        "Front door detection Person in Porch",
+        "Front door detection Door in",
+    ]
 
     # What there are only for live video goes with it, disabled or not.
     assert registry.async_get("camera.front_door_motion_view")
@@ -275,6 +278,15 @@ async def test_entities_stay_with_a_zone_or_line_that_gets_another_name(
     assert "camera.front_door_motion_view" in gone
     assert len(gone) == 1 + 4 + 2
     await home.until_state("binary_sensor.front_door_person", "off")
+
+
+def suggested(form: Any) -> dict[str, Any]:
+    """Return what a form opens with."""
+    return {
+        str(key): key.description["suggested_value"]
+        for key in form["data_schema"].schema
+        if key.description
+    }
 
 
 async def test_single_objects_have_limits_of_their_own(
@@ -296,16 +308,29 @@ async def test_single_objects_have_limits_of_their_own(
     first = picture_address(flow.result)
     assert (await (await client.get(first)).read()).startswith(b"\xff\xd8")
     await flow.pick("limit")
-    await flow.send(label="person", min_size=20, max_size=10)
+    await flow.send(label="person")
+    assert suggested(flow.result) == {"confidence": 40.0, "min_size": 0.0, "max_size": 100.0}
+    await flow.send(min_size=20, max_size=10)
     assert flow.result["errors"] == {"max_size": "sizes_crossed"}
-    await flow.send(label="person", confidence=70, min_size=50, max_size=100)
+    await flow.send(confidence=70, min_size=50, max_size=100)
     shown = flow.result["description_placeholders"]
     assert shown["limits"] == "- Person: from 70 %, size from 50 %"
     assert (await client.get(first)).status == HTTPStatus.NOT_FOUND
     await flow.pick("limit")
-    await flow.send(label="car", confidence=80)
+    await flow.send(label="car")
+    await flow.send(confidence=80)
     await flow.pick("limit")
-    await flow.send(label="car")  # nothing is asked of it any more
+    await flow.send(label="car")
+    await flow.send()  # nothing is asked of it any more
+    # What is in force stands there; changing one limit keeps the others.
+    await flow.pick("limit")
+    await flow.send(label="person")
+    assert suggested(flow.result) == {"confidence": 70.0, "min_size": 50.0, "max_size": 100.0}
+    await flow.send(**{**suggested(flow.result), "max_size": 90})
+    await flow.pick("limit")
+    await flow.send(label="person")
+    assert suggested(flow.result) == {"confidence": 70.0, "min_size": 50.0, "max_size": 90.0}
+    await flow.send(**{**suggested(flow.result), "max_size": 100})
     await flow.pick("save")
     await hass.async_block_till_done()
     (subentry,) = home.entry.subentries.values()
@@ -318,10 +343,13 @@ async def test_single_objects_have_limits_of_their_own(
     )
     await hass.async_block_till_done()
     await home.until_state("binary_sensor.front_door_person", "off")
+    view = "/api/camera_proxy/camera.front_door_live_view"
+    unmarked = await (await client.get(view)).read()
     hass.config_entries.async_update_subentry(
         home.entry, subentry, data={**subentry.data, "limits": {}}
     )
     await home.until_state("binary_sensor.front_door_person", "on")
+    assert await (await client.get(view)).read() != unmarked  # now there are boxes
 
 
 async def test_motion_is_shown_and_its_numbers_can_be_set(

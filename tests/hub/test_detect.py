@@ -14,7 +14,7 @@ from homeassistant.exceptions import HomeAssistantError, ServiceValidationError
 from custom_components.edge_vision.const import DOMAIN
 from custom_components.edge_vision.hub import EdgeVisionHub
 from tests.hub.conftest import BLANK, STREET, Cameras, Home, pipeline, until
-from tests.small_models import RED, add_embedding, painted
+from tests.small_models import RED, add_embedding, keep_engine, painted
 
 
 async def detect(home: Home, **data: Any) -> dict[str, Any]:
@@ -61,7 +61,8 @@ async def test_a_camera_is_looked_at(home: Home, cameras: Cameras) -> None:
 async def test_a_model_that_no_camera_can_have_is_asked_by_its_name(
     home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    add_embedding(home.data_folder / "models")
+    model = add_embedding(home.data_folder / "models")
+    keep_engine(home.data_folder / "models" / model, "onnxruntime")
     await home.add()
     picture = allowed(home, painted(RED), "red.png")
     # Its files are for ONNX Runtime, whatever the node's own engine is.

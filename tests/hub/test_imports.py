@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import ast
 import re
+import subprocess
 import sys
 import tomllib
 from collections.abc import Callable, Iterator
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.pictures import NODE_FOLDER
+from tests.pictures import NODE_FOLDER, ROOT
 
 HUB = NODE_FOLDER.parent
 NODE = NODE_FOLDER / "edge_vision_node"
@@ -34,7 +35,7 @@ NEVER_IN_THE_HUB = {
 }
 # What the node's own project depends on, by the name it is imported under.
 NODE_REQUIREMENTS = {
-    {"pillow": "PIL"}.get(name, name.replace("-", "_"))
+    {"pillow": "PIL", "pyyaml": "yaml"}.get(name, name.replace("-", "_"))
     for requirement in tomllib.loads((NODE_FOLDER / "pyproject.toml").read_text())["project"][
         "dependencies"
     ]
@@ -123,6 +124,29 @@ def test_the_hub_loads_no_native_engine_or_arrays(path: Path) -> None:
             assert top not in NEVER_IN_THE_HUB
             known = {"aiohttp", "homeassistant", "voluptuous", *sys.stdlib_module_names}
             assert top in known, f"{top} may not be there"
+
+
+_LOAD = """
+import sys
+from custom_components import edge_vision
+from custom_components.edge_vision import load_modules
+load_modules()
+print(*(name for name in sys.modules if name.startswith("custom_components.edge_vision")))
+"""
+
+
+def test_the_set_up_leaves_no_module_of_the_hub_to_be_loaded_later() -> None:
+    # Between an update and the restart the files on disk are newer than what runs.
+    answer = subprocess.run(
+        [sys.executable, "-c", _LOAD], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    loaded = set(answer.stdout.split())
+    prefix = "custom_components.edge_vision"
+    wanted = {f"{prefix}.{path.stem}" for path in HUB_FILES if path.stem != "__init__"}
+    assert wanted <= loaded
+    node = f"{prefix}.node.edge_vision_node"
+    others = {name for name in loaded if name.startswith(f"{node}.")}
+    assert {name for name in others if not name.startswith(f"{node}.protocol")} == set()
 
 
 def pure_files() -> list[Path]:

@@ -16,22 +16,30 @@ from unittest.mock import AsyncMock
 import pytest
 from homeassistant.components.repairs import repairs_flow_manager
 from homeassistant.core import HomeAssistant
-from homeassistant.data_entry_flow import FlowResultType, section
+from homeassistant.data_entry_flow import FlowResultType
+from homeassistant.helpers import config_validation
 from homeassistant.helpers import issue_registry as ir
-from homeassistant.helpers.selector import TextSelector
 from homeassistant.requirements import RequirementsNotFound
 from homeassistant.setup import async_setup_component
+from probatio import to_field_list
 from pytest_homeassistant_custom_component.typing import ClientSessionGenerator
 
-from custom_components.edge_vision import requirements
+from custom_components.edge_vision import model_flow, requirements
 from custom_components.edge_vision.const import DOMAIN, Issue
+from custom_components.edge_vision.markdown import escaped
 from custom_components.edge_vision.model_report import corrections
 from custom_components.edge_vision.node.edge_vision_node import protocol
 from tests.hub.conftest import Home, pipeline, until
+from tests.hub.frontend import opened, sent
 from tests.hub.test_subentry_flow import BUNDLED, MODEL, Flow
 from tests.onnx_files import onnx_file
 from tests.pictures import TEST_DATA, needs_test_data
 from tests.small_models import add_classification
+
+
+@pytest.fixture(autouse=True)
+def _short_measurements(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model_flow, "MEASURE_SECONDS", 0.05)
 
 
 class ModelFlow:
@@ -69,20 +77,10 @@ class ModelFlow:
 
     def answers(self, **changes: Any) -> dict[str, Any]:
         """Return the form as it is shown, with changes."""
-        return {**filled_in(self.result["data_schema"].schema), **changes}
-
-
-def filled_in(fields: dict[Any, Any]) -> dict[str, Any]:
-    values: dict[str, Any] = {}
-    for key, field in fields.items():
-        suggested = (key.description or {}).get("suggested_value")
-        if isinstance(field, section):
-            values[str(key)] = filled_in(field.schema.schema)
-        elif suggested is None:
-            values[str(key)] = key.default()
-        elif suggested != "" or isinstance(field, TextSelector):
-            values[str(key)] = suggested
-    return values
+        fields = to_field_list(
+            self.result["data_schema"], custom_serializer=config_validation.custom_serializer
+        )
+        return sent({**opened(fields), **changes})
 
 
 async def upload(
@@ -118,7 +116,7 @@ async def test_a_model_of_ones_own_from_upload_to_camera(
     assert flow.result["menu_options"] == ["catalogue", "own", "engines"]  # nothing to remove yet
     flow = await ModelFlow.open(home, "own")
     assert flow.result["menu_options"] == ["upload", "address"]
-    assert flow.told["folder"].endswith("/edge_vision/drop")
+    assert flow.told["folder"].endswith(r"/edge\_vision/drop")
 
     # What is no model says so, and leads back.
     flow = await ModelFlow.open(home, "own", "upload")
@@ -173,6 +171,12 @@ async def test_a_model_of_ones_own_from_upload_to_camera(
     assert "My STREET" in [model.name for model in home.hub.info.models]
     flow = await ModelFlow.open(home, "remove")
     await flow.send({"model": "yolox_nano_2"})
+    assert (flow.result["step_id"], flow.told["model"]) == (
+        "confirm_removal",
+        r"YOLOX nano",
+    )
+    await flow.send({"next_step_id": "do_remove"})
+    assert flow.result["reason"] == "model_removed"
 
     # It is there for cameras at once, and can be removed while none uses it.
     choice = await Flow.begin(home)
@@ -180,6 +184,12 @@ async def test_a_model_of_ones_own_from_upload_to_camera(
     flow = await ModelFlow.open(home, "remove")
     assert flow.options("model") == {"my_street": "My STREET"}
     await flow.send({"model": "my_street"})
+    assert flow.result["step_id"] == "confirm_removal"
+    assert flow.told == {"model": "My STREET"}
+    await flow.send({"next_step_id": "remove"})  # not that one
+    assert flow.answers() == {"model": "my_street"}
+    await flow.send({"model": "my_street"})
+    await flow.send({"next_step_id": "do_remove"})
     assert (flow.result["type"], flow.result["reason"]) == (FlowResultType.ABORT, "model_removed")
     assert home.hub.info is not None
     assert [model.id for model in home.hub.info.models] == [MODEL]
@@ -216,7 +226,7 @@ async def test_size_and_parameters_can_be_corrected_in_the_form(home: Home) -> N
     flow = await ModelFlow.open(home, "own", "dropped")
     await flow.send({"file": "parts.onnx"})
     assert "fit no family" in flow.told["report"]  # 2100 cells are those of 320 x 320
-    assert flow.answers()["details"] == {"keypoints": ""}
+    assert flow.answers()["details"] == {}
     await flow.send(flow.answers(details={"width": 320, "height": 320}, head="yolov8"))
     details = flow.answers()["details"]
     assert "Read as yolov8 for detection" in flow.told["report"], flow.told
@@ -225,7 +235,6 @@ async def test_size_and_parameters_can_be_corrected_in_the_form(home: Home) -> N
         "height": 320,
         "layout": "nchw",
         "classes": 3,
-        "keypoints": "",
     }
     await flow.send(flow.answers(details={**details, "iou": 0.7}, name="Parts", then="save"))
     assert flow.result["reason"] == "model_added", flow.told
@@ -252,6 +261,8 @@ async def test_the_catalogue_tells_what_it_has_and_why_an_installation_fails(hom
     flow = await ModelFlow.open(home, "catalogue")
     lines = flow.options("model")
     assert "recommended" in lines["yolox_nano"]
+    assert "not for cameras, only for the Detect action" in lines["selfie_segmentation"]
+    assert "not for cameras" not in lines["yolox_nano"]
     assert "Apache-2.0" in lines["yolox_nano"]
     drop(home, "yolox_nano.onnx", b"not what it should be")
     await flow.send({"model": "yolox_nano"})  # and there is no network here
@@ -318,7 +329,7 @@ async def test_what_cannot_run_here_is_told_and_not_offered(home: Home) -> None:
     }
     assert "Not on this device" in flow.told["missing"]
     assert "SSD MobileNet v1 COCO, 8 bit" in flow.told["missing"]
-    assert reason in flow.told["missing"]
+    assert escaped(reason) in flow.told["missing"]
 
     flow = await ModelFlow.open(home)
     handler = home.hass.config_entries.options._progress[flow.result["flow_id"]]
@@ -326,7 +337,7 @@ async def test_what_cannot_run_here_is_told_and_not_offered(home: Home) -> None:
     handler._catalogue = replace(handler._catalogue, models=tuple(models))
     await flow.send({"next_step_id": "catalogue"})
     assert flow.result["reason"] == "nothing_in_the_catalogue"
-    assert reason in flow.told["models"]
+    assert escaped(reason) in flow.told["models"]
 
     # Nor are engines.
     info = home.hub.info
@@ -364,8 +375,20 @@ async def test_a_model_of_the_catalogue_is_installed_without_a_network_and_in_us
     await until(lambda: home.runtime.look and home.runtime.look.model == "yolox_nano")
     flow = await ModelFlow.open(home, "remove")
     await flow.send({"model": "yolox_nano"})
-    assert flow.result["errors"] == {"base": "not_removed"}
-    assert "Front door" in flow.told["reason"]
+    assert flow.result["errors"] == {"base": "model_in_use"}
+    assert (flow.told["model"], flow.told["cameras"]) == ("YOLOX-nano COCO", "Front door")
+    # It is still the one that is chosen, and another press removes no other one.
+    add_classification(home.data_folder / "models")
+    await home.hub.async_refresh_info()
+    await flow.send(flow.answers())
+    assert (flow.result["errors"], flow.answers()) == (
+        {"base": "model_in_use"},
+        {"model": "yolox_nano"},
+    )
+    # In the catalogue it is listed, and not offered again.
+    flow = await ModelFlow.open(home, "catalogue")
+    assert "yolox_nano" not in flow.options("model")
+    assert flow.told["installed"].endswith("- YOLOX-nano COCO (finds objects)")
 
 
 def our_issues(hass: HomeAssistant) -> list[ir.IssueEntry]:
@@ -394,6 +417,7 @@ async def test_a_model_that_crashed_is_named_and_can_be_allowed_again(home: Home
     assert issue.translation_key == Issue.MODEL_QUARANTINED
     assert issue.translation_placeholders == {
         "model": "SSD",
+        "model_in_title": "SSD",
         "place": "ONNX Runtime, CPU",
         "count": "3",
         "error": "the engine crashed (SIGSEGV)",

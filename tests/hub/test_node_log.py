@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 
 import pytest
+from freezegun.api import FrozenDateTimeFactory
 
-from custom_components.edge_vision.node_log import NodeLog, redact
+from custom_components.edge_vision.node.edge_vision_node.protocol import redact
+from custom_components.edge_vision.node_log import LAST_MOMENTS_S, NodeLog
+from custom_components.edge_vision.node_process import _lines
 
 
 @pytest.mark.parametrize(
@@ -60,7 +64,7 @@ def test_what_is_no_credential_stays(line: str) -> None:
     [
         ("DEBUG asyncio: x", logging.DEBUG),
         ("INFO edge_vision_node.node: x", logging.INFO),
-        ("WARNING edge_vision_node.node: x", logging.WARNING),
+        ("WARNING edge_vision_node.node: x", logging.INFO),
         ("ERROR edge_vision_node.node: x", logging.WARNING),
         ("CRITICAL edge_vision_node.node: x", logging.WARNING),
         ("Traceback (most recent call last):", logging.DEBUG),
@@ -99,8 +103,50 @@ def test_a_new_run_has_no_last_words_yet() -> None:
     log = NodeLog()
     log.add("edge-vision-node: error: The disk is full")
     assert log.start_error == "The disk is full"
-    assert log.last_lines(5) == ["edge-vision-node: error: The disk is full"]
+    assert log.last_words() == ["edge-vision-node: error: The disk is full"]
     log.begin()
     assert log.start_error is None
-    assert log.last_lines(5) == []
+    assert log.last_words() == []
     assert len(log.lines) == 1
+
+
+def test_last_words_are_of_the_last_moments(freezer: FrozenDateTimeFactory) -> None:
+    log = NodeLog()
+    log.add("WARNING x: a camera was away for a moment")
+    log.add("[0 llvmpipe] what a library says at each start")
+    freezer.tick(3600)
+    log.add("INFO x: daily work")
+    assert log.last_words() == []
+    log.add("Fatal Python error: Segmentation fault")
+    freezer.tick(LAST_MOMENTS_S / 2)
+    log.add("ERROR x: the last thing it said")
+    for number in range(50):
+        log.add(f"INFO x: {number}")
+    assert log.last_words() == [
+        "Fatal Python error: Segmentation fault",
+        "ERROR x: the last thing it said",
+    ]
+    freezer.tick(LAST_MOMENTS_S + 1)
+    assert log.last_words() == []
+
+
+async def test_however_much_a_node_says_others_have_their_turn() -> None:
+    """Not by the clock: what is done for others while so many lines are taken in."""
+    stream = asyncio.StreamReader()
+    turns = 0
+
+    async def another() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    task = asyncio.create_task(another())
+    stream.feed_data(b"x\n" * 8000)
+    stream.feed_eof()
+    log = NodeLog()
+    async for line in _lines(stream):
+        log.add(line)
+    task.cancel()
+    assert turns >= 8000 / 20
+    assert len(log.lines) == 200

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from types import MappingProxyType
@@ -12,14 +13,22 @@ from types import MappingProxyType
 import pytest
 from homeassistant.config_entries import ConfigEntryState, ConfigSubentry
 from homeassistant.const import EVENT_HOMEASSISTANT_STOP, EVENT_STATE_CHANGED
-from homeassistant.core import Event, EventStateChangedData, HomeAssistant, callback
+from homeassistant.core import (
+    CoreState,
+    Event,
+    EventStateChangedData,
+    HomeAssistant,
+    callback,
+)
 from homeassistant.helpers import device_registry as dr
 from homeassistant.helpers import entity_registry as er
 from homeassistant.helpers import issue_registry as ir
 from homeassistant.helpers.entity_component import DATA_INSTANCES, EntityComponent
 from homeassistant.loader import async_get_integration
+from pytest_homeassistant_custom_component.common import async_capture_events
 
 from custom_components.edge_vision import PLATFORMS, node_process, requirements
+from custom_components.edge_vision import hub as hub_module
 from custom_components.edge_vision.const import CONF_ENGINE, DOMAIN, Issue, issue_id
 from custom_components.edge_vision.node.edge_vision_node import protocol
 from tests.hub.conftest import (
@@ -92,8 +101,62 @@ async def test_set_up_makes_devices_and_entities_of_the_subentry(home: Home) -> 
     assert node is not None
     assert device is not None
     assert device.via_device_id == node.id
-    assert device.name == "Front door"
+    assert device.name == "Front door detection"
     assert node.sw_version == home.hub.greeting.version
+
+
+def changes_of(events: list[Event], home: Home) -> list[tuple[str, str, str]]:
+    """Return which of our entities had a state and then another one."""
+    ours = home.entity_ids()
+    return [
+        (event.data["entity_id"], event.data["old_state"].state, event.data["new_state"].state)
+        for event in events
+        if event.data["entity_id"] in ours
+        and event.data["old_state"] is not None
+        and event.data["new_state"] is not None
+        and event.data["old_state"].state != event.data["new_state"].state
+        and not event.data["entity_id"].startswith("event.")
+    ]
+
+
+async def test_entities_come_with_what_the_first_look_shows(
+    home: Home, cameras: Cameras, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hub_module, "FIRST_LOOKS_PATIENCE_S", 120.0)
+    cameras.porch.picture = STREET
+    changed = async_capture_events(home.hass, EVENT_STATE_CHANGED)
+    await home.add(pipeline(), pipeline("Garden", "camera.garden"))
+    assert home.state("binary_sensor.front_door_person") == "on"
+    assert home.state("binary_sensor.garden_person") == "off"
+    assert home.state("sensor.garden_status") == "on_request"
+    await until(lambda: home.hub.last_seq)
+    assert changes_of(changed, home) == []
+
+
+async def test_a_camera_that_hangs_does_not_hold_up_the_set_up(
+    home: Home, cameras: Cameras, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hub_module, "FIRST_LOOKS_PATIENCE_S", 0.1)
+    cameras.porch.delay_s = 60.0
+    await home.add(pipeline())
+    assert home.state("binary_sensor.front_door_person") in ("unknown", "unavailable")
+
+
+async def test_while_home_assistant_starts_cameras_are_waited_for(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hub_module, "FIRST_LOOKS_PATIENCE_S", 120.0)
+    home.hass.set_state(CoreState.starting)
+    adding = asyncio.create_task(home.add(pipeline(camera="camera.late")))
+    await until(lambda: home.entries and hasattr(home.entry, "runtime_data"))
+    await until(lambda: home.runtime.problem == "camera_unavailable")
+    assert not home.runtime.is_settled
+    assert home.entry.state is ConfigEntryState.SETUP_IN_PROGRESS
+    # It gives no picture either, but that is known now.
+    home.hass.states.async_set("camera.late", "idle")
+    await adding
+    assert home.runtime.is_settled
+    home.hass.set_state(CoreState.running)
 
 
 async def test_measurements_are_off_until_somebody_wants_them(home: Home) -> None:
@@ -160,8 +223,20 @@ async def test_removing_a_pipeline_removes_its_device_and_entities(home: Home) -
     assert "image_processing.back_door" in home.entity_ids()
 
 
-async def test_stopping_home_assistant_stops_the_node(home: Home) -> None:
+def niceness_of_session(pid: int) -> str | None:
+    """Return that of a process's session; None where the kernel does not count by session."""
+    session = Path(f"/proc/{pid}/autogroup")
+    return session.read_text().split()[-1] if session.exists() else None
+
+
+async def test_the_node_yields_to_home_assistant_and_ends_with_it(home: Home) -> None:
     await home.add(pipeline())
+    pid = home.hub.supervisor.pid
+    assert pid is not None
+    assert os.getsid(pid) == pid
+    assert os.getpriority(os.PRIO_PROCESS, pid) == 10
+    assert niceness_of_session(pid) in (None, "5")
+
     home.hass.bus.async_fire(EVENT_HOMEASSISTANT_STOP)
     await home.hass.async_block_till_done()
     assert processes_of(Path(home.hass.config.config_dir)) == []
@@ -195,7 +270,7 @@ async def test_a_node_that_is_not_ready_in_time_is_tried_again_later(
 
 
 async def test_a_start_failure_is_told_in_the_nodes_own_words(home: Home) -> None:
-    home.occupy("node_id")
+    home.occupy("node.lock")
     entry = await home.add(pipeline(), expect=ConfigEntryState.SETUP_RETRY)
     assert entry.error_reason_translation_key == "node_not_started"
     error = entry.error_reason_translation_placeholders["error"]
@@ -345,8 +420,12 @@ async def test_no_camera_notices_what_happens_to_another(home: Home, cameras: Ca
     await home.until_state("binary_sensor.front_door_person", "on")
     await change(title="Porch")
     devices = dr.async_entries_for_config_entry(dr.async_get(home.hass), entry.entry_id)
-    assert {device.name for device in devices} == {"This device", "Porch", "Back door"}
-    assert home.hass.states.get("binary_sensor.front_door_person").name == "Porch Person"
+    assert {device.name for device in devices} == {
+        "This device",
+        "Porch detection",
+        "Back door detection",
+    }
+    assert home.hass.states.get("binary_sensor.front_door_person").name == "Porch detection Person"
     manager.async_remove_subentry(entry, first.subentry_id)
     for name in ("Shed", "Barn"):
         added = pipeline(name, "camera.garden")

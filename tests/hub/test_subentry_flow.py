@@ -44,11 +44,7 @@ def answers(camera: str = "camera.porch", **changes: Any) -> dict[str, Any]:
         "detection": {"labels": ["person", "traffic_light"], "confidence": 40},
         "schedule": {"source": "auto", "only_on_request": True, "scan_interval": 30},
         "video": dict(VIDEO),
-        "advanced": {
-            "place": "auto",
-            "allow_fallback": False,
-            "pattern": "full_edge",
-        },
+        "advanced": {"place": "auto", "allow_fallback": False},
     }
     for key, value in changes.items():
         sections = [part for part in form.values() if isinstance(part, dict) and key in part]
@@ -173,7 +169,7 @@ async def test_a_trial_that_fails_late_goes_back_to_the_form(
     cameras.porch.picture = STREET
     await flow.pick("settings")
     await flow.send(answers(labels=[]))
-    assert flow.result["errors"] == {"base": "no_labels"}
+    assert flow.result["errors"] == {"detection": "no_labels"}
 
 
 async def test_a_camera_is_tried_and_added_in_one_screen(home: Home, cameras: Cameras) -> None:
@@ -183,16 +179,10 @@ async def test_a_camera_is_tried_and_added_in_one_screen(home: Home, cameras: Ca
     assert (flow.result["type"], flow.result["step_id"]) == (FlowResultType.FORM, "settings")
     assert flow.result["last_step"] is True
     assert flow.defaults == {
-        "camera": None,
-        "name": None,
         "detection": {"labels": ["person", "cat", "dog", "car"], "confidence": 50},
         "schedule": {"source": "auto", "only_on_request": False, "scan_interval": 10},
         "video": VIDEO,
-        "advanced": {
-            "place": "auto",
-            "allow_fallback": False,
-            "pattern": "full_edge",
-        },
+        "advanced": {"place": "auto", "allow_fallback": False},
     }
     labels = flow.options("detection", "labels")
     assert len(labels) == 80
@@ -201,7 +191,6 @@ async def test_a_camera_is_tried_and_added_in_one_screen(home: Home, cameras: Ca
     assert places["auto"] == "auto"
     assert places["onnxruntime/cpu"] == "ONNX Runtime, CPU"
     assert places["ncnn/cpu"] == "ncnn, CPU"
-    assert set(flow.options("advanced", "pattern")) == {"full_edge"}
 
     made = await flow.send(answers())
     assert made["type"] is FlowResultType.CREATE_ENTRY
@@ -276,11 +265,7 @@ async def test_the_form_shows_what_was_chosen_and_keeps_the_change(home: Home) -
         "detection": {"labels": ["person", "traffic_light"], "confidence": 62.0},
         "schedule": {"source": "stills", "only_on_request": True, "scan_interval": 3600},
         "video": VIDEO,
-        "advanced": {
-            "place": "ncnn/auto",
-            "allow_fallback": False,
-            "pattern": "full_edge",
-        },
+        "advanced": {"place": "ncnn/auto", "allow_fallback": False},
     }
     await flow.send(answers("camera.garden", name="Back door", labels=["dog"]))
     assert flow.aborted_with == "reconfigure_successful"
@@ -356,6 +341,7 @@ def second_model(hass: HomeAssistant) -> str:
     return "two_labels"
 
 
+@pytest.mark.usefixtures("all_engines")  # so that there is more than one place
 async def test_with_more_models_the_model_comes_first(home: Home, second_model: str) -> None:
     await home.add()
     flow = await Flow.begin(home)
@@ -504,7 +490,12 @@ async def test_a_changed_camera_without_a_picture_is_saved_too(
     ("changes", "errors"),
     [
         ({"camera": "camera.gone"}, {"camera": "camera_not_found"}),
-        ({"labels": []}, {"base": "no_labels"}),
+        ({"labels": []}, {"detection": "no_labels"}),
+        ({"confidence": 5}, {"detection": "does_not_fit"}),
+        ({"labels": ["unicorn"]}, {"detection": "does_not_fit"}),
+        ({"scan_interval": 3601}, {"schedule": "does_not_fit"}),
+        ({"fps": 0}, {"video": "does_not_fit"}),
+        ({"place": "hailo"}, {"advanced": "does_not_fit"}),
     ],
 )
 async def test_what_cannot_work_is_refused_and_can_be_put_right(
@@ -522,13 +513,7 @@ async def test_what_cannot_work_is_refused_and_can_be_put_right(
     "changes",
     [
         {"camera": "light.porch"},
-        {"labels": ["unicorn"]},
-        {"confidence": 5},
-        {"confidence": 96},
-        {"scan_interval": 0},
-        {"scan_interval": 3601},
         {"engine": "hailo"},
-        {"pattern": "hybrid"},
     ],
 )
 async def test_what_the_form_does_not_offer_is_not_taken(
@@ -540,6 +525,7 @@ async def test_what_the_form_does_not_offer_is_not_taken(
         await flow.send(answers(**changes))
 
 
+@pytest.mark.usefixtures("all_engines")
 async def test_a_model_that_the_engine_cannot_load_is_told_in_words(
     home: Home, second_model: str
 ) -> None:

@@ -271,7 +271,7 @@ async def test_the_only_label_of_a_model_is_chosen_already(home: Home, cameras: 
     await flow.send({"model": model})
     assert flow.defaults["detection"]["labels"] == ["face"]
     await flow.send(answers(labels=[]))
-    assert flow.result["errors"] == {"base": "no_labels"}
+    assert flow.result["errors"] == {"detection": "no_labels"}
 
 
 # --- The action -----------------------------------------------------------------------------------

@@ -93,7 +93,7 @@ async def test_a_file_is_played_again_and_again(
     await home.add()
     flow = await Flow.begin(home)
     await flow.send(form(str(clip)))
-    assert flow.result["errors"] == {"base": "path_not_allowed"}
+    assert flow.result["errors"] == {"video": "path_not_allowed"}
     hass.config.allowlist_external_dirs.add(str(tmp_path))
     await flow.send({**form(str(clip)), "name": "Clip"})
     await home.until_state("binary_sensor.clip_person", "on")
@@ -106,6 +106,8 @@ async def test_a_file_is_played_again_and_again(
         ("rtsp://127.0.0.1/a", {"source": "stills"}, "stills_need_a_camera"),
         ("ftp://127.0.0.1/a", {}, "bad_address"),
         ("/dev/mem", {}, "bad_address"),
+        ("/dev/video0/../mem", {}, "bad_address"),
+        ("rtsp://cam:554/a\r\nX: y", {}, "bad_address"),
         ("rtsp://[bad", {}, "bad_address"),
         ("rtsp://cam:port/a", {}, "bad_address"),
         ("rtsp://", {}, "bad_address"),
@@ -119,7 +121,15 @@ async def test_what_cannot_work_is_refused(
     await home.add()
     flow = await Flow.begin(home)
     await flow.send(form(address, **changes))
-    assert flow.result["errors"] == {"base": error}
+    section = {"no_camera": "base", "stills_need_a_camera": "schedule"}.get(error, "video")
+    assert flow.result["errors"] == {section: error}
+    unfolded = {
+        str(key): not kind.options["collapsed"]
+        for key, kind in flow.result["data_schema"].schema.items()
+        if hasattr(kind, "options")
+    }
+    # Where it can be mended is unfolded; an address that was given is to be seen anyway.
+    assert unfolded == {"detection": True, "schedule": True, "video": True, "advanced": False}
 
 
 async def test_why_a_video_cannot_be_read_is_said_before_it_is_kept(

@@ -19,6 +19,7 @@ from homeassistant.helpers import issue_registry as ir
 from homeassistant.helpers.selector import SelectSelector
 
 from custom_components.edge_vision.const import DOMAIN
+from custom_components.edge_vision.markdown import Markdown
 from custom_components.edge_vision.model_flow import ModelFlow
 from tests.pictures import NODE_FOLDER
 
@@ -56,11 +57,15 @@ def missing_in_flow(hass: HomeAssistant, manager: Any, flow: Any, result: Any) -
         given = result.get("description_placeholders")
         for path in _shown(where, result):
             yield from _missing(path, given)
+            yield from _unfit(path, given or {}, menu=result["type"] is FlowResultType.MENU)
 
 
 def missing_in_issue(issue: ir.IssueEntry) -> Iterator[str]:
     """Yield what an issue lacks; what its repair shows is checked when that is opened."""
     if issue.domain == DOMAIN:
+        given = issue.translation_placeholders or {}
+        for path, _ in leaves(find(f"issues.{issue.translation_key}")):
+            yield from _unfit(f"issues.{issue.translation_key}.{path}", given)
         where = f"issues.{issue.translation_key}"
         yield from _missing(f"{where}.title", issue.translation_placeholders)
         if issue.is_fixable:
@@ -83,6 +88,25 @@ def _missing(path: str, given: Mapping[str, str] | None) -> Iterator[str]:
         yield f"no text {path}"
     elif lacking := placeholders(text) - set(given or {}):
         yield f"{path} needs {', '.join(sorted(lacking))}"
+
+
+# Texts that the frontend shows as Markdown; all others are shown as they are.
+_MARKDOWN = ("description", "abort", "progress", "data_description", "create_entry")
+
+
+def _unfit(path: str, given: Mapping[str, str], *, menu: bool = False) -> Iterator[str]:
+    """Yield what is in a text that must not be there: active Markdown, or escapes to be seen."""
+    text = find(path)
+    used = placeholders(text) if isinstance(text, str) else set()
+    if menu and path.endswith(".title") and not path.startswith("config_subentries") and used:
+        yield f"{path} has placeholders: the frontend gives titles of menus none"
+    markdown = any(part in _MARKDOWN for part in path.split("."))
+    for name in sorted(used & given.keys()):
+        value = given[name]
+        if markdown and not isinstance(value, Markdown):
+            yield f"{path}: {name} is not escaped"
+        if not markdown and isinstance(value, Markdown) and "\\" in value:
+            yield f"{path}: {name} is escaped where that is seen"
 
 
 def _where(hass: HomeAssistant, manager: Any, flow: Any) -> str | None:

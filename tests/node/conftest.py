@@ -70,7 +70,7 @@ class Connection:
     _last_id: int = 0
 
     async def receive(self) -> tuple[dict[str, Any], bytes]:
-        message = await self.socket.receive(20)
+        message = await self.socket.receive(120)  # a busy machine takes its time
         if message.type is aiohttp.WSMsgType.BINARY:
             header, picture = protocol.decode_binary(message.data)
             return header, bytes(picture)
@@ -106,11 +106,23 @@ class Connection:
 
     async def configured(self, *pipelines: dict[str, Any]) -> dict[str, Any]:
         """Have these pipelines; return the status when none of them loads its model any more."""
-        status = await self.ask("configure", pipelines=list(pipelines))
+        return await self.loaded(await self.ask("configure", pipelines=list(pipelines)))
+
+    async def loaded(self, status: dict[str, Any]) -> dict[str, Any]:
+        """Return the status when no pipeline loads its model any more."""
         while any(item["state"] == "loading" for item in status["pipelines"]):
             await asyncio.sleep(0.02)
             status = await self.ask("status")
         return status
+
+    async def last_picture(self, pipeline_id: str) -> dict[str, Any]:
+        """Return the picture of a pipeline's last event, however long that takes to be drawn."""
+        while (answer := await self.ask("picture", pipeline_id=pipeline_id)).get(
+            "code"
+        ) is not None:
+            assert answer["code"] == "no_picture", answer
+            await asyncio.sleep(0.02)
+        return answer
 
     async def look(self, pipeline_id: str, picture: bytes, **more: Any) -> dict[str, Any]:
         return await self.ask(

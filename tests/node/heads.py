@@ -49,6 +49,25 @@ def _numbers(random: np.random.Generator, *shape: int) -> Tensor:
     return random.normal(0, 1, shape).astype(np.float32)
 
 
+def _corners(random: np.random.Generator, *shape: int) -> Tensor:
+    """Boxes in 0-1 whose second corner is below and to the right of the first."""
+    first = random.uniform(0, 0.5, (*shape, 2))
+    boxes = np.concatenate([first, first + random.uniform(0.1, 0.5, (*shape, 2))], axis=-1)
+    return boxes.astype(np.float32)
+
+
+def _rows(random: np.random.Generator, *columns: str) -> Tensor:
+    """Rows of finished detections; the columns as the head `end_to_end` names them."""
+    boxes = _corners(random, 1, 20) * 64
+    parts = {
+        "batch": np.zeros((1, 20), np.float32),
+        "score": _scores(random, 1, 20),
+        "class": random.integers(0, 3, (1, 20)).astype(np.float32),
+        **{name: boxes[..., i] for i, name in enumerate(("x_min", "y_min", "x_max", "y_max"))},
+    }
+    return np.stack([parts[name] for name in columns], axis=-1)
+
+
 SAMPLES: dict[str, Sample] = {
     "blaze": (
         {"type": "blaze", "keypoints": 6, "strides": [8, 16, 16, 16], "circle": [0, 1]},
@@ -68,7 +87,7 @@ SAMPLES: dict[str, Sample] = {
     "detr_decoded": (
         {"type": "detr", "classes": 5, "form": "decoded"},
         (64, 64),
-        lambda r: [r.integers(0, 5, (1, 30)), _scores(r, 1, 30, 4) * 64, _scores(r, 1, 30)],
+        lambda r: [r.integers(0, 5, (1, 30)), _corners(r, 1, 30) * 64, _scores(r, 1, 30)],
     ),
     "embedding": (
         {"type": "embedding", "dimensions": 16},
@@ -81,7 +100,7 @@ SAMPLES: dict[str, Sample] = {
         lambda r: [
             np.concatenate(
                 [
-                    _scores(r, 1, 20, 4) * 64,
+                    _corners(r, 1, 20) * 64,
                     _scores(r, 1, 20, 1),
                     r.integers(0, 3, (1, 20, 1)).astype(np.float32),
                     _scores(r, 1, 20, 6) * 64,
@@ -94,6 +113,40 @@ SAMPLES: dict[str, Sample] = {
         {"type": "fastestdet", "classes": 4},
         (352, 352),
         lambda r: [_scores(r, 1, 9, 22, 22)],
+    ),
+    "end_to_end_rows": (
+        {
+            "type": "end_to_end",
+            "classes": 3,
+            "columns": ["batch", "x_min", "y_min", "x_max", "y_max", "class", "score"],
+        },
+        (64, 64),
+        lambda r: [
+            _rows(r, "batch", "x_min", "y_min", "x_max", "y_max", "class", "score")[0],
+        ],
+    ),
+    "finished": (
+        {"type": "finished", "classes": 3, "parts": ["count", "boxes", "scores", "classes"]},
+        (64, 64),
+        lambda r: [
+            np.array([[20]]),
+            _corners(r, 1, 20) * 64,
+            _scores(r, 1, 20),
+            r.integers(0, 3, (1, 20)),
+        ],
+    ),
+    "finished_pairs": (
+        {
+            "type": "finished",
+            "classes": 4,
+            "parts": ["scored_boxes", "classes"],
+            "class_ids": [1, 3],
+        },
+        (64, 64),
+        lambda r: [
+            np.concatenate([_corners(r, 20) * 64, _scores(r, 20, 1)], axis=-1),
+            r.integers(0, 4, 20),
+        ],
     ),
     "landmarks": (
         {"type": "landmarks", "points": 6, "values": 5, "keep": [0, 5]},
@@ -140,6 +193,16 @@ SAMPLES: dict[str, Sample] = {
         {"type": "yolov8", "classes": 3, "keypoints": 2},
         (64, 64),
         lambda r: [_scores(r, 1, 13, 84)],
+    ),
+    "yolo_nas_transposed": (
+        {"type": "yolo_nas", "classes": 3, "transposed": True},
+        (64, 64),
+        lambda r: [_corners(r, 1, 84) * 64, _scores(r, 1, 3, 84)],
+    ),
+    "yolov8_transposed": (
+        {"type": "yolov8", "classes": 3, "transposed": True},
+        (64, 64),
+        lambda r: [_scores(r, 1, 84, 7)],
     ),
     "yolox": (
         {"type": "yolox", "classes": 3},

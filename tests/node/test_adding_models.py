@@ -11,6 +11,7 @@ from edge_vision_node.models.store import DEFAULT_MODEL, SELF_TEST_PICTURE, Mode
 from edge_vision_node.models.trust import Trust
 from PIL import Image
 
+from tests.engines import ENGINE, needs
 from tests.onnx_files import onnx_file
 from tests.pictures import needs_test_data
 
@@ -19,6 +20,7 @@ from .inspection import DEFAULT, MODELS, image, out
 from .test_cli import run, run_json
 
 
+@needs("onnxruntime")
 def test_the_command_line_inspects_saves_and_uses_a_model(tmp_path: Path) -> None:
     data, drawn = tmp_path / "data", tmp_path / "drawn.jpg"
     document = run_json(
@@ -78,6 +80,7 @@ def test_the_catalogue_is_listed() -> None:
     assert "yolox_nano 0.1.1 (recommended)" in run("models", "--available").stdout
 
 
+@needs("onnxruntime")
 @needs_test_data
 def test_a_model_of_the_catalogue_is_installed_and_used_by_the_command_line(
     tmp_path: Path,
@@ -91,6 +94,7 @@ def test_a_model_of_the_catalogue_is_installed_and_used_by_the_command_line(
 # --- By a hub -------------------------------------------------------------------------------------
 
 
+@needs("onnxruntime")
 async def test_a_hub_uploads_inspects_saves_uses_and_removes_a_model(
     node: NodeProcess, street: bytes
 ) -> None:
@@ -108,7 +112,7 @@ async def test_a_hub_uploads_inspects_saves_uses_and_removes_a_model(
         assert status["pipelines"][0]["state"] == "ready"
         assert len((await hub.look("door", street))["objects"]) >= 2
         refused = await hub.ask("remove_model", model="mine")
-        assert refused["message"] == "mine is used by Door; choose another one there"
+        assert refused["message"] == "my is used by Door; choose another one there"
         await hub.configured()
         compiled = node.data / "cache" / "mine-0123456789ab"
         compiled.mkdir(parents=True)
@@ -147,6 +151,7 @@ async def test_parts_out_of_order_and_names_that_lead_elsewhere_are_refused(
         assert "the one at 3 was expected" in again["message"]
 
 
+@needs("onnxruntime")
 async def test_a_dropped_file_is_offered_and_inspected(node: NodeProcess) -> None:
     drop = node.data / "drop"
     shutil.copyfile(DEFAULT / "model.onnx", drop / "street.onnx")
@@ -158,6 +163,7 @@ async def test_a_dropped_file_is_offered_and_inspected(node: NodeProcess) -> Non
         assert found["proposal"]["labels"][1] == "kind 1"
 
 
+@needs("onnxruntime")
 @needs_test_data
 async def test_a_hub_installs_from_the_catalogue_and_sees_how_far_it_is(
     start_node: Any, street: bytes
@@ -190,10 +196,10 @@ async def test_a_quarantined_model_is_named_in_the_pipelines_error_and_allowed_b
     (tmp_path / "data").mkdir()
     model = ModelStore().get(None)
     for _ in range(3):
-        await trust.strike(model, "onnxruntime", "cpu", "the engine crashed (SIGSEGV)")
+        await trust.strike(model, ENGINE, "cpu", "the engine crashed (SIGSEGV)")
     node = await start_node()
     async with node.connect() as hub:
-        pipeline = {"pipeline_id": "door", "name": "Door", "engine": "onnxruntime"}
+        pipeline = {"pipeline_id": "door", "name": "Door", "engine": ENGINE}
         status = await hub.configured({**pipeline, "accelerator": "cpu"})
         (door,) = status["pipelines"]
         assert (door["state"], door["error_code"]) == ("failed", "model_quarantined")
@@ -204,4 +210,5 @@ async def test_a_quarantined_model_is_named_in_the_pipelines_error_and_allowed_b
         allowed = await hub.ask("allow_model", model=DEFAULT_MODEL)
         assert allowed["quarantined"] == []
         assert allowed["pipelines"][0]["state"] in ("loading", "ready")
+        await hub.loaded(allowed)
         assert len((await hub.look("door", street))["objects"]) >= 2

@@ -12,7 +12,10 @@ from edge_vision_node.models.manifest import load_model
 from edge_vision_node.runner import Prepared, Runner
 from numpy.typing import NDArray
 
+from tests.engines import needs
 from tests.small_models import add_face, let_batch
+
+pytestmark = needs("onnxruntime")  # ncnn takes one picture at a time
 
 COLOURS = ((1.0, 0, 0), (0, 1.0, 0), (0, 0, 1.0), (0, 1.0, 0), (1.0, 0, 0), (0, 1.0, 0))
 # One face in red pictures, two in green ones, none in blue ones.

@@ -14,6 +14,7 @@ from edge_vision_node import __version__
 from edge_vision_node.storage.results import ResultLog
 from PIL import Image
 
+from tests.engines import ENGINES, needs
 from tests.onnx_files import onnx_file
 from tests.pictures import SELF_TEST_PICTURE, TEST_DATA, needs_test_data
 
@@ -59,7 +60,7 @@ def test_models() -> None:
     assert "(default)" in run("models").stdout
 
 
-@pytest.mark.parametrize("engine", ["onnxruntime", "ncnn"])
+@pytest.mark.parametrize("engine", ENGINES)
 def test_detect(engine: str, blank_file: Path) -> None:
     lines = run("detect", SELF_TEST_PICTURE, blank_file, "--engine", engine, "--json").stdout
     first, second = (json.loads(line) for line in lines.splitlines())
@@ -79,6 +80,7 @@ def test_detect_for_people(blank_file: Path) -> None:
     assert ": nothing" in second
 
 
+@needs("onnxruntime")
 @pytest.mark.parametrize(
     ("task", "head", "shape", "labels", "says", "key", "length"),
     [
@@ -151,9 +153,24 @@ def test_detect_draws_pictures_and_leaves_the_originals_alone(tmp_path: Path) ->
     with Image.open(tmp_path / "out" / "street.jpg") as drawn, Image.open(original) as image:
         assert drawn.size == image.size
         assert drawn.tobytes() != image.tobytes()
+    refused = run("detect", original, "--annotate", original, status=2)
+    assert "wants a folder" in refused.stderr
     refused = run("detect", original, "--annotate", tmp_path, status=2)
     assert "would overwrite" in refused.stderr
     assert original.read_bytes() == SELF_TEST_PICTURE.read_bytes()
+
+
+def test_pictures_of_one_name_are_drawn_beside_each_other(tmp_path: Path) -> None:
+    pictures = [tmp_path / "one" / "a.jpg", tmp_path / "two" / "A.JPG", tmp_path / "two" / "a.png"]
+    for number, path in enumerate(pictures):
+        path.parent.mkdir(exist_ok=True)
+        Image.new("RGB", (64 + number, 48), (90, 90, 90)).save(path)
+    run("detect", *pictures, "--annotate", tmp_path / "out")
+    sizes = {path.name: Image.open(path).width for path in (tmp_path / "out").iterdir()}
+    assert sizes == {"a.jpg": 64, "A-2.jpg": 65, "a-3.jpg": 66}
+    # Not over another one of the pictures either.
+    refused = run("detect", pictures[2], pictures[0], "--annotate", tmp_path / "one", status=2)
+    assert "would overwrite" in refused.stderr
 
 
 def test_a_picture_that_cannot_be_read_is_told_and_the_others_are_looked_at(

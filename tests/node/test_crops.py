@@ -19,7 +19,8 @@ from edge_vision_node.models.store import SELF_TEST_PICTURE, ModelStore
 from edge_vision_node.runner import Runner, default_engine
 from PIL import Image
 
-from tests.small_models import BLUE, RED, add_landmarks, painted
+from tests.engines import ENGINE, ENGINES, needs
+from tests.small_models import BLUE, RED, add_landmarks, keep_engine, painted
 
 from .conftest import StartNode
 from .heads import recorded
@@ -92,13 +93,14 @@ def test_a_detection_without_the_points_that_mark_a_crop_is_an_error() -> None:
     assert find_crops(empty, spec, (100, 100), 4) == []
 
 
+@pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize(("turned", "x", "y"), [(False, 0.6875, 0.6875), (True, 0.6875, 0.3125)])
 def test_a_picture_goes_through_both_models(
-    tmp_path: Path, turned: bool, x: float, y: float
+    tmp_path: Path, turned: bool, x: float, y: float, engine: str
 ) -> None:
     added = add_landmarks(tmp_path, turned)
     model = ModelStore([tmp_path]).get(added)
-    runner = Runner(model, "onnxruntime", "cpu")
+    runner = Runner(model, engine, "cpu")
     result, _ = runner.run(runner.prepare(painted(RED)), 50)
     (face,) = runner.findings(result, 50).objects
     assert [point.name for point in face.keypoints] == ["left", "right"]
@@ -114,15 +116,14 @@ def test_without_its_detector_a_model_says_what_to_install(tmp_path: Path) -> No
     add_landmarks(tmp_path)
     model = load_model(tmp_path / "points")
     with pytest.raises(ModelError, match="Points looks at what marks finds; install that"):
-        Runner(model, "onnxruntime", "cpu")
+        Runner(model, ENGINE, "cpu")
 
 
+@needs("onnxruntime")
 def test_both_models_run_on_the_same_engine(tmp_path: Path) -> None:
     add_landmarks(tmp_path)
-    path = tmp_path / "marks" / "model.json"
-    manifest = json.loads(path.read_text())
-    manifest["engines"]["ncnn"] = manifest["engines"].pop("onnxruntime")
-    path.write_text(json.dumps(manifest))
+    keep_engine(tmp_path / "marks", "ncnn")
+    keep_engine(tmp_path / "points", "onnxruntime")
     model = ModelStore([tmp_path]).get("points")
     assert model.engines == model.info().engines == ()
     with pytest.raises(EngineMissingError, match="Points has no files for ONNX Runtime"):
@@ -197,4 +198,4 @@ async def test_a_node_runs_both_and_measures_them(start_node: StartNode, tmp_pat
         assert (await hub.look("door", painted(BLUE)))["objects"] == []
         measured = await hub.ask("benchmark", model="points", seconds=0.05)
         rows = {(row["engine"], row["accelerator"]): row for row in measured["rows"]}
-        assert rows["onnxruntime", "cpu"]["frames_per_second"] > 0
+        assert rows[ENGINE, "cpu"]["frames_per_second"] > 0

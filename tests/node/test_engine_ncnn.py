@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import logging
+import os
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
+from unittest.mock import AsyncMock
 
 import numpy as np
 import pytest
 from edge_vision_node.engines import ncnn as engine_module
-from edge_vision_node.engines.base import CPU, EngineFiles
+from edge_vision_node.engines.base import CPU, EngineFiles, native_output_off
 from edge_vision_node.engines.ncnn import NcnnEngine
 from edge_vision_node.errors import AcceleratorError
 from edge_vision_node.models.store import ModelStore
-from edge_vision_node.protocol import AcceleratorInfo
+from edge_vision_node.protocol import AcceleratorInfo, EngineInfo
+from edge_vision_node.workers.pool import Workers
 
 from .engine_files import noise
 
@@ -43,6 +47,21 @@ def test_a_program_that_imitates_a_gpu_is_called_that(monkeypatch: pytest.Monkey
     assert imitation.name == "llvmpipe: no GPU, a program that imitates one on the processor"
 
 
+async def test_an_imitated_gpu_is_not_measured_whatever_kind_it_says_it_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    package = vulkan(("V3D 7.1", 1), ("SwiftShader Device (LLVM 10)", 1), ("llvmpipe", 3))
+    monkeypatch.setattr(engine_module, "_package", lambda: package)
+    here = NcnnEngine().accelerators()
+    assert [item.emulated for item in here] == [False, False, True, True]
+    workers = Workers()
+    ncnn = EngineInfo(id="ncnn", name="ncnn", version="1", accelerators=here)
+    monkeypatch.setattr(workers, "engines", AsyncMock(return_value=(ncnn,)))
+    model = ModelStore().get(None)
+    places = await workers.places(model)
+    assert [place.accelerator for place in places] == ["cpu", "vulkan:0"]
+
+
 def test_a_build_without_vulkan_has_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine_module, "_package", lambda: ModuleType("ncnn"))
     assert NcnnEngine().accelerators() == (CPU,)
@@ -64,10 +83,24 @@ def test_a_gpu_that_is_gone_when_the_model_is_loaded_is_an_error_not_a_silent_fa
     monkeypatch.setattr(NcnnEngine, "accelerators", lambda engine: (gone, CPU))
     monkeypatch.setenv("VK_DRIVER_FILES", "/nowhere")  # a machine with a GPU has none either
     files = ModelStore().get(None).files("ncnn")
-    if engine_module._package().get_gpu_count():
+    with native_output_off():
+        count = engine_module._package().get_gpu_count()
+    if count:
         pytest.skip("Vulkan was started before, with a device")
     with pytest.raises(AcceleratorError, match=r"would run .* on the CPU, not on vulkan:0"):
         NcnnEngine().load(files, "vulkan:0", 1)
+
+
+@pytest.mark.parametrize(
+    ("level", "shown"), [(logging.WARNING, ""), (logging.INFO, ""), (logging.DEBUG, "no Vulkan\n")]
+)
+def test_that_there_is_no_vulkan_is_said_only_to_who_debugs(
+    level: int, shown: str, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Home Assistant starts its node with the level "info"."""
+    with caplog.at_level(level), native_output_off():
+        os.write(2, b"no Vulkan\n")
+    assert capfd.readouterr().err == shown
 
 
 @pytest.mark.skipif(

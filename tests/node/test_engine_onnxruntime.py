@@ -10,7 +10,6 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 import numpy as np
-import onnxruntime
 import pytest
 from edge_vision_node.engines import onnx_providers
 from edge_vision_node.engines.base import EngineFiles
@@ -22,15 +21,40 @@ from edge_vision_node.engines.onnxruntime import (
     _profiled,
     operations_by_provider,
 )
-from edge_vision_node.errors import AcceleratorError, ModelError
+from edge_vision_node.errors import AcceleratorError, InferenceError, ModelError
 from edge_vision_node.hardware.devices import Found
 
+from tests.small_models import add_failing
+
 from .engine_files import MODELS, default_model, noise
+
+onnxruntime = pytest.importorskip("onnxruntime", reason="ONNX Runtime is not installed here")
 
 needs_plugin = pytest.mark.skipif(
     importlib.util.find_spec("nxrt_ep_cpu") is None, reason="the package nxrt-ep-cpu is not here"
 )
 PLUGIN = "cpu_ep:0"
+
+
+def test_a_failure_is_raised_and_not_also_written_with_the_models_names(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A name may hold line breaks, and what follows one would look like a line of our log."""
+    folder = tmp_path / add_failing(tmp_path, "onnxruntime")
+    spec = json.loads((folder / "model.json").read_text())["engines"]["onnxruntime"]
+    files = EngineFiles(
+        model_id="failing",
+        paths={"model": folder / "model.onnx"},
+        inputs=tuple(spec["inputs"]),
+        outputs=tuple(spec["outputs"]),
+    )
+    session = OnnxRuntimeEngine().load(files, "cpu", 1)
+    red = np.zeros((1, 3, 16, 16), dtype=np.float32)
+    red[:, 0] = 1
+    with pytest.raises(InferenceError, match="Gather"):
+        session.infer(red)
+    captured = capfd.readouterr()
+    assert captured.out + captured.err == ""
 
 
 @needs_plugin
@@ -193,7 +217,7 @@ def test_a_damaged_file_and_wrong_names_are_model_errors(tmp_path: Path) -> None
     damaged = tmp_path / "model.onnx"
     damaged.write_bytes(b"no model")
     files = default_model()
-    with pytest.raises(ModelError, match="cannot load ssd"):
+    with pytest.raises(ModelError, match=r"cannot load ssd: \w.*; export the model again"):
         engine.load(EngineFiles("ssd", {"model": damaged}, files.inputs, files.outputs), "cpu", 1)
     with pytest.raises(ModelError, match="no output nowhere; the file has boxes, logits"):
         engine.load(EngineFiles("ssd", files.paths, ("image",), ("boxes", "nowhere")), "cpu", 1)

@@ -24,7 +24,7 @@ needs_openvino = pytest.mark.skipif(not HERE, reason="the package openvino is no
 
 @pytest.mark.skipif(HERE, reason="the package openvino is here")
 def test_without_its_package_it_says_so() -> None:
-    with pytest.raises(EngineMissingError, match="OpenVINO cannot be used here"):
+    with pytest.raises(EngineMissingError, match=r"OpenVINO cannot be (used|installed)"):
         OpenVinoEngine().version()
 
 

@@ -14,14 +14,18 @@ from edge_vision_node.models.store import ModelStore
 from edge_vision_node.runner import Runner
 from PIL import Image
 
+from tests.engines import ENGINES, HERE, needs
 from tests.pictures import SELF_TEST_PICTURE, TEST_DATA, jpeg, needs_test_data
 
 from .conftest import node_environment
 
+two_engines = needs("ncnn", "onnxruntime")
+
 
 @pytest.fixture(scope="module")
 def runners() -> dict[str, Runner]:
-    return {name: Runner(ModelStore().get(None), name) for name in ("onnxruntime", "ncnn")}
+    here = [name for name in ("onnxruntime", "ncnn") if name in HERE]
+    return {name: Runner(ModelStore().get(None), name) for name in here}
 
 
 def run(runner: Runner, data: bytes, confidence: float = 40.0) -> Detections:
@@ -44,10 +48,12 @@ def check_agreement(runners: dict[str, Runner], data: bytes) -> int:
     return len(sure[0])
 
 
+@two_engines
 def test_both_engines_agree_on_the_picture_that_ships(runners: dict[str, Runner]) -> None:
     assert check_agreement(runners, SELF_TEST_PICTURE.read_bytes()) >= 2
 
 
+@two_engines
 @needs_test_data
 @pytest.mark.parametrize(
     ("name", "label", "count"),
@@ -71,13 +77,13 @@ def test_both_engines_find_what_is_there(
         assert labels.count(label) >= count
 
 
-@pytest.mark.parametrize("engine", ["onnxruntime", "ncnn"])
+@pytest.mark.parametrize("engine", ENGINES)
 def test_an_empty_scene_is_empty(runners: dict[str, Runner], engine: str) -> None:
     data = jpeg(Image.new("RGB", (640, 480), (96, 128, 96)))
     assert len(run(runners[engine], data)) == 0
 
 
-@pytest.mark.parametrize("engine", ["onnxruntime", "ncnn"])
+@pytest.mark.parametrize("engine", ENGINES)
 def test_the_outputs_have_the_shapes_that_the_head_expects(
     runners: dict[str, Runner], engine: str
 ) -> None:
@@ -87,6 +93,7 @@ def test_the_outputs_have_the_shapes_that_the_head_expects(
     assert (boxes.dtype, logits.dtype) == (np.float32, np.float32)
 
 
+@two_engines
 def test_engines_describe_themselves() -> None:
     described = {engine.id: engine for engine in describe_engines()}
     assert described["onnxruntime"].version
@@ -94,7 +101,7 @@ def test_engines_describe_themselves() -> None:
     assert "cpu" in [a.id for a in described["ncnn"].accelerators]
 
 
-@pytest.mark.parametrize("engine", ["onnxruntime", "ncnn"])
+@pytest.mark.parametrize("engine", ENGINES)
 def test_an_engine_leaves_no_trace_of_telemetry(tmp_path: Path, engine: str) -> None:
     """ONNX Runtime would note a session here before it reports it to its maker."""
     subprocess.run(

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine
 from dataclasses import replace
-from datetime import datetime
 from typing import Any
 
 import pytest
 from edge_vision_node.cameras.messages import CameraFrame
-from edge_vision_node.evidence import Keeper
+from edge_vision_node.evidence import Keeper, Shot
 from edge_vision_node.protocol import Box, DetectedObject, Kind, NodeEvent, Phase
-from edge_vision_node.rules.scene import SceneObject
+from edge_vision_node.rules.scene import RuleEvent, SceneObject
 
 BOX = Box(x_min=0.2, y_min=0.2, x_max=0.4, y_max=0.6)
 LARGER = Box(x_min=0.2, y_min=0.2, x_max=0.6, y_max=0.9)
-PERSON = SceneObject(track_id=7, label="person", confidence=80, box=BOX)
+PERSON = DetectedObject(track_id=7, label="person", confidence=80, box=BOX)
 BEGAN = NodeEvent(
     event_id="A" * 26,
     pipeline_id="p",
@@ -45,7 +44,7 @@ class Scene:
         self.kept: list[int] = []
         self._tasks: list[Coroutine[Any, Any, None]] = []
         self._sharpness: list[float] = []
-        self.keeper = Keeper(self.save, self._tasks.append)
+        self.keeper = Keeper(self.save, lambda _event_ids, work: self._tasks.append(work))
 
     async def sharpness(self, frame: int, regions: tuple[Box, ...]) -> tuple[float, ...]:
         return (self._sharpness[frame],) * len(regions)
@@ -53,10 +52,9 @@ class Scene:
     async def picture(self, frame: int) -> tuple[None, bytes]:
         return None, str(frame).encode()
 
-    async def save(
-        self, event_id: str, jpeg: bytes, shown: Sequence[DetectedObject], at: datetime
-    ) -> None:
-        self.kept.append(int(jpeg))
+    async def save(self, shot: Shot) -> None:
+        assert shot.subject in shot.shown
+        self.kept.append(int(shot.jpeg))
 
     def shows(self, *frames: tuple[float, Box], began: bool = True, seen: bool = True) -> list[int]:
         """Return which are kept of frames of a sharpness and with the object in a box."""
@@ -73,8 +71,9 @@ class Scene:
                 motion_ms=1,
                 motions=(),
             )
-            objects, events = (replace(PERSON, box=box, seen=seen),), (BEGAN,) if began else ()
-            self.keeper.look(self, frame, objects, events, ())  # type: ignore[arg-type]
+            shown = (replace(PERSON, box=box),) if seen else ()
+            events = (BEGAN,) if began else ()
+            self.keeper.look(self, frame, (7,), events, shown)  # type: ignore[arg-type]
             began = False
             while self._tasks:
                 asyncio.run(self._tasks.pop())
@@ -107,3 +106,14 @@ def test_pictures_of_before_a_restart_stay() -> None:
     assert before.shows((10, BOX)) == [0]
     after.keeper.restore(before.keeper.snapshot())
     assert after.shows((1000, LARGER), began=False) == []
+
+
+def test_an_event_names_a_picture_only_where_there_will_be_one() -> None:
+    scene = Scene()
+    item = SceneObject(track_id=7, label="person", confidence=80, box=BOX)
+    event = RuleEvent(kind=Kind.LOITERING, phase=Phase.START, label="person", count=1, item=item)
+    assert scene.keeper.evidence(event, "B" * 26, ()) is None
+    assert scene.keeper.evidence(event, "B" * 26, (PERSON,)) == "B" * 26
+    assert scene.keeper.evidence(replace(event, phase=Phase.END), "B" * 26, (PERSON,)) is None
+    scene.shows((100, BOX))
+    assert scene.keeper.evidence(event, "B" * 26, ()) == BEGAN.event_id

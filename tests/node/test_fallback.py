@@ -21,9 +21,12 @@ from edge_vision_node.node import Node
 from edge_vision_node.protocol import Configure, Look, LookRequest, PipelineConfig, PipelineStatus
 from edge_vision_node.workers import failures
 
-from tests.small_models import GREEN, RED, add_failing, add_hanging, painted
+from tests.engines import ENGINE, ENGINES, needs
+from tests.small_models import FAILURES, GREEN, RED, add_failing, add_hanging, painted
 
 from .conftest import until, until_executing
+
+pytestmark = needs("ncnn", "onnxruntime")  # where one can stand in for the other
 
 CANNOT_BE_IMPORTED = "raise ImportError('libgomp.so.1 is missing')"
 
@@ -75,7 +78,7 @@ async def look(node: Node, picture: bytes) -> Look:
 async def test_an_accelerator_that_is_not_there_fails_the_pipeline(
     node: Node, street: bytes
 ) -> None:
-    status = await configured(node, engine="onnxruntime", accelerator="cuda:7")
+    status = await configured(node, engine=ENGINE, accelerator="cuda:7")
     assert (status.state, status.error_code) == ("failed", "unknown_accelerator")
     assert "cuda:7" in (status.error or "")
     assert status.accelerator is None
@@ -84,12 +87,12 @@ async def test_an_accelerator_that_is_not_there_fails_the_pipeline(
 
 
 async def test_where_it_is_allowed_it_runs_elsewhere_and_says_so(node: Node, street: bytes) -> None:
-    status = await configured(node, engine="onnxruntime", accelerator="cuda:7", allow_fallback=True)
+    status = await configured(node, engine=ENGINE, accelerator="cuda:7", allow_fallback=True)
     assert (status.state, status.error) == ("ready", None)
-    assert (status.engine, status.accelerator) == ("onnxruntime", "cpu")
-    assert (status.fallback_from or "").startswith("onnxruntime on cuda:7 cannot be used: ")
+    assert (status.engine, status.accelerator) == (ENGINE, "cpu")
+    assert (status.fallback_from or "").startswith(f"{ENGINE} on cuda:7 cannot be used: ")
     seen = await look(node, street)
-    assert (seen.engine, seen.accelerator) == ("onnxruntime", "cpu")
+    assert (seen.engine, seen.accelerator) == (ENGINE, "cpu")
 
 
 async def test_what_works_is_no_fallback(node: Node) -> None:
@@ -101,7 +104,7 @@ async def test_what_works_is_no_fallback(node: Node) -> None:
 async def test_another_setting_does_not_try_again_but_another_accelerator_does(
     node: Node, street: bytes
 ) -> None:
-    wanted: dict[str, Any] = {"engine": "onnxruntime", "allow_fallback": True}
+    wanted: dict[str, Any] = {"engine": ENGINE, "allow_fallback": True}
     before = await configured(node, accelerator="cuda:7", **wanted)
     after = await configured(node, accelerator="cuda:7", confidence=33.0, **wanted)
     assert after.fallback_from == before.fallback_from
@@ -110,7 +113,7 @@ async def test_another_setting_does_not_try_again_but_another_accelerator_does(
 
 
 async def test_taking_the_permission_back_fails_the_pipeline(node: Node) -> None:
-    wanted: dict[str, Any] = {"engine": "onnxruntime", "accelerator": "cuda:7"}
+    wanted: dict[str, Any] = {"engine": ENGINE, "accelerator": "cuda:7"}
     assert (await configured(node, allow_fallback=True, **wanted)).state == "ready"
     status = await configured(node, **wanted)
     assert (status.state, status.fallback_from) == ("failed", None)
@@ -164,9 +167,11 @@ def workers() -> list[int]:
 
 
 @asynccontextmanager
-async def node_with(add: Callable[[Path], str], tmp_path: Path) -> AsyncIterator[Node]:
-    """Start a node that has another model besides."""
-    add(tmp_path / "data" / "models")
+async def node_with(
+    add: Callable[[Path, str], str], tmp_path: Path, engine: str
+) -> AsyncIterator[Node]:
+    """Start a node that has another model besides, with a trap for an engine."""
+    add(tmp_path / "data" / "models", engine)
     node = Node(tmp_path / "data")
     try:
         yield node
@@ -174,10 +179,13 @@ async def node_with(add: Callable[[Path], str], tmp_path: Path) -> AsyncIterator
         await node.close()
 
 
+@pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("allowed", [False, True])
-async def test_an_engine_that_crashes_again_and_again(tmp_path: Path, allowed: bool) -> None:
-    async with node_with(add_hanging, tmp_path) as node:
-        await configured(node, model="hanging", engine="onnxruntime", allow_fallback=allowed)
+async def test_an_engine_that_crashes_again_and_again(
+    tmp_path: Path, allowed: bool, engine: str
+) -> None:
+    async with node_with(add_hanging, tmp_path, engine) as node:
+        await configured(node, model="hanging", engine=engine, allow_fallback=allowed)
         for _ in range(3):
             await node.ready(node._pipelines["porch"])  # so that the process to crash is there
             await crash_during_a_look(node)
@@ -189,7 +197,7 @@ async def test_an_engine_that_crashes_again_and_again(tmp_path: Path, allowed: b
             return
         seen = await look(node, painted(RED))
         # Perhaps another accelerator of the same engine, where there is one.
-        assert (seen.engine, seen.accelerator) != ("onnxruntime", "cpu")
+        assert (seen.engine, seen.accelerator) != (engine, "cpu")
         assert seen.classes[0].label == "red"
         status = await status_of(node)
         assert status.state == "ready"
@@ -197,29 +205,31 @@ async def test_an_engine_that_crashes_again_and_again(tmp_path: Path, allowed: b
         assert "3 times in a row" in (status.fallback_from or "")
 
 
-async def fail_to_look(node: Node, times: int) -> None:
+async def fail_to_look(node: Node, engine: str, times: int) -> None:
     for _ in range(times):
-        with pytest.raises(InferenceError, match="Gather"):
+        with pytest.raises(InferenceError, match=FAILURES[engine]):
             await look(node, painted(RED))
 
 
+@pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("allowed", [False, True])
 async def test_an_accelerator_that_loads_a_model_and_fails_to_run_it(
-    tmp_path: Path, allowed: bool
+    tmp_path: Path, allowed: bool, engine: str
 ) -> None:
-    async with node_with(add_failing, tmp_path) as node:
-        await configured(node, model="failing", engine="onnxruntime", allow_fallback=allowed)
+    other = "onnxruntime" if engine == "ncnn" else "ncnn"
+    async with node_with(add_failing, tmp_path, engine) as node:
+        await configured(node, model="failing", engine=engine, allow_fallback=allowed)
         assert (await look(node, painted(GREEN))).classes[0].label == "green"
         (before,) = workers()
-        await fail_to_look(node, 2)
+        await fail_to_look(node, engine, 2)
         assert (await look(node, painted(GREEN))).classes[0].label == "green"
-        await fail_to_look(node, 2)
+        await fail_to_look(node, engine, 2)
         assert workers() == [before]  # never three in a row
-        await fail_to_look(node, 1)
+        await fail_to_look(node, engine, 1)
         assert (await look(node, painted(GREEN))).classes[0].label == "green"
         (after,) = workers()
         assert after != before  # it was started anew, and that might have helped
-        await fail_to_look(node, 5)
+        await fail_to_look(node, engine, 5)
         if not allowed:
             with pytest.raises(AcceleratorFailedError, match="also after it was loaded anew"):
                 await look(node, painted(RED))
@@ -229,24 +239,24 @@ async def test_an_accelerator_that_loads_a_model_and_fails_to_run_it(
             with pytest.raises(AcceleratorFailedError):
                 await look(node, painted(GREEN))
             assert (await status_of(node)).state == "failed"
-            assert (await configured(node, model="failing", engine="ncnn")).state == "ready"
+            assert (await configured(node, model="failing", engine=other)).state == "ready"
             return
         seen = None
         while seen is None:  # first it may go to another accelerator of the engine, and fail there
             with suppress(InferenceError):
                 seen = await look(node, painted(RED))
-        assert (seen.engine, seen.classes[0].label) == ("ncnn", "red")
+        assert (seen.engine, seen.classes[0].label) == (other, "red")
         status = await status_of(node)
-        assert (status.state, status.engine) == ("ready", "ncnn")
+        assert (status.state, status.engine) == ("ready", other)
         assert "also after it was loaded anew" in (status.fallback_from or "")
 
 
 async def test_what_was_given_up_is_tried_again_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with node_with(add_failing, tmp_path) as node:
-        await configured(node, model="failing", engine="onnxruntime")
-        await fail_to_look(node, 5)
+    async with node_with(add_failing, tmp_path, ENGINE) as node:
+        await configured(node, model="failing", engine=ENGINE)
+        await fail_to_look(node, ENGINE, 5)
         with pytest.raises(AcceleratorFailedError):
             await look(node, painted(RED))
         with pytest.raises(AcceleratorFailedError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import subprocess
 from importlib.util import find_spec
@@ -177,6 +178,22 @@ def test_a_file_that_is_not_there_or_far_too_large_is_refused(tmp_path: Path) ->
         file.truncate(65 * 2**20)
     with pytest.raises(ModelError, match="too large for any"):
         check_fit(huge, ESP32_S3)
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device", "folder", "loop"])
+def test_only_a_file_is_read(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "m.tflite"
+    match kind:
+        case "pipe":
+            os.mkfifo(path)
+        case "device":
+            path.symlink_to("/dev/zero")
+        case "folder":
+            path.mkdir()
+        case _:
+            path.symlink_to(path.name)
+    with pytest.raises(ModelError, match=r"m\.tflite: "):
+        check_fit(path, ESP32_S3)
 
 
 def test_damage_anywhere_in_a_model_ends_in_an_answer(relu: Path) -> None:

@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
+import copy
 import json
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from edge_vision_node.detections import Detections
-from edge_vision_node.following import Follower
-from edge_vision_node.protocol import Kind, Line, ObjectLimits, Phase, Point, Zone
+from edge_vision_node.following import Follower, end_all, end_labels, labels_in
+from edge_vision_node.protocol import (
+    Kind,
+    Line,
+    ObjectLimits,
+    Phase,
+    Point,
+    Zone,
+    decode_text,
+    encode_text,
+    read,
+    write,
+)
+from edge_vision_node.rules.scene import SceneState
 from edge_vision_node.rules.video import Watch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 LEFT = Zone(name="Left", points=tuple(Point(x=x, y=y) for x, y in ((0, 0), (0.5, 0), (0.5, 1))))
 WATCH = Watch(
@@ -38,6 +54,26 @@ def walked() -> tuple[Follower, float]:
         walker = [0.9 - 0.01 * number] if number < 55 else []
         follower.step(seen(0.45, *walker, *([0.75] if number < 5 else [])), at)
     return follower, at
+
+
+@pytest.mark.parametrize(
+    ("disturbed", "changed", "worth"),
+    [
+        ([[0.4, 0.1, 0.6, 0.4]], False, 1),  # within something larger
+        ([[0.6, 0.1, 0.8, 0.4]], False, 0),
+        ([], False, 0),
+        (None, False, 0),
+        ([[0.0, 0.0, 1.0, 1.0]], True, 0),  # nobody can tell what moves
+    ],
+)
+def test_who_is_doubtful_is_worth_looks_where_something_moves(
+    disturbed: list[list[float]] | None, worth: int, *, changed: bool
+) -> None:
+    follower = Follower(WATCH, ("person",))
+    found = replace(seen(0.5), scores=np.array([0.55], np.float32))
+    moving = None if disturbed is None else np.array(disturbed, np.float64).reshape(-1, 4)
+    follower.step(found, 0.0, disturbed=moving, changed=changed)
+    assert len(follower.moving) == worth
 
 
 def test_a_restart_tells_nothing_twice_and_forgets_no_total() -> None:
@@ -132,3 +168,73 @@ def test_a_zone_that_is_removed_while_somebody_is_in_it_ends_and_an_unwanted_obj
     ended_now = unwanted.step(seen(), 1000.2)
     assert {(event.kind, event.phase) for event in ended_now} >= {(Kind.OBJECT, Phase.END)}
     assert unwanted.objects == []
+
+
+def test_what_is_to_be_drawn_was_seen_in_that_very_frame_with_its_box_there() -> None:
+    follower = Follower(WATCH, ("person",))
+    for number in range(6):
+        follower.step(seen(0.2 + 0.01 * number, 0.7), number / 5)
+    # One of them goes on quickly, the other is not seen, and still followed.
+    found = seen(0.28)
+    follower.step(found, 1.2)
+    assert len(follower.objects) == 2
+    (item,) = follower.seen
+    box = (item.box.x_min, item.box.y_min, item.box.x_max, item.box.y_max)
+    assert box == pytest.approx(found.boxes[0].tolist(), abs=1e-4)
+    # One that counted is less sure than what was asked for in this frame.
+    found.scores[:] = 0.3
+    follower.step(found, 1.4)
+    assert len(follower.objects) == 2
+    assert follower.seen == []
+    # Nobody looked at all.
+    follower.step(Detections.none(), 1.6, np.empty((0, 4)))
+    assert follower.seen == []
+
+
+_ODD = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-(2**70), 2**70),
+    st.floats(),
+    st.text(max_size=3),
+    st.just([]),
+    st.just({}),
+    st.just([[]]),
+)
+
+
+def _places(value: object, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
+    """Yield the way to everything in plain data."""
+    items: Iterable[tuple[str | int, object]] = ()
+    if isinstance(value, dict):
+        items = value.items()
+    elif isinstance(value, list):
+        items = enumerate(value)
+    for key, item in items:
+        yield (*path, key)
+        yield from _places(item, (*path, key))
+
+
+_SNAPSHOT = json.dumps({**walked()[0].snapshot(), "pictures": [[1, "01JDX"]]})
+
+
+@settings(max_examples=300, deadline=None, database=None)
+@given(data=st.data())
+def test_whatever_is_in_a_snapshot_the_camera_goes_on(data: st.DataObject) -> None:
+    snapshot = json.loads(_SNAPSHOT)
+    for _ in range(data.draw(st.integers(1, 3))):
+        way = data.draw(st.sampled_from([*_places(snapshot)]))
+        owner = snapshot
+        for key in way[:-1]:
+            owner = owner[key]
+        owner[way[-1]] = copy.deepcopy(data.draw(_ODD))  # it may get into itself otherwise
+    follower = Follower(WATCH, ("person",))
+    events = follower.restore(snapshot, 5.0)
+    for number in range(4):
+        events += follower.step(seen(0.45, 0.2 + 0.02 * number), 5.2 + number / 5)
+    for event in events:
+        assert encode_text(write(event))
+    assert read(SceneState, decode_text(encode_text(follower.snapshot()))["rules"])
+    end_all(WATCH, snapshot, 7.0)
+    end_labels(WATCH, snapshot, ["person"], 7.0)
+    labels_in(snapshot)

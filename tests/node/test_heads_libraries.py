@@ -24,7 +24,13 @@ def test_reads_what_the_library_reads(family: str) -> None:
     # The library counts what is above the threshold, the head what is not below it.
     found = sample.head(sample.outputs, float(sample.answer["min_score"]) + 1e-6)
     assert isinstance(found, Detections)
-    answer = sample.answer
+    # Random networks also find what lies beside the frame, which the head leaves out.
+    sides = sample.answer["boxes"][:, 2:] - sample.answer["boxes"][:, :2]
+    inside = (sides > 1e-4).all(axis=1)
+    answer = {
+        key: value[inside] if np.shape(value)[:1] == inside.shape else value
+        for key, value in sample.answer.items()
+    }
     assert len(found) == len(answer["scores"]) > 5
     np.testing.assert_allclose(found.scores, answer["scores"], atol=2e-5)
     # Detections of almost the same score may come in another order.
@@ -46,9 +52,9 @@ def test_reads_what_the_library_reads(family: str) -> None:
         assert found.keypoints is not None
         order = [i for i, _ in pairs]
         points, expected = found.keypoints[order], answer["keypoints"]
-        inside = ((expected[..., :2] > 0) & (expected[..., :2] < 1)).all(axis=-1)
-        assert inside.mean() > 0.3
-        np.testing.assert_allclose(points[inside], expected[inside], atol=2e-4)
+        visible = ((expected[..., :2] > 0) & (expected[..., :2] < 1)).all(axis=-1)
+        assert visible.mean() > 0.3
+        np.testing.assert_allclose(points[visible], expected[visible], atol=2e-4)
     else:
         assert found.keypoints is None
 

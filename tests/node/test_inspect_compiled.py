@@ -106,7 +106,7 @@ async def hailo(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Bench:
     monkeypatch.syspath_prepend(str(IMITATED))
     inherited = os.environ.get("PYTHONPATH")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, (str(IMITATED), inherited))))
-    bench.workers._engines = (await pool._describe("hailort"),)
+    bench.workers._engines = (await pool._describe_alone("hailort"),)
     return bench
 
 

@@ -8,9 +8,12 @@ import pytest
 from edge_vision_node.errors import ModelError
 from edge_vision_node.models.store import DEFAULT_MODEL
 
+from tests.engines import needs
+
 from .inspection import DEFAULT, Bench, image, out
 
 
+@needs("onnxruntime")
 async def test_what_is_proposed_can_be_corrected(bench: Bench) -> None:
     found = await bench.look_at(
         [image(416)],
@@ -32,6 +35,7 @@ async def test_what_is_proposed_can_be_corrected(bench: Bench) -> None:
     assert bench.store.get("parts").labels == ("a", "b", "c")
 
 
+@needs("onnxruntime")
 async def test_a_head_can_be_named_for_what_is_not_recognised(bench: Bench) -> None:
     tensors = ([image(64)], [out(1, 33, 5, 7)])
     unknown = await bench.look_at(*tensors)
@@ -48,6 +52,7 @@ async def test_a_head_can_be_named_for_what_is_not_recognised(bench: Bench) -> N
     assert found.findings.classes[0].label == "kind 0"
 
 
+@needs("onnxruntime")
 @pytest.mark.parametrize(
     ("corrections", "reason"),
     [

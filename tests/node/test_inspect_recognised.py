@@ -6,17 +6,16 @@ import io
 import json
 import shutil
 import zipfile
-from pathlib import Path
 from typing import Any
 
 import pytest
 from edge_vision_node.engines import get_engine
 from edge_vision_node.errors import EngineMissingError, ModelError
 from edge_vision_node.models.formats import read_model_file
-from edge_vision_node.models.inspection.clues import read_labels
 from edge_vision_node.models.store import SELF_TEST_PICTURE, ModelStore
 from PIL import Image
 
+from tests.engines import needs
 from tests.onnx_files import Tensor
 from tests.pictures import TEST_DATA, needs_test_data
 
@@ -34,6 +33,7 @@ def litert_is_here() -> bool:
 needs_litert = pytest.mark.skipif(not litert_is_here(), reason="LiteRT is not installed here")
 
 
+@needs("onnxruntime")
 @pytest.mark.parametrize(
     ("side", "outputs", "metadata", "task", "family", "head"),
     [
@@ -87,7 +87,14 @@ needs_litert = pytest.mark.skipif(not litert_is_here(), reason="LiteRT is not in
         (416, [out(1, 3598, 112)], {}, "detection", "nanodet", {"classes": 80, "bins": 8}),
         (352, [out(1, 85, 22, 22)], {}, "detection", "fastestdet", {"classes": 80}),
         (224, [out(1, 1000)], {}, "classification", "classification", {"classes": 1000}),
-        (224, [out(1, 3)], ULTRALYTICS, "classification", "classification", {"classes": 3}),
+        (
+            224,
+            [out(1, 3)],
+            {**ULTRALYTICS, "task": "classify"},
+            "classification",
+            "classification",
+            {"classes": 3},
+        ),
         (192, [out(1, 1, 17, 3)], {}, "pose", "movenet", {}),
         (256, [out(1, 21, 256, 256)], {}, "segmentation", "segmentation", {"classes": 21}),
         (256, [out(1, 1, 256, 256)], {}, "segmentation", "segmentation", {"form": "mask"}),
@@ -130,6 +137,7 @@ async def test_a_family_is_known_by_its_tensors_and_runs_as_such(
         assert found.proposal.labels == ("nut", "bolt", "washer")
 
 
+@needs("onnxruntime")
 async def test_an_embedding_is_known_by_its_lonely_vector(bench: Bench) -> None:
     found = await bench.look_at([image(224)], [out(1, 512)], fill=0.5)
     assert found.proposal is not None
@@ -138,6 +146,7 @@ async def test_an_embedding_is_known_by_its_lonely_vector(bench: Bench) -> None:
     assert len(found.findings.embedding) == 512
 
 
+@needs("onnxruntime")
 async def test_rt_detr_gets_the_size_that_it_asks_for(bench: Bench) -> None:
     found = await bench.look_at(
         [image(640), ("orig_target_sizes", (1, 2), "int64")],
@@ -154,6 +163,7 @@ async def test_rt_detr_gets_the_size_that_it_asks_for(bench: Bench) -> None:
     assert constants == {"orig_target_sizes": {"dtype": "int64", "value": [[640, 640]]}}
 
 
+@needs("onnxruntime")
 @pytest.mark.parametrize(
     ("side", "length", "task", "detector", "points"),
     [
@@ -175,6 +185,7 @@ async def test_landmarks_name_the_model_that_finds_what_they_look_at(
     assert len(found.proposal.manifest["keypoints"]) == points
 
 
+@needs("onnxruntime")
 async def test_yunet_is_known_by_its_twelve_outputs(bench: Bench) -> None:
     outputs = [
         out(1, (320 // stride) ** 2, columns, name=f"{kind}_{stride}")
@@ -187,6 +198,7 @@ async def test_yunet_is_known_by_its_twelve_outputs(bench: Bench) -> None:
     assert (found.proposal.task, found.proposal.family) == ("face", "yunet")
 
 
+@needs("onnxruntime")
 async def test_sides_that_are_left_open_come_from_the_metadata(bench: Bench) -> None:
     metadata = {**ULTRALYTICS, "imgsz": "[320, 320]"}
     found = await bench.look_at(
@@ -198,6 +210,7 @@ async def test_sides_that_are_left_open_come_from_the_metadata(bench: Bench) -> 
     assert found.proposal.manifest["input"]["width"] == 320
 
 
+@needs("onnxruntime")
 async def test_logits_and_scores_are_told_apart_by_running(bench: Bench) -> None:
     logits = await bench.look_at([image(224)], [out(1, 1000)], fill=7.0)
     scores = await bench.look_at([image(224)], [out(1, 1000)], fill=0.001)
@@ -210,6 +223,7 @@ async def test_logits_and_scores_are_told_apart_by_running(bench: Bench) -> None
 # --- Real models ----------------------------------------------------------------------------------
 
 
+@needs("onnxruntime")
 async def test_a_real_model_is_recognised_tried_saved_and_found_again(bench: Bench) -> None:
     found = await bench.look(DEFAULT / "model.onnx", save_as="my_street")
     assert found.problem is None
@@ -268,6 +282,7 @@ async def test_a_folder_is_looked_into(bench: Bench) -> None:
         await bench.look(package)
 
 
+@needs("onnxruntime")
 @needs_test_data
 @pytest.mark.parametrize(
     ("name", "family", "label"),
@@ -319,29 +334,6 @@ def test_what_a_tflite_file_says_of_itself_is_read_without_an_engine() -> None:
 
 
 # --- Labels ---------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("text", "labels"),
-    [
-        ("cat\ndog\n\n", ("cat", "dog")),
-        ("0 cat\n1 dog\n", ("cat", "dog")),
-        ("0: cat\n2: dog\n", ("cat", "???", "dog")),
-        ("\ufeffcat\r\ndog", ("cat", "dog")),
-    ],
-)
-def test_label_files_come_in_several_forms(
-    tmp_path: Path, text: str, labels: tuple[str, ...]
-) -> None:
-    (tmp_path / "l.txt").write_text(text, "utf-8")
-    assert read_labels(tmp_path / "l.txt") == labels
-
-
-@pytest.mark.parametrize("content", [b"", b"\xff\xfe\xff", b"x\n" * 60_000])
-def test_what_is_no_list_of_labels_says_so(tmp_path: Path, content: bytes) -> None:
-    (tmp_path / "l.txt").write_bytes(content)
-    with pytest.raises(ModelError, match=r"labels"):
-        read_labels(tmp_path / "l.txt")
 
 
 async def test_too_few_labels_are_told(bench: Bench) -> None:

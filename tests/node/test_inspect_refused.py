@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from edge_vision_node.errors import ModelError
 
+from tests.engines import needs
 from tests.onnx_files import Tensor, onnx_file
 from tests.pictures import needs_test_data
 
@@ -26,7 +27,7 @@ from .inspection import DEFAULT, MODELS, Bench, image, out
         (
             "m.onnx",
             b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n",
-            "m.onnx is damaged or cut short: it is not a whole ONNX file",
+            "m.onnx is a web page or a pointer to a file, not the file itself",
         ),
         ("m.tflite", b"<html>", "m.tflite is a web page or a pointer to a file"),
         ("m.tflite", b"\x1c\0\0\0TFL3" + bytes(20), "m.tflite is damaged or cut short"),
@@ -120,12 +121,14 @@ async def test_a_model_for_something_else_is_told_so(
     assert reason in found.problem
 
 
+@needs("onnxruntime")
 async def test_numbers_that_are_none_are_told(bench: Bench) -> None:
     found = await bench.look_at([image(416)], [out(1, 3549, 85)], fill=float("nan"))
     assert found.problem is not None
     assert "numbers that are not finite" in found.problem
 
 
+@needs("onnxruntime")
 async def test_absurd_answers_are_refused_before_an_engine_computes_them(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:

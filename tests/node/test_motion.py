@@ -6,8 +6,9 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
+from edge_vision_node.frames import motion
 from edge_vision_node.frames.motion import MotionGate, MotionResult
-from edge_vision_node.protocol import SENSITIVITIES, Sensitivity
+from edge_vision_node.protocol import SENSITIVITIES, MotionThresholds, Sensitivity
 from numpy.typing import NDArray
 
 HEIGHT, WIDTH = 360, 640
@@ -188,3 +189,44 @@ def test_after_a_gap_it_has_to_learn_anew() -> None:
     scene = texture()
     watched = settled(scene)
     assert watched.step(frame(scene, 1), 60.0).calibrating
+
+
+# --- Boxes ---------------------------------------------------------------------------------------
+
+
+def boxes_around(cells: NDArray[np.bool_]) -> set[tuple[float, ...]]:
+    """Return what a gate makes of changed cells, in cells."""
+    gate = MotionGate(MotionThresholds(least_area=0.0))
+    gate._changed = cells
+    scale = np.array([cells.shape[1], cells.shape[0]] * 2)
+    return {tuple(np.round(box * scale).tolist()) for box in gate._find()}
+
+
+def boxes_by_flooding(cells: NDArray[np.bool_]) -> set[tuple[float, ...]]:
+    """Return the same from cell to cell: those in the same or adjoining tiles of 4 are together."""
+    left = set(zip(*(axis.tolist() for axis in np.nonzero(cells)), strict=True))
+    boxes = set()
+    while left:
+        members, edge = [], [left.pop()]
+        while edge:
+            y, x = edge.pop()
+            members.append((x, y))
+            near = {c for c in left if abs(c[0] // 4 - y // 4) < 2 and abs(c[1] // 4 - x // 4) < 2}
+            left -= near
+            edge += near
+        xs, ys = zip(*members, strict=True)
+        boxes.add((min(xs), min(ys), max(xs) + 1, max(ys) + 1))
+    return boxes
+
+
+@pytest.mark.parametrize("shape", [(90, 160), (96, 128), (31, 45), (9, 3)])
+@pytest.mark.parametrize("share", [0.001, 0.01, 0.03])
+def test_what_has_changed_together_has_one_box(
+    shape: tuple[int, int], share: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(motion, "_MOST_BOXES", 1000)
+    random = np.random.default_rng(7)
+    for _ in range(5):
+        cells = random.random(shape) < share
+        cells[0, -1] = cells[min(4, shape[0] - 1), 0] = True  # no neighbours across the border
+        assert boxes_around(cells) == boxes_by_flooding(cells)

@@ -53,7 +53,7 @@ def test_the_wheel_holds_every_file_of_the_package(unpacked: Path) -> None:
 
 def test_the_wheel_offers_the_command(unpacked: Path) -> None:
     (scripts,) = unpacked.glob("*.dist-info/entry_points.txt")
-    assert "edge-vision-node = edge_vision_node.cli:main" in scripts.read_text()
+    assert "edge-vision-node = edge_vision_node.__main__:main" in scripts.read_text()
 
 
 def test_the_wheel_detects_with_what_it_brings(unpacked: Path) -> None:

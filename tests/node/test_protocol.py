@@ -32,8 +32,9 @@ MESSAGES = [
     if isinstance(item, type) and dataclasses.is_dataclass(item)
 ]
 
+_INTEGERS = st.integers(-protocol.MAX_INTEGER, protocol.MAX_INTEGER)
 _JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=9),
+    st.none() | st.booleans() | _INTEGERS | st.floats(allow_nan=False) | st.text(max_size=9),
     lambda inner: (
         st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=9), inner, max_size=4)
     ),
@@ -51,6 +52,7 @@ def a_message(cls: type[Any]) -> st.SearchStrategy[Any]:
     return st.builds(cls, **{f.name: a_value(hints[f.name]) for f in dataclasses.fields(cls)})
 
 
+st.register_type_strategy(int, _INTEGERS)
 for message in MESSAGES:  # also where one is part of another
     st.register_type_strategy(message, a_message)
 
@@ -101,7 +103,7 @@ def test_a_newer_peer_may_say_more() -> None:
     assert read(PipelineConfig, raw) == PipelineConfig(pipeline_id="a", name="x")
 
 
-@given(st.dictionaries(st.text(), st.integers()), st.binary())
+@given(st.dictionaries(st.text(), _INTEGERS), st.binary())
 def test_a_binary_frame_comes_back_whole(header: dict[str, int], picture: bytes) -> None:
     got, rest = decode_binary(encode_binary(header, picture))
     assert got == header
@@ -122,3 +124,49 @@ def test_any_bytes_are_a_frame_or_refused(data: bytes) -> None:
 def test_text_that_is_no_json_object_is_refused(text: str) -> None:
     with pytest.raises(ProtocolError):
         decode_text(text)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "1e999",
+        "-1e999",
+        "9" * 30,
+        "9" * 5000,
+        "-9223372036854775808",
+        '"\\ud800"',
+        '"caf\\udcc3"',
+        "[" * 21 + "]" * 21,
+        '{"\\udfff": 1}',
+    ],
+)
+@pytest.mark.parametrize("field", ["name", "confidence", "looks_to_clear", "limits", "labels"])
+def test_what_no_field_may_hold_is_refused(value: str, field: str) -> None:
+    text = f'{{"pipeline_id": "a", "name": "x", "{field}": {value}}}'
+    with pytest.raises(ProtocolError):
+        read(PipelineConfig, decode_text(text))
+
+
+@pytest.mark.parametrize(
+    "value",
+    [float("inf"), float("nan"), 2**63, "\ud800", {"\ud800": 1}, [[float("inf")]]],
+)
+def test_nor_may_one_that_may_hold_anything(value: object) -> None:
+    deep: object = 1
+    for _ in range(30):
+        deep = [deep]
+    for odd in (value, deep):
+        with pytest.raises(ProtocolError, match="corrections"):
+            read(protocol.InspectModel, {"corrections": {"head": odd}})
+    assert read(protocol.InspectModel, {"corrections": {"a": [1, {"b": None}]}})
+
+
+def test_a_text_that_is_not_unicode_does_not_end_a_connection() -> None:
+    text = encode_text({"file": "caf\udcc3.onnx", "label": "caf\u00e9 \U0001f600"})
+    assert decode_text(text) == {"file": "caf?.onnx", "label": "caf\u00e9 \U0001f600"}
+    assert text.encode()
+
+
+def test_a_text_is_never_long() -> None:
+    with pytest.raises(ProtocolError, match="of text"):
+        decode_text('{"a": "' + "x" * protocol.MAX_HEADER_BYTES + '"}')

@@ -46,10 +46,77 @@ def test_who_is_small_is_looked_at_closely_and_in_the_shape_of_the_model() -> No
     assert 200 < height < 360
 
 
+def test_who_is_in_a_larger_movement_is_looked_at_as_closely_as_alone() -> None:
+    plan, far = planner(), boxes((0.9, 0.14, 0.94, 0.27))
+    around = boxes((0.88, 0.14, 0.98, 0.34))
+    plan.plan(0.0, NOTHING, NOTHING)
+    alone, both = planner(), plan
+    alone.plan(0.0, NOTHING, NOTHING)
+    part = both.plan(0.1, around, far).boxes[0]
+    assert inside(far[0], part)
+    assert part[3] - part[1] == pytest.approx(np.ptp(alone.plan(0.1, NOTHING, far).boxes[0][1::2]))
+
+
 def test_who_is_large_is_looked_at_in_the_whole_frame() -> None:
     plan, near = planner(), boxes((0.3, 0.2, 0.6, 0.9))
     for number in range(5):
         assert plan.plan(number / 10, NOTHING, near).boxes.tolist() == [WHOLE]
+
+
+@pytest.mark.parametrize("frame", [(1280, 720), (768, 576), (1920, 1080)])
+@pytest.mark.parametrize("height", [0.2, 0.24, 0.28])
+@pytest.mark.parametrize("look", [Thoroughness.BALANCED, Thoroughness.THOROUGH])
+def test_who_is_a_fifth_to_a_third_of_the_frame_has_a_part_while_looks_are_left(
+    frame: tuple[int, int], height: float, look: str
+) -> None:
+    width = 0.4 * height * frame[1] / frame[0]
+    person = boxes((0.6, 0.4, 0.6 + width, 0.4 + height))
+    # Found by its movement, and followed afterwards.
+    for moving, followed in ((person, NOTHING), (NOTHING, person)):
+        plan = Planner(look, frame, MODEL)
+        plan.plan(0.0, NOTHING, NOTHING)
+        (part,) = plan.plan(0.1, moving, followed).boxes
+        assert inside(person[0], part)
+        assert height / (part[3] - part[1]) > 0.27
+        across, down = (part[2:] - part[:2]) * frame
+        assert across == pytest.approx(down)  # nothing is distorted
+        # With the whole frame, when that is due, the part comes too.
+        again = plan.plan(1.1, moving, followed)
+        assert again.whole
+        assert inside(person[0], again.boxes[-1])
+        assert 2 <= len(again.boxes) <= EFFORTS[Thoroughness(look)].most
+
+
+def test_with_one_look_a_large_part_is_no_better_than_the_whole_frame() -> None:
+    plan, person = planner(Thoroughness.ECONOMICAL), boxes((0.6, 0.4, 0.66, 0.68))
+    assert all(plan.plan(n / 5, NOTHING, person).boxes.tolist() == [WHOLE] for n in range(5))
+
+
+def test_new_movement_comes_first_and_nobody_has_to_wait_for_ever() -> None:
+    plan = planner()
+    known = boxes(*((x, y, x + 0.02, y + 0.08) for x in (0.05, 0.35, 0.65) for y in (0.05, 0.55)))
+    flag = boxes((0.9, 0.9, 0.92, 0.98))
+    plan.plan(0.0, NOTHING, NOTHING)
+    assert inside(flag[0], plan.plan(0.2, flag, known).boxes[0])
+    looks_at_known = [0] * len(known)
+    for number in range(2, 42):
+        parts = plan.plan(number / 5, flag, known).boxes
+        assert len(parts) <= 3
+        close = [part for part in parts if part.tolist() != WHOLE]
+        for i, person in enumerate(known):
+            looks_at_known[i] += any(inside(person, part) for part in close)
+    assert min(looks_at_known) >= 8  # once a second
+
+
+def test_somebody_new_and_very_small_is_enlarged_more_than_one_who_is_known() -> None:
+    tiny = boxes((0.5, 0.3, 0.51, 0.34))
+    heights = []
+    for moving, followed in ((tiny, NOTHING), (NOTHING, tiny)):
+        plan = planner()
+        plan.plan(0.0, NOTHING, NOTHING)
+        (part,) = plan.plan(0.1, moving, followed).boxes
+        heights.append(float(part[3] - part[1]))
+    assert heights[0] < 0.7 * heights[1]
 
 
 def test_neighbours_share_a_part_and_movement_of_who_is_followed_needs_none() -> None:
@@ -99,6 +166,24 @@ def test_when_there_are_too_many_they_take_turns() -> None:
 def test_where_nobody_can_tell_what_moves_the_whole_is_looked_at() -> None:
     plan = planner()
     assert all(plan.plan(n / 10, NOTHING, NOTHING, unsure=True).whole for n in range(5))
+
+
+@pytest.mark.parametrize("look", ["balanced", "thorough"])
+def test_who_stands_there_while_the_gate_learns_is_looked_at_closely(look: str) -> None:
+    plan = planner(look)
+    plans = [plan.plan(n / 10, NOTHING, NOTHING, unsure=True) for n in range(30)]
+    assert max(len(item.boxes) for item in plans) <= plan.effort.most
+    swept = [tuple(box) for item in plans for box in item.boxes[1:]]
+    for tile in map(tuple, tiles(2, 2)):
+        assert tile in swept
+    # A camera that keeps the gate from learning costs no more than before.
+    assert look == "thorough" or len(swept) == 4
+    # After it has learnt, it may begin anew.
+    assert not len(plan.plan(3.0, NOTHING, NOTHING).boxes[1:]) or look == "thorough"
+    again = plan.plan(3.1, NOTHING, NOTHING, unsure=True)
+    assert len(again.boxes) > 1
+    plan.undo()
+    assert (plan.plan(3.2, NOTHING, NOTHING, unsure=True).boxes == again.boxes).all()
 
 
 def test_tiles_cover_the_frame_and_overlap() -> None:
@@ -151,6 +236,27 @@ def test_the_closer_look_tells_where_a_small_object_is() -> None:
     far, near = (0.5, 0.4, 0.53, 0.46), (0.505, 0.4, 0.53, 0.47)
     merged = merge([found((far, 0.7, 0)), found((near, 0.7, 0))], boxes(tuple(WHOLE), part))
     assert merged.boxes.tolist() == [pytest.approx(near)]
+
+
+def test_two_people_who_are_one_box_from_afar_are_two() -> None:
+    part = (0.4, 0.3, 0.7, 0.7)
+    one, other = (0.50, 0.4, 0.53, 0.52), (0.525, 0.4, 0.555, 0.52)
+    between = (0.512, 0.4, 0.543, 0.52)
+    merged = merge(
+        [found((between, 0.8, 0)), found((one, 0.9, 0), (other, 0.9, 0))],
+        boxes(tuple(WHOLE), part),
+    )
+    assert sorted(merged.boxes.tolist()) == [pytest.approx(one), pytest.approx(other)]
+
+
+def test_what_a_closer_look_has_not_shown_all_of_or_not_found_stays() -> None:
+    part = (0.4, 0.3, 0.7, 0.7)
+    beside, alone = (0.36, 0.35, 0.5, 0.65), (0.62, 0.35, 0.66, 0.5)
+    merged = merge(
+        [found((beside, 0.8, 0), (alone, 0.7, 0)), found(((0.45, 0.35, 0.58, 0.65), 0.9, 0))],
+        boxes(tuple(WHOLE), part),
+    )
+    assert len(merged) == 3
 
 
 def test_other_classes_and_other_places_stay() -> None:

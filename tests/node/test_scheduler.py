@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 
 import pytest
 from edge_vision_node.errors import SupersededError
@@ -124,3 +125,39 @@ async def test_closing_ends_what_runs_and_what_waits() -> None:
     assert all(isinstance(result, SupersededError) for result in results)
     with pytest.raises(SupersededError):
         await scheduler.run("late", job("late", []))
+
+
+@pytest.mark.parametrize("steps", range(6))
+@pytest.mark.parametrize("jobs", [1, 2, 5])
+async def test_closing_leaves_nobody_waiting_however_far_a_job_has_come(
+    steps: int, jobs: int
+) -> None:
+    async def work() -> None:
+        await asyncio.sleep(60)
+
+    scheduler = Scheduler()
+    callers = [asyncio.create_task(scheduler.run(str(i), work)) for i in range(jobs)]
+    for _ in range(steps):
+        await asyncio.sleep(0)
+    await scheduler.close()
+    for result in await asyncio.gather(*callers, return_exceptions=True):
+        assert isinstance(result, SupersededError)
+
+
+async def test_closing_that_is_cancelled_answers_all_the_same() -> None:
+    async def stubborn() -> None:
+        with suppress(asyncio.CancelledError):
+            await asyncio.sleep(60)
+        await asyncio.sleep(0.05)
+
+    scheduler = Scheduler()
+    _, held = await hold(scheduler)
+    waiting = asyncio.create_task(scheduler.run("door", stubborn))
+    await asyncio.sleep(0)
+    closing = asyncio.create_task(scheduler.close())
+    await asyncio.sleep(0)
+    closing.cancel()
+    results = await asyncio.gather(*held, waiting, return_exceptions=True)
+    assert all(isinstance(result, SupersededError) for result in results)
+    with pytest.raises(asyncio.CancelledError):
+        await closing

@@ -9,7 +9,7 @@ import signal
 import sqlite3
 import stat
 import sys
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 import aiohttp
@@ -19,7 +19,10 @@ from edge_vision_node.storage.results import ResultLog
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.engines import ENGINE, ENGINES, HERE
+
 from .conftest import SECRET, NodeProcess, StartNode, node_environment
+from .test_log_recovery import damage, pages
 
 DOOR = {"pipeline_id": "door", "name": "Door", "labels": ["person"], "confidence": 40.0}
 
@@ -60,13 +63,13 @@ async def test_a_hub_of_another_schema_is_told_which_ones_fit(node: NodeProcess)
 async def test_describes_itself(node: NodeProcess) -> None:
     async with node.connect() as hub:
         info = protocol.read(protocol.NodeInfo, await hub.ask("info"))
-        assert info.default_engine == "onnxruntime"
+        assert info.default_engine == ("onnxruntime" if "onnxruntime" in HERE else ENGINE)
         assert info.default_model == info.models[0].id
         assert info.hardware.cores >= 1
         assert await hub.ask("ping") == {}
 
 
-@pytest.mark.parametrize("engine", ["onnxruntime", "ncnn"])
+@pytest.mark.parametrize("engine", ENGINES)
 async def test_tests_itself(node: NodeProcess, engine: str) -> None:
     async with node.connect() as hub:
         result = protocol.read(protocol.SelfTest, await hub.ask("self_test", engine=engine))
@@ -96,7 +99,7 @@ async def test_a_look_becomes_objects_presence_events_and_a_picture(
         assert event.confidence == look.objects[0].confidence
         assert event.box == look.objects[0].box
 
-        picture = await hub.ask("picture", pipeline_id="door")
+        picture = await hub.last_picture("door")
         assert picture["at"] == look.picture_at
         assert picture["picture"][:2] == b"\xff\xd8"
 
@@ -170,6 +173,60 @@ async def test_one_pipeline_that_cannot_load_does_not_take_the_others_along(
         assert len((await hub.look("door", street))["objects"]) >= 2
 
 
+BAD_CONFIGS = {
+    "word": {"video": {"url": "rtsp://127.0.0.1:9/x", "look": "ultra"}},
+    "transport": {"video": {"url": "rtsp://127.0.0.1:9/x", "transport": "x;y"}},
+    "fps": {"video": {"url": "rtsp://127.0.0.1:9/x", "fps": 0}},
+    "type": {"labels": "person"},
+    "number": {"confidence": 10**400},
+    "missing": {"video": {}},
+    "zone": {"zones": [{"name": "z", "points": [{"x": 1}]}]},
+    "mask": {"privacy_masks": [[{"x": 0, "y": 0}, {"x": 1, "y": 1}]]},
+    "far": {"zones": [{"name": "z", "points": [{"x": x, "y": 1e300} for x in range(3)]}]},
+    "text": {"name": "\ud800"},
+}
+
+
+async def test_what_is_wrong_with_one_pipeline_is_said_of_that_one(
+    node: NodeProcess, street: bytes
+) -> None:
+    async with node.connect() as hub:
+        # It was all right before.
+        await hub.configured(DOOR, {**DOOR, "pipeline_id": "word"})
+        bad = [{**DOOR, "pipeline_id": key, **more} for key, more in BAD_CONFIGS.items()]
+        status = await hub.configured(*bad, DOOR)
+        found = {item["pipeline_id"]: item for item in status["pipelines"]}
+        assert found.keys() == {"door", *BAD_CONFIGS}
+        assert found["door"]["state"] == "ready"
+        for key in BAD_CONFIGS:
+            assert (found[key]["state"], found[key]["error_code"]) == ("failed", "bad_message")
+            assert found[key]["error"]
+        assert "thoroughness" in (await hub.look("word", street))["message"]
+        assert len((await hub.look("door", street))["objects"]) >= 2
+        # And is all right again.
+        status = await hub.configured(DOOR, {**DOOR, "pipeline_id": "word"})
+        assert {item["state"] for item in status["pipelines"]} == {"ready"}
+
+
+async def test_nobody_else_may_read_what_is_kept(
+    start_node: StartNode, tmp_path: Path, street: bytes
+) -> None:
+    # As an older version, or somebody else, made it.
+    folder = tmp_path / "data" / "evidence"
+    folder.mkdir(parents=True, mode=0o755)
+    (folder / "old.jpg").write_bytes(b"x")
+    for path in (tmp_path / "data", folder, folder / "old.jpg"):
+        path.chmod(0o777)
+    node = await start_node()
+    async with node.connect() as hub:
+        await hub.configured(DOOR)
+        await hub.look("door", street)
+        await hub.last_picture("door")
+    kept = [node.data, *node.data.rglob("*"), node.socket]
+    assert {path.name for path in kept} >= {"results.db", "old.jpg", "door.jpg", "node_id"}
+    assert [path for path in kept if path.lstat().st_mode & 0o077] == []
+
+
 async def test_what_cannot_be_looked_at_is_an_error_not_an_empty_answer(
     node: NodeProcess, street: bytes
 ) -> None:
@@ -233,7 +290,7 @@ async def test_after_being_killed_it_knows_who_was_there_and_has_the_picture(
     async with node.connect() as hub:
         await hub.configured(DOOR)
         look = await hub.look("door", street)
-        await hub.ask("picture", pipeline_id="door")
+        await hub.last_picture("door")
     node.process.kill()
     await node.process.wait()
 
@@ -242,7 +299,7 @@ async def test_after_being_killed_it_knows_who_was_there_and_has_the_picture(
         status = await hub.configured(DOOR)
         assert status["pipelines"][0]["picture_at"] == look["picture_at"]
         await hub.ask("subscribe")
-        assert "picture" in await hub.ask("picture", pipeline_id="door")
+        assert "picture" in await hub.last_picture("door")
         await hub.look("door", street)
         await hub.look("door", blank)
         await hub.look("door", blank)
@@ -263,6 +320,74 @@ async def test_a_full_disk_is_said_and_silences_nothing(
         assert len(look["objects"]) >= 2
         (event,) = await hub.events(1)
         assert (event["seq"], event["event"]["phase"]) == (None, "start")
+
+
+async def test_rows_that_make_no_sense_keep_no_camera_down(
+    start_node: StartNode, street: bytes, blank: bytes
+) -> None:
+    config = [{**DOOR, "looks_to_clear": 1}]
+    node = await start_node()
+    async with node.connect() as hub:
+        await hub.configured(*config)
+        for picture in (street, blank, street):
+            await hub.look("door", picture)
+    node.process.kill()
+    await node.process.wait()
+    with closing(sqlite3.connect(node.data / "results.db")) as db, db:
+        db.execute("UPDATE events SET event = substr(event, 1, 40) WHERE seq != 2")
+        db.execute("INSERT OR REPLACE INTO followed VALUES ('door', '[[[{')")
+
+    node = await start_node()
+    async with node.connect() as hub:
+        status = await hub.configured(*config)
+        assert status["pipelines"][0]["state"] == "ready"
+        assert status["storage_error"] is None
+        assert (await hub.ask("subscribe", after=0))["seq"] == 3
+        await hub.look("door", blank)
+        assert [m["seq"] for m in await hub.events(2)] == [2, 4]
+        assert hub.pushed[-1]["event"]["phase"] == "end"  # who was there has gone
+        assert [m["seq"] for m in (await hub.ask("results"))["events"]] == [4, 2]
+
+
+async def test_a_hub_of_another_log_is_told_all_of_this_one(
+    node: NodeProcess, street: bytes, blank: bytes
+) -> None:
+    async with node.connect() as hub:
+        await hub.configured({**DOOR, "looks_to_clear": 1})
+        for picture in (street, blank, street):
+            await hub.look("door", picture)
+    async with node.connect() as hub:
+        answer = await hub.ask("subscribe", after=2, log="another")
+        events = await hub.events(3)
+        assert [m["seq"] for m in events] == [1, 2, 3]
+        assert {m["log"] for m in events} == {answer["log"]}
+    # One that knows this log, and one of a version that knows of no logs.
+    for more in ({"log": answer["log"]}, {}):
+        async with node.connect() as hub:
+            assert (await hub.ask("subscribe", after=2, **more))["log"] == answer["log"]
+            assert [m["seq"] for m in await hub.events(1)] == [3]
+
+
+async def test_a_log_that_is_damaged_is_mended_and_that_is_told(
+    start_node: StartNode, street: bytes, blank: bytes
+) -> None:
+    node = await start_node()
+    async with node.connect() as hub:
+        await hub.configured({**DOOR, "looks_to_clear": 1})
+        for picture in (street, blank):
+            await hub.look("door", picture)
+        log = (await hub.ask("subscribe"))["log"]
+    node.process.send_signal(signal.SIGTERM)
+    await node.process.wait()
+    damage(node.data / "results.db", pages(node.data / "results.db")["events_by_pipeline"])
+    node = await start_node()
+    async with node.connect() as hub:
+        status = await hub.configured({**DOOR, "looks_to_clear": 1})
+        assert "2 events could be read" in status["storage_notice"]
+        assert status["storage_error"] is None
+        assert await hub.ask("subscribe", after=2, log=log) == {"seq": 2, "log": log}
+        await hub.look("door", street)
+        assert [m["seq"] for m in await hub.events(1)] == [3]
 
 
 # --- Hostile peers ------------------------------------------------------------------------
@@ -287,6 +412,8 @@ async def test_a_full_disk_is_said_and_silences_nothing(
         ('{"id": 1, "type": "picture", "pipeline_id": "../../node_id"}', "unknown_pipeline"),
         ('{"id": 1, "type": "results", "limit": "many"}', "bad_message"),
         ('{"id": 1, "type": "subscribe", "after": 1e3}', "bad_message"),
+        ('{"id": 1, "type": "ping", "x": [' + "{}," * 30_000 + "{}]}", "bad_message"),
+        ('{"id": 1, "type": "ping", "x": [' + "0," * 200_000 + "0,0]}", "bad_message"),
     ],
 )
 async def test_a_message_that_makes_no_sense_is_answered(
@@ -352,7 +479,7 @@ async def test_no_message_ends_the_node(node: NodeProcess, street: bytes) -> Non
                         await hub.socket.send_str(frame)
                     else:
                         await hub.socket.send_bytes(frame)
-                except ConnectionError, UnicodeEncodeError:
+                except (ConnectionError, UnicodeEncodeError):
                     break
 
     loop = asyncio.get_running_loop()

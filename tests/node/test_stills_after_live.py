@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -33,7 +32,7 @@ class Porch:
         """Watch until all are told."""
         await self.it.watch(self.config(**changes))
         await until(lambda: len(self.starts) >= 3)
-        await asyncio.sleep(0.5)
+        await self.it.frames(5)
 
     @property
     def starts(self) -> set[int | None]:

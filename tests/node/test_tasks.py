@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from tests.engines import ENGINE
 from tests.small_models import (
     BLACK,
     BLUE,
@@ -20,7 +21,7 @@ from .conftest import Connection, StartNode
 
 
 async def configure(hub: Connection, model: str, **more: Any) -> dict[str, Any]:
-    config = {"pipeline_id": "porch", "name": "Porch", "model": model, "engine": "onnxruntime"}
+    config = {"pipeline_id": "porch", "name": "Porch", "model": model, "engine": ENGINE}
     status = await hub.configured(config | more)
     (pipeline,) = status["pipelines"]
     assert pipeline["state"] == "ready", pipeline["error"]
@@ -70,7 +71,7 @@ async def test_a_classification_holds_until_another_is_certain(
         assert confidences[0] > 99
         assert confidences[2] == 0
         # The picture is of the newest answer that was one.
-        assert (await hub.ask("picture", pipeline_id="porch"))["content_type"] == "image/jpeg"
+        assert (await hub.last_picture("porch"))["content_type"] == "image/jpeg"
 
 
 async def test_a_classification_outlives_a_restart(start_node: StartNode, tmp_path: Path) -> None:

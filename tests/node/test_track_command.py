@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -51,7 +52,7 @@ def test_who_was_not_looked_for_is_written_down_where_he_should_be(
 @pytest.mark.parametrize(
     ("arguments", "status", "words"),
     [
-        (["nowhere.mp4"], 1, "No such file"),
+        (["nowhere.mp4"], 1, "no such file"),
         ([str(Path(__file__))], 1, "cannot be read"),
         ([str(CLIP), "--zone", "porch:0,0;1,1"], 2, "three corners"),
         ([str(CLIP), "--line", "gate:0,0;x,1"], 2, "was expected"),
@@ -68,4 +69,17 @@ def test_what_is_wrong_is_one_clear_line(
     out, err = capsys.readouterr()
     assert out == ""
     assert words in err
+    assert len(err.strip().splitlines()) == 1
+
+
+def test_a_video_that_is_cut_is_no_video_in_which_nothing_more_happens(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content = CLIP.read_bytes()
+    cut = tmp_path / "cut.mp4"
+    cut.write_bytes(content[: len(content) * 2 // 5])
+    assert cli.main(["track", str(cut), "--fps", "2", "--json"]) == 1
+    out, err = capsys.readouterr()
+    assert '"kind"' in out  # what was there until then
+    assert re.search(r"breaks off after \d+\.\d of \d+\.\d s: it is damaged or cut short", err)
     assert len(err.strip().splitlines()) == 1

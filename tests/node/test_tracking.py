@@ -77,6 +77,27 @@ class TestFollowing:
         assert ids(last) == [1, 2]
         assert places[1] > places[2]
 
+    @pytest.mark.parametrize("fps", [2.0, 5.0, 10.0, 25.0])
+    @pytest.mark.parametrize("after", [-1.0, 0.0, 2.0])
+    def test_who_turns_or_stops_has_no_box_that_lags(self, fps: float, after: float) -> None:
+        # A box and a bit a second, as a walker goes; then the other way, not at all, or running.
+        speed, count = 0.15 / fps, round(2 * fps)
+        ways = 0.2 + speed * np.concatenate((np.arange(count), count - 1 + after * np.arange(1, 4)))
+        tracker = Tracker()
+        for number, x in enumerate(ways):
+            found = seen((x, 0.5))
+            (track,) = tracker.step(found, number / fps)
+            assert overlaps(track.box[None], found.boxes.astype(np.float64))[0, 0] > 0.8
+
+    def test_what_trembles_is_averaged(self) -> None:
+        random = np.random.default_rng(0)
+        trembling = 0.5 + random.normal(0, 0.004, 100)
+        tracker, centres = Tracker(), []
+        for number, x in enumerate(trembling):
+            (track,) = tracker.step(seen((x, 0.5)), number / 10)
+            centres.append(float(track.box[0] + track.box[2]) / 2)
+        assert np.std(centres[20:]) < 0.8 * np.std(trembling[20:])
+
     def test_who_is_hidden_for_a_second_comes_out_as_the_same(self) -> None:
         ways = np.linspace(0.1, 0.9, 40)  # eight seconds
         frames = [seen() if 18 <= n < 23 else seen((x, 0.5)) for n, x in enumerate(ways)]

@@ -29,13 +29,15 @@ from edge_vision_node.workers.pool import Lane, Place, Workers
 from edge_vision_node.workers.worker import Worker
 from PIL import Image
 
+from tests.engines import ENGINE, ENGINES, HERE, needs
 from tests.small_models import GREEN, RED, add_hanging, painted
 
 from .conftest import NodeProcess, StartNode, until, until_executing
 
 MODEL = ModelStore().get(None)
-ONNX = Place(MODEL, "onnxruntime", "cpu")
-NCNN = Place(MODEL, "ncnn", "cpu")
+MINE = Place(MODEL, ENGINE, "cpu")
+OTHER = Place(MODEL, "onnxruntime" if ENGINE == "ncnn" else "ncnn", "cpu")
+two_engines = needs("ncnn", "onnxruntime")
 
 
 @pytest.fixture
@@ -46,16 +48,28 @@ async def workers() -> AsyncIterator[Workers]:
     assert workers.pids == []
 
 
-def only_child(node: NodeProcess) -> int:
+def only_worker(node: NodeProcess) -> int:
+    """Return the one process that runs models; those that decode pictures are others."""
     pid = node.process.pid
-    (child,) = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return int(child)
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    (worker,) = [
+        int(child)
+        for child in children
+        if b"edge_vision_node.workers.child" in Path(f"/proc/{child}/cmdline").read_bytes()
+    ]
+    return worker
 
 
 @pytest.fixture
-def hanging(tmp_path: Path) -> Place:
+def engine() -> str:
+    """The engine that models run on, where a test does not run on several."""
+    return ENGINE
+
+
+@pytest.fixture
+def hanging(tmp_path: Path, engine: str) -> Place:
     """A model that hangs over red pictures, as far as its engine is concerned."""
-    return Place(load_model(tmp_path / add_hanging(tmp_path)), "onnxruntime", "cpu")
+    return Place(load_model(tmp_path / add_hanging(tmp_path, engine)), engine, "cpu")
 
 
 def strikes(folder: Path) -> dict[str, int]:
@@ -77,33 +91,48 @@ def pid_of(lane: Lane) -> int:
 
 
 async def test_parts_of_a_frame_give_boxes_in_the_frame(workers: Workers, street: bytes) -> None:
-    lane = workers.lane(ONNX)
-    await lane.load(ONNX)
+    lane = workers.lane(MINE)
+    await lane.load(MINE)
     size = (MODEL.manifest.input.width, MODEL.manifest.input.height)
     image = Image.open(io.BytesIO(street)).convert("RGB")
     left = image.crop((0, 0, image.width // 2, image.height))
     pixels = b"".join(part.resize(size, Image.Resampling.BOX).tobytes() for part in (image, left))
     crops = pool.Crops(pixels, ((1.0, 1.0, 0.0, 0.0), (2.0, 1.0, 0.0, 0.0)))
     people = MODEL.class_ids(("person",))
-    whole, half = (await lane.run_crops("test", ONNX, crops, 40.0, people)).crops
+    whole, half = (await lane.run_crops("test", MINE, crops, 40.0, people)).crops
     assert len(whole.scores) >= 2 and len(half.scores) >= 1
     assert all(box[2] <= 0.5 for box in half.boxes)
     nearest = min(abs(np.array(whole.boxes) - np.array(half.boxes[0])).max(axis=1))
     assert nearest < 0.06
     with pytest.raises(PictureError, match="parts of a frame"):
-        await lane.run_crops("test", ONNX, pool.Crops(pixels[:-1], crops.placements), 40.0, people)
+        await lane.run_crops("test", MINE, pool.Crops(pixels[:-1], crops.placements), 40.0, people)
 
 
 async def test_a_model_runs_in_a_process_of_its_own(workers: Workers, street: bytes) -> None:
-    lane = workers.lane(ONNX)
-    result = await run(lane, ONNX, street)
+    lane = workers.lane(MINE)
+    result = await run(lane, MINE, street)
     assert len(result.findings.objects) >= 2
     assert pid_of(lane) not in (os.getpid(), os.getppid())
-    measured = await lane.measure(ONNX, street, 0.05)
+    measured = await lane.measure(MINE, street, 0.05)
     assert measured.runs >= 10
     assert 0 < measured.median_ms <= measured.p95_ms
 
 
+async def test_an_engine_that_ends_its_process_is_the_only_one_that_cannot_be_used(
+    workers: Workers, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    package = tmp_path / "openvino" / "__init__.py"  # neither the first engine nor the last
+    package.parent.mkdir()
+    package.write_text("import os\nos.abort()\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    engines = {info.id: info for info in await workers.engines()}
+    assert [info.id for info in engines.values() if info.crashed] == ["openvino"]
+    assert "SIGABRT" in (engines["openvino"].missing or "")
+    assert all(engines[engine].version for engine in HERE if engine != "openvino")
+
+
+@pytest.mark.parametrize("engine", ENGINES)
 async def test_a_crash_is_an_error_and_the_next_frame_is_served_again(
     workers: Workers, hanging: Place
 ) -> None:
@@ -119,15 +148,17 @@ async def test_a_crash_is_an_error_and_the_next_frame_is_served_again(
     assert pid_of(lane) != first
 
 
+@two_engines
 async def test_a_crash_takes_no_other_accelerator_along(workers: Workers, street: bytes) -> None:
-    mine, other = workers.lane(ONNX), workers.lane(NCNN)
-    await asyncio.gather(run(mine, ONNX, street), run(other, NCNN, street))
+    mine, other = workers.lane(MINE), workers.lane(OTHER)
+    await asyncio.gather(run(mine, MINE, street), run(other, OTHER, street))
     untouched = pid_of(other)
     os.kill(pid_of(mine), signal.SIGKILL)
-    assert len((await run(other, NCNN, street)).findings.objects) >= 2
+    assert len((await run(other, OTHER, street)).findings.objects) >= 2
     assert pid_of(other) == untouched
 
 
+@pytest.mark.parametrize("engine", ENGINES)
 async def test_a_hang_is_a_failure_after_the_deadline_and_the_engine_starts_again(
     workers: Workers, hanging: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -140,20 +171,21 @@ async def test_a_hang_is_a_failure_after_the_deadline_and_the_engine_starts_agai
     assert (await run(lane, hanging, painted(GREEN))).findings.classes[0].label == "green"
 
 
+@pytest.mark.parametrize("engine", ENGINES)
 async def test_a_model_that_hangs_costs_another_one_on_its_accelerator_nothing(
     hanging: Place, street: bytes, tmp_path: Path
 ) -> None:
     workers = Workers(trust=Trust(tmp_path))
     try:
-        mine, other = workers.lane(hanging), workers.lane(ONNX)
-        await asyncio.gather(mine.load(hanging), other.load(ONNX))
+        mine, other = workers.lane(hanging), workers.lane(MINE)
+        await asyncio.gather(mine.load(hanging), other.load(MINE))
         untouched = pid_of(other)
         frames = [
             asyncio.create_task(run(mine, hanging, painted(RED), f"user {n}")) for n in range(2)
         ]
         await until_executing(mine)
         for _ in range(3):
-            assert len((await run(other, ONNX, street)).findings.objects) >= 2
+            assert len((await run(other, MINE, street)).findings.objects) >= 2
         assert not any(frame.done() for frame in frames)
         os.kill(pid_of(mine), signal.SIGKILL)
         await until_executing(mine)  # the second frame has its turn now, in the next worker
@@ -171,16 +203,16 @@ async def test_of_all_that_wait_for_one_worker_only_what_hung_is_blamed_and_the_
     hanging: Place, street: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As on an Edge TPU, which only one process can have."""
-    lane = Lane("onnxruntime", "cpu", None, trust=Trust(tmp_path))
+    lane = Lane(ENGINE, "cpu", None, trust=Trust(tmp_path))
     try:
-        for place in (hanging, ONNX):
+        for place in (hanging, MINE):
             await lane.load(place)
         first = pid_of(lane)
         monkeypatch.setattr(pool, "_RUN_DEADLINE_S", 1.5)
         for round_ in (1, 2):
             stuck = asyncio.create_task(run(lane, hanging, painted(RED), "one"))
             await until_executing(lane)
-            waiting = asyncio.create_task(run(lane, ONNX, street, "other"))
+            waiting = asyncio.create_task(run(lane, MINE, street, "other"))
             with pytest.raises(WorkerError, match="did not answer within"):
                 await stuck
             assert len((await waiting).findings.objects) >= 2
@@ -195,15 +227,40 @@ async def test_a_deadline_counts_from_when_the_worker_begins(
     workers: Workers, street: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A benchmark takes longer than any picture, and whoever comes meanwhile waits for it."""
-    lane = workers.lane(ONNX)
-    await lane.load(ONNX)
+    lane = workers.lane(MINE)
+    await lane.load(MINE)
     before = pid_of(lane)
     monkeypatch.setattr(pool, "_RUN_DEADLINE_S", 2.0)
-    measuring = asyncio.create_task(lane.measure(ONNX, street, 4.0))
+    measuring = asyncio.create_task(lane.measure(MINE, street, 4.0))
     await until_executing(lane)
-    assert len((await run(lane, ONNX, street)).findings.objects) >= 2
+    assert len((await run(lane, MINE, street)).findings.objects) >= 2
     assert (await measuring).runs >= 2
     assert pid_of(lane) == before
+
+
+async def test_a_short_deadline_leaves_time_to_begin(
+    street: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that the machine has not given a turn yet is not to blame."""
+    workers = Workers(trust=Trust(tmp_path))
+    try:
+        lane = workers.lane(MINE)
+        await lane.load(MINE)
+        monkeypatch.setattr(pool, "_RUN_DEADLINE_S", 0.01)
+        first = pid_of(lane)
+        os.kill(first, signal.SIGSTOP)
+        frame = asyncio.create_task(run(lane, MINE, street))
+        await until(lambda: lane.worker._asked)
+        await asyncio.sleep(0.1)  # ten times its deadline
+        assert not frame.done()
+        (asked,) = lane.worker._asked.values()
+        asked.deadline_s = 60.0
+        os.kill(first, signal.SIGCONT)
+        assert len((await frame).findings.objects) >= 2
+        assert pid_of(lane) == first
+        assert strikes(tmp_path) == {}
+    finally:
+        await workers.close()
 
 
 async def test_a_worker_that_is_ended_before_it_begins_costs_no_frame_and_blames_nobody(
@@ -211,11 +268,11 @@ async def test_a_worker_that_is_ended_before_it_begins_costs_no_frame_and_blames
 ) -> None:
     workers = Workers(trust=Trust(tmp_path))
     try:
-        lane = workers.lane(ONNX)
-        await lane.load(ONNX)
+        lane = workers.lane(MINE)
+        await lane.load(MINE)
         first = pid_of(lane)
         os.kill(first, signal.SIGSTOP)
-        frame = asyncio.create_task(run(lane, ONNX, street))
+        frame = asyncio.create_task(run(lane, MINE, street))
         await asyncio.sleep(0.1)
         os.kill(first, signal.SIGKILL)
         assert len((await frame).findings.objects) >= 2
@@ -244,15 +301,15 @@ async def test_while_a_model_is_loaded_others_on_its_accelerator_run(
     workers: Workers, hanging: Place, street: bytes
 ) -> None:
     """A compiler of an accelerator may need half an hour."""
-    await run(workers.lane(ONNX), ONNX, street)
+    await run(workers.lane(MINE), MINE, street)
     lane = workers.lane(hanging)
     await lane.worker.ask(Order.UNLOAD, Unload(key="none"), Unload, deadline_s=30)  # it is there
-    await lane._trust.prove(hanging.model, "onnxruntime", "", "cpu")
+    await lane._trust.prove(hanging.model, hanging.engine, "", "cpu")
     os.kill(pid_of(lane), signal.SIGSTOP)
     loads = [asyncio.create_task(workers.load(hanging)) for _ in range(2)]
     for _ in range(3):
-        assert len((await run(workers.lane(ONNX), ONNX, street)).findings.objects) >= 2
-    await workers.unload_all_but([ONNX])  # what is being loaded is none of this one's business
+        assert len((await run(workers.lane(MINE), MINE, street)).findings.objects) >= 2
+    await workers.unload_all_but([MINE])  # what is being loaded is none of this one's business
     assert not any(load.done() for load in loads)
     os.kill(pid_of(lane), signal.SIGCONT)
     assert len({id(await load) for load in loads}) == 1  # one load for both
@@ -262,33 +319,34 @@ async def test_a_model_that_is_loaded_runs_while_another_is_loaded_in_its_worker
     hanging: Place, street: bytes
 ) -> None:
     """As on an Edge TPU: nothing but the loading itself is in its way."""
-    lane = Lane("onnxruntime", "cpu", None)
+    lane = Lane(ENGINE, "cpu", None)
     try:
-        await lane.load(ONNX)
+        await lane.load(MINE)
         async with lane._loading:  # as during a first trial, which is another process's work
             load = asyncio.create_task(lane.load(hanging))
-            assert len((await run(lane, ONNX, street)).findings.objects) >= 2
+            assert len((await run(lane, MINE, street)).findings.objects) >= 2
             assert not load.done()
         await load
     finally:
         await lane.close()
 
 
+@two_engines
 async def test_models_that_are_not_wanted_are_unloaded_twice_at_once(
     workers: Workers, street: bytes
 ) -> None:
-    for place in (ONNX, NCNN):
+    for place in (MINE, OTHER):
         await run(workers.lane(place), place, street)
-    await asyncio.gather(*(workers.unload_all_but([NCNN]) for _ in range(3)))
-    assert workers.pids == [pid_of(workers.lane(NCNN))]
+    await asyncio.gather(*(workers.unload_all_but([OTHER]) for _ in range(3)))
+    assert workers.pids == [pid_of(workers.lane(OTHER))]
 
 
 async def test_errors_of_the_engine_come_back_with_their_type(
     workers: Workers, street: bytes
 ) -> None:
     with pytest.raises(PictureError, match="not a JPEG"):
-        await run(workers.lane(ONNX), ONNX, b"rubbish")
-    nowhere = Place(MODEL, "onnxruntime", "cuda:0")
+        await run(workers.lane(MINE), MINE, b"rubbish")
+    nowhere = Place(MODEL, ENGINE, "cuda:0")
     with pytest.raises(AcceleratorError, match="cuda:0"):
         await run(workers.lane(nowhere), nowhere, street)
     with pytest.raises(EngineMissingError, match="this node knows"):
@@ -296,7 +354,7 @@ async def test_errors_of_the_engine_come_back_with_their_type(
 
 
 async def test_a_model_that_needs_more_memory_than_it_may_fails_alone(street: bytes) -> None:
-    load = Load(key="x", folder=str(MODEL.folder), engine="onnxruntime")
+    load = Load(key="x", folder=str(MODEL.folder), engine=ENGINE)
     worker = Worker("small", memory_limit=120 * 2**20)
     try:
         with pytest.raises((WorkerError, ModelError)):
@@ -305,12 +363,13 @@ async def test_a_model_that_needs_more_memory_than_it_may_fails_alone(street: by
         await worker.close()
 
 
+@two_engines
 async def test_a_worker_without_a_model_ends(workers: Workers, street: bytes) -> None:
-    await run(workers.lane(ONNX), ONNX, street)
-    await run(workers.lane(NCNN), NCNN, street)
+    await run(workers.lane(MINE), MINE, street)
+    await run(workers.lane(OTHER), OTHER, street)
     assert len(workers.pids) == 2
-    await workers.unload_all_but([NCNN])
-    assert workers.pids == [pid_of(workers.lane(NCNN))]
+    await workers.unload_all_but([OTHER])
+    assert workers.pids == [pid_of(workers.lane(OTHER))]
 
 
 async def test_no_worker_outlives_a_node_that_is_killed(
@@ -320,7 +379,7 @@ async def test_no_worker_outlives_a_node_that_is_killed(
     async with node.connect() as hub:
         await hub.configured({"pipeline_id": "door", "name": "Door"})
         await hub.look("door", street)
-        worker = only_child(node)
+        worker = only_worker(node)
         os.kill(worker, signal.SIGSTOP)  # it must go even if it cannot notice by itself
         node.process.kill()
         await node.process.wait()
@@ -338,10 +397,10 @@ async def test_a_worker_that_ends_while_a_look_waits_costs_the_hub_nothing(
     node = await start_node()
     async with node.connect() as hub:
         await hub.configured({"pipeline_id": "door", "name": "Door"})
-        worker = only_child(node)
+        worker = only_worker(node)
         os.kill(worker, signal.SIGSTOP)
         look = asyncio.create_task(hub.look("door", street))
         await asyncio.sleep(0.1)
         os.kill(worker, signal.SIGKILL)
         assert len((await look)["objects"]) >= 2
-        assert only_child(node) != worker
+        assert only_worker(node) != worker

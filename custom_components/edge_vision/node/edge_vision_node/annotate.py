@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import colorsys
 import io
+import math
 import zlib
 from collections.abc import Sequence
-from functools import lru_cache
+from dataclasses import dataclass
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
+from .lettering import Text
 from .protocol import ClassScore, DetectedObject
 from .skeleton import draw_keypoints
 
@@ -19,53 +21,81 @@ _HUES = {"person": 0.03, "cat": 0.83, "dog": 0.58, "car": 0.42, "truck": 0.47, "
 
 
 def _colour(label: str) -> tuple[int, int, int]:
-    hue = _HUES.get(label, zlib.crc32(label.encode()) % 997 / 997)
+    hue = _HUES.get(label, zlib.crc32(label.encode("utf-8", "replace")) % 997 / 997)
     red, green, blue = colorsys.hsv_to_rgb(hue, 0.78, 0.98)
     return round(red * 255), round(green * 255), round(blue * 255)
 
 
-@lru_cache(maxsize=8)
-def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    return ImageFont.load_default(size)
+@dataclass(frozen=True)
+class _Pen:
+    """How something is drawn: width of lines, size of letters, how much of a box is tinted."""
+
+    line: int
+    letters: int
+    tint: int
 
 
 def annotate(
-    image: Image.Image, objects: Sequence[DetectedObject], classes: Sequence[ClassScore] = ()
+    image: Image.Image,
+    objects: Sequence[DetectedObject],
+    classes: Sequence[ClassScore] = (),
+    subjects: Sequence[DetectedObject] | None = None,
 ) -> Image.Image:
     """Return a copy of an RGB picture with a box, a label and the keypoints of each object.
 
     Line width and text scale with the picture. The most confident object is drawn last, on top;
-    the best of `classes`, for the whole picture, is written into its top left corner.
+    the best of `classes`, for the whole picture, is written into its top left corner. Those of the
+    objects that are `subjects` of the picture stand out from the others (None: all are alike).
     """
     result = image.copy()
     draw = ImageDraw.Draw(result, "RGBA")
     unit = max(image.width, image.height) / 640
-    line = max(2, round(2.2 * unit))
-    font = _font(max(11, round(13 * unit)))
+    usual = _Pen(max(2, round(2.2 * unit)), max(11, round(13 * unit)), 26)
+    thick = _Pen(max(3, round(3.6 * unit)), max(12, round(16 * unit)), 40)
+    thin = _Pen(max(1, round(unit)), max(9, round(10 * unit)), 0)
+    subjects = () if subjects is None else subjects
     for item in reversed(objects):
-        colour = _colour(item.label)
-        box = (
-            item.box.x_min * (image.width - 1),
-            item.box.y_min * (image.height - 1),
-            item.box.x_max * (image.width - 1),
-            item.box.y_max * (image.height - 1),
-        )
-        shorter = min(box[2] - box[0], box[3] - box[1])
-        radius = min(round(5 * unit), int(shorter / 4))
-        draw.rounded_rectangle(box, radius, fill=(*colour, 26), outline=(*colour, 255), width=line)
-        if item.keypoints:
-            extent = max(box[2] - box[0], box[3] - box[1])
-            draw_keypoints(draw, item.keypoints, image.size, extent, colour, line)
-        text = f"{item.label} {item.confidence:.0f}%"
-        if item.posture is not None:
-            text = f"{item.posture}, {text}"
-        # Above the box; inside it where there is no room above.
-        _draw_label(draw, text, (box[0], box[1]), colour, font, line, image.size)
+        if item not in subjects:
+            _draw_object(draw, item, thin if subjects else usual, image.size)
+    for item in reversed(objects):
+        if item in subjects:
+            _draw_object(draw, item, thick, image.size)
     if classes:
-        best = classes[0]
-        text, colour = f"{best.label} {best.confidence:.0f}%", _colour(best.label)
-        _draw_label(draw, text, (2 * line, 2 * line), colour, font, line, image.size)
+        best, pen = classes[0], usual
+        text = f"{best.label} {best.confidence:.0f}%"
+        place = (2.0 * pen.line, 2.0 * pen.line)
+        _draw_label(draw, text, place, _colour(best.label), pen, image.size)
     return result
+
+
+def _draw_object(
+    draw: ImageDraw.ImageDraw, item: DetectedObject, pen: _Pen, size: tuple[int, int]
+) -> None:
+    width, height = size[0] - 1, size[1] - 1
+    # Whatever a model says, a picture is not lost over it.
+    x_min, x_max = sorted(_within(value) * width for value in (item.box.x_min, item.box.x_max))
+    y_min, y_max = sorted(_within(value) * height for value in (item.box.y_min, item.box.y_max))
+    colour = _colour(item.label)
+    shorter, extent = sorted((x_max - x_min, y_max - y_min))
+    radius = min(2.2 * pen.line, int(shorter / 4))
+    draw.rounded_rectangle(
+        (x_min, y_min, x_max, y_max),
+        radius,
+        fill=(*colour, pen.tint) if pen.tint else None,
+        outline=(*colour, 255),
+        width=pen.line,
+    )
+    if item.keypoints:
+        draw_keypoints(draw, item.keypoints, size, extent, colour, pen.line)
+    text = f"{item.label} {item.confidence:.0f}%"
+    if item.posture is not None:
+        text = f"{item.posture}, {text}"
+    # Above the box; inside it where there is no room above.
+    _draw_label(draw, text, (x_min, y_min), colour, pen, size)
+
+
+def _within(value: float) -> float:
+    return min(max(value, 0.0), 1.0) if math.isfinite(value) else 0.0
 
 
 def _draw_label(
@@ -73,19 +103,18 @@ def _draw_label(
     text: str,
     place: tuple[float, float],
     colour: tuple[int, int, int],
-    font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
-    line: int,
+    pen: _Pen,
     size: tuple[int, int],
 ) -> None:
-    left, top, right, bottom = draw.textbbox((0, 0), text, font=font)
+    line, written = pen.line, Text.of(text, pen.letters)
     pad = line + 1
-    width, height = right - left + 2 * pad, bottom - top + 2 * pad
+    width, height = written.width + 2 * pad, written.height + 2 * pad
     x = min(max(place[0], 0), max(size[0] - width, 0))  # never beyond the picture
     y = place[1] - height if place[1] >= height else place[1]
     draw.rounded_rectangle((x, y, x + width, y + height), line, fill=(*colour, 235))
     luminance = 0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2]
     ink = (16, 16, 16, 255) if luminance > 110 else (255, 255, 255, 255)
-    draw.text((x + pad - left, y + pad - top), text, font=font, fill=ink)
+    written.draw(draw, (x + pad, y + pad), ink)
 
 
 def to_jpeg(image: Image.Image) -> bytes:

@@ -175,10 +175,17 @@ def _name(row: BenchmarkRow) -> str:
 def _read_kept(path: Path) -> dict[str, Benchmark]:
     try:
         document = json.loads(path.read_text("utf-8"))
-        kept = [read(Benchmark, item) for item in document]
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError, TypeError, ProtocolError) as err:
+    except (OSError, ValueError, RecursionError) as err:
         _LOGGER.warning("Earlier benchmarks cannot be read: %s", err)
         return {}
-    return {item.model: item for item in kept}
+    kept: dict[str, Benchmark] = {}
+    for item in document if isinstance(document, list) else ():
+        try:
+            benchmark = read(Benchmark, item)
+        except ProtocolError as err:
+            _LOGGER.warning("An earlier benchmark is left out: %s", err)
+        else:
+            kept[benchmark.model] = benchmark
+    return kept

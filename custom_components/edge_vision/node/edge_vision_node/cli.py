@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -31,14 +30,16 @@ from .cli_models import (
     models,
     require_proven,
 )
+from .cli_own import model_of
 from .cli_track import add_options as add_track_options
 from .cli_track import track
 from .engines import default_threads
 from .errors import CommandLineError, NodeError
 from .frames.decode import decode
-from .models.manifest import MANIFEST_NAME, Model, load_model
-from .models.store import DEFAULT_MODEL, ModelStore, with_detector
-from .protocol import write
+from .models.store import DEFAULT_MODEL
+from .node_logging import begin_to_log
+from .plain_files import read_plain
+from .protocol import MAX_PICTURE_BYTES, write
 from .results import in_words
 from .runner import Runner, default_engine
 from .serve import ServeOptions, serve
@@ -61,11 +62,7 @@ _FINDINGS_OF_TASK = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit status."""
     options = _parser().parse_args(arguments)
-    logging.basicConfig(
-        stream=sys.stderr,
-        level=options.log_level.upper(),
-        format="%(levelname)s %(name)s: %(message)s",
-    )
+    begin_to_log(options.log_level.upper())
     try:
         status: int = options.run(options)
         sys.stdout.flush()
@@ -92,12 +89,15 @@ def _detect(options: argparse.Namespace) -> int:
     runner = _runner(options)
     class_ids = runner.class_ids(_labels(options))
     if options.annotate is not None:
+        if options.annotate.exists() and not options.annotate.is_dir():
+            raise CommandLineError(f"--annotate wants a folder; {options.annotate} is a file")
         options.annotate.mkdir(parents=True, exist_ok=True)
     keys = _FINDINGS_OF_TASK[runner.model.manifest.task]
     failed = False
+    drawn: set[str] = set()
     for path in options.images:
         try:
-            data = path.read_bytes()
+            data = read_plain(path, MAX_PICTURE_BYTES)
             prepared = runner.prepare(data)
             result, inference_ms = runner.run(prepared, options.confidence, class_ids)
         except (OSError, NodeError) as err:
@@ -128,20 +128,36 @@ def _detect(options: argparse.Namespace) -> int:
             text = in_words(found, runner.model.manifest.task)
             print(f"{path}: {text}  ({inference_ms:.0f} ms)")
         if options.annotate is not None:
-            target = options.annotate / f"{path.stem}.jpg"
-            if target.exists() and target.samefile(path):
-                raise CommandLineError(f"--annotate would overwrite {path}; name another folder")
-            target.write_bytes(to_jpeg(annotate(decode(data).image, found.objects, found.classes)))
+            image = decode(data, sound=True).image
+            target = _target(options.annotate, path, drawn, options.images)
+            target.write_bytes(to_jpeg(annotate(image, found.objects, found.classes)))
     return 1 if failed else 0
+
+
+def _target(folder: Path, path: Path, drawn: set[str], images: Sequence[Path]) -> Path:
+    """Return where a picture with boxes goes, beside those that were `drawn` before.
+
+    Raises `CommandLineError` where that is one of the pictures themselves.
+    """
+    name, number = path.stem, 1
+    while name.casefold() in drawn:
+        number += 1
+        name = f"{path.stem}-{number}"
+    drawn.add(name.casefold())
+    target = folder / f"{name}.jpg"
+    for image in images:
+        if target.exists() and image.exists() and target.samefile(image):
+            raise CommandLineError(f"--annotate would overwrite {image}; name another folder")
+    return target
 
 
 def _bench(options: argparse.Namespace) -> int:
     if options.all:
         if options.engine or options.accelerator or options.image:
             raise CommandLineError("--all measures every engine, on its own picture")
-        return bench_all(options, _model(options))
+        return bench_all(options, model_of(options))
     runner = _runner(options)
-    data = options.image.read_bytes() if options.image else street_720p()
+    data = read_plain(options.image, MAX_PICTURE_BYTES) if options.image else street_720p()
     result = bench(runner, data, options.seconds, options.threads or default_threads())
     print_bench(result, as_json=options.json)
     return 0
@@ -193,18 +209,8 @@ def _serve(options: argparse.Namespace) -> int:
     )
 
 
-def _store(options: argparse.Namespace) -> ModelStore:
-    return ModelStore([options.data / "models"] if options.data else [])
-
-
-def _model(options: argparse.Namespace) -> Model:
-    if options.model and options.model.endswith(MANIFEST_NAME):
-        return with_detector(load_model(Path(options.model).parent), _store(options).models)
-    return _store(options).get(options.model)
-
-
 def _runner(options: argparse.Namespace) -> Runner:
-    model = _model(options)
+    model = model_of(options)
     engine = options.engine or default_engine(model)
     cache = options.data / "cache" if options.data else None
     require_proven(model, engine, options.accelerator, options.data, options.threads)
@@ -252,7 +258,7 @@ def _parser() -> argparse.ArgumentParser:
     data = argparse.ArgumentParser(add_help=False)
     data.add_argument("--data", type=Path, help="the node's data folder, for models added there")
     model = argparse.ArgumentParser(add_help=False)
-    model.add_argument("--model", help=f"id of a model, or its {MANIFEST_NAME} ({DEFAULT_MODEL})")
+    model.add_argument("--model", help=f"id of a model, or a model's file ({DEFAULT_MODEL})")
     model.add_argument("--engine", help="id of an engine (the first that works)")
     model.add_argument("--accelerator", help="id of an accelerator (the engine's best)")
     model.add_argument("--threads", type=_positive, help="threads of one inference (up to 4)")

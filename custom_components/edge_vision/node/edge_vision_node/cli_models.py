@@ -19,7 +19,8 @@ from .models.manager import describe
 from .models.manifest import Model
 from .models.store import DEFAULT_MODEL, SELF_TEST_PICTURE, ModelStore, is_bundled
 from .models.trust import Trust
-from .protocol import CatalogueModel, Inspection, ModelTensor, Task, write
+from .plain_files import read_plain
+from .protocol import MAX_PICTURE_BYTES, CatalogueModel, Inspection, ModelTensor, Task, write
 from .results import in_words
 from .workers.pool import Workers
 
@@ -53,7 +54,7 @@ def add_mirror_option(command: argparse.ArgumentParser) -> None:
 def add_inspect_options(command: argparse.ArgumentParser) -> None:
     """Add the options of `inspect`."""
     command.add_argument("file", type=Path, metavar="FILE", help="a model's file, or an archive")
-    command.add_argument("--labels", type=Path, help="text file with a label a line")
+    command.add_argument("--labels", type=Path, help="a label a line, or data.yaml")
     command.add_argument("--picture", type=Path, help="try it on this picture (a street)")
     command.add_argument("--annotate", type=Path, metavar="JPEG", help="write it with its boxes")
     command.add_argument(
@@ -168,7 +169,7 @@ def inspect(options: argparse.Namespace) -> int:
     if options.save is not None and options.data is None:
         raise CommandLineError("--save needs --data: the node's data folder")
     try:
-        picture = (options.picture or SELF_TEST_PICTURE).read_bytes()
+        picture = read_plain(options.picture or SELF_TEST_PICTURE, MAX_PICTURE_BYTES)
     except OSError as err:
         raise NodeError(f"{options.picture}: {err.strerror}") from err
     if not options.file.exists():

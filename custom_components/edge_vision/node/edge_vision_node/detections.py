@@ -25,6 +25,8 @@ class Placement:
 
 
 FILLS = Placement()
+# A box narrower than this share of the frame has no area: half a pixel of a 4K picture.
+_LEAST_SIDE = 1e-4
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +61,26 @@ class Detections:
     def of_classes(self, class_ids: NDArray[np.int32] | None) -> Detections:
         """Return those of some classes; None keeps all."""
         return self if class_ids is None else self.keep(np.isin(self.class_ids, class_ids))
+
+    @property
+    def upright(self) -> NDArray[np.bool_]:
+        """Return which boxes are boxes: of finite numbers, and with an area."""
+        with np.errstate(invalid="ignore"):  # infinity less infinity
+            sides = self.boxes[:, 2:] - self.boxes[:, :2]
+        upright: NDArray[np.bool_] = np.asarray((sides >= _LEAST_SIDE).all(axis=1))
+        return upright & np.asarray(np.isfinite(self.boxes).all(axis=1))
+
+    def in_frame(self) -> Detections:
+        """Return them with their boxes cut at the frame's edges.
+
+        What has no area there is no find, whatever a model says: every head's results, and what is
+        moved from a part of a frame into the whole, come by here.
+        """
+        found = self.keep(self.upright)
+        boxes = np.clip(found.boxes, 0, 1)
+        cut = Detections(boxes, found.scores, found.class_ids, found.keypoints)
+        kept = cut.upright
+        return cut if kept.all() else cut.keep(kept)
 
     def objects(
         self, labels: Sequence[str], keypoint_names: Sequence[str] = ()
@@ -97,7 +119,7 @@ class Detections:
     def placed(self, placement: Placement) -> Detections:
         """Return them in coordinates of the frame, from those of the model's input."""
         if placement == FILLS:
-            return self
+            return self.in_frame()
         scale = np.array([placement.scale_x, placement.scale_y], dtype=np.float32)
         offset = np.array([placement.offset_x, placement.offset_y], dtype=np.float32)
         boxes = (self.boxes.reshape(-1, 2, 2) - offset) / scale
@@ -105,9 +127,8 @@ class Detections:
         if keypoints is not None:
             keypoints = keypoints.copy()
             keypoints[..., :2] = (keypoints[..., :2] - offset) / scale
-        return Detections(
-            np.clip(boxes, 0, 1).reshape(-1, 4), self.scores, self.class_ids, keypoints
-        )
+        moved = Detections(boxes.reshape(-1, 4), self.scores, self.class_ids, keypoints)
+        return moved.in_frame()
 
 
 def joined(parts: Sequence[Detections]) -> Detections:

@@ -50,17 +50,28 @@ class InferenceError(NodeError):
 class WorkerError(InferenceError):
     """The process that runs the engine crashed, or did not answer in time.
 
-    `begun`: this very order was being executed then. `timed_out`: it took too long, and the process
-    was ended for that.
+    `reason`: why, without the process's name. `begun`: this very order was being executed then, and
+    what became of the process is its doing. `timed_out`: it took too long, and the process was
+    ended for that. `killed`: somebody else ended it, mostly the kernel for want of memory.
     """
 
     code = ErrorCode.ENGINE_CRASHED
 
-    def __init__(self, text: str, *, begun: bool = False, timed_out: bool = False) -> None:
-        """Keep all three."""
+    def __init__(
+        self,
+        text: str,
+        *,
+        reason: str = "",
+        begun: bool = False,
+        timed_out: bool = False,
+        killed: bool = False,
+    ) -> None:
+        """Keep all of it."""
         super().__init__(text)
+        self.reason = reason or text
         self.begun = begun
         self.timed_out = timed_out
+        self.killed = killed
 
 
 class AcceleratorFailedError(InferenceError):
@@ -85,6 +96,12 @@ class UnknownPipelineError(NodeError):
     code = ErrorCode.UNKNOWN_PIPELINE
 
 
+class ConfigurationError(NodeError):
+    """The pipeline's configuration cannot be understood."""
+
+    code = ErrorCode.BAD_MESSAGE
+
+
 class NoPictureError(NodeError):
     """The pipeline has had no event yet, so there is no picture of one."""
 
@@ -101,6 +118,10 @@ class StorageError(NodeError):
     """The result log cannot be opened, read or written."""
 
     code = ErrorCode.STORAGE_FAILED
+
+
+class NewerLogError(StorageError):
+    """The result log was written by a newer version, and is left as it is."""
 
 
 class DownloadError(NodeError):

@@ -15,11 +15,15 @@ from .protocol import Box, ProtocolError, read, write
 from .rules.objects import Limits, count_labels
 from .rules.scene import RuleEvent, SceneObject, SceneState
 from .rules.video import VideoRules, Watch
-from .tracking.association import Floats
+from .tracking.association import Floats, covered
 from .tracking.kinds import Kinds
 from .tracking.tracker import Settings, Track, Tracker
 
 _VERSION = 2
+# Movement that covers so much of a box is that of what is in it.
+_MOVES = 0.5
+# So that numbers are exact wherever they are read.
+_MOST_TRACKS = 2**53
 
 
 class Follower:
@@ -33,6 +37,7 @@ class Follower:
             100.0,
         )
         self.settings = Settings.for_confidence(lowest / 100)
+        self._watch = watch
         self.rules = VideoRules(watch)
         self._limits = {
             "confidence": watch.confidence,
@@ -44,6 +49,7 @@ class Follower:
         self._tracker = Tracker(self.settings, first_id, self._kinds)
         self.tracks: list[Track] = []
         self._at = 0.0
+        self._disturbed: Floats | None = None
 
     @property
     def confidence(self) -> float:
@@ -54,20 +60,38 @@ class Follower:
     def moving(self) -> Floats:
         """Return the boxes of what is followed and not known to stand still: [N, 4].
 
-        What is so doubtful that it is not told soon is not worth looks of its own.
+        The doubtful come first: the next look at them decides. What is so doubtful that it is not
+        told soon is worth looks of its own only where something moves: that would be looked at all
+        the same, but less closely where several things move together.
         """
         begin = self.settings.begin
-        boxes = [
-            track.box
+        worth = [
+            track
             for track in self.tracks
-            if not track.stationary and (track.confirmed or track.best_score >= begin)
+            if not track.stationary
+            and (track.confirmed or track.best_score >= begin or self._moves(track))
         ]
-        return np.array(boxes, dtype=np.float64).reshape(-1, 4)
+        worth.sort(key=lambda track: track.confirmed)
+        return np.array([track.box for track in worth], dtype=np.float64).reshape(-1, 4)
 
     @property
     def objects(self) -> list[SceneObject]:
         """Return what is followed and counts, the most confident first."""
         return self.rules.objects
+
+    @property
+    def seen(self) -> list[SceneObject]:
+        """Return what counts and the newest frame itself shows, the most confident first.
+
+        Boxes are where the model found it in that frame, and only what is sure and large enough
+        there is among them.
+        """
+        found = {track.id: track.found for track in self.tracks if track.found is not None}
+        return [
+            replace(item, box=_box(found[item.track_id]))
+            for item in self.objects
+            if item.track_id in found and self.rules.allow(item)
+        ]
 
     def step(
         self,
@@ -80,10 +104,17 @@ class Follower:
     ) -> list[RuleEvent]:
         """Take in a frame (see `Tracker.step`); return what is new."""
         self._at = at
+        self._disturbed = None if disturbed is None or changed else disturbed.astype(np.float64)
         self.tracks = self._tracker.step(detections, at, looked, disturbed, changed=changed)
         return self.rules.step(
             [scene_object(track, self.labels) for track in self.tracks if track.confirmed], at
         )
+
+    def _moves(self, track: Track) -> bool:
+        """Return whether something moved in the newest frame where a track is."""
+        if self._disturbed is None:
+            return False
+        return bool(covered(track.box[None], self._disturbed)[0] >= _MOVES)
 
     def _wants(self, class_id: int) -> bool:
         return not self._wanted or self.labels[class_id] in self._wanted
@@ -109,7 +140,7 @@ class Follower:
         self._at = at
         try:
             # Whatever comes of the rest: a number means one object for ever.
-            self._tracker = Tracker(self.settings, int(snapshot["next_id"]), self._kinds)
+            self._tracker = Tracker(self.settings, _number(snapshot["next_id"]), self._kinds)
             if snapshot["version"] != _VERSION:
                 return []
             state = read(SceneState, snapshot["rules"])
@@ -117,14 +148,17 @@ class Follower:
                 ended = self.rules.end(state, at)
                 self.rules.restore(SceneState(lines=state.lines), at)
                 return ended
+            for item in snapshot["tracks"]:
+                _check_track(item, len(self.labels))
             best = {int(item["id"]): 100 * float(item["best_score"]) for item in snapshot["tracks"]}
             # Nobody would ever see that what is not looked for any more has gone.
             tracks = [item for item in snapshot["tracks"] if self._wants(int(item["class_id"]))]
             self._tracker.restore(tracks, at)
             same_limits = snapshot["limits"] == self._limits
             return self.rules.restore(state, at, None if same_limits else best)
-        except (AttributeError, LookupError, TypeError, ValueError, ProtocolError):
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
             self._tracker = Tracker(self.settings, self._tracker.next_id, self._kinds)
+            self.rules = VideoRules(self._watch)
             return []
 
     def add_totals(self, snapshot: Mapping[str, Any]) -> None:
@@ -178,15 +212,37 @@ def labels_in(snapshot: Mapping[str, Any]) -> dict[str, int]:
         return {}
 
 
+def _number(value: Any) -> int:
+    """Return a track's number. Raises `ValueError` where it is none."""
+    if (number := int(value)) != value or not 0 <= number <= _MOST_TRACKS:
+        raise ValueError(f"{value!r} is no track's number")
+    return number
+
+
+def _check_track(item: Mapping[str, Any], classes: int) -> None:
+    """Raise where a track in a snapshot is not one."""
+    _number(item["id"])
+    if not 0 <= int(item["class_id"]) < classes:
+        raise ValueError("a class that the model does not have")
+    if not all(0.0 <= float(item[name]) <= 1.0 for name in ("score", "best_score")):
+        raise ValueError("a score that is none")
+    if not all(-1.0 <= float(value) <= 2.0 for value in item["box"]):
+        raise ValueError("a box far outside of the frame")
+
+
 def scene_object(track: Track, labels: tuple[str, ...]) -> SceneObject:
     """Return a track as rules want it."""
-    x_min, y_min, x_max, y_max = (round(float(value), 4) for value in track.box)
     return SceneObject(
         track_id=track.id,
         label=labels[track.class_id],
         confidence=round(track.score * 100, 1),
-        box=Box(x_min=x_min, y_min=y_min, x_max=x_max, y_max=y_max),
+        box=_box(track.box),
         stationary=track.stationary,
         returned=track.returned,
         seen=track.seen,
     )
+
+
+def _box(corners: Floats) -> Box:
+    x_min, y_min, x_max, y_max = (round(float(value), 4) for value in np.clip(corners, 0.0, 1.0))
+    return Box(x_min=x_min, y_min=y_min, x_max=x_max, y_max=y_max)

@@ -32,7 +32,9 @@ from .following import Follower, end_all, end_labels, labels_in
 from .pipeline import Pipeline
 from .protocol import (
     Box,
+    ClassScore,
     DetectedObject,
+    Findings,
     LabelPresence,
     LineTotal,
     Look,
@@ -41,10 +43,13 @@ from .protocol import (
     Phase,
     PipelineConfig,
     Point,
+    ProtocolError,
+    SlowedBy,
     SourceState,
     SourceStatus,
     Task,
     Video,
+    decode_text,
     write,
 )
 from .records import Records
@@ -71,6 +76,9 @@ _MOST_MOVED = 60
 _PAUSE_AFTER_FAILURE_S = 1.0
 _PAUSE_WITHOUT_MODEL_S = 10.0
 _READ_AGAIN_EVERY_S = 10.0
+# In the live view, a frame with boxes is shown for so long: where nothing moves, the whole frame is
+# looked at every few seconds only.
+_SHOWN_S = 3.0
 # Of the newest frames: more than so many left out means that something cannot keep up.
 _RECENT, _MOST_LEFT_OUT = 50, 0.2
 _RATE_OVER = 20
@@ -125,11 +133,22 @@ class _Rate:
         """Whether it is of so few frames that it still changes."""
         return len(self.times) < _RATE_OVER
 
-    @property
-    def slowed(self) -> bool:
+    def is_slowed(self, *, before: bool) -> bool:
+        """Return whether too many are left out; once they are, until clearly fewer are."""
         outcomes = self.outcomes
         left_out = len(outcomes) - sum(outcomes)
-        return len(outcomes) == _RECENT and left_out > _MOST_LEFT_OUT * _RECENT
+        most = _MOST_LEFT_OUT * _RECENT
+        return len(outcomes) == _RECENT and left_out > (most / 2 if before else most)
+
+
+@dataclass(frozen=True)
+class _Looked:
+    """A frame that was looked at, and what it shows; its JPEG where that was what was seen."""
+
+    frame: CameraFrame
+    objects: tuple[DetectedObject, ...]
+    classes: tuple[ClassScore, ...] = ()
+    jpeg: bytes | None = None
 
 
 def source_of(video: Video) -> Source:
@@ -137,6 +156,9 @@ def source_of(video: Video) -> Source:
     return Source(
         url=video.url,
         transport=video.transport,
+        verify_certificate=video.verify_certificate,
+        wallclock=video.wallclock,
+        orientation=video.orientation,
         key_frames_only=video.key_frames_only,
         hardware_decoding=video.hardware_decoding,
     )
@@ -182,7 +204,8 @@ class LivePipeline:
         self._unsure = False
         self._fresh = asyncio.Event()
         self._rate = _Rate(deque(maxlen=_RATE_OVER), deque(maxlen=_RECENT))
-        self._slowed = False
+        # What cannot keep up, so that frames are left out; None while nothing is.
+        self.slowed_by: SlowedBy | None = None
         self._failures = 0
         self.trouble: NodeError | None = None
         self._look: Look | None = None
@@ -192,6 +215,7 @@ class LivePipeline:
         self._tuned: tuple[Box, ...] = ()
         self._tuned_at = 0.0
         self._picture_at = 0.0
+        self._looked: _Looked | None = None
         self._watcher = cameras.watch(
             config.name,
             source_of(video),
@@ -212,11 +236,6 @@ class LivePipeline:
     def source(self) -> SourceStatus:
         """Return whether there is a picture."""
         return self._watcher.camera.state
-
-    @property
-    def slowed(self) -> bool:
-        """Return whether frames are left out because something cannot keep up."""
-        return self._slowed
 
     @property
     def presence(self) -> dict[str, LabelPresence]:
@@ -245,7 +264,7 @@ class LivePipeline:
     def _on_state(self, state: SourceStatus) -> None:
         self._told = None  # who hears that it is back wants to know what there is to see
         if state.state != SourceState.LIVE:
-            self._frame = None
+            self._frame = self._looked = None
         self._host.changed()
 
     async def _work(self) -> None:
@@ -297,9 +316,13 @@ class LivePipeline:
 
     def _note_success(self) -> None:
         self._failures = 0
-        slowed = self._rate.slowed or (self._frame is not None and self._frame.behind)
-        if self.trouble is not None or slowed != self._slowed:
-            self.trouble, self._slowed = None, slowed
+        slowed_by = None
+        if self._frame is not None and self._frame.behind:
+            slowed_by = SlowedBy.DECODING
+        elif self._rate.is_slowed(before=self.slowed_by is SlowedBy.MODEL):
+            slowed_by = SlowedBy.MODEL
+        if self.trouble is not None or slowed_by is not self.slowed_by:
+            self.trouble, self.slowed_by = None, slowed_by
             self._host.changed()
 
     async def _look_at(self, frame: CameraFrame, moved: list[Box], *, unsure: bool) -> bool:
@@ -322,18 +345,24 @@ class LivePipeline:
             np.concatenate((moving, self._unwatched)),
             changed=unsure,
         )
+        shown = tuple(
+            _shown(item, follower.rules.zones_of(item.track_id)) for item in follower.seen
+        )
+        if len(plan.boxes):
+            self._looked = _Looked(frame, shown)
         events, self._inherited = [*self._inherited, *events], []
         self.pipeline.looks += 1
         self._rate.looked(frame.captured_monotonic)
         told = [
             *self._ended,
-            *(self._event(event, frame, place, inference_ms) for event in events),
+            *(self._event(event, frame, place, inference_ms, shown) for event in events),
         ]
         self._ended = []
         if any(event.phase != Phase.END for event in told):
             self.pipeline.last_detection_at = frame.captured_at
         # The picture is asked for at once, for the camera keeps its frames for a moment only.
-        self._keeper.look(self._watcher, frame, follower.objects, told, self.objects)
+        followed = [item.track_id for item in follower.objects]
+        self._keeper.look(self._watcher, frame, followed, told, shown)
         if told:
             await self._host.records.publish(told, self._followed(follower))
         node_ms = (time.perf_counter() - started) * 1000
@@ -449,6 +478,7 @@ class LivePipeline:
         )
         look = await self._host.look_at(request, memoryview(jpeg))
         self._picture_at = frame.captured_monotonic
+        self._looked = _Looked(frame, look.objects, look.classes, jpeg)
         self._rate.looked(frame.captured_monotonic)
         self._show(replace(look, frames_per_second=self._rate.frames_per_second))
         return True
@@ -456,7 +486,12 @@ class LivePipeline:
     # --- What is told ----------------------------------------------------------------------------
 
     def _event(
-        self, event: RuleEvent, frame: CameraFrame, place: Place, inference_ms: float
+        self,
+        event: RuleEvent,
+        frame: CameraFrame,
+        place: Place,
+        inference_ms: float,
+        shown: tuple[DetectedObject, ...],
     ) -> NodeEvent:
         item, event_id = event.item, ulid_now()
         zones = (event.zone,) if event.zone else ()
@@ -484,7 +519,7 @@ class LivePipeline:
             line=event.line,
             direction=event.direction,
             total=event.total,
-            evidence=self._keeper.evidence(event, event_id),
+            evidence=self._keeper.evidence(event, event_id, shown),
         )
 
     @property
@@ -567,11 +602,30 @@ class LivePipeline:
             self._tuned, self._tuned_at = boxes, now
             self._watcher.tune(keep=boxes)
 
-    async def picture(self, max_width: int) -> tuple[Pictured, bytes, tuple[DetectedObject, ...]]:
-        """Return the newest frame as JPEG, and what is followed in it. Raises `CameraError`."""
+    async def picture(self, max_width: int) -> tuple[Pictured, bytes]:
+        """Return the newest frame as JPEG. Raises `CameraError`."""
         self._expect_live()
+        return await self._watcher.picture(max_width=max_width)
+
+    async def view(self, max_width: int) -> tuple[str, bytes, Findings]:
+        """Return a frame as JPEG, when it was taken, and what that very frame shows.
+
+        It is the one that was looked at last where that shows something, and the newest one
+        otherwise, in which nothing is known of anything. Raises `CameraError`.
+        """
+        self._expect_live()
+        looked, newest = self._looked, self._watcher.camera.frame
+        if looked is not None and newest is not None and (looked.objects or looked.classes):
+            findings = Findings(objects=looked.objects, classes=looked.classes)
+            age_s = newest.captured_monotonic - looked.frame.captured_monotonic
+            if looked.jpeg is not None and age_s <= _SHOWN_S:
+                return looked.frame.captured_at, looked.jpeg, findings
+            if age_s <= _SHOWN_S:
+                with suppress(FrameGoneError):
+                    pictured, jpeg = await self._watcher.picture(looked.frame.number, max_width)
+                    return pictured.captured_at, jpeg, findings
         pictured, jpeg = await self._watcher.picture(max_width=max_width)
-        return pictured, jpeg, self.objects or (self._look.objects if self._look else ())
+        return pictured.captured_at, jpeg, Findings()
 
     async def motion_view(self, max_width: int) -> tuple[Pictured, bytes]:
         """Return as JPEG what the motion gate sees. Raises `CameraError`."""
@@ -668,8 +722,7 @@ def _utc(text: str) -> str:
 
 def _read(snapshot: str) -> dict[str, object]:
     try:
-        data = json.loads(snapshot)
-    except ValueError as err:
+        return decode_text(snapshot)
+    except ProtocolError as err:
         _LOGGER.warning("What was followed before cannot be read: %s", err)
         return {}
-    return data if isinstance(data, dict) else {}

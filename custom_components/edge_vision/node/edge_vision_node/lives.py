@@ -3,29 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import logging
 import time
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Coroutine
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any, Protocol, TypeVar
+from functools import partial
+from typing import Any, Protocol
 
-from PIL import Image, ImageDraw
-
-from .annotate import annotate, to_jpeg
 from .cameras.camera import Cameras
 from .cameras.messages import CameraFrame, Motion
-from .cameras.pixels import burn
 from .errors import CameraError, NodeError, NoPictureError, StorageError
-from .evidence import Keeper, Save
-from .frames.decode import decode
+from .evidence import Keeper, Save, Shot
+from .imaging.service import Imaging
 from .live import Host, LivePipeline, source_of
 from .pipeline import Pipeline
 from .protocol import (
-    DetectedObject,
     EvidenceRequest,
+    Findings,
     LiveRequest,
     Look,
     LookRequest,
@@ -33,30 +29,29 @@ from .protocol import (
     Picture,
     PipelineState,
     PipelineStatus,
-    Point,
-    ProtocolError,
     SourceState,
     Video,
 )
 
 _LOGGER = logging.getLogger(__name__)
-_T = TypeVar("_T")
 
 _JPEG = "image/jpeg"
+# Whose pictures those are that a flow draws on.
+_FLOWS = "flows"
 _TRIM_EVERY_S = 600.0
 _MOST_WIDTH = 3840
 # Some cameras send a key frame only every ten seconds.
 _PEEK_S = 20.0
 _PEEK_AWAY_S = 5.0
-_GRID = (255, 255, 255, 96)
-_ZONE, _LINE, _MOTION_MASK = (64, 160, 255), (255, 176, 32), (128, 128, 128)
+_PEEK_AGAIN_S = 3.0
+# How long who asks for a picture waits for one that is being taken.
+_COMING_S = 10.0
 
 
 class LiveHost(Host, Protocol):
     """What they need of their node besides what each of them does."""
 
-    async def draw(self, function: Callable[..., _T], *args: object) -> _T:
-        """Call a function in the thread for pictures."""
+    imaging: Imaging
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Do something that nobody need wait for; it is finished before the node ends."""
@@ -71,7 +66,8 @@ class LivePipelines:
         self._cameras = Cameras()
         self._live: dict[str, LivePipeline] = {}
         self._trimmed_at: float | None = None
-        self._saving: set[asyncio.Task[None]] = set()
+        # The pictures of events that are being taken: of which pipeline, and which events.
+        self._coming: dict[asyncio.Task[None], tuple[str, tuple[str, ...]]] = {}
 
     @property
     def pids(self) -> list[int]:
@@ -113,7 +109,7 @@ class LivePipelines:
                 video,
                 self._cameras,
                 self._host,
-                Keeper(self._saver(pipeline), self.take),
+                Keeper(self._saver(pipeline), partial(self.take, pipeline)),
             )
 
     async def drop(self, pipeline_id: str) -> None:
@@ -128,7 +124,13 @@ class LivePipelines:
         live = self._live.get(status.pipeline_id)
         if live is None:
             return status
-        status = replace(status, source=live.source, slowed=live.slowed, presence=live.presence)
+        status = replace(
+            status,
+            source=live.source,
+            slowed=live.slowed_by is not None,
+            slowed_by=live.slowed_by,
+            presence=live.presence,
+        )
         if live.trouble is not None and status.state == PipelineState.READY:
             status = replace(
                 status,
@@ -151,7 +153,7 @@ class LivePipelines:
 
     async def still(self, pipeline_id: str) -> tuple[LookRequest, bytes]:
         """Return the newest frame for a look of its own. Raises `CameraError`."""
-        pictured, jpeg, _ = await self.get(pipeline_id).picture(_MOST_WIDTH)
+        pictured, jpeg = await self.get(pipeline_id).picture(_MOST_WIDTH)
         request = LookRequest(pipeline_id=pipeline_id, captured_at=pictured.captured_at, scan=True)
         return request, jpeg
 
@@ -161,14 +163,18 @@ class LivePipelines:
         width = min(max(request.max_width, 64), _MOST_WIDTH)
         if request.motion:
             pictured, jpeg = await live.motion_view(width)
+            captured_at = pictured.captured_at
         else:
-            pictured, clean, objects = await live.picture(width)
-            jpeg = await self._host.draw(_annotated, clean, objects)
-        return Picture(content_type=_JPEG, at=_utc(pictured.captured_at)), jpeg
+            captured_at, jpeg, findings = await live.view(width)
+            if findings.objects or findings.classes:
+                user = request.pipeline_id
+                _, jpeg = await self._host.imaging.draw(user, jpeg, findings)
+        return Picture(content_type=_JPEG, at=_utc(captured_at)), jpeg
 
     async def peek(self, video: Video) -> tuple[Picture, bytes]:
         """Return one frame of live video, nothing masked. Raises `CameraError` where none comes."""
-        settled = asyncio.Event()
+        video.check()
+        settled, again = asyncio.Event(), asyncio.Event()
         # By the one transport, then by the other.
         tries = 2 if video.url.lower().startswith("rtsp") and video.transport == "auto" else 1
         reasons: list[str] = []
@@ -176,7 +182,7 @@ class LivePipelines:
         def on_frame(frame: CameraFrame, _motion: Motion) -> None:
             # Of a camera that is watched already, a frame may come before it knows of us.
             if watcher.is_in(frame):
-                settled.set()
+                (again if settled.is_set() else settled).set()
 
         def on_failure(reason: str) -> None:
             reasons.append(reason)
@@ -186,7 +192,7 @@ class LivePipelines:
         watcher = self._cameras.watch(
             "that is tried",
             # As it is read already, where it is: who watches must not notice.
-            self._cameras.reading(video.url) or source_of(video),
+            self._cameras.reading(source_of(video)),
             fps=video.fps,
             on_frame=on_frame,
             on_failure=on_failure,
@@ -202,9 +208,16 @@ class LivePipelines:
                 reason = state.reason or f"no picture has come within {_PEEK_S:g} s"
                 raise CameraError(next(iter(reasons), reason))
             pictured, jpeg = await watcher.picture(max_width=_MOST_WIDTH)
+            # Over HTTP it may be a single picture, which is known when a second one comes.
+            if video.url.lower().startswith("http"):
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(_PEEK_AGAIN_S):
+                        await again.wait()
+            single = watcher.camera.state.single_pictures
         finally:
             await watcher.close()
-        return Picture(content_type=_JPEG, at=_utc(pictured.captured_at)), jpeg
+        at = _utc(pictured.captured_at)
+        return Picture(content_type=_JPEG, at=at, single_pictures=single), jpeg
 
     async def evidence(self, request: EvidenceRequest) -> tuple[Picture, bytes]:
         """Return an event's picture. Raises `NoPictureError`, `StorageError`."""
@@ -212,8 +225,7 @@ class LivePipelines:
             owner = await self._host.records.pipeline_of(request.event_id)
             if owner not in (None, request.pipeline_id):
                 raise NoPictureError("This is another camera's event")
-        if self._saving:  # it may be on its way
-            await asyncio.wait(self._saving)
+        await self.settled(event_id=request.event_id)
 
         def read() -> tuple[bytes, datetime]:
             return self._host.records.evidence.read(request.event_id, clean=request.clean)
@@ -226,37 +238,48 @@ class LivePipelines:
 
     async def outline(self, request: OutlineRequest, data: memoryview) -> tuple[Picture, bytes]:
         """Return a picture with zones, lines and masks drawn in. Raises `PictureError`."""
-        jpeg = await self._host.draw(_outlined, data, request)
+        jpeg = await self._host.imaging.outline(_FLOWS, data, request)
         return Picture(content_type=_JPEG, at=datetime.now(UTC).isoformat()), jpeg
 
     def _saver(self, pipeline: Pipeline) -> Save:
-        async def save(
-            event_id: str, jpeg: bytes, objects: Sequence[DetectedObject], at: datetime
-        ) -> None:
+        async def save(shot: Shot) -> None:
+            findings, user = Findings(objects=shot.shown), pipeline.config.pipeline_id
             try:
-                await self._save(pipeline, event_id, jpeg, objects, at)
+                _, annotated = await self._host.imaging.draw(
+                    user, shot.jpeg, findings, (shot.subject,)
+                )
+                await self.keep(pipeline, shot.event_id, shot.jpeg, annotated, shot.captured_at)
             except (OSError, NodeError) as err:
                 _LOGGER.error("A picture cannot be kept: %s", err)
 
         return save
 
-    def take(self, work: Coroutine[Any, Any, None]) -> None:
-        """Have a picture taken; who asks for one meanwhile waits for it."""
-        task = self._host.spawn(work)
-        self._saving.add(task)
-        task.add_done_callback(self._saving.discard)
+    # --- The pictures of events ------------------------------------------------------------------
 
-    async def _save(
-        self,
-        pipeline: Pipeline,
-        event_id: str,
-        jpeg: bytes,
-        objects: Sequence[DetectedObject],
-        at: datetime,
+    def take(
+        self, pipeline: Pipeline, event_ids: tuple[str, ...], work: Coroutine[Any, Any, None]
     ) -> None:
-        annotated = await self._host.draw(_annotated, jpeg, objects)
+        """Have the picture of some events taken; who asks for it meanwhile waits for it."""
+        task = self._host.spawn(work)
+        self._coming[task] = (pipeline.config.pipeline_id, event_ids)
+        task.add_done_callback(self._coming.pop)
+
+    async def settled(self, *, pipeline_id: str | None = None, event_id: str | None = None) -> None:
+        """Wait for pictures that are being taken, of a pipeline or of an event; not for ever."""
+        coming = {
+            task
+            for task, (its_pipeline, its_events) in self._coming.items()
+            if its_pipeline == pipeline_id or event_id in its_events
+        }
+        if coming:
+            await asyncio.wait(coming, timeout=_COMING_S)
+
+    async def keep(
+        self, pipeline: Pipeline, event_id: str, clean: bytes, annotated: bytes, at: datetime
+    ) -> None:
+        """Keep an event's picture, which is the pipeline's last one, too. Raises `StorageError`."""
         records, pipeline_id = self._host.records, pipeline.config.pipeline_id
-        await records.keep(records.evidence.write, event_id, jpeg, annotated)
+        await records.keep(records.evidence.write, event_id, clean, annotated)
         await records.keep(records.pictures.write, pipeline_id, annotated, at)
         pipeline.picture_at = at.astimezone(UTC)
         if (live := self._live.get(pipeline_id)) is not None:
@@ -274,71 +297,6 @@ class LivePipelines:
             await live.stop()
         await asyncio.gather(*(live.release() for live in lives))
         await self._cameras.close()
-
-
-def _annotated(jpeg: bytes, objects: Sequence[DetectedObject]) -> bytes:
-    # Our own file, whole and of a size that a camera's process has decoded already.
-    with Image.open(io.BytesIO(jpeg)) as image:
-        return to_jpeg(annotate(image.convert("RGB"), objects))
-
-
-def _outlined(data: memoryview, request: OutlineRequest) -> bytes:
-    image = decode(data).image
-    draw = ImageDraw.Draw(image, "RGBA")
-    width = max(2, round(max(image.size) / 320))
-
-    def pixels(points: Iterable[Point]) -> list[tuple[float, float]]:
-        return [(point.x * (image.width - 1), point.y * (image.height - 1)) for point in points]
-
-    burn(image, request.privacy_masks)
-    _grid(draw, image.size)
-    for mask in request.motion_masks:
-        _polygon(draw, pixels(mask), _MOTION_MASK, width)
-    for zone in request.zones:
-        corners = pixels(zone.points)
-        _polygon(draw, corners, _ZONE, width)
-        draw.text(corners[0], zone.name, fill="white", stroke_width=2, stroke_fill="black")
-    for line in request.lines:
-        start, end = pixels((line.start, line.end))
-        draw.line((start, end), fill=_LINE, width=2 * width)
-        # The arrow points to where "in" is: to the right as seen from start to end.
-        middle = ((start[0] + end[0]) / 2, (start[1] + end[1]) / 2)
-        across = (start[1] - end[1], end[0] - start[0])
-        tip = (middle[0] + across[0] / 5, middle[1] + across[1] / 5)
-        draw.line((middle, tip), fill=_LINE, width=width)
-        draw.circle(tip, 2 * width, fill=_LINE)
-        draw.text(tip, f"{line.name}: in", fill="white", stroke_width=2, stroke_fill="black")
-    return to_jpeg(image)
-
-
-def _grid(draw: ImageDraw.ImageDraw, size: tuple[int, int]) -> None:
-    """Draw a line every tenth, every second one with its number."""
-    width, font_size = max(1, max(size) // 640), max(12, max(size) // 36)
-    for tenth in range(1, 10):
-        x, y = tenth * size[0] // 10, tenth * size[1] // 10
-        draw.line((x, 0, x, size[1]), fill=_GRID, width=width)
-        draw.line((0, y, size[0], y), fill=_GRID, width=width)
-        if tenth % 2 == 0:
-            for place in ((x + 3, 2), (3, y + 2)):
-                draw.text(
-                    place,
-                    f"0.{tenth}",
-                    fill="white",
-                    font_size=font_size,
-                    stroke_width=2,
-                    stroke_fill="black",
-                )
-
-
-def _polygon(
-    draw: ImageDraw.ImageDraw,
-    corners: list[tuple[float, float]],
-    colour: tuple[int, int, int],
-    width: int,
-) -> None:
-    if len(corners) < 3:
-        raise ProtocolError("A polygon has three corners or more")
-    draw.polygon(corners, fill=(*colour, 56), outline=(*colour, 255), width=width)
 
 
 def _utc(text: str) -> str:

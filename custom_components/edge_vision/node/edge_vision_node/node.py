@@ -7,27 +7,24 @@ import json
 import logging
 import re
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from PIL import ImageChops
 from ulid_transform import ulid_now
 
 from . import __version__
-from .annotate import annotate, to_jpeg
 from .benchmark import Benchmarks
 from .benchmark import ProgressListener as BenchmarkListener
-from .cameras.pixels import burn
 from .engines.packages import has_package
 from .errors import (
     AcceleratorError,
     AcceleratorFailedError,
+    ConfigurationError,
     EngineMissingError,
     InferenceError,
     ModelError,
@@ -38,7 +35,6 @@ from .errors import (
     SupersededError,
     UnknownPipelineError,
 )
-from .frames.decode import decode
 from .hardware.discovery import (
     board_profile,
     describe_hardware,
@@ -46,12 +42,15 @@ from .hardware.discovery import (
     resident_bytes,
     temperature_c,
 )
+from .imaging.messages import Masks
+from .imaging.service import Imaging
 from .live import leave, leave_labels
 from .lives import LivePipelines
 from .models.manager import ModelManager, ProgressListener
 from .models.store import DEFAULT_MODEL, SELF_TEST_EXPECTATION, SELF_TEST_PICTURE, ModelStore
 from .models.trust import Trust
-from .pipeline import Pipeline, parse_time, summarise, understood
+from .pipeline import Pipeline, allowed, parse_time, summarise, understood
+from .plain_files import read_plain
 from .protocol import (
     NO_ANSWER,
     TASKS_WITH_OBJECTS,
@@ -59,7 +58,9 @@ from .protocol import (
     BenchmarkRequest,
     Configure,
     Detected,
+    DetectedObject,
     DetectRequest,
+    ErrorCode,
     Findings,
     Inspection,
     InspectModel,
@@ -72,12 +73,15 @@ from .protocol import (
     Phase,
     Picture,
     PipelineConfig,
-    Point,
+    PipelineState,
+    PipelineStatus,
     ProtocolError,
     SelfTest,
     SelfTestRequest,
 )
 from .records import Records
+from .rules.objects import Limits
+from .storage.files import write_whole
 from .workers.messages import RunResult
 from .workers.pool import Lane, Place, Workers
 
@@ -85,17 +89,31 @@ _LOGGER = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
 _PIPELINE_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_NODE_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_MOST_ID_BYTES = 1024
 _SELF_TEST_S = 0.5
-# What is black in a JPEG is not quite black.
-_JPEG_NOISE = 48
 # A model that was loaded cannot be loaded again after a crash, or never could be, or is of no use.
 _CANNOT_LOAD = (AcceleratorError, AcceleratorFailedError, EngineMissingError, ModelError)
 # How long one who has a picture waits for a model that is being loaded: most are there by then, and
 # a compiler of an accelerator may need half an hour.
 _PATIENCE_S = 10.0
+# Whose pictures those are that belong to no pipeline.
+_ASKED = "whoever asks"
 
 StatusListener = Callable[[NodeStatus], None]
 LookListener = Callable[[Look], None]
+
+
+@dataclass(frozen=True)
+class _Picture:
+    """A still that is kept for an event: the file, what it shows, and what it is about."""
+
+    event_id: str
+    data: memoryview
+    findings: Findings
+    captured_at: datetime
+    masks: Masks = ()
+    subjects: Sequence[DetectedObject] | None = None
 
 
 class Node:
@@ -110,10 +128,13 @@ class Node:
         self._store = ModelStore([data / "models"])
         self.models = ModelManager(data, self._store, self._workers, mirror)
         self._benchmarks = Benchmarks(data, self._workers)
+        self.imaging = Imaging()
         self.lives = LivePipelines(self)
         self._pipelines: dict[str, Pipeline] = {}
+        # Id → why, of those that could not be set up.
+        self._refused: dict[str, str] = {}
         self._configuring = asyncio.Lock()
-        self._drawing = ThreadPoolExecutor(1, thread_name_prefix="draw")
+        self._closing = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._loads: set[asyncio.Task[None]] = set()
         self._look_listeners: set[LookListener] = set()
@@ -145,19 +166,22 @@ class Node:
 
     async def status(self) -> NodeStatus:
         """Return how the node and its pipelines are doing."""
-        pids = [*self._workers.pids, *self.lives.pids]
+        pids = [*self._workers.pids, *self.lives.pids, *self.imaging.pids]
         memory_bytes = await self.records.on_disk(resident_bytes, pids)
         return self._status(memory_bytes, await self.records.on_disk(temperature_c))
 
     def _status(self, memory_bytes: int | None, temperature: float | None) -> NodeStatus:
         return NodeStatus(
-            pipelines=tuple(
-                self.lives.status(pipeline.status) for pipeline in self._pipelines.values()
+            pipelines=(
+                *(self.lives.status(pipeline.status) for pipeline in self._pipelines.values()),
+                *(_refused_status(item, reason) for item, reason in self._refused.items()),
             ),
             uptime_s=round(time.monotonic() - self._started, 1),
             memory_bytes=memory_bytes,
             temperature_c=temperature,
             storage_error=self.records.error,
+            storage_newer=self.records.newer,
+            storage_notice=self.records.notice,
             quarantined=self._workers.trust.quarantined,
         )
 
@@ -187,27 +211,52 @@ class Node:
 
     # --- Pipelines ------------------------------------------------------------------------
 
-    async def configure(self, wanted: Configure) -> NodeStatus:
+    async def configure(
+        self, wanted: Configure, refused: Mapping[str, str] | None = None
+    ) -> NodeStatus:
         """Have just these pipelines. Each loads its model by itself; the status tells when.
 
-        One that cannot load its model fails alone.
+        One that cannot be set up, or load its model, fails alone. `refused`: id → why, of those
+        whose configuration cannot be read. Raises `ProtocolError` where an id is none.
         """
+        bad = dict(refused or {})
+        configs: dict[str, PipelineConfig] = {}
+        for pipeline_id in (*bad, *(config.pipeline_id for config in wanted.pipelines)):
+            if not _PIPELINE_ID.fullmatch(pipeline_id):
+                raise ProtocolError(f"{pipeline_id[:80]!r} is not a pipeline id")
         for config in wanted.pipelines:
-            if not _PIPELINE_ID.fullmatch(config.pipeline_id):
-                raise ProtocolError(f"{config.pipeline_id!r} is not a pipeline id")
-            if config.video is not None:
-                config.video.check()
-        configs = {config.pipeline_id: config for config in wanted.pipelines}
+            try:
+                config.check()
+            except ProtocolError as err:
+                bad[config.pipeline_id] = str(err)
+            else:
+                configs[config.pipeline_id] = config
+        # To its end, even where whoever asked goes away: a change that stops in the middle leaves
+        # cameras that nobody ends.
+        await asyncio.shield(self.spawn(self._configure(configs, bad)))
+        return await self.status()
+
+    async def _configure(self, configs: dict[str, PipelineConfig], bad: dict[str, str]) -> None:
         # Two at once would each make what the other is just making.
         async with self._configuring:
+            if self._closing:
+                return
             for pipeline_id in self._pipelines.keys() - configs.keys():
                 await self._stop_loading(self._pipelines.pop(pipeline_id))
                 await self.lives.drop(pipeline_id)
             for config in configs.values():
-                await self._set_up(config)
+                try:
+                    await self._set_up(config)
+                except (NodeError, ArithmeticError, LookupError, TypeError, ValueError) as err:
+                    bad[config.pipeline_id] = f"{type(err).__name__}: {err}"
+                    if (pipeline := self._pipelines.pop(config.pipeline_id, None)) is not None:
+                        await self._stop_loading(pipeline)
+                    await self.lives.drop(config.pipeline_id)
+            for pipeline_id, reason in bad.items():
+                _LOGGER.warning("Pipeline %s cannot be set up: %s", pipeline_id, reason)
+            self._refused = bad
         await self._unload_unused()
         self.records.begin_to_tidy(lambda: set(self._pipelines))
-        return await self.status()
 
     async def forget(self, pipeline_id: str) -> None:
         """Delete what is kept of a pipeline that its user has removed.
@@ -247,11 +296,11 @@ class Node:
     async def _hide(self, pipeline: Pipeline) -> None:
         """Hide in a pipeline's last picture what its privacy masks hide now."""
         records, pipeline_id = self.records, pipeline.config.pipeline_id
-        await self._written()
+        await self.lives.settled(pipeline_id=pipeline_id)
         try:
             jpeg, at = await records.on_disk(records.pictures.read, pipeline_id)
             masks = pipeline.config.privacy_masks
-            if (hidden := await self.draw(_hidden, jpeg, masks)) is not None:
+            if (hidden := await self.imaging.hide(pipeline_id, jpeg, masks)) is not None:
                 await records.keep(records.pictures.write, pipeline_id, hidden, at)
         except NoPictureError:
             return
@@ -342,6 +391,8 @@ class Node:
         try:
             return self._pipelines[pipeline_id]
         except KeyError:
+            if pipeline_id in self._refused:
+                raise ConfigurationError(self._refused[pipeline_id]) from None
             raise UnknownPipelineError(f"This node has no pipeline {pipeline_id!r}") from None
 
     def _require(self, pipeline: Pipeline) -> None:
@@ -423,9 +474,8 @@ class Node:
         started = time.perf_counter()
         captured_at = parse_time(request.captured_at)
         pipeline = self._pipeline(request.pipeline_id)
-        if masks := pipeline.config.privacy_masks:
-            data = memoryview(await self.draw(_masked, data, masks))
-        place, result = await self._run(pipeline, data)
+        masks = pipeline.config.privacy_masks
+        place, result = await self._run(pipeline, data, masks)
         async with pipeline.turn:
             if still and self.lives.watches(pipeline.config.pipeline_id):
                 raise SupersededError("Live video is watched by now")
@@ -449,9 +499,9 @@ class Node:
                 # One picture shows all that a look has shown.
                 evidence = shown[0].event_id
                 events = [replace(e, evidence=evidence) if e in shown else e for e in events]
-                self.lives.take(
-                    self._keep_picture(pipeline, evidence, bytes(data), findings, captured_at)
-                )
+                subjects = _subjects(shown, findings)
+                picture = _Picture(evidence, data, findings, captured_at, masks, subjects)
+                self.lives.take(pipeline, (evidence,), self._keep(pipeline, picture))
             await self.records.publish(events, followed)
         return pipeline.look(request, result, place, (time.perf_counter() - started) * 1000)
 
@@ -533,11 +583,16 @@ class Node:
         raise ModelLoadingError("The model is being loaded; the first time it may be compiled")
 
     async def _run(
-        self, pipeline: Pipeline, data: memoryview, user: str | None = None
+        self, pipeline: Pipeline, data: memoryview, masks: Masks = (), user: str | None = None
     ) -> tuple[Place, RunResult]:
+        whose = pipeline.config.pipeline_id
+
         async def work(lane: Lane, place: Place) -> RunResult:
-            whose = user or pipeline.config.pipeline_id
-            return await lane.run(whose, place, data, pipeline.limits.lowest, pipeline.class_ids)
+            manifest = place.model.manifest
+            # Before it is its turn: nobody waits for the picture of another one.
+            still = await self.imaging.prepare(whose, data, manifest, masks, patient=user is None)
+            lowest, class_ids = pipeline.limits.lowest, pipeline.class_ids
+            return await lane.run(user or whose, place, still, lowest, class_ids)
 
         place, result = await self.run_in(pipeline, work)
         return place, pipeline.counted(understood(place, result))
@@ -551,9 +606,15 @@ class Node:
         pipeline = self._pipeline(pipeline_id)
         request, jpeg = await self.lives.still(pipeline_id)
         # Of its own, so that no newer frame takes its place.
-        place, result = await self._run(pipeline, memoryview(jpeg), ulid_now())
+        place, result = await self._run(pipeline, memoryview(jpeg), user=ulid_now())
         self._require(pipeline)
-        await self.records.publish(pipeline.scanned(request, result, place))
+        events = pipeline.scanned(request, result, place)
+        if events:
+            evidence, at = events[0].event_id, parse_time(request.captured_at)
+            events = [replace(event, evidence=evidence) for event in events]
+            picture = _Picture(evidence, memoryview(jpeg), result.findings, at)
+            self.lives.take(pipeline, (evidence,), self._keep(pipeline, picture))
+        await self.records.publish(events)
         look = pipeline.look(request, result, place, (time.perf_counter() - started) * 1000)
         return replace(look, presence=self.lives.get(pipeline_id).presence)
 
@@ -568,16 +629,17 @@ class Node:
         started = time.perf_counter()
         place = await self._choose(request.model, request.engine, request.accelerator)
         class_ids = place.model.class_ids(request.labels)
-        if request.privacy_masks:
-            data = memoryview(await self.draw(_masked, data, request.privacy_masks))
+        limits = Limits(request.confidence, request.limits)
+        masks, imaging = request.privacy_masks, self.imaging
         with self._workers.hold(place) as lane:
             await lane.load(place)
-            found = await lane.run(ulid_now(), place, data, request.confidence, class_ids)
-        result = understood(place, found)
+            still = await imaging.prepare(_ASKED, data, place.model.manifest, masks)
+            found = await lane.run(ulid_now(), place, still, limits.lowest, class_ids)
+        result = understood(place, allowed(found, limits) if request.limits else found)
         objects = result.findings.objects
         picture = None
         if request.annotate:
-            picture = await self.draw(_draw, data, result.findings)
+            _, picture = await imaging.draw(_ASKED, data, result.findings, masks=masks)
         answer = Detected(
             width=result.width,
             height=result.height,
@@ -632,37 +694,33 @@ class Node:
 
     # --- Pictures -------------------------------------------------------------------------
 
-    async def _keep_picture(
-        self,
-        pipeline: Pipeline,
-        event_id: str,
-        data: bytes,
-        findings: Findings,
-        captured_at: datetime,
-    ) -> None:
+    async def _keep(self, pipeline: Pipeline, picture: _Picture) -> None:
+        """Keep a picture that was looked at, as it is and with what it shows."""
         try:
-            clean, annotated = await self.draw(_drawn, data, findings)
-            records, pipeline_id = self.records, pipeline.config.pipeline_id
-            await records.keep(records.evidence.write, event_id, clean, annotated)
-            await records.keep(records.pictures.write, pipeline_id, annotated, captured_at)
+            clean, annotated = await self.imaging.draw(
+                pipeline.config.pipeline_id,
+                picture.data,
+                picture.findings,
+                picture.subjects,
+                picture.masks,
+                clean=True,
+            )
+            at = picture.captured_at
+            await self.lives.keep(pipeline, picture.event_id, clean, annotated, at)
         except (OSError, NodeError) as err:
             _LOGGER.error("A picture cannot be kept: %s", err)
 
     async def picture(self, pipeline_id: str) -> tuple[Picture, bytes]:
         """Return the annotated picture of a pipeline's last event. Raises `NoPictureError`."""
         self._pipeline(pipeline_id)
-        await self._written()
+        await self.lives.settled(pipeline_id=pipeline_id)
         try:
             data, at = await self.records.on_disk(self.records.pictures.read, pipeline_id)
         except OSError as err:
             raise StorageError(f"The picture cannot be read: {err.strerror}") from err
         return Picture(content_type="image/jpeg", at=at.isoformat()), data
 
-    # --- Threads and the end --------------------------------------------------------------
-
-    async def draw(self, function: Callable[..., _T], *args: object) -> _T:
-        """Call a function in the thread for pictures."""
-        return await asyncio.get_running_loop().run_in_executor(self._drawing, function, *args)
+    # --- The end --------------------------------------------------------------------------
 
     async def _written(self) -> None:
         """Wait for the pictures that are on their way to disk."""
@@ -679,51 +737,48 @@ class Node:
         """Finish what is on its way to disk, and close the result log."""
         self.records.stop_tidying()
         await self.models.close()
-        await self.lives.close()
+        self._closing = True
+        async with self._configuring:  # what is just being made ends, too
+            await self.lives.close()
         for load in tuple(self._loads):
             load.cancel()
         await asyncio.gather(*self._loads, return_exceptions=True)
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._workers.close()
+        await self.imaging.close()
         await self.records.close()
-        await asyncio.to_thread(self._drawing.shutdown, cancel_futures=True)
+
+
+def _refused_status(pipeline_id: str, reason: str) -> PipelineStatus:
+    return PipelineStatus(
+        pipeline_id=pipeline_id,
+        state=PipelineState.FAILED,
+        error_code=ErrorCode.BAD_MESSAGE,
+        error=reason,
+    )
 
 
 def _node_id(path: Path) -> str:
     """Return this node's id, made on the first start and kept in a file."""
     try:
-        node_id = path.read_text("ascii").strip()
-        if node_id:
+        node_id = read_plain(path, _MOST_ID_BYTES).decode("ascii").strip()
+        if _NODE_ID.fullmatch(node_id):
             return node_id
+        problem = "it holds no id"
     except FileNotFoundError:
-        pass
+        problem = ""
+    except (OSError, UnicodeDecodeError) as err:
+        problem = str(err)
+    if problem:
+        _LOGGER.warning("%s is damaged (%s); the node gets a new id", path, problem)
+        if not path.is_file() or path.is_symlink():  # it would be in the way of the new one
+            path.rename(path.with_name(f"{path.name}.{ulid_now()}"))
     node_id = ulid_now()
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(node_id, "ascii")
-    temporary.replace(path)
+    write_whole(path, node_id.encode())
     return node_id
 
 
-def _masked(data: bytes | memoryview, masks: tuple[tuple[Point, ...], ...]) -> bytes:
-    image = decode(data).image
-    burn(image, masks)
-    return to_jpeg(image)
-
-
-def _drawn(data: bytes, findings: Findings) -> tuple[bytes, bytes]:
-    """Return a picture as JPEG, as it is and with what it shows."""
-    image = decode(data).image
-    return to_jpeg(image), to_jpeg(annotate(image, findings.objects, findings.classes))
-
-
-def _hidden(jpeg: bytes, masks: Sequence[Sequence[Point]]) -> bytes | None:
-    """Return a picture with areas blackened; None where they are already."""
-    image = decode(jpeg).image
-    before = image.copy()
-    burn(image, masks)
-    changed = ImageChops.difference(before, image).point(lambda value: 255 * (value > _JPEG_NOISE))
-    return to_jpeg(image) if changed.getbbox() else None
-
-
-def _draw(data: bytes | memoryview, findings: Findings) -> bytes:
-    return to_jpeg(annotate(decode(data).image, findings.objects, findings.classes))
+def _subjects(events: Sequence[NodeEvent], findings: Findings) -> list[DetectedObject]:
+    """Return the objects that events of one still are about: all of a label that has news."""
+    about = {event.label for event in events}
+    return [item for item in findings.objects if item.label in about or item.posture in about]

@@ -333,14 +333,17 @@ class Pipeline:
 
     def counted(self, result: RunResult) -> RunResult:
         """Return a result without the objects that are not sure or large enough."""
-        if not self.config.limits:
-            return result
-        objects = tuple(
-            item
-            for item in result.findings.objects
-            if self.limits.allow(item.label, item.confidence, item.box.area)
-        )
-        return replace(result, findings=replace(result.findings, objects=objects))
+        return allowed(result, self.limits) if self.config.limits else result
+
+
+def allowed(result: RunResult, limits: Limits) -> RunResult:
+    """Return a result without the objects that limits leave out."""
+    objects = tuple(
+        item
+        for item in result.findings.objects
+        if limits.allow(item.label, item.confidence, item.box.area)
+    )
+    return replace(result, findings=replace(result.findings, objects=objects))
 
 
 def understood(place: Place, result: RunResult) -> RunResult:

@@ -1,18 +1,24 @@
-"""What a node keeps of what it has seen: events, their pictures, and what it follows."""
+"""What a node keeps of what it has seen: events, their pictures, and what it follows.
+
+Events are written in one thread, read in another, and everything else about files is done in a
+third: whoever browses pictures holds up no event.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import errno
 import logging
+import threading
 from collections.abc import Callable, Coroutine, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from datetime import UTC, datetime
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
-from .errors import StorageError
+from .errors import NewerLogError, StorageError
 from .pipeline import History
 from .protocol import LoggedEvent, NodeEvent, ResultsRequest
 from .storage.evidence import EvidenceStore
@@ -23,6 +29,10 @@ _LOGGER = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
 _TIDY_EVERY_S = 6 * 3600.0
+# After what an event tells of; an older one whose picture is not there will have none.
+_PICTURE_COMES_WITHIN = timedelta(seconds=60)
+_TRY_EVERY_S = 30.0
+_WRITE, _READ, _PICTURES = _KINDS = ("write", "read", "pictures")
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 # (sequence number or None where the event could not be written, event)
@@ -30,8 +40,16 @@ EventListener = Callable[[int | None, NodeEvent], None]
 Spawn = Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
 
 
+@dataclass(frozen=True)
+class _Failure:
+    """Why something cannot be kept; `newer`: because a newer version has written the log."""
+
+    reason: str
+    newer: bool = False
+
+
 class Records:
-    """All of it, read and written in one thread. Used from the event loop.
+    """All of it. Used from the event loop.
 
     A node looks and tells even where nothing can be kept.
     """
@@ -44,23 +62,47 @@ class Records:
         """
         self.pictures = PictureStore(data / "pictures")
         self.evidence = EvidenceStore(data / "evidence")
-        self._log_error: str | None = None
-        self._picture_error: str | None = None
+        # Why something fails at the moment, by what it is: that the log can be read does not say
+        # that it can be written.
+        self._errors: dict[str, _Failure] = {}
         self._path = data / FILE_NAME
         self._log: ResultLog | None = None
+        self._opening = threading.Lock()
         self._spawn = spawn
         self._changed = changed
+        self._writing = ThreadPoolExecutor(1, thread_name_prefix="log-write")
+        self._reading = ThreadPoolExecutor(1, thread_name_prefix="log-read")
         self._disk = ThreadPoolExecutor(1, thread_name_prefix="disk")
         self._listeners: set[EventListener] = set()
         self._tidying: asyncio.Task[None] | None = None
+        self._trying: asyncio.Task[None] | None = None
+
+    @property
+    def _failure(self) -> _Failure | None:
+        return next((self._errors[kind] for kind in _KINDS if kind in self._errors), None)
 
     @property
     def error(self) -> str | None:
         """Return why the log cannot be used, or no picture be kept, at the moment."""
-        return self._log_error or self._picture_error
+        return self._failure.reason if self._failure is not None else None
+
+    @property
+    def newer(self) -> bool:
+        """Return whether `error` is that a newer version has written the log."""
+        return self._failure is not None and self._failure.newer
+
+    @property
+    def notice(self) -> str | None:
+        """Return in a sentence what has happened to the log; None where nothing has."""
+        return self._log.notice if self._log is not None else None
+
+    @property
+    def log_id(self) -> str | None:
+        """Return which log the numbers of events are of; None while it cannot be opened."""
+        return self._log.log_id if self._log is not None else None
 
     async def on_disk(self, function: Callable[..., _T], *args: object) -> _T:
-        """Call a function in the thread for files."""
+        """Call a function in the thread for files other than the log."""
         return await asyncio.get_running_loop().run_in_executor(self._disk, function, *args)
 
     # --- Events ---------------------------------------------------------------------------
@@ -84,7 +126,7 @@ class Records:
     async def _publish(self, events: list[NodeEvent], followed: tuple[str, str] | None) -> None:
         numbers: Iterable[int | None]
         try:
-            numbers = await self._with_log(ResultLog.append, events, followed)
+            numbers = await self._write(ResultLog.append, events, followed)
         except StorageError as err:
             _LOGGER.error("%s", err)
             numbers = [None] * len(events)
@@ -93,65 +135,72 @@ class Records:
                 listener(seq, event)
 
     async def events_after(self, seq: int) -> list[LoggedEvent]:
-        """Return up to 1000 events that follow a number, oldest first. Raises `StorageError`."""
-        return await self._with_log(ResultLog.after, seq)
+        """Return up to 1000 events that follow a number, oldest first. Raises `StorageError`.
+
+        Each names the picture that shows it only where there is one, or it may still come.
+        """
+
+        def find(log: ResultLog) -> list[LoggedEvent]:
+            found = log.after(seq)
+            kept = self.evidence.known() if any(item.event.evidence for item in found) else set()
+            newest = datetime.now(UTC) - _PICTURE_COMES_WITHIN
+            return [_with_picture_or_none(item, kept, newest) for item in found]
+
+        return await self._read(find)
 
     async def newest_events(self, pipeline_id: str | None, limit: int) -> list[LoggedEvent]:
         """Return the newest events, newest first. Raises `StorageError`."""
-        return await self._with_log(ResultLog.newest, pipeline_id, limit)
+        return await self._read(ResultLog.newest, pipeline_id, limit)
 
     async def pipeline_of(self, event_id: str) -> str | None:
         """Return whose event it is; None where nobody knows."""
         with suppress(StorageError):
-            return await self._with_log(ResultLog.pipeline_of, event_id)
+            return await self._read(ResultLog.pipeline_of, event_id)
         return None
 
     async def results(self, request: ResultsRequest, limit: int) -> list[LoggedEvent]:
         """Return what is asked for, newest first. Raises `StorageError`."""
 
         def find(log: ResultLog) -> list[LoggedEvent]:
-            found = log.newest(
+            return log.newest(
                 request.pipeline_id,
                 limit,
                 before=request.before,
                 with_picture=request.with_picture,
+                among=self.evidence.known() if request.with_picture else None,
             )
-            if not request.with_picture:
-                return found
-            pictures = self.evidence.known()
-            return [item for item in found if item.event.event_id in pictures]
 
-        return await self._with_log(find)
+        return await self._read(find)
 
-    async def last_seq(self) -> int:
-        """Return the newest event's number. Raises `StorageError`."""
-        return await self._with_log(ResultLog.last_seq)
+    async def position(self) -> tuple[str, int]:
+        """Return which log it is and its newest event's number. Raises `StorageError`."""
+        return await self._read(lambda log: (log.log_id, log.last_seq()))
 
     # --- Pipelines ------------------------------------------------------------------------
 
     async def history(self, pipeline_id: str) -> History | None:
         """Return what a pipeline has told last; None where nobody knows."""
         with suppress(StorageError):
-            present = await self._with_log(ResultLog.open_presences, pipeline_id)
-            answer = await self._with_log(ResultLog.last_answer, pipeline_id)
+            present = await self._read(ResultLog.open_presences, pipeline_id)
+            answer = await self._read(ResultLog.last_answer, pipeline_id)
             return History(present, answer)
         return None
 
     async def followed(self, pipeline_id: str) -> str | None:
         """Return what a pipeline followed before; None if nothing. Raises `StorageError`."""
-        return await self._with_log(ResultLog.followed, pipeline_id)
+        return await self._read(ResultLog.followed, pipeline_id)
 
     async def unfollow(self, pipeline_id: str) -> None:
         """Forget what a pipeline followed."""
         with suppress(StorageError):
-            await self._with_log(ResultLog.forget, pipeline_id)
+            await self._write(ResultLog.forget, pipeline_id)
 
     async def delete(self, pipeline_id: str) -> None:
         """Delete the events and pictures of a pipeline that its user has removed.
 
         Raises `StorageError`.
         """
-        event_ids = await self._with_log(ResultLog.delete, pipeline_id)
+        event_ids = await self._write(ResultLog.delete, pipeline_id)
         try:
             await self.on_disk(self.evidence.delete, event_ids)
             await self.on_disk(self.pictures.delete, pipeline_id)
@@ -160,31 +209,56 @@ class Records:
 
     # --- The log --------------------------------------------------------------------------
 
-    async def _with_log(self, method: Callable[..., _T], *args: object) -> _T:
-        """Call a method of the result log, opening it first where need be.
+    async def _write(self, method: Callable[..., _T], *args: object) -> _T:
+        """Call a method of the log that changes it. Raises `StorageError`."""
+        return await self._with_log(_WRITE, self._writing, method, *args)
+
+    async def _read(self, method: Callable[..., _T], *args: object) -> _T:
+        """Call a method of the log that only reads. Raises `StorageError`."""
+        return await self._with_log(_READ, self._reading, method, *args)
+
+    async def _with_log(
+        self, kind: str, threads: ThreadPoolExecutor, method: Callable[..., _T], *args: object
+    ) -> _T:
+        """Call a method of the log, opening it first where need be.
 
         Raises `StorageError`, after noting it as `error`.
         """
 
         def call() -> _T:
-            if self._log is None:
-                self._log = ResultLog(self._path)
+            with self._opening:
+                if self._log is None:
+                    self._log = ResultLog(self._path)
             return method(self._log, *args)
 
-        before = self.error
+        before = self._told
         try:
-            result = await self.on_disk(call)
+            result = await asyncio.get_running_loop().run_in_executor(threads, call)
         except StorageError as err:
-            self._log_error = str(err)
+            self._errors[kind] = _Failure(str(err), newer=isinstance(err, NewerLogError))
+            if kind == _WRITE and (self._trying is None or self._trying.done()):
+                self._trying = asyncio.create_task(self._try_to_write_again())
             raise
         else:
-            self._log_error = None
+            self._errors.pop(kind, None)
             return result
         finally:
             self._tell_if_new(before)
 
-    def _tell_if_new(self, before: str | None) -> None:
-        if (self.error is None) != (before is None):
+    async def _try_to_write_again(self) -> None:
+        """Find out when the log can be written again, however long no event comes."""
+        while _WRITE in self._errors:
+            await asyncio.sleep(_TRY_EVERY_S)
+            with suppress(StorageError):
+                await self._write(ResultLog.touch)
+
+    @property
+    def _told(self) -> tuple[bool, bool, str | None]:
+        """Return what `changed` is called for when it changes."""
+        return self.error is not None, self.newer, self.notice
+
+    def _tell_if_new(self, before: tuple[bool, bool, str | None]) -> None:
+        if self._told != before:
             self._changed()
 
     # --- Pictures -------------------------------------------------------------------------
@@ -203,14 +277,15 @@ class Records:
                     raise
                 write(*args)
 
-        before = self.error
+        before = self._told
         try:
             await self.on_disk(call)
         except OSError as err:
-            self._picture_error = f"Pictures cannot be written: {err.strerror}"
-            raise StorageError(self._picture_error) from err
+            reason = f"Pictures cannot be written: {err.strerror}"
+            self._errors[_PICTURES] = _Failure(reason)
+            raise StorageError(reason) from err
         else:
-            self._picture_error = None
+            self._errors.pop(_PICTURES, None)
         finally:
             self._tell_if_new(before)
 
@@ -230,18 +305,33 @@ class Records:
             try:
                 await self.on_disk(self.pictures.delete_old, pipeline_ids(), now)
                 await self.on_disk(self.evidence.trim, now)
-                await self._with_log(ResultLog.trim, now)
+                await self._write(ResultLog.trim, now)
+                await self._read(ResultLog.check)
             except (OSError, StorageError) as err:
                 _LOGGER.error("What is old cannot be deleted: %s", err)
             await asyncio.sleep(_TIDY_EVERY_S)
 
     def stop_tidying(self) -> None:
         """Begin nothing more."""
-        if self._tidying is not None:
-            self._tidying.cancel()
+        for task in (self._tidying, self._trying):
+            if task is not None:
+                task.cancel()
 
     async def close(self) -> None:
         """Close the log; nothing may be on its way to disk any more."""
         if self._log is not None:
-            await self.on_disk(self._log.close)
-        await asyncio.to_thread(self._disk.shutdown, cancel_futures=True)
+            await asyncio.to_thread(self._log.close)
+        for threads in (self._writing, self._reading, self._disk):
+            await asyncio.to_thread(threads.shutdown, cancel_futures=True)
+
+
+def _with_picture_or_none(item: LoggedEvent, kept: set[str], newest: datetime) -> LoggedEvent:
+    event = item.event
+    if event.evidence is None or event.evidence in kept:
+        return item
+    try:
+        if datetime.fromisoformat(event.captured_at) > newest:
+            return item
+    except (TypeError, ValueError):
+        pass  # no time that anybody knows: not now
+    return replace(item, event=replace(event, evidence=None))

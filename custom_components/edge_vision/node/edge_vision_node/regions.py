@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from .detections import Detections
 from .protocol import Thoroughness
-from .tracking.association import Floats, areas
+from .tracking.association import Floats, areas, contained
 
 WHOLE = np.array([[0.0, 0.0, 1.0, 1.0]])
 
@@ -31,16 +31,20 @@ class Effort:
         idle_every_s: the same while nothing moves and nothing is followed.
         tiles: columns and rows of tiles, one of which comes with each look at the whole frame;
             (1, 1) for none.
+        largest: height or width of the largest parts. What needs a larger one is looked at in the
+            whole frame.
     """
 
     most: int
     whole_every_s: float
     idle_every_s: float
     tiles: tuple[int, int] = (1, 1)
+    largest: float = 1.0
 
 
 EFFORTS = {
-    Thoroughness.ECONOMICAL: Effort(1, 1.0, 5.0),
+    # Its only look shows what is beside a large part as well, where it is a whole frame.
+    Thoroughness.ECONOMICAL: Effort(1, 1.0, 5.0, largest=0.7),
     Thoroughness.BALANCED: Effort(3, 1.0, 2.0),
     Thoroughness.THOROUGH: Effort(6, 0.5, 1.0, (2, 2)),
 }
@@ -48,13 +52,12 @@ EFFORTS = {
 # What share of a part's height or width an object should have: enough to be found well, and little
 # enough that a part shows its surroundings, which the model needs, and its neighbours as well.
 _SHARE = 0.3
-# A part may be smaller than the model's input by this: enlarging further shows nothing new.
-_LEAST_OF_INPUT = 0.8
+# A part may be smaller than the model's input by this: enlarging further shows nothing new. To be
+# found for the first time, somebody very small must be larger than to be found again.
+_LEAST_OF_INPUT, _LEAST_TO_FIND = 0.8, 0.5
 # Parts have few sizes, so many from one to twice it: what scales them is made for a size, and that
 # takes as long as scaling.
 _SIZES = 8
-# A part that has more of the frame than this is no better than the whole.
-_MOST_OF_FRAME = 0.7
 # Of a part: how far from its border an object must be to be looked at whole.
 _MARGIN = 0.04
 _TILE_OVERLAP = 0.2
@@ -63,6 +66,9 @@ _EXPLAINED = 0.5
 _GROWN = np.array([-0.2, -0.2, 0.2, 0.2])
 # How many looks of the past are remembered, to take turns.
 _REMEMBERED = 24
+# Who stands still while the motion detection learns the scene becomes part of it. Small ones are
+# found by looking once at each of these tiles meanwhile.
+_SWEEP = (2, 2)
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,9 +84,9 @@ class Plan:
     whole: bool
 
 
-# When the whole frame was looked at, whether that was in the newest frame, the next tile, and what
-# was looked at lately.
-_Past = tuple[float | None, bool, int, list[tuple[float, Floats]]]
+# When the whole frame was looked at, whether that was in the newest frame, the next tile, what was
+# looked at lately, and how many tiles are left of a sweep.
+_Past = tuple[float | None, bool, int, list[tuple[float, Floats]], int]
 
 
 class Planner:
@@ -91,18 +97,20 @@ class Planner:
         self.effort = look if isinstance(look, Effort) else EFFORTS[Thoroughness(look)]
         self._model = model
         self._tiles = tiles(*self.effort.tiles)
+        self._sweep = self._tiles if len(self._tiles) > 1 else tiles(*_SWEEP)
+        self._to_sweep = len(self._sweep)
         self._tile = 0
         self._whole_at: float | None = None
         self._whole = False
         self._looked: list[tuple[float, Floats]] = []
-        self._before: _Past = (None, False, 0, [])
+        self._before: _Past = (None, False, 0, [], self._to_sweep)
         self.resize(frame)
 
     def resize(self, frame: tuple[int, int]) -> None:
         """Plan for frames of another size."""
         # Parts have the model's shape, so that nothing is distorted.
         self._shape = (self._model[0] / frame[0]) / (self._model[1] / frame[1])
-        self._least = _LEAST_OF_INPUT * self._model[1] / frame[1]
+        self._input = self._model[1] / frame[1]
 
     def plan(self, at: float, moving: Floats, followed: Floats, *, unsure: bool = False) -> Plan:
         """Return where to look.
@@ -110,13 +118,23 @@ class Planner:
         Args:
             at: time of the frame in seconds.
             moving: [N, 4] where something moves.
-            followed: [M, 4] boxes of what is followed and not known to stand still.
+            followed: [M, 4] boxes of what is followed and worth looks of its own, the most urgent
+                first.
             unsure: nobody can tell what moves; the whole frame is looked at then.
         """
-        self._before = (self._whole_at, self._whole, self._tile, self._looked)
-        interest = np.concatenate((followed, _unexplained(moving, followed)))
-        heights = self._heights(interest)
-        small = heights <= _MOST_OF_FRAME / max(1.0, self._shape)
+        self._before = self._whole_at, self._whole, self._tile, self._looked, self._to_sweep
+        if not unsure:
+            self._to_sweep = len(self._sweep)
+        new = _unexplained(moving, followed)
+        # A look that fits somebody shows what moves around him as well; the other way round it is
+        # a look from afar at him.
+        around = contained(new, followed).max(axis=1, initial=0.0) >= _EXPLAINED
+        interest = np.concatenate((new[~around], followed, new[around]))
+        least = np.full(len(interest), _LEAST_OF_INPUT)
+        if self.effort.most > 1:  # the only look at a frame had better show more of it
+            least[: np.count_nonzero(~around)] = _LEAST_TO_FIND
+        heights = self._heights(interest, least)
+        small = heights <= self.effort.largest / max(1.0, self._shape)
         every_s = self.effort.whole_every_s if len(interest) else self.effort.idle_every_s
         since = None if self._whole_at is None else at - self._whole_at
         due = unsure or since is None or since >= every_s
@@ -129,6 +147,11 @@ class Planner:
             boxes.append(self._tiles[self._tile])
             self._tile = (self._tile + 1) % len(self._tiles)
         boxes += self._parts(interest[small], heights[small], self.effort.most - len(boxes))
+        if unsure:
+            for _ in range(min(self.effort.most - len(boxes), self._to_sweep)):
+                boxes.append(self._sweep[self._tile])
+                self._tile = (self._tile + 1) % len(self._sweep)
+                self._to_sweep -= 1
         self._whole = whole
         if whole:
             self._whole_at = at
@@ -137,18 +160,25 @@ class Planner:
 
     def undo(self) -> None:
         """Forget the newest plan: nothing came of it, and what was due still is."""
-        self._whole_at, self._whole, self._tile, self._looked = self._before
+        self._whole_at, self._whole, self._tile, self._looked, self._to_sweep = self._before
 
-    def _heights(self, boxes: Floats) -> Floats:
-        """Return how high a part around each of [N, 4] should be: [N]."""
+    def _heights(self, boxes: Floats, least: Floats) -> Floats:
+        """Return how high a part around each of [N, 4] should be: [N].
+
+        `least` [N] is how many of the model's pixels in height it must have at least, as a share.
+        """
         size = boxes[:, 2:] - boxes[:, :2]
         needed = np.maximum(size[:, 1], size[:, 0] / self._shape) / _SHARE
-        times = np.maximum(needed / self._least, 1.0)
-        result: Floats = self._least * 2 ** (np.ceil(np.log2(times) * _SIZES) / _SIZES)
+        smallest = least * self._input
+        times = np.maximum(needed / smallest, 1.0)
+        result: Floats = smallest * 2 ** (np.ceil(np.log2(times) * _SIZES) / _SIZES)
         return result
 
     def _parts(self, boxes: Floats, heights: Floats, most: int) -> list[Floats]:
-        """Return up to so many parts, first those of what has not been looked at for longest."""
+        """Return up to so many parts, first those of what has not been looked at for longest.
+
+        Of what has waited equally long, the first comes first.
+        """
         parts: list[Floats] = []
         waiting = np.argsort(self._last_looks(boxes), kind="stable")
         centres = _centres(boxes)
@@ -222,6 +252,9 @@ _BORDER = 0.06
 _SAME_OBJECT = 0.5
 # Of a cut box: how much of it must lie in another one to be a piece of the same object.
 _PIECE = 0.7
+# A part is a closer look than one of which it is less than this share. Where that shows all of a
+# box, overlapping with what it found there so much is enough: from afar, two people are one box.
+_CLOSER, _SEEN_CLOSER = 0.6, 0.2
 # How far a cut box is trusted, and one that is very small in its part; from `_WELL_SEEN` of its
 # part's size on a box is as good as it gets.
 _TRUST_CUT, _TRUST_TINY, _WELL_SEEN = 0.5, 0.3, 0.15
@@ -234,8 +267,8 @@ def merge(found: list[Detections], parts: NDArray[np.floating[Any]]) -> Detectio
     """Return what several parts of a frame show as one, each object once, best first.
 
     Non-maximum suppression over all parts, in which a box counts less that the border of its part
-    cuts off, or that is so small in its part that its place is a guess; and a piece of an object
-    gives way to the object.
+    cuts off, or that is so small in its part that its place is a guess; a piece of an object gives
+    way to the object, and what is seen from afar to what a closer look shows in its place.
 
     Args:
         found: for each part its detections, in coordinates of the frame.
@@ -258,7 +291,8 @@ def merge(found: list[Detections], parts: NDArray[np.floating[Any]]) -> Detectio
     trust = np.clip(_TRUST_TINY + (1 - _TRUST_TINY) * share / _WELL_SEEN, 0, 1)
     trust[cut] *= _TRUST_CUT
     order = np.argsort(-every.scores * trust, kind="stable")[:_MOST_COMPARED]
-    kept = _suppress(every.keep(order), boxes[order], cut[order])
+    closer = _closer(part[order], boxes[order])
+    kept = _suppress(every.keep(order), boxes[order], cut[order], closer)
     merged = every.keep(order[kept])
     # Whose place is a guess is there all the same; of what is cut, nobody knows what it is.
     told = every.scores * np.maximum(trust, np.where(cut, _TRUST_CUT, 1.0) * _TOLD_TINY)
@@ -267,7 +301,19 @@ def merge(found: list[Detections], parts: NDArray[np.floating[Any]]) -> Detectio
     return Detections(merged.boxes[best], scores[best], merged.class_ids[best])
 
 
-def _suppress(ordered: Detections, boxes: Floats, cut: NDArray[np.bool_]) -> NDArray[np.intp]:
+def _closer(parts: Floats, boxes: Floats) -> NDArray[np.bool_]:
+    """Return which of [N] parts are closer looks at all of the [N] boxes of other parts: [N, N]."""
+    sizes = areas(parts)
+    low = parts[:, None, :2] <= boxes[:, :2]
+    high = parts[:, None, 2:] >= boxes[:, 2:]
+    closer: NDArray[np.bool_] = sizes[:, None] < _CLOSER * sizes
+    result: NDArray[np.bool_] = closer & np.all(low & high, axis=2)
+    return result
+
+
+def _suppress(
+    ordered: Detections, boxes: Floats, cut: NDArray[np.bool_], closer: NDArray[np.bool_]
+) -> NDArray[np.intp]:
     """Return which of some detections, best first, are no other's double or piece."""
     sizes = areas(boxes)
     width, height = (
@@ -275,7 +321,8 @@ def _suppress(ordered: Detections, boxes: Floats, cut: NDArray[np.bool_]) -> NDA
         for low, high in zip(boxes.T[:2], boxes.T[2:], strict=True)
     )
     shared = np.maximum(width, 0) * np.maximum(height, 0)
-    double = shared > _SAME_OBJECT * (sizes[:, None] + sizes - shared)
+    least = np.where(closer, _SEEN_CLOSER, _SAME_OBJECT)
+    double = shared > least * (sizes[:, None] + sizes - shared)
     piece = cut & (shared > _PIECE * sizes)
     goes = (ordered.class_ids[:, None] == ordered.class_ids) & (double | piece)
     alive = np.ones(len(ordered), dtype=np.bool_)

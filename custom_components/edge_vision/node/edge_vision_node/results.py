@@ -12,6 +12,7 @@ from .detections import Detections
 from .protocol import ClassScore, Findings, Task
 
 _MOST_CLASSES = 5
+_MOST_AREAS = 100
 _SHOWN_NUMBERS = 3
 
 
@@ -64,7 +65,7 @@ def findings(
     """Return a result as messages carry it.
 
     Classes are those of at least `min_score` (0-1), best first, five at most. For a segmentation
-    a class's confidence and area are its share of the frame.
+    they are the largest hundred, and a class's confidence and area are its share of the frame.
     """
     if isinstance(result, Detections):
         return Findings(objects=result.objects(labels, keypoint_names))
@@ -87,7 +88,7 @@ def findings(
                     confidence=round(float(shares[i]) * 100, 1),
                     area=round(float(shares[i]), 4),
                 )
-                for i in np.argsort(-shares, kind="stable").tolist()
+                for i in np.argsort(-shares, kind="stable")[:_MOST_AREAS].tolist()
                 if counts[i]
             )
         )

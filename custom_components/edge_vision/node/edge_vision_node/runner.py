@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
-from .crops import find_crops
+from .crops import CROP_DETAIL, find_crops
 from .detections import Detections, Placement, joined
 from .engines import (
     Engine,
@@ -25,8 +26,9 @@ from .engines import (
 from .errors import AcceleratorError, EngineMissingError, InferenceError, ModelError, PictureError
 from .frames.decode import Frame, decode
 from .frames.tensor import Preprocessor
+from .imaging.messages import Pixels
 from .models.heads import build_head
-from .models.heads.decoding import best_first, in_frame
+from .models.heads.decoding import best_first
 from .models.heads.landmarks import LandmarksHead
 from .models.manifest import Model
 from .protocol import Findings
@@ -35,12 +37,10 @@ from .results import Classification, Result, findings
 # Parts of a frame that are run at once, where that takes less than this share of the time.
 _BATCH, _BATCH_GAIN, _BATCH_RUNS = 4, 0.85, 3
 # Of a model that looks at crops: how many in a picture, and with how many keypoints together; how
-# sure the detector has to be of them (percent; MediaPipe's own threshold), and how many pixels of
-# the picture there should be for one of the crop's.
+# sure the detector has to be of them (percent; MediaPipe's own threshold).
 _MOST_CROPS = 4
 _MOST_KEYPOINTS = 500
 _FOUND_FROM = 50.0
-_CROP_DETAIL = 4
 
 
 @dataclass(frozen=True)
@@ -139,15 +139,36 @@ class Runner:
             return None
         return np.array(self.model.class_ids(labels), dtype=np.int32)
 
-    def prepare(self, data: bytes | memoryview) -> Prepared:
-        """Decode a picture and make the model's input of it. Raises `PictureError`."""
+    def prepare(self, data: bytes | memoryview, *, sound: bool = False) -> Prepared:
+        """Decode a picture and make the model's input of it. Raises `PictureError`.
+
+        `sound`: see `decode`.
+        """
         started = time.perf_counter()
         width, height = self.preprocess.size
         if self._finder is not None:
             # A face or body is a part of the picture, and shall have the pixels it can have.
-            width, height = width * _CROP_DETAIL, height * _CROP_DETAIL
-        frame = decode(data, (width, height))
+            width, height = width * CROP_DETAIL, height * CROP_DETAIL
+        frame = decode(data, (width, height), sound=sound)
         return self.prepare_frame(frame, (time.perf_counter() - started) * 1000)
+
+    def prepare_still(self, data: bytes | memoryview, shape: Pixels) -> Prepared:
+        """Make the model's input of a picture that was decoded elsewhere for it.
+
+        Raises `PictureError` where that does not fit.
+        """
+        pixels = np.frombuffer(data, np.uint8)
+        size = (shape.columns, shape.rows)
+        if len(pixels) != size[0] * size[1] * 3:
+            raise PictureError(f"{len(pixels)} bytes are no picture of {size[0]}x{size[1]} pixels")
+        pixels = pixels.reshape(size[1], size[0], 3)
+        if shape.placement is None:
+            frame = Frame(Image.fromarray(pixels), shape.width, shape.height)
+            return self.prepare_frame(frame, shape.decode_ms)
+        if size != self.preprocess.size:
+            raise PictureError(f"{size[0]}x{size[1]} pixels are no input of {self.model.id}")
+        tensor = self.preprocess.tensor(pixels)
+        return Prepared(tensor, shape.placement, shape.width, shape.height, shape.decode_ms)
 
     @property
     def finds_parts(self) -> bool:
@@ -279,7 +300,7 @@ class Runner:
             inference_ms += (time.perf_counter() - started) * 1000
             marks, score = self._head.read(outputs)
             marks = crop.to_picture(marks, image.size)
-            parts.append(in_frame(self._head.found(marks, score, score_of(confidence))))
+            parts.append(self._head.found(marks, score, score_of(confidence)).in_frame())
         return best_first(joined(parts)).of_classes(class_ids), inference_ms
 
     def engine_alone(self, prepared: Prepared) -> None:

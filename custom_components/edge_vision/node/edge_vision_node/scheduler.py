@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -36,7 +35,7 @@ class Scheduler:
         self._waiting: OrderedDict[str, _Job] = OrderedDict()
         self._wake = asyncio.Event()
         self._slots = asyncio.Semaphore(_UNDER_WAY)
-        self._running: set[asyncio.Task[None]] = set()
+        self._running: dict[asyncio.Task[None], _Job] = {}
         self._closed = False
         self._worker = asyncio.create_task(self._work())
 
@@ -61,8 +60,8 @@ class Scheduler:
                     self._slots.release()
                     continue
                 task = asyncio.create_task(self._run(job))
-                self._running.add(task)
-                task.add_done_callback(self._running.discard)
+                self._running[task] = job
+                task.add_done_callback(self._running.pop)
             self._wake.clear()
             await self._wake.wait()
 
@@ -85,15 +84,19 @@ class Scheduler:
     async def close(self) -> None:
         """Cancel what runs and what waits; whoever waits for it gets `SupersededError`."""
         self._closed = True
-        for task in (self._worker, *self._running):
-            task.cancel()
-        for task in (self._worker, *tuple(self._running)):
-            with suppress(asyncio.CancelledError):
-                await task
-        for job in self._waiting.values():
-            if not job.done.done():
-                job.done.set_exception(_not_needed())
+        # A task that is cancelled before its first step does nothing at all, so that whoever waits
+        # for its job must be answered here.
+        jobs = [*self._waiting.values(), *self._running.values()]
         self._waiting.clear()
+        tasks = (self._worker, *self._running)
+        for task in tasks:
+            task.cancel()
+        try:
+            await asyncio.wait(tasks)
+        finally:
+            for job in jobs:
+                if not job.done.done():
+                    job.done.set_exception(_not_needed())
 
 
 def _not_needed() -> SupersededError:

@@ -12,6 +12,7 @@ import ipaddress
 import logging
 import os
 import signal
+import socket
 import ssl
 import sys
 import time
@@ -20,21 +21,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from aiohttp import web
-
 from . import __version__
 from .errors import CommandLineError, NodeError
+from .listening import Listener, tcp_sockets, unix_socket
 from .node import Node
 from .protocol import SCHEMA_MAX, SCHEMA_MIN, encode_text
-from .server import make_app
+from .server import make_runner
+from .storage.files import keep_private
 
 _LOGGER = logging.getLogger(__name__)
 
 _LOCK_WAIT_S = 10
-_STOP_WAIT_S = 5
+# Longer than a slow SD card takes to write what is still to be written.
+_STOP_WAIT_S = 20
 _ALIVE_EVERY_S = 5
 _DEAD_AFTER_S = 30
 _NICENESS = 10
+# Not as much among sessions: beside a process that computes for hours there would be no looks.
+_NICENESS_OF_SESSION = 5
 
 
 @dataclass(frozen=True)
@@ -58,10 +62,10 @@ def serve(options: ServeOptions) -> int:
     token = _read_token(options)
     tls = _tls(options)
     try:
-        options.data.mkdir(parents=True, exist_ok=True)
+        keep_private(options.data)
         lock = _lock(options.data / "node.lock")
     except OSError as err:
-        raise NodeError(f"The data folder {options.data} cannot be used: {err}") from err
+        raise _unusable(options.data, err) from err
     with lock:
         asyncio.run(_serve(options, token, tls), debug=False)
         logging.shutdown()
@@ -124,6 +128,30 @@ def _lock(path: Path) -> IO[bytes]:
             return file
 
 
+def _unusable(folder: Path, err: OSError) -> NodeError:
+    what = err.strerror or str(err)
+    if isinstance(err, FileExistsError):
+        what = "it is no folder"
+    elif err.filename not in (None, str(folder)):
+        what = f"{err.filename}: {what}"
+    return NodeError(f"The data folder {folder} cannot be used: {what}")
+
+
+def _yield_to_parent() -> None:
+    """Let the parent go first: it shares its cores with this process, and answers people."""
+    os.nice(_NICENESS)
+    if sys.platform != "linux":
+        return
+    with suppress(OSError):  # musl has no such call
+        # Waking up for a frame does not interrupt what runs; a moment later is early enough.
+        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+    if os.getsid(0) == os.getpid():
+        # Where the kernel shares the processor among sessions first, niceness counts only within
+        # one. That of a session as a whole is in this file: sched(7), "The autogroup feature".
+        with suppress(OSError):
+            Path("/proc/self/autogroup").write_text(str(_NICENESS_OF_SESSION))
+
+
 async def _serve(options: ServeOptions, token: str | None, tls: ssl.SSLContext | None) -> None:
     loop = asyncio.get_running_loop()
     stop, alone = asyncio.Event(), asyncio.Event()
@@ -131,17 +159,19 @@ async def _serve(options: ServeOptions, token: str | None, tls: ssl.SSLContext |
         loop.add_signal_handler(number, stop.set)
     alive = loop.create_task(_stay_alive())
     if options.parent_stdin:
-        # The parent shares its cores with us, and answers people: it goes first.
-        os.nice(_NICENESS)
+        _yield_to_parent()
         await _watch_stdin(stop, alone)
     try:
         node = Node(options.data, options.threads, options.mirror)
     except OSError as err:
-        raise NodeError(f"The data folder {options.data} cannot be used: {err}") from err
-    runner = web.AppRunner(make_app(node, token), access_log=None, shutdown_timeout=1)
+        raise _unusable(options.data, err) from err
+    runner = make_runner(node, token)
     await runner.setup()
+    assert runner.server is not None
+    listener: Listener | None = None
     try:
-        where = await _listen(runner, options, tls)
+        sockets, where = await _listen(options, tls)
+        listener = Listener(sockets, runner.server, tls)
         ready = {
             "version": __version__,
             "schema_min": SCHEMA_MIN,
@@ -157,6 +187,8 @@ async def _serve(options: ServeOptions, token: str | None, tls: ssl.SSLContext |
         # Whatever hangs now hangs without us: the kernel's alarm ends the process.
         alive.cancel()
         signal.setitimer(signal.ITIMER_REAL, _STOP_WAIT_S)
+        if listener is not None:
+            await listener.close()
         await runner.cleanup()
         await node.close()
         if options.socket is not None:
@@ -175,23 +207,17 @@ def _tidy_up(folder: Path, token_file: Path | None) -> None:
 
 
 async def _listen(
-    runner: web.AppRunner, options: ServeOptions, tls: ssl.SSLContext | None
-) -> dict[str, object]:
+    options: ServeOptions, tls: ssl.SSLContext | None
+) -> tuple[list[socket.socket], dict[str, object]]:
     try:
         if options.socket is not None:
-            with suppress(FileNotFoundError):
-                options.socket.unlink()
-            umask = os.umask(0o177)  # only this user may connect
-            try:
-                await web.UnixSite(runner, str(options.socket)).start()
-            finally:
-                os.umask(umask)
-            return {"socket": str(options.socket)}
-        site = web.TCPSite(runner, options.host, options.port, ssl_context=tls)
-        await site.start()
-        return {"host": options.host, "port": runner.addresses[0][1], "tls": tls is not None}
+            return [unix_socket(options.socket)], {"socket": str(options.socket)}
+        host, port = options.host or "localhost", options.port or 0
+        sockets = await asyncio.to_thread(tcp_sockets, host, port)
     except OSError as err:
         raise NodeError(f"Cannot listen on {options.socket or options.host}: {err}") from err
+    port = sockets[0].getsockname()[1]
+    return sockets, {"host": options.host, "port": port, "tls": tls is not None}
 
 
 async def _watch_stdin(stop: asyncio.Event, alone: asyncio.Event) -> None:

@@ -15,8 +15,10 @@ from aiohttp import WSMsgType, web
 
 from . import __version__
 from .errors import NodeError, StorageError
+from .listening import Peer
 from .node import Node
 from .protocol import (
+    MAX_INTEGER,
     MAX_MESSAGE_BYTES,
     SCHEMA_MAX,
     SCHEMA_MIN,
@@ -42,6 +44,7 @@ from .protocol import (
     OutlineRequest,
     PeekRequest,
     PictureRequest,
+    PipelineConfig,
     ProtocolError,
     RemoveModel,
     Results,
@@ -51,6 +54,7 @@ from .protocol import (
     Subscribe,
     Subscribed,
     UploadChunk,
+    check_polygons,
     decode_binary,
     decode_text,
     encode_binary,
@@ -64,10 +68,12 @@ _LOGGER = logging.getLogger(__name__)
 _FEATURES = ("detect", "full_edge", "live", "models", "presence", "results")
 _AUTH_TIMEOUT_S = 10
 _AUTH_FAILURE_DELAY_S = 1
+_MOST_LOGIN_CHARS = 4096
 _MAX_COMMANDS = 64  # under way at once on a connection
 _MAX_UNSENT = 10_000  # pushed messages that a slow hub may leave lying
 _MAX_RESULTS = 1000
-_NOTHING_MISSED = -1
+_MOST_ERROR_CHARS = 4000
+_UNKNOWN = -1
 
 # An answer, and the picture that comes with it
 _Answer = tuple[Any, bytes | None]
@@ -83,7 +89,12 @@ def make_app(node: Node, token: str | None) -> web.Application:
     async def connect(request: web.Request) -> web.WebSocketResponse:
         socket = web.WebSocketResponse(max_msg_size=MAX_MESSAGE_BYTES, compress=False)
         await socket.prepare(request)
-        await _Connection(node, socket, token).run()
+        peer = request.transport.get_protocol() if request.transport is not None else None
+        known = peer if isinstance(peer, Peer) else None
+        try:
+            await _Connection(node, socket, token, known).run()
+        except Exception:
+            _LOGGER.exception("A connection failed")
         return socket
 
     app = web.Application()
@@ -91,13 +102,30 @@ def make_app(node: Node, token: str | None) -> web.Application:
     return app
 
 
+def make_runner(node: Node, token: str | None) -> web.AppRunner:
+    """Return what runs the web application."""
+    # What strangers send is not worth a line in the log, let alone a trace.
+    quiet = logging.getLogger(f"{__name__}.http")
+    quiet.setLevel(logging.CRITICAL)
+    return web.AppRunner(
+        make_app(node, token), access_log=None, logger=quiet, shutdown_timeout=1, lingering_time=0
+    )
+
+
 class _Connection:
     """One hub."""
 
-    def __init__(self, node: Node, socket: web.WebSocketResponse, token: str | None) -> None:
+    def __init__(
+        self,
+        node: Node,
+        socket: web.WebSocketResponse,
+        token: str | None,
+        peer: Peer | None = None,
+    ) -> None:
         self._node = node
         self._socket = socket
         self._token = token
+        self._peer = peer
         self._tasks: set[asyncio.Task[None]] = set()
         self._pushed: asyncio.Queue[dict[str, Any]] = asyncio.Queue(_MAX_UNSENT)
         self._stop_listening: list[Callable[[], None]] = []
@@ -140,6 +168,8 @@ class _Connection:
             await self._send({"type": "hello", **write(greeting)})
             if not await self._authenticate():
                 return
+            if self._peer is not None:
+                self._peer.log_in()
             await self._send({"type": "ready"})
             async for message in self._socket:
                 if message.type in (WSMsgType.TEXT, WSMsgType.BINARY):
@@ -160,21 +190,18 @@ class _Connection:
             message = await self._socket.receive(_AUTH_TIMEOUT_S)
             if message.type is not WSMsgType.TEXT:
                 raise ProtocolError("authentication was expected")
+            if len(message.data) > _MOST_LOGIN_CHARS:
+                raise ProtocolError(f"a login of {len(message.data)} characters")
             auth = decode_text(message.data)
             token, schema = auth.get("token"), auth.get("schema")
-            if auth.get("type") != "auth" or not isinstance(schema, int):
+            if auth.get("type") != "auth" or type(schema) is not int:
                 raise ProtocolError("authentication was expected")
         except TimeoutError:
             return False
         except ProtocolError as err:
             await self._send_error(None, ErrorCode.BAD_MESSAGE, str(err))
             return False
-        if self._token is not None and not (
-            isinstance(token, str) and hmac.compare_digest(token.encode(), self._token.encode())
-        ):
-            _LOGGER.warning("A connection with a wrong token was refused")
-            await asyncio.sleep(_AUTH_FAILURE_DELAY_S)
-            await self._send_error(None, ErrorCode.AUTH_FAILED, "The token is wrong")
+        if not await self._may_enter(token):
             return False
         if not SCHEMA_MIN <= schema <= SCHEMA_MAX:
             text = f"This node speaks schema {SCHEMA_MIN} to {SCHEMA_MAX}, not {schema}"
@@ -182,18 +209,35 @@ class _Connection:
             return False
         return True
 
+    async def _may_enter(self, token: object) -> bool:
+        """Check a token; a wrong one is answered late, and only so many from one address."""
+        if self._token is None:
+            return True
+        address = self._peer.address if self._peer is not None else None
+        if self._peer is not None and address and self._peer.failures.too_many(address):
+            text = "Too many wrong logins came from this address; wait a minute"
+            await self._send_error(None, ErrorCode.BUSY, text)
+            return False
+        # A token may hold anything; what cannot be encoded is wrong.
+        given = token.encode("utf-8", "replace") if isinstance(token, str) else b""
+        if hmac.compare_digest(given, self._token.encode()):
+            return True
+        if self._peer is not None and address:
+            self._peer.failures.note(address)
+        _LOGGER.warning("A connection with a wrong token was refused")
+        await asyncio.sleep(_AUTH_FAILURE_DELAY_S)
+        await self._send_error(None, ErrorCode.AUTH_FAILED, "The token is wrong")
+        return False
+
     async def _take(self, data: str | bytes) -> None:
         """Start a command. A message that makes no sense is answered, and ends nothing."""
         number: int | None = None
         try:
             if isinstance(data, str):
-                header, picture = decode_text(data), None
+                header, picture = decode_text(data, few=True), None
             else:
-                header, picture = decode_binary(data)
-            if isinstance(header.get("id"), int) and not isinstance(header["id"], bool):
-                number = header["id"]
-            else:
-                raise ProtocolError("the command has no id")
+                header, picture = decode_binary(data, few=True)
+            number = _id_of(header)
             if len(self._tasks) >= _MAX_COMMANDS:
                 raise ProtocolError(f"more than {_MAX_COMMANDS} commands at once")
         except ProtocolError as err:
@@ -217,11 +261,23 @@ class _Connection:
                 _LOGGER.exception("Command %r failed", header.get("type"))
                 await self._send_error(number, ErrorCode.INTERNAL, f"{type(err).__name__}: {err}")
             else:
-                message = {"id": number, "type": "result", "result": write(answer)}
-                if picture_out is None:
-                    await self._send(message)
-                else:
-                    await self._socket.send_bytes(encode_binary(message, picture_out))
+                await self._send_answer(number, header, answer, picture_out)
+
+    async def _send_answer(
+        self, number: int, header: dict[str, Any], answer: object, picture: bytes | None
+    ) -> None:
+        """Send an answer, or why it cannot be sent."""
+        try:
+            message = {"id": number, "type": "result", "result": write(answer)}
+            frame = encode_text(message) if picture is None else encode_binary(message, picture)
+        except Exception as err:
+            _LOGGER.exception("The answer to %r cannot be sent", header.get("type"))
+            await self._send_error(number, ErrorCode.INTERNAL, f"The answer cannot be sent: {err}")
+            return
+        if isinstance(frame, str):
+            await self._socket.send_str(frame)
+        else:
+            await self._socket.send_bytes(frame)
 
     async def _execute(self, header: dict[str, Any], picture: memoryview | None) -> _Answer:
         name = header.get("type")
@@ -244,7 +300,8 @@ class _Connection:
         return Nothing(), None
 
     async def _configure(self, header: dict[str, Any], _picture: memoryview | None) -> _Answer:
-        return await self._node.configure(read(Configure, header)), None
+        wanted, refused = _pipelines(header.get("pipelines"))
+        return await self._node.configure(wanted, refused), None
 
     async def _look(self, header: dict[str, Any], picture: memoryview | None) -> _Answer:
         assert picture is not None  # by _WITH_PICTURE
@@ -252,7 +309,9 @@ class _Connection:
 
     async def _detect(self, header: dict[str, Any], picture: memoryview | None) -> _Answer:
         assert picture is not None  # by _WITH_PICTURE
-        return await self._node.detect(read(DetectRequest, header), picture)
+        request = read(DetectRequest, header)
+        check_polygons(request.privacy_masks)
+        return await self._node.detect(request, picture)
 
     async def _self_test(self, header: dict[str, Any], _picture: memoryview | None) -> _Answer:
         return await self._node.self_test(read(SelfTestRequest, header)), None
@@ -275,7 +334,10 @@ class _Connection:
 
     async def _outline(self, header: dict[str, Any], picture: memoryview | None) -> _Answer:
         assert picture is not None  # by _WITH_PICTURE
-        return await self._node.lives.outline(read(OutlineRequest, header), picture)
+        request = read(OutlineRequest, header)
+        zones = (zone.points for zone in request.zones)
+        check_polygons((*zones, *request.privacy_masks, *request.motion_masks))
+        return await self._node.lives.outline(request, picture)
 
     async def _scan(self, header: dict[str, Any], _picture: memoryview | None) -> _Answer:
         return await self._node.scan(read(ScanRequest, header).pipeline_id), None
@@ -345,18 +407,17 @@ class _Connection:
         for look in self._node.lives.looks:
             self._push_look(look)
         try:
-            newest = await self._node.records.last_seq()
-            # A number beyond the newest is of a log that is gone: this one counts from one again.
-            after = newest if request.after is None else min(request.after, newest)
+            log, newest = await self._node.records.position()
+            answer = Subscribed(seq=newest, log=log)
         except StorageError:  # shown in the status; events still come, without numbers
-            newest = after = _NOTHING_MISSED
-        task = asyncio.create_task(self._push(after))
+            answer = Subscribed(seq=_UNKNOWN)
+        task = asyncio.create_task(self._push(request, answer))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        return Subscribed(seq=newest), None
+        return answer, None
 
     def _push_event(self, seq: int | None, event: NodeEvent) -> None:
-        self._enqueue({"type": "event", "seq": seq, "event": write(event)})
+        self._enqueue(_event_message(seq, self._node.records.log_id, event))
 
     def _push_status(self, status: NodeStatus) -> None:
         self._enqueue({"type": "status", "status": write(status)})
@@ -375,31 +436,80 @@ class _Connection:
     async def _close(self) -> None:
         await self._socket.close()
 
-    async def _push(self, sent: int) -> None:
-        """Send the events after a number: first those in the log, then new ones as they come."""
+    async def _push(self, request: Subscribe, answer: Subscribed) -> None:
+        """Send the events that were missed, then everything new as it comes."""
+        records = self._node.records
+        log, newest = answer.log, answer.seq
         try:
-            while sent != _NOTHING_MISSED and (
-                missed := await self._node.records.events_after(sent)
-            ):
-                for logged in missed:
-                    await self._send(
-                        {"type": "event", "seq": logged.seq, "event": write(logged.event)}
-                    )
-                    sent = logged.seq
+            sent = None if log is None else await self._send_missed(request, log, newest)
             while True:
                 message = await self._pushed.get()
                 seq = message.get("seq")
-                if seq is None or seq > sent:
-                    await self._send(message)
+                if seq is not None and sent is None:
+                    # The log can be read again, or has been begun.
+                    log, newest = await records.position()
+                    missed_none = request.after is None
+                    sent = seq - 1 if missed_none else await self._send_missed(request, log, newest)
+                if seq is None or sent is None or message["log"] != log or seq > sent:
+                    await self._send_news(message)
         except (ConnectionError, NodeError) as err:
             _LOGGER.warning("Events cannot be sent: %s", err)
             await self._close()
+
+    async def _send_news(self, message: dict[str, Any]) -> None:
+        """Send a pushed message; one that cannot be said must not keep back those after it."""
+        try:
+            await self._send(message)
+        except ProtocolError as err:
+            _LOGGER.error("A message %s is left out: %s", message["type"], err)
+
+    async def _send_missed(self, request: Subscribe, log: str, newest: int) -> int:
+        """Send what a hub has missed; return the number of the last event that it has."""
+        if request.after is None:
+            return newest
+        # Of another log, it knows nothing. A number beyond the newest is of one, too.
+        sent = min(request.after, newest) if request.log in (None, log) else 0
+        while missed := await self._node.records.events_after(sent):
+            for logged in missed:
+                await self._send_news(_event_message(logged.seq, log, logged.event))
+                sent = logged.seq
+        return sent
 
     async def _send(self, message: dict[str, Any]) -> None:
         await self._socket.send_str(encode_text(message))
 
     async def _send_error(self, number: int | None, code: str, text: str) -> None:
-        await self._send({"id": number, "type": "error", "code": code, "message": text})
+        message = text[:_MOST_ERROR_CHARS]
+        await self._send({"id": number, "type": "error", "code": code, "message": message})
+
+
+def _pipelines(items: object) -> tuple[Configure, dict[str, str]]:
+    """Return the pipelines that can be read, and id → why not of the others."""
+    if not isinstance(items, list):
+        raise ProtocolError("Configure.pipelines: a list was expected")
+    configs: list[PipelineConfig] = []
+    refused: dict[str, str] = {}
+    for item in items:
+        try:
+            configs.append(read(PipelineConfig, item))
+        except ProtocolError as err:
+            # Whose configuration it is must be known, or nobody would ever hear of it.
+            pipeline_id = item.get("pipeline_id") if isinstance(item, dict) else None
+            if not isinstance(pipeline_id, str):
+                raise
+            refused[pipeline_id] = str(err)
+    return Configure(pipelines=tuple(configs)), refused
+
+
+def _id_of(header: dict[str, Any]) -> int:
+    number = header.get("id")
+    if not isinstance(number, int) or isinstance(number, bool) or abs(number) > MAX_INTEGER:
+        raise ProtocolError("the command has no id")
+    return number
+
+
+def _event_message(seq: int | None, log: str | None, event: NodeEvent) -> dict[str, Any]:
+    return {"type": "event", "seq": seq, "log": log, "event": write(event)}
 
 
 class _UnknownCommandError(NodeError):

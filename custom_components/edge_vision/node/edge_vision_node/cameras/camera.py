@@ -298,6 +298,8 @@ class Camera:
         return replace(
             sources[0],
             transport=transports[0] if transports else _EITHER,
+            verify_certificate=any(item.verify_certificate for item in sources),
+            wallclock=any(item.wallclock for item in sources),
             key_frames_only=all(item.key_frames_only for item in sources),
             hardware_decoding=any(item.hardware_decoding for item in sources),
         )
@@ -382,9 +384,9 @@ class Camera:
 
     def _on_push(self, message: dict[str, Any]) -> None:
         if message["type"] == Push.SOURCE:
-            self._set_state(read(SourceStatus, message["message"]))
+            self._set_state(read(SourceStatus, message.get("message")))
             return
-        self.frame = read(CameraFrame, message["message"])
+        self.frame = read(CameraFrame, message.get("message"))
         for watch in self._watches:
             watch.see(self.frame)
         # What has come in one go is told as one: an older frame would only cost time.
@@ -413,11 +415,15 @@ class Camera:
 
 
 class Cameras:
-    """All cameras of a node, each address read by one process."""
+    """All cameras of a node, each address read by one process.
+
+    One that is wanted upright and turned, as when two users know different things about it, is read
+    twice: what is masked lies elsewhere in each.
+    """
 
     def __init__(self) -> None:
         """Start with none."""
-        self._cameras: dict[str, Camera] = {}
+        self._cameras: dict[tuple[str, int], Camera] = {}
         self._views = itertools.count(1)
 
     def watch(
@@ -436,9 +442,10 @@ class Cameras:
         `view`: without one, the watcher sees everything. `on_failure` hears of every attempt to
         read it that fails, `on_state` only of what changes.
         """
-        camera = self._cameras.get(source.url)
+        key = _key(source)
+        camera = self._cameras.get(key)
         if camera is None:
-            camera = self._cameras[source.url] = Camera(name)
+            camera = self._cameras[key] = Camera(name)
         watch = _Watch(
             next(self._views),
             source,
@@ -455,16 +462,16 @@ class Cameras:
                 return
             watch.closed = True
             # Out of the register before it ends: who comes meanwhile gets a new one.
-            if camera.alone(watch) and self._cameras.get(source.url) is camera:
-                del self._cameras[source.url]
+            if camera.alone(watch) and self._cameras.get(key) is camera:
+                del self._cameras[key]
             await camera.remove(watch)
 
         return Watcher(camera, watch, close)
 
-    def reading(self, url: str) -> Source | None:
-        """Return how an address is read at the moment; None where nobody watches it."""
-        camera = self._cameras.get(url)
-        return None if camera is None else camera.source
+    def reading(self, source: Source) -> Source:
+        """Return how a source is read at the moment; as it is, where nobody watches it."""
+        camera = self._cameras.get(_key(source))
+        return source if camera is None else camera.source
 
     @property
     def pids(self) -> list[int]:
@@ -476,6 +483,10 @@ class Cameras:
         cameras = list(self._cameras.values())
         self._cameras.clear()
         await asyncio.gather(*(camera.stop() for camera in cameras))
+
+
+def _key(source: Source) -> tuple[str, int]:
+    return source.url, source.orientation
 
 
 def _call(listener: Callable[[*_Values], None], *values: *_Values) -> None:

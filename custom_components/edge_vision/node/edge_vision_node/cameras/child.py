@@ -38,7 +38,8 @@ from .messages import (
     View,
 )
 from .pixels import KeptFrame, brightness
-from .reader import Reader, SourceError
+from .reader import Reader
+from .source import SourceError
 
 _LOGGER = logging.getLogger(__name__)
 

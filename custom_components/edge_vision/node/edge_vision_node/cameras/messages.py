@@ -36,7 +36,11 @@ class Source:
     Attributes:
         url: rtsp://, http://, a file, or a device (/dev/video0). May hold a password, so it is in
             no `repr`, and travels over the socket, not on a command line.
-        transport: of RTSP: tcp or udp; "auto" tries the one, then the other.
+        transport: of RTSP: one of `TRANSPORTS`; "auto" tries tcp, then udp.
+        verify_certificate: of rtsps and https: refuse one that is not trusted.
+        wallclock: the stream's own times are of no use.
+        orientation: how its pictures have to be turned to be upright, by the numbers of Exif; with
+            1 they are turned as the stream itself says.
         key_frames_only: decode only key frames, one every second or few: for weak hardware.
         hardware_decoding: have the GPU decode where it can.
         stall_s: seconds without a usable frame after which the source counts as unavailable.
@@ -44,6 +48,9 @@ class Source:
 
     url: str = field(repr=False)
     transport: str = "auto"
+    verify_certificate: bool = False
+    wallclock: bool = False
+    orientation: int = 1
     key_frames_only: bool = False
     hardware_decoding: bool = False
     stall_s: float = 10.0

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from ..detections import Placement
+from ..frames.orientation import UPRIGHT, swaps_sides, turned
 from ..frames.tensor import inner_size, placed
 from ..protocol import Box, Point
 
@@ -51,6 +52,25 @@ def brightness(frame: Any) -> NDArray[np.uint8]:
     if frame.format.name not in _PLANAR:
         frame = frame.reformat(format="gray")
     return _values(frame.planes[0])
+
+
+def upright(frame: Any, orientation: int) -> Any:
+    """Return a frame turned, by the numbers of Exif."""
+    if orientation == UPRIGHT:
+        return frame
+    frame = _planar(frame)
+    width, height = frame.width, frame.height
+    if swaps_sides(orientation):
+        width, height = height, width
+        wide, high = _YUV[frame.format.name]
+        if wide != high:
+            # Colour that is twice as fine downwards as across has no format once it is turned.
+            full = frame.format.name.startswith("yuvj")
+            frame = frame.reformat(format="yuvj420p" if full else "yuv420p")
+    made = _like(frame, width, height)
+    for source, target in zip(frame.planes, made.planes, strict=True):
+        _values(target)[:] = turned(_values(source), orientation)
+    return made
 
 
 class KeptFrame:

@@ -3,28 +3,31 @@
 from __future__ import annotations
 
 import errno
-import importlib
 import logging
 import math
 import random
 import socket
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
+from ..frames.checks import is_scan_bomb
 from ..frames.decode import MAX_PIXELS
+from ..frames.orientation import UPRIGHT, frame_orientation
 from ..protocol import SourceState, SourceStatus
+from . import tls
 from .messages import Source
-from .relay import Relay
+from .pixels import upright
+from .rhythm import Rhythm
 from .soundness import Soundness
+from .source import OPEN_TIMEOUT_S, Feed, Opener, SourceError, load_av
 
 _LOGGER = logging.getLogger(__name__)
 
-_OPEN_TIMEOUT_S = 10.0
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 60.0
 _SOUND_AFTER_S = 30.0
 # Decoding a frame and telling of it take milliseconds; whoever takes this long hangs.
@@ -36,7 +39,6 @@ _CAUGHT_UP_S = 0.02
 _KEY_FRAME_WITHIN_S = 60.0
 # Nobody is there: another way of asking would not help.
 _UNREACHED = (errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN)
-_SCHEMES = ("rtsp", "rtsps", "http", "https", "rtmp", "tcp", "udp", "rtp")
 _LEAST_PLAYED_S = 1.0
 # Codecs that can be decoded at half, a quarter or an eighth of their size, at a fraction of the
 # price. H.264 and H.265 are not among them.
@@ -46,13 +48,10 @@ _SILENT = ("hevc", "mjpeg")
 _REORDERED = 16
 # As small as this a picture still shows small people in its parts, and is evidence.
 _ENOUGH_PIXELS = 720
-_HARDWARE = ("vaapi", "qsv", "cuda", "drm", "videotoolbox")
-# Of what a stranger's playlist may lead to: the network, never this device's files.
-_NETWORK = "tcp,udp,rtp,rtcp,tls,http,https,httpproxy,crypto,rtsp,rtmp"
-
-
-class SourceError(Exception):
-    """A source cannot be read; the text says why and holds no address."""
+# How often it is seen to whether the camera is silent.
+_LISTEN_EVERY_S = 0.2
+# Pictures that have to be asked for are not asked for less often than this.
+_LONGEST_BETWEEN_S = 10.0
 
 
 class _RelayError(SourceError):
@@ -78,13 +77,7 @@ class Reader:
         on_state: Callable[[SourceStatus], None],
     ) -> None:
         """Read nothing yet. Raises `SourceError` where PyAV is missing."""
-        try:
-            # FFmpeg's libraries: comes with Home Assistant, has wheels for musl; stills do without.
-            self._av: Any = importlib.import_module("av")
-        except ImportError:
-            raise SourceError("Live video needs the package av: pip install av") from None
-        # They would name addresses, with passwords in them.
-        self._av.logging.set_level(self._av.logging.PANIC)
+        self._av = load_av()
         self.fps = fps
         # Decoding cannot keep up: only key frames are, until it has caught up.
         self.behind = False
@@ -92,13 +85,12 @@ class Reader:
         self._on_frame = on_frame
         self._on_state = on_state
         self._state: tuple[str, str | None] = (SourceState.CONNECTING, None)
-        self._transport = "udp" if source.transport == "udp" else "tcp"
-        self._is_file = "://" not in source.url and not source.url.startswith("/dev/")
-        self._hardware = source.hardware_decoding
-        # Whether RTSP over TCP is read by way of the relay: with some camera that may fail.
-        self._relayed = True
-        # What has worked: transport, and by way of the relay.
-        self._worked: tuple[str, bool] | None = None
+        self._opener = Opener(self._av, source)
+        self._is_file = self._opener.is_file
+        self._rhythm = Rhythm(source.stall_s)
+        # Since when data is waited for, of a camera that has sent some.
+        self._waiting_at: float | None = None
+        self._codec: Any = None
         self._halve = True
         self._expected_by = math.inf
         self._live_at = 0.0
@@ -122,6 +114,7 @@ class Reader:
 
     def run(self) -> None:
         """Read for ever, with longer and longer pauses while it cannot be read."""
+        threading.Thread(target=self._listen, name="listen", daemon=True).start()
         pause = _FIRST_PAUSE_S
         while True:
             started = time.monotonic()
@@ -138,8 +131,8 @@ class Reader:
                 self._halve = False
                 continue  # to be opened for its new size
             except _RelayError as err:
-                # Directly the next time, by the same transport.
-                reason, may_help, self._relayed = str(err), False, False
+                reason, may_help = str(err), False
+                self._opener.leave_relay()
             except SourceError as err:
                 reason = str(err)
             except (self._av.FFmpegError, OSError, ValueError) as err:
@@ -148,40 +141,44 @@ class Reader:
                 reason = "Its pictures are too large for this device's memory"
             if self._live_at and time.monotonic() - self._live_at > _SOUND_AFTER_S:
                 pause, self._halve = _FIRST_PAUSE_S, True
+            self._waiting_at = None
             self._tell(SourceState.UNAVAILABLE, reason)
             if may_help and not self._live_at:
-                self._try_another_way()
+                self._opener.try_another_way()
             delay = pause * random.uniform(0.75, 1.25)  # noqa: S311 - to spread load
             self._expect(delay)
             time.sleep(delay)
             if time.monotonic() - started < _SOUND_AFTER_S:
                 pause = min(pause * 2, _LONGEST_PAUSE_S)
 
-    def _try_another_way(self) -> None:
-        """Read it in another way the next time; every second time in the one that has worked."""
-        if self._worked not in (None, (self._transport, self._relayed)):
-            self._transport, self._relayed = self._worked
-            return
-        if self._transport == "tcp":
-            self._relayed = not self._relayed
-        if self._source.transport == "auto":
-            self._transport = "udp" if self._transport == "tcp" else "tcp"
+    def _listen(self) -> None:
+        """Tell of a silence as soon as it is too long for this camera."""
+        while True:
+            time.sleep(_LISTEN_EVERY_S)
+            since, limit_s = self._waiting_at, self._rhythm.limit_s
+            if since is not None and time.monotonic() - since >= limit_s:
+                self._waiting_at = None
+                self._tell(SourceState.UNAVAILABLE, _silent(limit_s))
+                # FFmpeg's own timeout was set when it opened the stream, and may be longer.
+                self._opener.hang_up()
+
+    def _between_s(self) -> float:
+        """Return how far apart pictures are that have to be asked for."""
+        return min(1 / self.fps, _LONGEST_BETWEEN_S)
 
     def _read(self) -> None:
-        self._expect(3 * _OPEN_TIMEOUT_S)  # the relay, FFmpeg by its way, FFmpeg directly
+        # The relay, FFmpeg by its way, FFmpeg directly; over HTTP, pictures before that.
+        self._expect(3 * OPEN_TIMEOUT_S)
         with ExitStack() as stack:
-            container = self._connect(stack)
-            if not container.streams.video:
-                raise SourceError("There is no video in what the camera sends")
-            stream = container.streams.video[0]
-            codec = stream.codec_context
+            feed = self._opener.open(stack, self._rhythm.limit_s, self._between_s, self._push_state)
+            codec = self._codec = feed.codec
             if codec.width * codec.height > MAX_PIXELS:
                 raise SourceError(f"Its pictures have over {MAX_PIXELS // 10**6} million pixels")
             # Decoding by frames in parallel would hold one frame back per thread. And H.264 by
             # slices in parallel would say nothing of what is damaged.
-            stream.thread_type = "AUTO" if self._is_file else "SLICE"
+            codec.thread_type = "AUTO" if self._is_file else "SLICE"
             if codec.name == "h264" and not self._is_file:
-                stream.thread_type, codec.thread_count = "NONE", 1
+                codec.thread_type, codec.thread_count = "NONE", 1
             if self._source.key_frames_only:
                 codec.skip_frame = "NONKEY"
             options = {"max_pixels": str(MAX_PIXELS)}
@@ -193,79 +190,22 @@ class Reader:
             codec.options = options
             self._soundness.begin()
             self._spoilt.clear()
-            self._pass_on(self._frames(container, stream, halvings))
+            self._pass_on(self._frames(feed, halvings))
 
-    @property
-    def _through_relay(self) -> bool:
-        plain = self._source.url.lower().startswith("rtsp://")
-        return self._relayed and self._transport == "tcp" and plain
-
-    def _connect(self, stack: ExitStack) -> Any:
-        """Open the source, for as long as a stack stands."""
-        url = self._source.url
-        if self._through_relay:
-            try:
-                relay = stack.enter_context(Relay(url, _OPEN_TIMEOUT_S))
-                return stack.enter_context(self._open(relay.url))
-            except self._av.ExitError:
-                raise  # it does not answer, whoever asks
-            except (self._av.FFmpegError, ValueError):
-                # It may be the address that it does not like, or the relay does not understand.
-                self._relayed = False
-        return stack.enter_context(self._open(url))
-
-    def _open(self, url: str) -> Any:
-        source = self._source
-        # Little is looked at beforehand, and all of it is decoded then: "nobuffer" would drop it,
-        # and with it the first key frame, so that the first picture came seconds later.
-        options = {"flags": "low_delay", "fpsprobesize": "0"}
-        file_format = None
-        if self._is_file:
-            if not Path(url).is_file():
-                raise SourceError("There is no such file")
-            options = {"protocol_whitelist": "file"}
-        elif url.startswith("/dev/"):
-            file_format = "v4l2"
-        else:
-            scheme = url.partition("://")[0].lower()
-            if scheme not in _SCHEMES:
-                raise SourceError("Only rtsp, http and rtmp addresses can be read")
-            options |= {"protocol_whitelist": _NETWORK, "probesize": "65536"}
-            if scheme.startswith("rtsp"):
-                # What is heard stays where it is.
-                options |= {"rtsp_transport": self._transport, "allowed_media_types": "video"}
-                options |= {"analyzeduration": "0", "probesize": "4096"}
-        more: dict[str, Any] = {}
-        if self._hardware:
-            here = self._av.codec.hwaccel.hwdevices_available()
-            if kind := next((kind for kind in _HARDWARE if kind in here), None):
-                more["hwaccel"] = self._av.codec.hwaccel.HWAccel(kind, allow_software_fallback=True)
-        timeout = (_OPEN_TIMEOUT_S, source.stall_s)
-        try:
-            return self._av.open(url, format=file_format, options=options, timeout=timeout, **more)
-        except (RuntimeError, NotImplementedError):
-            if not more:
-                raise
-            # Built in, but there is no such device.
-            self._hardware = False
-            _LOGGER.warning("The hardware cannot decode here; the processor does")
-            return self._av.open(url, format=file_format, options=options, timeout=timeout)
-
-    def _frames(
-        self, container: Any, stream: Any, halvings: int
-    ) -> Iterator[tuple[Any, datetime, float, float]]:
+    def _frames(self, feed: Feed, halvings: int) -> Iterator[tuple[Any, datetime, float, float]]:
         """Yield frames with the time at which their data came."""
         asked_at = good_at = time.monotonic()
         player = Player(self._source.stall_s)
         backlog = Backlog(asked_at)
-        codec = stream.codec_context
+        codec = feed.codec
         behind_at: float | None = None
-        for packet in self._packets(container, stream):
+        for packet in self._packets(feed.packets):
             came, at = datetime.now(UTC), time.monotonic()
             if not self._is_file:
-                if at - asked_at >= self._source.stall_s:
+                if at - asked_at >= self._rhythm.limit_s:
                     # It stalled; what was held back comes now, and is not of now.
                     raise TimeoutError
+                self._rhythm.step(at - asked_at)
                 self.behind = backlog.step(at, at - asked_at)
                 if self.behind:
                     behind_at = at
@@ -288,21 +228,25 @@ class Reader:
                     came, at = datetime.now(UTC), time.monotonic()
                     good_at = at
                 yield frame, came, at, took_ms
-            limit = self._source.stall_s
+            limit = self._rhythm.limit_s
             if behind_at is not None or self._source.key_frames_only:
                 limit = max(limit, _KEY_FRAME_WITHIN_S)
             if at - good_at > limit or self._soundness.mostly_damaged:
                 self._soundness.give_up()
                 self._strict = self._keeps_to_it or not self._strict
-                error = _RelayError if self._through_relay else SourceError
+                error = _RelayError if self._opener.through_relay else SourceError
                 raise error("The camera sends data, but no picture that can be decoded")
             asked_at = time.monotonic()
 
-    def _packets(self, container: Any, stream: Any) -> Iterator[Any]:
-        packets = container.demux(stream)
+    def _packets(self, packets: Iterator[Any]) -> Iterator[Any]:
+        silence_s = self._rhythm.limit_s  # that FFmpeg puts up with
         while True:
-            self._expect(self._source.stall_s)
-            if (packet := next(packets, None)) is None:
+            self._expect(silence_s + _LONGEST_BETWEEN_S)
+            if self._live_at and not self._is_file:
+                self._waiting_at = time.monotonic()
+            packet = next(packets, None)
+            self._waiting_at = None
+            if packet is None:
                 return
             self._expect(0.0)
             yield packet
@@ -310,7 +254,10 @@ class Reader:
     def _decode(self, packet: Any, at: float) -> list[Any]:
         """Return the frames of a packet that can be believed."""
         try:
-            decoded = packet.decode()
+            # A picture that is made to keep a decoder busy for minutes.
+            if self._codec.name == "mjpeg" and is_scan_bomb(bytes(packet)):
+                raise self._av.InvalidDataError(0, "too many scans")
+            decoded = self._codec.decode(packet)
         except self._av.InvalidDataError:
             self._spoilt.append(packet.pts)
             self._soundness.step(at, damaged=True, key=False)
@@ -330,7 +277,8 @@ class Reader:
         gap = 0.0
         for frame, came, at, took_ms in frames:
             if not self._live_at:
-                self._live_at, self._worked = at, (self._transport, self._relayed)
+                self._live_at = at
+                self._opener.note_worked()
             self._tell(SourceState.LIVE, None)
             spent_ms += took_ms
             # Half a frame early is in time: times are never quite what the rate says.
@@ -340,15 +288,30 @@ class Reader:
                 left_out += 1
                 continue
             self._due = max(self._due + 1 / self.fps, at + 0.5 / self.fps)
-            self._on_frame(frame, came, at, spent_ms, left_out)
+            begun = time.monotonic()
+            shown = upright(frame, self._orientation(frame))
+            spent_ms += (time.monotonic() - begun) * 1000
+            self._on_frame(shown, came, at, spent_ms, left_out)
             left_out, spent_ms = 0, 0.0
+
+    def _orientation(self, frame: Any) -> int:
+        """Return how a frame has to be turned: what is known of the camera, or what it says."""
+        known = self._source.orientation
+        return known if known != UPRIGHT else frame_orientation(frame)
 
     def _tell(self, state: SourceState, reason: str | None) -> None:
         # Who tries it wants to hear of every attempt that fails.
         if (state, reason) != self._state or state == SourceState.UNAVAILABLE:
             self._state = (state, reason)
-            since = datetime.now(UTC).isoformat(timespec="milliseconds")
-            self._on_state(SourceStatus(state=state, since=since, reason=reason))
+            self._push_state()
+
+    def _push_state(self) -> None:
+        state, reason = self._state
+        since = datetime.now(UTC).isoformat(timespec="milliseconds")
+        single = self._opener.single_pictures
+        self._on_state(
+            SourceStatus(state=state, since=since, reason=reason, single_pictures=single)
+        )
 
     def _describe(self, err: Exception) -> str:
         """Say why it cannot be read, without the address that the error holds."""
@@ -362,12 +325,17 @@ class Reader:
                 return "Nobody answers at the camera's address (connection refused)"
             case av.ExitError() | TimeoutError():
                 if self._live_at:
-                    return f"The camera has sent nothing for {self._source.stall_s:g} s"
+                    return _silent(self._rhythm.limit_s)
                 return "The camera does not answer"
-            case av.InvalidDataError():
+            case av.ArgumentError() if self._is_file:
+                return "This file is no video: playlists and texts are not played"
+            case av.InvalidDataError() | av.ArgumentError() | av.PermissionError():
                 return "What the camera sends is no video that can be read"
             case av.DecoderNotFoundError() | av.DemuxerNotFoundError():
                 return "The camera's video format is not supported here"
+        source = self._source
+        if wrong := tls.trouble(source.url, verify=source.verify_certificate):
+            return wrong
         return f"The video cannot be read: {getattr(err, 'strerror', None) or type(err).__name__}"
 
 
@@ -416,6 +384,10 @@ class Backlog:
             self._behind = behind
             self._since, self._waited_s = at, 0.0
         return self._behind
+
+
+def _silent(for_s: float) -> str:
+    return f"The camera has sent nothing for {for_s:.0f} s"
 
 
 def _reached(err: Exception) -> bool:

@@ -187,6 +187,10 @@ class Relay:
 
     def __exit__(self, *_: object) -> None:
         """Hang up."""
+        self.hang_up()
+
+    def hang_up(self) -> None:
+        """End the connection; whoever waits for data hears of it. Safe from any thread."""
         _hang_up(self._camera)
 
     def _serve(self) -> None:

@@ -15,7 +15,7 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import ModelError, NodeError
+from ..errors import EngineMissingError, ModelError, NodeError
 from ..protocol import AcceleratorInfo
 
 _LOGGER = logging.getLogger(__name__)
@@ -58,6 +58,18 @@ class EngineFiles:
     def constant_inputs(self) -> dict[str, NDArray[Any]]:
         """Return the inputs that are the same for every frame."""
         return {name: np.asarray(value, dtype) for name, (dtype, value) in self.constants.items()}
+
+
+def cannot_use(engine: Engine, err: Exception | str) -> EngineMissingError:
+    """Return what to say of an engine whose package cannot be imported.
+
+    Where it is not installed, whether it could be is more to the point than Python's own words.
+    """
+    from .packages import why_missing  # noqa: PLC0415 - it knows all engines
+
+    if isinstance(err, ModuleNotFoundError) and err.name in engine.modules:
+        return EngineMissingError(why_missing(engine.id) or f"{engine.name} is not installed")
+    return EngineMissingError(f"{engine.name} cannot be used here: {err}")
 
 
 class Session(Protocol):
@@ -168,9 +180,9 @@ def _restore(aside: Path, folder: Path) -> None:
 def native_output_off() -> Iterator[None]:
     """Keep what native code writes to stderr to ourselves. For one thread of a process at a time.
 
-    With the log level "info" or below it is shown.
+    With the log level "debug" it is shown.
     """
-    if _LOGGER.isEnabledFor(logging.INFO):
+    if _LOGGER.isEnabledFor(logging.DEBUG):
         yield
         return
     kept = os.dup(2)

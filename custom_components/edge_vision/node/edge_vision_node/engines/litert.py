@@ -20,11 +20,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import AcceleratorError, EngineMissingError, InferenceError, ModelError
+from ..errors import AcceleratorError, InferenceError, ModelError
 from ..hardware.devices import Found, find_all
 from ..hardware.host import Host
 from ..protocol import AcceleratorInfo
-from .base import CPU, EngineFiles, Session, native_output_off
+from .base import CPU, EngineFiles, Session, cannot_use, native_output_off
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -57,13 +57,15 @@ class _Library:
 
 def _package() -> tuple[ModuleType, str]:
     """Return the interpreter's module, and the distribution that it comes from."""
-    reasons = []
+    reasons: list[Exception] = []
     for module, distribution in _PACKAGES:
         try:
             return import_module(module), distribution
         except Exception as err:  # noqa: BLE001 - a broken native library raises more than ImportError
-            reasons.append(str(err))
-    raise EngineMissingError(f"LiteRT cannot be used here: {reasons[0]}")
+            reasons.append(err)
+    # One that is there and does not work says more than one that is not there.
+    broken = [err for err in reasons if not isinstance(err, ModuleNotFoundError)]
+    raise cannot_use(LiteRtEngine(), (broken or reasons)[0])
 
 
 def _external() -> _Library | None:

@@ -13,11 +13,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import AcceleratorError, EngineMissingError, InferenceError, ModelError
+from ..errors import AcceleratorError, InferenceError, ModelError
 from ..protocol import AcceleratorInfo
-from .base import CPU, EngineFiles, Session, native_output_off
+from .base import CPU, EngineFiles, Session, cannot_use, native_output_off
 
 _PREFIX = "vulkan:"
+# Drivers of Vulkan that draw on the processor, whatever kind of device they say they are.
+_EMULATORS = ("llvmpipe", "lavapipe", "swiftshader", "softpipe")
 # Twice as many threads are worth it where a picture then takes this share of the time.
 _TRIALS, _WORTH_IT = 3, 0.85
 
@@ -30,7 +32,7 @@ def _package() -> ModuleType:
     try:
         return import_module("ncnn")
     except Exception as err:  # a broken native library raises more than ImportError
-        raise EngineMissingError(f"ncnn cannot be used here: {err}") from err
+        raise cannot_use(NcnnEngine(), err) from err
 
 
 class _Kind(IntEnum):
@@ -52,9 +54,11 @@ def _vulkan_devices(package: ModuleType) -> list[tuple[AcceleratorInfo, int]]:
     for number in range(count):
         gpu = package.get_gpu_info(number)
         name, kind = str(gpu.device_name()), int(gpu.type())
-        if kind == _Kind.PROCESSOR:
+        emulated = kind == _Kind.PROCESSOR or any(word in name.lower() for word in _EMULATORS)
+        if emulated:
             name = f"{name}: no GPU, a program that imitates one on the processor"
-        devices.append((AcceleratorInfo(id=f"{_PREFIX}{number}", name=name), kind))
+        info = AcceleratorInfo(id=f"{_PREFIX}{number}", name=name, emulated=emulated)
+        devices.append((info, _Kind.PROCESSOR if emulated else kind))
     return devices
 
 

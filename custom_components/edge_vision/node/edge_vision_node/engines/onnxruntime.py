@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 from collections import Counter
 from collections.abc import Callable, Mapping
 from importlib import import_module
@@ -16,9 +17,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import AcceleratorError, EngineMissingError, InferenceError, ModelError
+from ..errors import AcceleratorError, InferenceError, ModelError
 from ..protocol import AcceleratorInfo
-from .base import CPU, EngineFiles, Session, with_cache
+from .base import CPU, EngineFiles, Session, cannot_use, with_cache
 from .onnx_providers import (
     CPU_PROVIDER,
     Target,
@@ -33,7 +34,12 @@ _LOGGER = logging.getLogger(__name__)
 
 # What ONNX Runtime's exceptions are called where the file, not the accelerator, is at fault.
 _FILE_ERRORS = ("InvalidProtobuf", "InvalidGraph", "NoModel", "NoSuchFile")
+_PREFIX = re.compile(
+    r"^\[ONNXRuntimeError\] : \d+ : \w+ : (?:Load model from .{1,500}? failed:\s*)?"
+)
 _LOG_ERRORS = 3
+# Errors of a session are raised; its log would quote names of the model, with their line breaks.
+_LOG_NOTHING = 4
 # The method by which a session tells which provider got which operations.
 _ASSIGNMENT = "get_provider_graph_assignment_info"
 
@@ -46,7 +52,7 @@ def _package() -> ModuleType:
         package = import_module("onnxruntime")
         package.set_default_logger_severity(_LOG_ERRORS)
     except Exception as err:  # a broken native library raises more than ImportError
-        raise EngineMissingError(f"ONNX Runtime cannot be used here: {err}") from err
+        raise cannot_use(OnnxRuntimeEngine(), err) from err
     return package
 
 
@@ -95,8 +101,16 @@ def _options(package: ModuleType, threads: int) -> Any:
     options.inter_op_num_threads = 1
     # Spinning worker threads would take the cores from whatever else the device does.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.log_severity_level = _LOG_ERRORS
+    options.log_severity_level = _LOG_NOTHING
     return options
+
+
+def _in_words(err: Exception) -> str:
+    """Return what the engine says of a file, without its codes and paths, and what to do."""
+    text = _PREFIX.sub("", " ".join(str(err).split()))
+    return (
+        f"{text[:300].rstrip('. ')}; export the model again, for an older opset or another format"
+    )
 
 
 def _load_on_cpu(package: ModuleType, files: EngineFiles, threads: int) -> Any:
@@ -107,7 +121,7 @@ def _load_on_cpu(package: ModuleType, files: EngineFiles, threads: int) -> Any:
     except ModelError:
         raise
     except Exception as err:
-        raise ModelError(f"ONNX Runtime cannot load {files.model_id}: {err}") from err
+        raise ModelError(f"ONNX Runtime cannot load {files.model_id}: {_in_words(err)}") from err
 
 
 def _load_on(
@@ -145,7 +159,9 @@ def _load_on(
         )
     except Exception as err:
         if type(err).__name__ in _FILE_ERRORS:
-            raise ModelError(f"ONNX Runtime cannot load {files.model_id}: {err}") from err
+            raise ModelError(
+                f"ONNX Runtime cannot load {files.model_id}: {_in_words(err)}"
+            ) from err
         raise AcceleratorError(f"{target.name} cannot load {files.model_id}: {err}") from err
     if target.provider not in session.get_providers():
         raise AcceleratorError(

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import AcceleratorError, EngineMissingError, InferenceError, ModelError
+from ..errors import AcceleratorError, InferenceError, ModelError
 from ..protocol import AcceleratorInfo
-from .base import CPU, EngineFiles, Session, with_cache
+from .base import CPU, EngineFiles, Session, cannot_use, with_cache
 
 _PREFIX = "openvino:"
 # The GPU answers soonest where there is one; an NPU saves power.
@@ -31,7 +31,7 @@ def _package() -> ModuleType:
     try:
         return import_module("openvino")
     except Exception as err:  # a broken native library raises more than ImportError
-        raise EngineMissingError(f"OpenVINO cannot be used here: {err}") from err
+        raise cannot_use(OpenVinoEngine(), err) from err
 
 
 class OpenVinoEngine:

@@ -2,27 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import platform
-import sys
+import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 
+from ..system import System, this_system
 from . import ENGINES, is_installed
 
-
-@dataclass(frozen=True)
-class System:
-    """What decides whether a package can be installed; `libc` is "glibc", "musl" or ""."""
-
-    name: str
-    machine: str
-    libc: str
-
-    @property
-    def text(self) -> str:
-        """Return it in words."""
-        return f"{self.name} {self.machine}{f' with {self.libc}' if self.libc else ''}"
+__all__ = ["System", "has_package", "this_system", "why_missing", "why_unavailable"]
 
 
 _X86 = System("Linux", "x86_64", "glibc")
@@ -33,27 +19,34 @@ _ALPINE = (System("Linux", "x86_64", "musl"), System("Linux", "aarch64", "musl")
 # As of the versions that Edge Vision installs. HailoRT is on no package index.
 _PACKAGES: dict[str, tuple[System, ...]] = {
     "onnxruntime": (_X86, _ARM, _APPLE),
-    "openvino": (_X86, _APPLE),
+    "openvino": (_X86, _ARM, _APPLE),
     "litert": (_X86, _ARM, _APPLE),
     "ncnn": (_X86, _ARM, _APPLE, *_ALPINE),
 }
-
-
-def this_system() -> System:
-    """Return the system of this process."""
-    libc = ""
-    if sys.platform == "linux":
-        try:
-            version = os.confstr("CS_GNU_LIBC_VERSION") or ""
-        except (OSError, ValueError):  # other C libraries do not know the question
-            version = ""
-        libc = "glibc" if version.startswith("glibc") else "musl"
-    return System(platform.system(), platform.machine(), libc)
+# The least glibc of packages that want a newer one than others.
+_LEAST_GLIBC = {("openvino", "aarch64"): (2, 35)}
 
 
 def has_package(engine: str, system: System | None = None) -> bool:
     """Return whether an engine that is not here yet could be installed here."""
-    return (system or this_system()) in _PACKAGES.get(engine, ())
+    system = system or this_system()
+    least = _LEAST_GLIBC.get((engine, system.machine))
+    if least is not None and system.libc == "glibc":
+        numbers = [int(part) for part in re.findall(r"\d+", system.version)[:2]]
+        if numbers and tuple(numbers) < least:
+            return False
+    return system in _PACKAGES.get(engine, ())
+
+
+def why_missing(engine: str, system: System | None = None) -> str | None:
+    """Return why an engine whose package is not there is missing; None where nothing is known."""
+    if engine not in _PACKAGES:
+        return None
+    system = system or this_system()
+    name = ENGINES[engine].name
+    if has_package(engine, system):
+        return f"{name} is not installed"
+    return f"{name} cannot be installed on this system ({system.text})"
 
 
 def why_unavailable(engines: Iterable[str], system: System | None = None) -> str | None:

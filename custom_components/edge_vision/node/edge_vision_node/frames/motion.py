@@ -242,28 +242,40 @@ class MotionGate:
         np.maximum(self._noise, 0.5, out=self._noise)
 
     def _find(self) -> NDArray[np.float64]:
-        """Return boxes around what has changed together."""
+        """Return boxes around what has changed together: cells in the same or adjoining tiles."""
         rows, columns = self._changed.shape
         ys, xs = np.nonzero(self._changed)
         if not len(ys):
             return _NO_BOXES
-        tiles: dict[tuple[int, int], list[int]] = {}
-        for number, tile in enumerate(zip((ys // _TILE).tolist(), (xs // _TILE).tolist())):  # noqa: B905
-            tiles.setdefault(tile, []).append(number)
-        found: list[tuple[int, list[float]]] = []
-        while tiles:
-            members: list[int] = []
-            edge = [next(iter(tiles))]
-            while edge:
-                y, x = edge.pop()
-                if (taken := tiles.pop((y, x), None)) is None:
-                    continue
-                members += taken
-                edge += [(y + j, x + i) for j in (-1, 0, 1) for i in (-1, 0, 1)]
-            my, mx = ys[members], xs[members]
-            box = [mx.min() / columns, my.min() / rows]
-            box += [(mx.max() + 1) / columns, (my.max() + 1) / rows]
-            found.append((len(members), box))
+        # Tiles are numbered so that those of a row are one apart, and two rows never touch.
+        across = columns // _TILE + 2
+        tiles = ys // _TILE * across + xs // _TILE
+        order = np.argsort(tiles, kind="stable")
+        tiles, ys, xs = tiles[order], ys[order], xs[order]
+        first = np.flatnonzero(np.diff(tiles, prepend=tiles[0] - 2) > 1)
+        last = np.append(first[1:], len(tiles)) - 1
+        groups: dict[int, tuple[int, int, int, int, int]] = {}
+        for group, count, x_min, y_min, x_max, y_max in zip(
+            _together(tiles[first].tolist(), tiles[last].tolist(), across),
+            (last - first + 1).tolist(),
+            np.minimum.reduceat(xs, first).tolist(),
+            np.minimum.reduceat(ys, first).tolist(),
+            np.maximum.reduceat(xs, first).tolist(),
+            np.maximum.reduceat(ys, first).tolist(),
+            strict=True,
+        ):
+            cells, left, top, right, bottom = groups.get(group, (0, columns, rows, 0, 0))
+            groups[group] = (
+                cells + count,
+                min(left, x_min),
+                min(top, y_min),
+                max(right, x_max + 1),
+                max(bottom, y_max + 1),
+            )
+        found = [
+            (cells, [left / columns, top / rows, right / columns, bottom / rows])
+            for cells, left, top, right, bottom in groups.values()
+        ]
         found.sort(key=lambda item: item[0], reverse=True)
         # Many things that move at once, and most of them tiny: that is weather.
         weather = _WEATHER_FACTOR if len(found) >= _WEATHER_PARTS else 1
@@ -291,15 +303,44 @@ class MotionGate:
         return np.asarray(picture)
 
 
+def _together(first: list[int], last: list[int], across: int) -> list[int]:
+    """Return for each of some runs of tiles the number of the group that it adjoins.
+
+    Args:
+        first: number of the first tile of each run, ascending.
+        last: number of the last one.
+        across: how far the numbers of a tile and of the one below it are apart.
+    """
+    groups = list(range(len(first)))
+
+    def group_of(number: int) -> int:
+        while groups[number] != number:
+            number = groups[number]
+        return number
+
+    above = 0
+    for number, (begin, end) in enumerate(zip(first, last, strict=True)):
+        while last[above] < begin - across - 1:
+            above += 1
+        other = above
+        while first[other] <= end - across + 1:
+            mine, its = group_of(number), group_of(other)
+            groups[max(mine, its)] = min(mine, its)
+            other += 1
+    return [group_of(number) for number in groups]
+
+
 def _averaged(grey: NDArray[np.uint8], step: int) -> _Cells:
     """Return the mean brightness of cells of two by two samples, a sample each `step` pixels."""
-    samples = grey[step // 2 :: step, step // 2 :: step].astype(np.uint16)
-    rows, columns = (max(2, size // 2 * 2) for size in samples.shape)
-    if samples.shape[0] < 2 or samples.shape[1] < 2:
-        samples = np.pad(samples, ((0, 1), (0, 1)), mode="edge")
-    samples = samples[:rows, :columns]
-    pairs = samples[::2] + samples[1::2]
-    result: _Cells = (pairs[:, ::2] + pairs[:, 1::2]).astype(np.float32) / np.float32(4)
+    half, cell = step // 2, 2 * step
+    if min(grey.shape) < half + step + 1:
+        grey = np.pad(grey, ((0, cell), (0, cell)), mode="edge")
+    rows, columns = ((size - half - step - 1) // cell + 1 for size in grey.shape)
+    # Rows first: they lie together in memory, as the pixels of a column do not.
+    upper, lower = grey[half::cell][:rows], grey[half + step :: cell][:rows]
+    pairs = np.add(upper, lower, dtype=np.uint16)
+    left, right = pairs[:, half::cell][:, :columns], pairs[:, half + step :: cell][:, :columns]
+    result: _Cells = (left + right) * np.float32(0.25)
     return result
 
 
@@ -318,9 +359,13 @@ def _without_specks(changed: _Mask) -> _Mask:
     """Return the changed cells that have changed neighbours."""
     if not changed.any():
         return changed
-    padded = np.pad(changed.astype(np.uint8), 1)
-    rows = padded[:-2] + padded[1:-1] + padded[2:]
-    result: _Mask = changed & (rows[:, :-2] + rows[:, 1:-1] + rows[:, 2:] >= _LEAST_NEIGHBOURS)
+    padded = np.zeros((changed.shape[0] + 2, changed.shape[1] + 2), np.uint8)
+    padded[1:-1, 1:-1] = changed
+    rows = padded[:-2] + padded[1:-1]
+    rows += padded[2:]
+    near = rows[:, :-2] + rows[:, 1:-1]
+    near += rows[:, 2:]
+    result: _Mask = changed & (near >= _LEAST_NEIGHBOURS)
     return result
 
 

@@ -10,9 +10,13 @@ from typing import Any
 from PIL import Image
 
 from ..errors import EngineMissingError, PictureError
+from . import opening
+from .orientation import frame_orientation, turned_image
 
 # Frames in a row that are damaged, after which it is the video that is.
 _MOST_DAMAGED = 100
+# Durations are not exact; so much of one may be missing, the larger of both.
+_MOST_MISSING_S, _MOST_MISSING = 2.0, 0.2
 
 
 @dataclass(frozen=True)
@@ -22,7 +26,7 @@ class VideoFrame:
     Attributes:
         number: from 1, as the file counts.
         at: seconds since the first frame.
-        image: RGB.
+        image: RGB, upright as the video says.
     """
 
     number: int
@@ -42,14 +46,27 @@ def read_video(source: str, fps: float | None = None) -> Iterator[VideoFrame]:
     except ImportError:
         raise EngineMissingError("Video needs the package av: pip install av") from None
     try:
-        with av.open(source) as container:
+        with _opened(av, source) as container:
             if not container.streams.video:
                 raise PictureError("There is no video in it")
             yield from _frames(av, container, container.streams.video[0], fps)
+    except av.ArgumentError:
+        raise PictureError("This is no video: playlists and texts are not played") from None
     except (av.FFmpegError, OSError) as err:
         # The whole error names the address, which may hold a password.
         reason = getattr(err, "strerror", None) or type(err).__name__
         raise PictureError(f"The video cannot be read: {reason}") from None
+
+
+def _opened(av: Any, source: str) -> Any:
+    if opening.is_file(source):
+        return av.open(opening.file_to_open(source), options=opening.file_options())
+    if source.startswith("/dev/"):
+        return av.open(source, format="v4l2")
+    options = opening.network_options(source)
+    opening.leave_proxies(source)
+    # As Home Assistant does it: most cameras sign their certificates themselves.
+    return av.open(source, options=options | {"tls_verify": "0"})
 
 
 def _frames(av: Any, container: Any, stream: Any, fps: float | None) -> Iterator[VideoFrame]:
@@ -81,4 +98,21 @@ def _frames(av: Any, container: Any, stream: Any, fps: float | None) -> Iterator
                 if at + 0.5 / rate < due:
                     continue
                 due = max(due + 1 / fps, at + 0.5 / fps)
-            yield VideoFrame(number, at, frame.to_image())
+            image = turned_image(frame.to_image(), frame_orientation(frame))
+            yield VideoFrame(number, at, image)
+    _require_whole(av, container, stream, last)
+
+
+def _require_whole(av: Any, container: Any, stream: Any, seen_s: float) -> None:
+    """Raise `PictureError` where a file should have gone on: FFmpeg ends a cut one silently."""
+    if stream.duration is not None:
+        duration_s = float(stream.duration * stream.time_base)
+    elif container.duration is not None and len(container.streams) == 1:
+        duration_s = container.duration / av.time_base
+    else:
+        return
+    if duration_s - seen_s > max(_MOST_MISSING_S, _MOST_MISSING * duration_s):
+        raise PictureError(
+            f"The video breaks off after {seen_s:.1f} of {duration_s:.1f} s: it is damaged or cut"
+            " short"
+        )

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ..engines import usable_cores
 from ..protocol import BoardProfile, DeviceInfo, EngineInfo, HardwareInfo
+from ..system import this_system
 from .devices import Found, find_all
 from .host import Host
 from .profiles import recognise
@@ -27,11 +28,9 @@ def _field(text: str | None, name: str) -> str | None:
     return None
 
 
-def _libc(host: Host) -> str:
-    name, version = platform.libc_ver()
-    if name:
-        return f"{name} {version}"
-    return "musl" if host.is_musl else platform.system()
+def _libc() -> str:
+    system = this_system()
+    return f"{system.libc} {system.version}".strip() or platform.system()
 
 
 def _memory_bytes(host: Host) -> int | None:
@@ -46,7 +45,7 @@ def describe_hardware(host: Host = _THIS) -> HardwareInfo:
     return HardwareInfo(
         machine=host.machine,
         system=f"{platform.system()} {platform.release()}",
-        libc=_libc(host),
+        libc=_libc(),
         cpu=cpu or board or host.machine,
         cores=usable_cores(),
         python=platform.python_version(),

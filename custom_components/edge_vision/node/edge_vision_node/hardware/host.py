@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
+from ..system import this_system
+
 _LIBRARY_FOLDERS = (
     "lib",
     "lib64",
@@ -136,5 +138,10 @@ class Host:
 
     @property
     def is_musl(self) -> bool:
-        """Return whether the C library is musl, for which most engines have no package."""
-        return any(self.path("/lib").glob("ld-musl-*"))
+        """Return whether the C library is musl, for which most engines have no package.
+
+        Of this system, the library that this process runs on; a package may have brought another.
+        """
+        if self.root == Path("/"):
+            return this_system().libc == "musl"
+        return any(self.path("/lib").glob("ld-musl-*")) and not self.has_library("libc.so.6")

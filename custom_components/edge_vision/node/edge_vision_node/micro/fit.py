@@ -6,6 +6,7 @@ operators. Its arena is the one block of memory that it works in.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -18,6 +19,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from ..errors import EngineMissingError, ModelError
+from ..plain_files import read_plain
 
 _KIB = 1024
 # Enough to say "needs 30 MiB" of a model that is much too large.
@@ -152,10 +154,10 @@ def check_fit(path: Path, board: Microcontroller, arena_kib: int | None = None) 
 
 def _read(path: Path) -> bytes:
     try:
-        if path.stat().st_size > _MOST_MODEL_BYTES:
-            raise ModelError(f"{path} is too large for any microcontroller")
-        data = path.read_bytes()
+        data = read_plain(path, _MOST_MODEL_BYTES)
     except OSError as err:
+        if err.errno == errno.EFBIG:
+            raise ModelError(f"{path} is too large for any microcontroller") from err
         raise ModelError(f"{path}: {err.strerror}") from err
     if not data:
         raise ModelError(f"{path} is empty")

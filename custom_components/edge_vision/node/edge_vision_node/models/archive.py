@@ -2,30 +2,48 @@
 
 from __future__ import annotations
 
+import gzip
+import io
+import os
 import shutil
 import stat
+import struct
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import IO
 
 from ..errors import ModelError
+from . import formats, labels
 from .download import MAX_MODEL_BYTES, require_space, writing
 
 MAX_MEMBERS = 64
+# What a packed model ends in.
+SUFFIXES = (".zip", ".tar", ".tgz", ".gz")
 # A package that holds a model among thousands of other files: they are counted, not written.
 _MAX_LISTED = 20_000
 _MAX_LISTED_BYTES = 4 * MAX_MODEL_BYTES
 _CHUNK_BYTES = 1024 * 1024
+_MOST_AT_ONCE = 4 * 1024 * 1024
+# A zip's last record with the longest comment, and what twenty thousand members have before it.
+_END_BYTES = 22 + 65535
+_MAX_TABLE_BYTES = 8 * 1024 * 1024
+_ENCRYPTED = 0x1
+_LOWERED = frozenset({*formats.SUFFIXES, *labels.SUFFIXES, ".bin"})
+# The others want as much memory as the archive says.
+_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2)
 
 _Member = zipfile.ZipInfo | tarfile.TarInfo
 
 
 class Archive:
-    """A zip or tar file, opened for reading."""
+    """A zip or tar file, opened for reading.
+
+    Names are as on this system, whichever one the archive was made on: parted by slashes.
+    """
 
     def __init__(self, file: zipfile.ZipFile | tarfile.TarFile) -> None:
         """Read the table of contents. Raises `ModelError` where it is too long."""
@@ -36,19 +54,36 @@ class Archive:
             total += _size(member)
             # Summed up as the table is read: a compressed tar is unpacked on the way to its end.
             if len(self._members) >= _MAX_LISTED or total > _MAX_LISTED_BYTES:
-                raise ModelError("The archive has too many members, or unpacks to too much")
-            self._members[_name(member)] = member
+                raise ModelError(
+                    "The archive has too many members, or unpacks to too much: more than"
+                    f" {_MAX_LISTED} or {_MAX_LISTED_BYTES >> 20} MiB"
+                )
+            self._members[_name(member).replace("\\", "/")] = member
 
     @property
     def files(self) -> tuple[str, ...]:
         """Return the members that are not folders."""
-        return tuple(name for name, member in self._members.items() if not _is_folder(member))
+        return tuple(
+            name
+            for name, member in self._members.items()
+            if not _is_folder(member) and not name.endswith("/")
+        )
 
     def extract(self, name: str, target: Path, max_bytes: int = MAX_MODEL_BYTES) -> None:
         """Write one member. Raises `ModelError` where it is no plain file, or too large."""
         member = self._members.get(name)
         if member is None:
             raise ModelError(f"The archive has no {name}")
+        if isinstance(member, zipfile.ZipInfo):
+            if member.flag_bits & _ENCRYPTED:
+                raise ModelError(
+                    f"The archive is locked with a password ({name}); pack it again without one"
+                )
+            if member.compress_type not in _METHODS:
+                raise ModelError(
+                    f"{name} in the archive is compressed in a way that is not read here; pack it"
+                    " again as an ordinary .zip"
+                )
         if not _is_plain(member):
             raise ModelError(f"{name} in the archive is a link or a device, not a file")
         size = _size(member)
@@ -63,23 +98,25 @@ class Archive:
                     raise ModelError(f"{name} in the archive is larger than it says")
                 file.write(chunk)
 
-    def extract_all(self, folder: Path) -> list[Path]:
-        """Write all members side by side, whatever folders the archive has; returns the files.
+    def extract_these(self, names: Sequence[str], folder: Path) -> None:
+        """Write members side by side, whatever folders the archive has.
 
-        Raises `ModelError` for paths that lead elsewhere, links, too many or too large members.
+        Their suffixes come in small letters. Raises `ModelError` for paths that lead elsewhere,
+        links, too many or too large members.
         """
-        names = self.files
         if len(names) > MAX_MEMBERS:
             raise ModelError(f"The archive has {len(names)} files; {MAX_MEMBERS} are the most")
         total = 0
         targets: dict[str, str] = {}
         for name in names:
-            path = PurePosixPath(name.replace("\\", "/"))
-            if path.is_absolute() or ".." in path.parts or ":" in path.parts[0]:
+            path = PurePosixPath(name)
+            first = path.parts[0] if path.parts else ""  # "." has no parts
+            if path.is_absolute() or ".." in path.parts or ":" in first or not path.name:
                 raise ModelError(f"The archive wants to write to {name!r}, outside its folder")
-            if path.name in targets:
-                raise ModelError(f"The archive has two files named {path.name}")
-            targets[path.name] = name
+            short = plain_name(path.name)
+            if short in targets:
+                raise ModelError(f"The archive has two files named {short}")
+            targets[short] = name
             total += _size(self._members[name])
         if total > MAX_MODEL_BYTES:
             raise ModelError(
@@ -87,7 +124,6 @@ class Archive:
             )
         for short, name in targets.items():
             self.extract(name, folder / short)
-        return [folder / short for short in targets]
 
     def _open(self, member: _Member) -> IO[bytes]:
         if isinstance(self._file, zipfile.ZipFile):
@@ -99,27 +135,97 @@ class Archive:
         return source
 
 
+def plain_name(name: str) -> str:
+    """Return a file's name with its suffix in small letters, as readers of models look for it."""
+    suffix = PurePosixPath(name).suffix
+    if suffix.lower() not in _LOWERED:
+        return name
+    return name.removesuffix(suffix) + suffix.lower()
+
+
 def is_archive(path: Path) -> bool:
-    """Return whether a file is a zip or tar archive. A .tflite with metadata is none."""
-    if path.suffix.lower() in (".tflite", ".onnx"):
+    """Return whether a file is a zip or tar archive. A .tflite with metadata is none.
+
+    Raises `ModelError` for a tar file made to hurt.
+    """
+    if path.suffix.lower() == ".tflite":
         return False
-    return zipfile.is_zipfile(path) or tarfile.is_tarfile(path)
+    try:
+        if path.suffix.lower() == ".onnx":  # renamed; weights may look like one, too
+            with path.open("rb") as file:
+                return file.read(4) == b"PK\x03\x04"
+        if zipfile.is_zipfile(path):
+            return True
+        with _open_tar(path):
+            return True
+    except (tarfile.TarError, OSError, EOFError, zlib.error):
+        return False
 
 
 @contextmanager
 def open_archive(path: Path) -> Iterator[Archive]:
-    """Open a zip or tar file. Raises `ModelError` where it is none, or damaged."""
+    """Open a zip or tar file. Raises `ModelError` where it is none, damaged, or made to hurt."""
     try:
         if zipfile.is_zipfile(path):
+            _require_short_table(path)
             with zipfile.ZipFile(path) as packed:
                 yield Archive(packed)
         else:
-            with tarfile.open(path) as packed_tar:
+            with _open_tar(path) as packed_tar:
                 yield Archive(packed_tar)
-    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError) as err:
-        raise ModelError(f"The archive {path.name} is damaged: {err}") from err
-    except (NotImplementedError, RuntimeError) as err:  # other compression, or a password
+    except (zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError) as err:
+        raise ModelError(f"The archive {path.name} is damaged or cut short: {err}") from err
+    except (NotImplementedError, RuntimeError, UnicodeDecodeError) as err:
         raise ModelError(f"The archive {path.name} cannot be read: {err}") from err
+
+
+@contextmanager
+def _open_tar(path: Path) -> Iterator[tarfile.TarFile]:
+    """Open a tar file, plain or packed by gzip. Raises what `tarfile` does, or `ModelError`."""
+    with path.open("rb") as raw:
+        packed = raw.read(2) == b"\x1f\x8b"
+        raw.seek(0)
+        source = gzip.GzipFile(fileobj=raw) if packed else raw
+        with source, tarfile.TarFile(fileobj=_Sips(source)) as file:
+            yield file
+
+
+class _Sips(io.RawIOBase):
+    """A file that is read in small parts only: a header that claims to be huge ends there.
+
+    `tarfile` reads a header in one go, or, in newer versions, part after part, all of which it
+    keeps; and it seeks before each part of a member.
+    """
+
+    def __init__(self, source: IO[bytes] | gzip.GzipFile) -> None:
+        self._source = source
+        self._read_in_a_row = 0
+
+    def read(self, size: int = -1, /) -> bytes:
+        self._read_in_a_row += max(size, 0)
+        if size < 0 or self._read_in_a_row > _MOST_AT_ONCE:
+            raise ModelError("The archive has a header that is too large")
+        return self._source.read(size)
+
+    def tell(self) -> int:
+        return self._source.tell()
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
+        self._read_in_a_row = 0
+        return self._source.seek(offset, whence)
+
+
+def _require_short_table(path: Path) -> None:
+    """Raise `ModelError` where a zip's table of contents alone would fill the memory."""
+    with path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - _END_BYTES))
+        tail = file.read(_END_BYTES)
+    at = tail.rfind(b"PK\x05\x06")
+    if at >= 0 and len(tail) >= at + 16:
+        (table_bytes,) = struct.unpack_from("<I", tail, at + 12)
+        if table_bytes > _MAX_TABLE_BYTES:
+            raise ModelError("The archive has too many members, or unpacks to too much")
 
 
 def remove_folder(folder: Path) -> None:

@@ -33,7 +33,14 @@ from .download import (
 )
 from .manifest import MANIFEST_NAME, FileSpec, Model, load_model
 from .package import fetch_member
-from .store import BUNDLED, ModelStore, is_bundled, use_version, with_detector
+from .store import (
+    BUNDLED,
+    ModelStore,
+    is_bundled,
+    require_room,
+    use_version,
+    with_detector,
+)
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -234,6 +241,7 @@ class Installer:
                 f"{manifest.id!r} version {manifest.version!r}: an id has small letters, digits,"
                 " - and _; a version has letters, digits and points"
             )
+        require_room(model, self._store.models.values())
         for engine in manifest.engines:
             check_files(model.files(engine), staging)
         folder = self._folder / manifest.id

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from ..protocol import (
     Uploaded,
 )
 from ..workers.pool import Workers
+from . import archive, formats
 from .catalogue import CatalogueEntry, catalogue
 from .download import Download, download
 from .inspection.inspector import Inspector, Wish
@@ -28,8 +30,10 @@ from .install import Installer, Step, detector_of
 from .store import SELF_TEST_PICTURE, ModelStore
 from .uploads import Uploads, labels_beside, named
 
+_LOGGER = logging.getLogger(__name__)
+
 ProgressListener = Callable[[InstallProgress], None]
-_DROPPED_SUFFIXES = (".onnx", ".tflite", ".param", ".xml", ".hef", ".zip", ".tar", ".tgz", ".gz")
+_DROPPED_SUFFIXES = (*formats.SUFFIXES, *archive.SUFFIXES)
 
 
 class ModelManager:
@@ -46,7 +50,10 @@ class ModelManager:
         self._workers = workers
         self._cache = data / "cache"
         self._drop = data / "drop"
-        self._drop.mkdir(parents=True, exist_ok=True)
+        try:
+            self._drop.mkdir(parents=True, exist_ok=True)
+        except OSError as err:  # a file in its place, say: models come in other ways, too
+            _LOGGER.warning("The folder %s cannot be used: %s", self._drop, err.strerror)
         self._uploads = Uploads(data / "uploads")
         self._installer = Installer(store, data / "models", mirror or self._drop)
         self._installer.sweep()
@@ -69,7 +76,11 @@ class ModelManager:
         )
 
     def _dropped(self) -> list[str]:
-        names = (path.name for path in self._drop.iterdir() if path.is_file())
+        try:
+            files = [item for item in self._drop.iterdir() if item.is_file()]
+        except OSError:
+            return []
+        names = (item.name for item in files if not item.is_symlink() and len(item.name) <= 128)
         return sorted(name for name in names if name.lower().endswith(_DROPPED_SUFFIXES))
 
     async def install(self, model_id: str, listener: ProgressListener) -> ModelInfo:
@@ -90,7 +101,8 @@ class ModelManager:
     async def remove(self, model_id: str, users: list[str]) -> None:
         """Delete a model that no pipeline uses. Raises `ModelError`, `UnknownModelError`."""
         if users:
-            raise ModelError(f"{model_id} is used by {', '.join(users)}; choose another one there")
+            name = self._store.get(model_id).manifest.name
+            raise ModelError(f"{name} is used by {', '.join(users)}; choose another one there")
         await self._installer.remove(model_id)
         await asyncio.to_thread(self._store.prune, self._cache)
 

@@ -8,16 +8,32 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field
+import math
+import os
+import re
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from ..engines.base import EngineFiles
 from ..errors import EngineMissingError, ModelError
+from ..plain_files import open_plain, read_plain
 from ..protocol import ModelInfo, ProtocolError, read
+from .names import MAX_LABEL_BYTES, MAX_LABELS, clean, numbered
 
 SCHEMA = 1
+# Both are names of folders. Those of one's own models are stricter (`install.MODEL_ID`).
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,31}")
+# What lies beside the folders of a model's versions, or is one of them in disguise.
+RESERVED = frozenset({"current", "current.tmp", "model.json", "con", "nul", "aux", "prn"})
+_MOST_KEYPOINTS = 1000
+_MOST_PIXELS = 8192
+_MOST_SCALE = 1e6
 MANIFEST_NAME = "model.json"
+MAX_MANIFEST_BYTES = 4 * 1024 * 1024
+_MAX_FILE_NAME = 255
 TASKS = ("detection", "classification", "pose", "face", "embedding", "segmentation")
 
 
@@ -132,6 +148,11 @@ class Model:
         """Return the model's id."""
         return self.manifest.id
 
+    @cached_property
+    def label_chars(self) -> int:
+        """Return how much of a message its labels take up."""
+        return len(json.dumps(self.labels))
+
     @property
     def engines(self) -> tuple[str, ...]:
         """Return the engines that it has files for, and its detector, where it wants one, too."""
@@ -222,13 +243,19 @@ class Model:
 def read_manifest(path: Path) -> Manifest:
     """Read a `model.json` alone. Raises `ModelError` naming what is wrong."""
     try:
-        manifest = read(Manifest, json.loads(path.read_bytes()))
+        document = json.loads(
+            read_plain(path, MAX_MANIFEST_BYTES, follow=False),
+            parse_constant=_no_number,
+            parse_float=_finite,
+        )
+        manifest = read(Manifest, document)
     except OSError as err:
         raise ModelError(f"{path}: {err.strerror}") from err
     except (ProtocolError, ValueError, RecursionError) as err:
         raise ModelError(f"{path} is not a model manifest: {err}") from err
     if manifest.schema != SCHEMA:
         raise ModelError(f"{path} has schema {manifest.schema}; this version reads {SCHEMA}")
+    check_names(manifest.id, manifest.version)
     if manifest.task not in TASKS:
         raise ModelError(f"{path} is for {manifest.task!r}; this version knows {', '.join(TASKS)}")
     if (crops := manifest.crops) is not None:
@@ -236,24 +263,98 @@ def read_manifest(path: Path) -> Manifest:
             raise ModelError(f"{path} wants crops, but has no landmarks of a pose or face")
         if crops.around not in ("box", "circle") or min(crops.start, crops.end) < 0:
             raise ModelError(f"{path} has crops round {crops.around!r}, not round a box or circle")
-    return manifest
+    _check_input(path, manifest.input)
+    if len(manifest.keypoints) > _MOST_KEYPOINTS:
+        raise ModelError(f"{path} has {len(manifest.keypoints)} keypoints")
+    return replace(
+        manifest,
+        name=clean(manifest.name, 80) or manifest.id,
+        license=clean(manifest.license, 200),
+        source=clean(manifest.source, 300),
+        keypoints=tuple(
+            clean(name, 60) or f"point {i}" for i, name in enumerate(manifest.keypoints)
+        ),
+    )
+
+
+def check_names(model_id: str, version: str) -> None:
+    """Raise `ModelError` where an id or a version cannot be the name of a folder."""
+    if not _ID.fullmatch(model_id) or model_id.lower() in RESERVED:
+        raise ModelError(
+            f"{model_id[:80]!r} cannot be a model's id: it has letters, digits, points, - and _"
+        )
+    if not _VERSION.fullmatch(version) or version.lower() in RESERVED:
+        raise ModelError(
+            f"{version[:80]!r} cannot be a model's version: it has letters, digits, points, - and"
+            " +, and is no name that the folder needs for itself"
+        )
+
+
+def _check_input(path: Path, picture: InputSpec) -> None:
+    """Raise `ModelError` for a picture that no model wants to see."""
+    numbers = (*picture.mean, *picture.scale)
+    if (
+        not (1 <= picture.width <= _MOST_PIXELS and 1 <= picture.height <= _MOST_PIXELS)
+        or not all(abs(number) < _MOST_SCALE for number in numbers)
+        or not (len(picture.mean) == len(picture.scale) == 3)
+        or not 0 <= picture.pad <= 255
+    ):
+        raise ModelError(
+            f"{path} wants a picture of {picture.width} x {picture.height} pixels, mean"
+            f" {list(picture.mean)[:3]}, scale {list(picture.scale)[:3]} and pad {picture.pad}:"
+            f" sides are 1 to {_MOST_PIXELS}, mean and scale have three numbers, and pad is 0 to"
+            " 255"
+        )
+    for what, word, choices in (
+        ("layout", picture.layout, ("NHWC", "NCHW")),
+        ("colour", picture.colour, ("RGB", "BGR")),
+        ("resize", picture.resize, ("stretch", "letterbox")),
+    ):
+        if word not in choices:
+            raise ModelError(
+                f"{path}: Unknown input {what} {word[:40]!r}; this version knows"
+                f" {', '.join(choices)}"
+            )
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):  # 1e999
+        raise ValueError(f"{text[:40]} is too large a number")
+    return number
+
+
+def _no_number(name: str) -> float:
+    raise ValueError(f"{name} is not a number")
 
 
 def load_model(folder: Path) -> Model:
     """Read a model's manifest and labels. Raises `ModelError` naming what is wrong."""
     manifest = read_manifest(folder / MANIFEST_NAME)
-    labels = _checked(folder, manifest.labels).read_text("utf-8").splitlines()
-    return Model(folder, manifest, tuple(labels))
+    path = _checked(folder, manifest.labels)
+    try:
+        text = read_plain(path, MAX_LABEL_BYTES, follow=False).decode()
+    except OSError as err:
+        raise ModelError(f"{path}: {err.strerror}") from err
+    except UnicodeDecodeError as err:
+        raise ModelError(f"{path} is damaged: its labels are not UTF-8") from err
+    labels = text.splitlines()
+    if len(labels) > MAX_LABELS:
+        raise ModelError(f"{path} has {len(labels)} labels; {MAX_LABELS} are the most")
+    return Model(folder, manifest, numbered(labels))
 
 
 def _checked(folder: Path, spec: FileSpec) -> Path:
-    path = (folder / spec.path).resolve()
-    if path.parent != folder.resolve():
-        raise ModelError(f"{spec.path} is outside the model's folder")
+    path = folder / spec.path
+    plain = path.name == spec.path and spec.path not in ("", ".", "..") and "\0" not in spec.path
+    if not plain or len(spec.path) > _MAX_FILE_NAME:
+        raise ModelError(f"{spec.path[:_MAX_FILE_NAME]!r} is outside the model's folder")
     try:
-        if path.stat().st_size != spec.size:
-            raise ModelError(f"{path} is damaged: it has not the {spec.size} bytes it should have")
-        with path.open("rb") as file:
+        with open_plain(path, follow=False) as file:
+            if os.fstat(file.fileno()).st_size != spec.size:
+                raise ModelError(
+                    f"{path} is damaged: it has not the {spec.size} bytes it should have"
+                )
             digest = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as err:
         raise ModelError(f"{path}: {err.strerror}") from err

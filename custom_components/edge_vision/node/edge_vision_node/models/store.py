@@ -5,12 +5,16 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import stat
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from ..errors import ModelError, UnknownModelError
-from .manifest import MANIFEST_NAME, Model, load_model
+from ..plain_files import read_plain
+from ..protocol import MAX_HEADER_BYTES
+from .manifest import MANIFEST_NAME, RESERVED, Model, load_model
+from .names import clean
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -18,8 +22,13 @@ BUNDLED = Path(__file__).parent / "bundled"
 DEFAULT_MODEL = "ssd_mobilenet_v2_coco"
 SELF_TEST_PICTURE = BUNDLED / "selftest.jpg"
 SELF_TEST_EXPECTATION = BUNDLED / "selftest.json"
+# The labels of all models go to the hub in one message, and have half of it.
+MAX_LABEL_CHARS = MAX_HEADER_BYTES // 2
 # Beside the folders of an id's versions: a file that names the one in use.
 CURRENT = "current"
+_MOST_POINTER_BYTES = 1024
+_MOST_FOLDERS = 1000
+_MOST_REASON_CHARS = 500
 
 
 class ModelStore:
@@ -44,10 +53,19 @@ class ModelStore:
             for path in _model_folders(folder):
                 try:
                     model = load_model(path)
+                    require_room(model, models.values())
+                    if model.id in models:
+                        _require_files(model)  # it would hide one that is whole
                 except ModelError as err:
-                    damaged[path] = str(err)
+                    damaged[path] = clean(str(err), _MOST_REASON_CHARS)
                     if path not in self.damaged:
-                        _LOGGER.warning("Model left out: %s", err)
+                        _LOGGER.warning("Model left out: %s", damaged[path])
+                except Exception as err:  # whatever a stranger's folder does, the others stay
+                    damaged[path] = clean(
+                        f"{path}: {type(err).__name__}: {err}", _MOST_REASON_CHARS
+                    )
+                    if path not in self.damaged:
+                        _LOGGER.exception("Model left out: %s", path)
                 else:
                     models[model.id] = model
         self.models = {key: with_detector(model, models) for key, model in models.items()}
@@ -80,6 +98,33 @@ def with_detector(model: Model, models: Mapping[str, Model]) -> Model:
     return model if crops is None else replace(model, detector=models.get(crops.detector))
 
 
+def require_room(model: Model, others: Iterable[Model]) -> None:
+    """Raise `ModelError` where a model's labels do not fit into a message beside those of others.
+
+    Without this the hub could not be told of any model.
+    """
+    models = [model, *(other for other in others if other.id != model.id)]
+    if sum(item.label_chars for item in models) > MAX_LABEL_CHARS:
+        raise ModelError(
+            f"{model.manifest.name} and the models that are there have more labels than can be"
+            f" shown, {MAX_LABEL_CHARS >> 20} MiB; shorten its labels, or remove another model"
+        )
+
+
+def _require_files(model: Model) -> None:
+    """Raise `ModelError` where a file of a model is not there, or has another size."""
+    for engine in model.manifest.engines.values():
+        for file in engine.files.values():
+            path = model.folder / file.path
+            try:
+                held = path.lstat()
+            except (OSError, ValueError) as err:
+                reason = err.strerror if isinstance(err, OSError) else str(err)
+                raise ModelError(f"{path}: {reason}") from err
+            if not stat.S_ISREG(held.st_mode) or held.st_size != file.size:
+                raise ModelError(f"{path} is damaged: it is not the file of {file.size} bytes")
+
+
 def is_bundled(model: Model) -> bool:
     """Return whether a model came with the package, so that it is as trusted as the code."""
     return model.folder.parent == BUNDLED
@@ -98,17 +143,25 @@ def use_version(folder: Path, version: str) -> None:
 
 def _model_folders(folder: Path) -> Iterator[Path]:
     """Return the folder of each model's version in use."""
-    for path in sorted(folder.glob("[!.]*")):
-        if (path / MANIFEST_NAME).is_file():
-            yield path
-        elif (version := _version_in_use(path)) is not None:
-            yield version
+    for path in sorted(folder.glob("[!.]*"))[:_MOST_FOLDERS]:
+        try:
+            # Also where it is no plain file: what is wrong with it is told then.
+            if os.path.lexists(path / MANIFEST_NAME):
+                yield path
+            elif (version := _version_in_use(path)) is not None:
+                yield version
+        except OSError as err:
+            _LOGGER.warning("%s cannot be looked into: %s", path, err.strerror)
 
 
 def _version_in_use(folder: Path) -> Path | None:
-    versions = [path.parent for path in folder.glob(f"[!.]*/{MANIFEST_NAME}")]
+    versions = [
+        path.parent
+        for path in folder.glob(f"[!.]*/{MANIFEST_NAME}")
+        if path.parent.name.lower() not in RESERVED
+    ][:_MOST_FOLDERS]
     try:
-        wanted = (folder / CURRENT).read_text("utf-8").strip()
+        wanted = read_plain(folder / CURRENT, _MOST_POINTER_BYTES).decode().strip()
     except (OSError, ValueError):
         wanted = ""
     for version in versions:

@@ -11,9 +11,12 @@ from ..errors import ModelError
 from ..protocol import Uploaded
 from .archive import remove_folder
 from .download import MAX_MODEL_BYTES, require_space, writing
+from .labels import SUFFIXES
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._ +()-]{0,127}")
 _ID = re.compile(r"[0-9A-Z]{26}")
+# A .json may be a Hailo model's description.
+_LABELS = tuple(suffix for suffix in SUFFIXES if suffix != ".json")
 _MOST_UPLOADS = 4
 _MOST_FILES = 8
 
@@ -74,15 +77,18 @@ class Uploads:
     def find(self, upload: str, name: str | None) -> tuple[Path, Path | None]:
         """Return the model's file and the labels of an upload. Raises `ModelError`."""
         files = sorted(self._require(upload).iterdir())
-        labels = [path for path in files if path.suffix == ".txt"]
+        labels = [path for path in files if path.suffix.lower() in _LABELS]
         if name is None:
-            others = [path for path in files if path.suffix not in (".txt", ".bin", ".json")]
+            beside = (*_LABELS, ".bin", ".json")
+            others = [path for path in files if path.suffix.lower() not in beside]
             if len(others) != 1:
                 names = ", ".join(path.name for path in files) or "nothing"
                 raise ModelError(f"Which file is the model? There is {names}")
             model = others[0]
         else:
             model = named(self._folder / upload, name)
+        if not labels and model.suffix.lower() != ".hef":
+            labels = [path for path in files if path.suffix.lower() == ".json"]
         return model, next((path for path in labels if path != model), None)
 
     def remove(self, upload: str) -> None:
@@ -101,6 +107,9 @@ def named(folder: Path, name: str) -> Path:
 
 
 def labels_beside(path: Path) -> Path | None:
-    """Return the labels that lie beside a model's file under its name, with .txt."""
-    labels = path.with_suffix(".txt")
-    return labels if labels.is_file() and not labels.is_symlink() else None
+    """Return the labels that lie beside a model's file under its name, with .txt or another."""
+    for suffix in _LABELS:
+        for name in (path.with_suffix(suffix), path.with_suffix(suffix.upper())):
+            if name.is_file() and not name.is_symlink():
+                return name
+    return None

@@ -13,8 +13,8 @@ Conversation::
     hub  → {"id": 7, "type": "info"}               (a command; binary where it brings a picture)
     node → {"id": 7, "type": "result", "result": {…}}      (binary where it brings a picture)
          | {"id": 7, "type": "error", "code": "unknown_model", "message": "…"}
-    node → {"type": "event", "seq": 12, "event": {…}}      (pushed after ``subscribe``;
-           seq is null where the node cannot write its log)
+    node → {"type": "event", "seq": 12, "log": "…", "event": {…}}   (pushed after ``subscribe``;
+           numbers mean something within one log; null where the node cannot write its log)
     node → {"type": "status", "status": {…}}               (pushed when a pipeline changes state)
     node → {"type": "look", "look": {…}}                   (pushed while live video is watched)
 
@@ -94,6 +94,7 @@ from .models import (
 )
 from .pipelines import (
     SENSITIVITIES,
+    TRANSPORTS,
     Configure,
     Forget,
     MotionThresholds,
@@ -103,11 +104,13 @@ from .pipelines import (
     PipelineState,
     PipelineStatus,
     Sensitivity,
+    SlowedBy,
     SourceState,
     SourceStatus,
     Thoroughness,
     Video,
 )
+from .redaction import is_secret, redact
 from .shapes import (
     NO_ANSWER,
     TASKS_WITH_OBJECTS,
@@ -121,9 +124,11 @@ from .shapes import (
     Point,
     Task,
     Zone,
+    check_polygons,
 )
 from .wire import (
     MAX_HEADER_BYTES,
+    MAX_INTEGER,
     MAX_MESSAGE_BYTES,
     MAX_PICTURE_BYTES,
     ProtocolError,
@@ -137,6 +142,7 @@ from .wire import (
 
 __all__ = [
     "MAX_HEADER_BYTES",
+    "MAX_INTEGER",
     "MAX_MESSAGE_BYTES",
     "MAX_PICTURE_BYTES",
     "NO_ANSWER",
@@ -144,6 +150,7 @@ __all__ = [
     "SCHEMA_MIN",
     "SENSITIVITIES",
     "TASKS_WITH_OBJECTS",
+    "TRANSPORTS",
     "WEBSOCKET_PATH",
     "AcceleratorInfo",
     "AllowModel",
@@ -211,6 +218,7 @@ __all__ = [
     "SelfTest",
     "SelfTestRequest",
     "Sensitivity",
+    "SlowedBy",
     "SourceState",
     "SourceStatus",
     "Subscribe",
@@ -221,10 +229,13 @@ __all__ = [
     "Uploaded",
     "Video",
     "Zone",
+    "check_polygons",
     "decode_binary",
     "decode_text",
     "encode_binary",
     "encode_text",
+    "is_secret",
     "read",
+    "redact",
     "write",
 ]

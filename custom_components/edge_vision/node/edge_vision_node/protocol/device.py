@@ -7,10 +7,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class AcceleratorInfo:
-    """A place where an engine runs a model, `cpu` for example."""
+    """A place where an engine runs a model, `cpu` for example.
+
+    `emulated`: a program on the processor that passes for a GPU; neither measured nor offered.
+    """
 
     id: str
     name: str
+    emulated: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

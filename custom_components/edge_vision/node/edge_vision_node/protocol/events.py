@@ -35,7 +35,8 @@ class NodeEvent:
 
     `zone`: that which the rule is about, None where it is about none; `zones`: all in which the
     object stands, and that.
-    `evidence`: the event whose picture shows it, for `evidence`; None where there is none.
+    `evidence`: the event whose picture shows it, for `evidence`. There is one then, or it is being
+    taken: who asks for it waits for it. None where there will be none.
     """
 
     event_id: str
@@ -65,16 +66,24 @@ class NodeEvent:
 
 @dataclass(frozen=True, kw_only=True)
 class Subscribe:
-    """`subscribe`: push events from now on, and first those after `after` (None: only new ones)."""
+    """`subscribe`: push events from now on, and first those after `after` (None: only new ones).
+
+    `log`: the log that `after` is of. Of another one, all events are pushed.
+    """
 
     after: int | None = None
+    log: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Subscribed:
-    """Answer to `subscribe`: `seq` is the newest event's number so far."""
+    """Answer to `subscribe`: `seq` is the newest event's number so far, `log` which log it is.
+
+    -1 and None where the log cannot be read now.
+    """
 
     seq: int
+    log: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from .pipelines import Video
+from .pipelines import ObjectLimits, Video
 from .shapes import ClassScore, DetectedObject, LabelPresence, Line, Point, Zone
 
 
@@ -78,7 +78,9 @@ class ScanRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class LiveRequest:
-    """`live`: the newest frame of a pipeline's live video, with what is followed drawn in.
+    """`live`: a frame of a pipeline's live video, with what that very frame shows drawn in.
+
+    It is the frame that was looked at last, where that shows something, or else the newest one.
 
     `motion`: what the motion gate sees, instead. The answer is `Picture`, binary.
     """
@@ -125,7 +127,8 @@ class DetectRequest:
     """`detect` (binary, with a picture): look once, outside every pipeline; nothing is kept.
 
     With `annotate` the answer is binary and brings the picture with its boxes, as JPEG. In
-    `privacy_masks` nothing is seen or shown.
+    `privacy_masks` nothing is seen or shown. `limits` are those of single labels, as a pipeline
+    has them.
     """
 
     model: str | None = None
@@ -135,6 +138,7 @@ class DetectRequest:
     confidence: float = 50.0
     annotate: bool = False
     privacy_masks: tuple[tuple[Point, ...], ...] = ()
+    limits: dict[str, ObjectLimits] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -190,7 +194,8 @@ class PictureRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class Picture:
-    """Header of the answer to `picture`."""
+    """Header of a picture. `single_pictures`: of what is peeked at (see `SourceStatus`)."""
 
     content_type: str
     at: str
+    single_pictures: bool = False

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from .models import QuarantinedModel
-from .shapes import LabelPresence, Line, Point, Zone
+from .shapes import LabelPresence, Line, Point, Zone, check_polygons
 from .wire import ProtocolError
 
 
@@ -56,12 +56,20 @@ SENSITIVITIES = {
 }
 
 
+MAX_FPS = 120.0
+TRANSPORTS = ("auto", "tcp", "udp", "udp_multicast", "http")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Video:
     """Live video that the node reads itself.
 
     `url`: RTSP, HTTP, a file or a device; it may hold a password and is never told to anybody.
-    `transport` of RTSP: "tcp", "udp" or "auto". `fps`: the most frames a second to look at.
+    `transport` of RTSP: "tcp", "udp", "udp_multicast", "http"; "auto": tcp, then udp.
+    `verify_certificate` of rtsps and https: refuse a camera whose certificate is not trusted.
+    `wallclock`: the stream's own times are of no use. `orientation`: how its pictures have to be
+    turned to be upright, by the numbers of Exif; 1 leaves that to what the stream says.
+    `fps`: the most frames a second to look at.
     `key_frames_only`: decode only those, for weak hardware; `hardware_decoding`: use the GPU where
     it can. `motion`: what counts as movement in numbers, in the place of the word `sensitivity`.
     `motion_masks`: polygons in which movement counts for nothing.
@@ -69,6 +77,9 @@ class Video:
 
     url: str
     transport: str = "auto"
+    verify_certificate: bool = False
+    wallclock: bool = False
+    orientation: int = 1
     fps: float = 5.0
     key_frames_only: bool = False
     hardware_decoding: bool = False
@@ -78,9 +89,16 @@ class Video:
     motion_masks: tuple[tuple[Point, ...], ...] = ()
 
     def check(self) -> None:
-        """Raise `ProtocolError` where a word is unknown."""
+        """Raise `ProtocolError` where a word is unknown, or a number."""
+        if self.transport not in TRANSPORTS:
+            raise ProtocolError(f"{self.transport!r} is no transport of RTSP")
+        if not 1 <= self.orientation <= 8:
+            raise ProtocolError(f"{self.orientation} is no orientation of Exif")
         if self.look not in set(Thoroughness):
             raise ProtocolError(f"{self.look!r} is no thoroughness")
+        if not 0 < self.fps <= MAX_FPS:
+            raise ProtocolError(f"{self.fps:g} frames per second cannot be looked at")
+        check_polygons(self.motion_masks)
         _ = self.thresholds
 
     @property
@@ -140,6 +158,12 @@ class PipelineConfig:
     cooldown_s: float = 0.0
     privacy_masks: tuple[tuple[Point, ...], ...] = ()
 
+    def check(self) -> None:
+        """Raise `ProtocolError` where something of it cannot be meant."""
+        check_polygons((*self.privacy_masks, *(zone.points for zone in self.zones)))
+        if self.video is not None:
+            self.video.check()
+
 
 class SourceState(StrEnum):
     """Whether a pipeline's live video is there."""
@@ -151,11 +175,22 @@ class SourceState(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class SourceStatus:
-    """How a pipeline's live video is doing, `since` when, and in `reason` what is wrong with it."""
+    """How a pipeline's live video is doing, `since` when, and in `reason` what is wrong with it.
+
+    `single_pictures`: its address gives one picture, and another one each time it is asked.
+    """
 
     state: str
     since: str
     reason: str | None = None
+    single_pictures: bool = False
+
+
+class SlowedBy(StrEnum):
+    """What cannot keep up with the frames of live video."""
+
+    MODEL = "model"
+    DECODING = "decoding"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,7 +199,7 @@ class PipelineStatus:
 
     `fallback_from`: in a sentence, what was wanted and why it runs elsewhere; None where it does
     not. `source`: of live video, None where the hub sends stills. `slowed`: it looks at fewer
-    frames than wanted, because accelerator or processor cannot keep up.
+    frames than wanted, because something cannot keep up; `slowed_by` is what, a `SlowedBy`.
     """
 
     pipeline_id: str
@@ -184,6 +219,7 @@ class PipelineStatus:
     fallback_from: str | None = None
     source: SourceStatus | None = None
     slowed: bool = False
+    slowed_by: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -195,13 +231,20 @@ class Configure:
 
 @dataclass(frozen=True, kw_only=True)
 class NodeStatus:
-    """Answer to `status` and `configure`, and pushed as `status`."""
+    """Answer to `status` and `configure`, and pushed as `status`.
+
+    `storage_error`: why events or pictures cannot be kept now; with `storage_newer` it is that the
+    log is one of a newer version. `storage_notice`: what has happened to the log of events in this
+    run of the node, and is mended.
+    """
 
     pipelines: tuple[PipelineStatus, ...]
     uptime_s: float
     memory_bytes: int | None = None
     temperature_c: float | None = None
     storage_error: str | None = None
+    storage_newer: bool = False
+    storage_notice: str | None = None
     quarantined: tuple[QuarantinedModel, ...] = ()
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+
+from .wire import ProtocolError
 
 
 class Task(StrEnum):
@@ -44,6 +47,15 @@ class Point:
 
     x: float
     y: float
+
+
+def check_polygons(polygons: Iterable[Sequence[Point]]) -> None:
+    """Raise `ProtocolError` where one has no area that could be drawn."""
+    for points in polygons:
+        if len(points) < 3:
+            raise ProtocolError("A polygon has three corners or more")
+        if not all(-1 <= value <= 2 for point in points for value in (point.x, point.y)):
+            raise ProtocolError("A polygon lies within the frame: its corners are from 0 to 1")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import struct
 import types
 import typing
@@ -11,10 +12,16 @@ from dataclasses import MISSING, asdict, fields, is_dataclass
 from functools import cache
 from typing import Any
 
-# A 32 MiB picture is the most a camera may send, with room for its header.
+# A 32 MiB picture is the most a camera may send.
 MAX_PICTURE_BYTES = 32 * 1024 * 1024
-MAX_MESSAGE_BYTES = MAX_PICTURE_BYTES + 64 * 1024
-MAX_HEADER_BYTES = 64 * 1024
+# The JSON of a message, whether it is a text frame or the header of a picture. Labels make it
+# large: `models.store.MAX_LABEL_CHARS` keeps those of all models together well below this.
+MAX_HEADER_BYTES = 8 * 1024 * 1024
+MAX_MESSAGE_BYTES = MAX_PICTURE_BYTES + MAX_HEADER_BYTES
+MAX_INTEGER = 2**63 - 1
+_MOST_NESTED = 20
+# Of a command: hundreds of cameras with a hundred corners of areas each.
+_MOST_OBJECTS, _MOST_PARTS = 30_000, 200_000
 _LENGTH = struct.Struct(">I")
 _T = typing.TypeVar("_T")
 
@@ -24,33 +31,62 @@ class ProtocolError(ValueError):
 
 
 def encode_text(message: Mapping[str, Any]) -> str:
-    """Return a text frame."""
-    return json.dumps(message, separators=(",", ":"), allow_nan=False)
+    """Return a text frame.
+
+    Raises `ProtocolError` for a message that the other side would refuse: one that is too large,
+    or holds what JSON cannot say. So its sender hears of it, and its receiver never does.
+    """
+    try:
+        text = json.dumps(message, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
+    except (ValueError, TypeError, RecursionError) as err:
+        raise ProtocolError(f"cannot be said in JSON: {err}") from None
+    size = len(text)
+    if not text.isascii():
+        # Names of files may hold bytes that are no text; they must not end a connection.
+        encoded = text.encode("utf-8", "replace")
+        text, size = encoded.decode(), len(encoded)
+    if size > MAX_HEADER_BYTES:
+        raise ProtocolError(f"{_mib(size)} of text; {_mib(MAX_HEADER_BYTES)} are the most")
+    return text
+
+
+def _mib(size: int) -> str:
+    return f"{size / 2**20:.1f} MiB"
 
 
 def _no_constant(name: str) -> float:
     raise ValueError(f"{name} is not a number")
 
 
-def decode_text(text: str) -> dict[str, Any]:
-    """Return the JSON object in a text frame. Raises `ProtocolError`."""
+def decode_text(text: str, *, few: bool = False) -> dict[str, Any]:
+    """Return the JSON object in a text frame. Raises `ProtocolError`.
+
+    What it holds is checked where it is read, so that an error can say what of it was wrong.
+    `few`: it does not consist of more parts than can be read in a moment.
+    """
+    if len(text) > MAX_HEADER_BYTES:
+        raise ProtocolError(f"{_mib(len(text))} of text; {_mib(MAX_HEADER_BYTES)} are the most")
+    if few and (text.count("{") > _MOST_OBJECTS or text.count(",") > _MOST_PARTS):
+        raise ProtocolError("it has more parts than any command needs")
     try:
         message = json.loads(text, parse_constant=_no_constant)
-    except (ValueError, RecursionError) as err:
+    except ValueError as err:
         raise ProtocolError(f"not JSON: {err}") from None
+    except RecursionError:
+        raise ProtocolError("not JSON: nested too deeply") from None
     if not isinstance(message, dict):
         raise ProtocolError("not a JSON object")
     return message
 
 
 def encode_binary(header: Mapping[str, Any], picture: bytes | memoryview) -> bytes:
-    """Return a binary frame."""
+    """Return a binary frame. Raises `ProtocolError` as `encode_text` does."""
     head = encode_text(header).encode()
     return b"".join((_LENGTH.pack(len(head)), head, picture))
 
 
-def decode_binary(frame: bytes) -> tuple[dict[str, Any], memoryview]:
-    """Return header and picture of a binary frame. Raises `ProtocolError`."""
+def decode_binary(frame: bytes, *, few: bool = False) -> tuple[dict[str, Any], memoryview]:
+    """Return header and picture of a binary frame, as `decode_text`. Raises `ProtocolError`."""
     if len(frame) < _LENGTH.size:
         raise ProtocolError("binary frame shorter than its header length")
     (length,) = _LENGTH.unpack_from(frame)
@@ -62,7 +98,7 @@ def decode_binary(frame: bytes) -> tuple[dict[str, Any], memoryview]:
         head = str(view[_LENGTH.size : end], "utf-8")
     except UnicodeDecodeError as err:
         raise ProtocolError(f"header is not UTF-8: {err}") from None
-    return decode_text(head), view[end:]
+    return decode_text(head, few=few), view[end:]
 
 
 def write(message: Any) -> dict[str, Any]:
@@ -86,6 +122,7 @@ def _hints(cls: type) -> dict[str, Any]:
 
 def _read(kind: Any, data: object, where: str) -> Any:
     if kind is Any:
+        _check(data, where, _MOST_NESTED)
         return data
     if is_dataclass(kind):
         return _read_dataclass(typing.cast(type, kind), data, where)
@@ -102,16 +139,51 @@ def _read(kind: Any, data: object, where: str) -> Any:
     if origin is dict:
         if not isinstance(data, dict):
             raise ProtocolError(f"{where}: an object was expected")
-        return {str(key): _read(args[1], item, f"{where}.{key}") for key, item in data.items()}
-    if kind is float and isinstance(data, int) and not isinstance(data, bool):
-        try:
-            return float(data)
-        except OverflowError:
-            raise ProtocolError(f"{where}: too large a number") from None
+        return {
+            _read(str, key, where): _read(args[1], item, f"{where}.{_shown(key)}")
+            for key, item in data.items()
+        }
     # bool is an int in Python, but `true` is not a number in a message
+    if kind is float and isinstance(data, int) and not isinstance(data, bool):
+        _check_plain(data, where)
+        return float(data)
     if not isinstance(data, kind) or (kind is not bool and isinstance(data, bool)):
         raise ProtocolError(f"{where}: {kind.__name__} was expected")
+    _check_plain(data, where)
     return data
+
+
+def _check(data: object, where: str, depth: int) -> None:
+    """Refuse in a field that may hold anything what nothing may hold."""
+    if not isinstance(data, list | tuple | dict):
+        _check_plain(data, where)
+        return
+    if depth == 0:
+        raise ProtocolError(f"{where}: nested too deeply")
+    if isinstance(data, dict):
+        for key in data:
+            _check_plain(key, where)
+    for item in data.values() if isinstance(data, dict) else data:
+        _check(item, where, depth - 1)
+
+
+def _check_plain(data: object, where: str) -> None:
+    """Refuse numbers that are not finite or too large, and texts that nobody can write."""
+    if isinstance(data, float):
+        if not math.isfinite(data):
+            raise ProtocolError(f"{where}: not a finite number")
+    elif isinstance(data, int):
+        if abs(data) > MAX_INTEGER:
+            raise ProtocolError(f"{where}: too large a number")
+    elif isinstance(data, str) and not data.isascii():
+        try:
+            data.encode()
+        except UnicodeEncodeError:
+            raise ProtocolError(f"{where}: a text that is not Unicode") from None
+
+
+def _shown(key: object) -> str:
+    return ascii(key)[1:-1][:40]
 
 
 def _read_dataclass(cls: type, data: object, where: str) -> Any:

@@ -188,6 +188,10 @@ class VideoRules:
         events.sort(key=lambda event: event.phase == Phase.END and event.kind == Kind.OBJECT)
         return self._cooldown.step(events, at)
 
+    def allow(self, item: SceneObject) -> bool:
+        """Say whether an object is sure and large enough at this moment."""
+        return self._limits.allow(item.label, item.confidence, item.box.area)
+
     @property
     def objects(self) -> list[SceneObject]:
         """Return the objects that count and are there."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from ..errors import NoPictureError
-from .files import UNFINISHED, Deleter, sizes_and_times, write_whole
+from .files import UNFINISHED, Deleter, make_folder, read_jpeg, sizes_and_times, write_whole
 from .results import DEFAULT_MAX_AGE
 
 DEFAULT_MAX_BYTES = 256 * 1024 * 1024
@@ -34,7 +34,7 @@ class EvidenceStore:
         max_bytes: int = DEFAULT_MAX_BYTES,
     ) -> None:
         """Make the folder."""
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         self._folder = folder
         self._max_age = max_age
         self._max_bytes = max_bytes
@@ -49,11 +49,10 @@ class EvidenceStore:
         """Return an event's picture and when it was written. Raises `NoPictureError`."""
         if not _EVENT_ID.fullmatch(event_id):
             raise NoPictureError(f"{event_id!r} is not an event's id")
-        path = self._folder / (event_id + (_CLEAN if clean else _ANNOTATED))
-        try:
-            return path.read_bytes(), datetime.fromtimestamp(path.stat().st_mtime, UTC)
-        except FileNotFoundError:
-            raise NoPictureError("There is no picture of this event, or not any more") from None
+        found = read_jpeg(self._folder / (event_id + (_CLEAN if clean else _ANNOTATED)))
+        if found is None:
+            raise NoPictureError("There is no picture of this event, or not any more")
+        return found
 
     def known(self) -> set[str]:
         """Return the ids of the events that there are pictures of."""
@@ -61,7 +60,7 @@ class EvidenceStore:
 
     def delete(self, event_ids: Iterable[str]) -> None:
         """Delete the pictures of events."""
-        for event_id in event_ids:
+        for event_id in filter(_EVENT_ID.fullmatch, event_ids):
             for suffix in _SUFFIXES:
                 (self._folder / (event_id + suffix)).unlink(missing_ok=True)
 

@@ -4,13 +4,78 @@ from __future__ import annotations
 
 import logging
 import os
+import stat
 from contextlib import suppress
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
+
+from ..frames.structure import JPEG_START
+from ..plain_files import open_plain
+from ..protocol import MAX_PICTURE_BYTES
 
 _LOGGER = logging.getLogger(__name__)
 
 UNFINISHED = ".tmp"
+
+
+def keep_private(folder: Path) -> None:
+    """Let nobody but this user read what is in a folder, or is made from now on by this process.
+
+    What other programs made there earlier, or an older version, is tightened too.
+    """
+    os.umask(0o077)
+    folder.mkdir(parents=True, exist_ok=True)
+    _tighten(folder)
+    for parent, folders, files in os.walk(folder):
+        for name in (*folders, *files):
+            _tighten(Path(parent, name))
+
+
+def _tighten(path: Path) -> None:
+    with suppress(OSError):  # it may be gone, or be another user's
+        mode = path.lstat().st_mode
+        if mode & 0o077 and not stat.S_ISLNK(mode):
+            path.chmod(stat.S_IMODE(mode) & 0o700)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder; what else lies in its place is put aside. Raises `OSError`."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        aside = folder.with_name(f"{folder.name}.damaged-{datetime.now(UTC):%Y%m%dT%H%M%S.%f}")
+        folder.rename(aside)
+        _LOGGER.warning("%s was no folder; it was renamed to %s", folder, aside.name)
+        folder.mkdir()
+
+
+def read_jpeg(path: Path) -> tuple[bytes, datetime] | None:
+    """Return a JPEG and its file's time; None where there is none.
+
+    Pipes, devices, folders, links and other files, which anybody may have put there, are none.
+    Raises `OSError`.
+    """
+    try:
+        if not stat.S_ISREG(path.lstat().st_mode):
+            return None
+        with open_plain(path, follow=False) as file:
+            at = os.fstat(file.fileno()).st_mtime
+            jpeg = file.read(MAX_PICTURE_BYTES + 1)
+    except FileNotFoundError:
+        return None
+    if len(jpeg) > MAX_PICTURE_BYTES or not jpeg.startswith(JPEG_START):
+        return None
+    return jpeg, datetime.fromtimestamp(at, UTC)
+
+
+def _clear(path: Path) -> None:
+    """Remove what is no file from where one is to be written. Raises `OSError`."""
+    with suppress(FileNotFoundError):
+        mode = path.lstat().st_mode
+        if stat.S_ISDIR(mode):
+            path.rmdir()
+        elif not stat.S_ISREG(mode):
+            path.unlink()
 
 
 def write_whole(path: Path, content: bytes, at: datetime | None = None) -> None:
@@ -20,7 +85,13 @@ def write_whole(path: Path, content: bytes, at: datetime | None = None) -> None:
     """
     temporary = path.with_suffix(UNFINISHED)
     try:
-        temporary.write_bytes(content)
+        _clear(temporary)
+        _clear(path)
+        try:
+            temporary.write_bytes(content)
+        except FileNotFoundError:  # somebody has deleted the folder
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary.write_bytes(content)
         if at is not None:
             os.utime(temporary, (at.timestamp(), at.timestamp()))
         temporary.replace(path)
@@ -57,7 +128,11 @@ def sizes_and_times(folder: Path, suffixes: tuple[str, ...]) -> list[tuple[Path,
     Those that are gone meanwhile are left out. Raises `OSError`.
     """
     found = []
-    for path in sorted(folder.iterdir()):
+    try:
+        paths = sorted(folder.iterdir())
+    except FileNotFoundError:  # somebody has deleted it: there are none
+        return []
+    for path in paths:
         if path.name.endswith(suffixes):
             with suppress(OSError):
                 stat = path.stat()

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from ..errors import NoPictureError
-from .files import Deleter, sizes_and_times, write_whole
+from .files import Deleter, make_folder, read_jpeg, sizes_and_times, write_whole
 from .results import DEFAULT_MAX_AGE
 
 
@@ -15,7 +15,7 @@ class PictureStore:
 
     def __init__(self, folder: Path) -> None:
         """Make the folder."""
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         self._folder = folder
         self._deleter = Deleter()
 
@@ -28,11 +28,10 @@ class PictureStore:
 
     def read(self, pipeline_id: str) -> tuple[bytes, datetime]:
         """Return a pipeline's picture and when it was taken. Raises `NoPictureError`."""
-        path = self._path(pipeline_id)
-        try:
-            return path.read_bytes(), datetime.fromtimestamp(path.stat().st_mtime, UTC)
-        except FileNotFoundError:
-            raise NoPictureError("This pipeline has had no event yet") from None
+        found = read_jpeg(self._path(pipeline_id))
+        if found is None:
+            raise NoPictureError("This pipeline has had no event yet")
+        return found
 
     def taken_at(self, pipeline_id: str) -> datetime | None:
         """Return when a pipeline's picture was taken; None where there is none."""

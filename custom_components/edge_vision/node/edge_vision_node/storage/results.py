@@ -3,23 +3,32 @@
 This is what makes the Full Edge pattern complete: what happened is kept here, whether or not a
 hub was there to hear it. Write-ahead logging with `synchronous=NORMAL`: a killed process loses
 nothing that was committed, a power cut at most the last moments, and neither damages the file.
+A row that makes no sense is left out and logged: the others are read all the same.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import sqlite3
-import threading
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Collection, Iterable
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from ulid_transform import ulid_to_timestamp
-
 from ..errors import StorageError
-from ..protocol import Kind, LoggedEvent, NodeEvent, Phase, encode_text, read, write
+from ..protocol import (
+    Kind,
+    LoggedEvent,
+    NodeEvent,
+    Phase,
+    ProtocolError,
+    decode_text,
+    encode_text,
+    read,
+    write,
+)
+from .log_file import EVENT_ID, HAS_PICTURE, LogFile
+from .recovery import last_number
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -27,36 +36,15 @@ FILE_NAME = "results.db"
 DEFAULT_MAX_AGE = timedelta(days=30)
 DEFAULT_MAX_BYTES = 64 * 1024 * 1024
 _TRIM_EVERY = 200  # events
-# An event is named when it is told, a moment after what it tells of.
-_APART = timedelta(hours=1)
-
-_SCHEMA_VERSION = 2
-_SCHEMA = """
-CREATE TABLE events (
-    seq INTEGER PRIMARY KEY AUTOINCREMENT,
-    captured_at TEXT NOT NULL,
-    pipeline_id TEXT NOT NULL,
-    kind TEXT NOT NULL,
-    phase TEXT NOT NULL,
-    label TEXT NOT NULL,
-    event TEXT NOT NULL
-) STRICT;
-CREATE INDEX events_by_pipeline ON events (pipeline_id, kind, label, seq);
-CREATE INDEX events_by_time ON events (captured_at);
-"""
-# What each pipeline follows, so that an event and its being known are kept together or not at all.
-_FOLLOWED = """
-CREATE TABLE followed (
-    pipeline_id TEXT PRIMARY KEY,
-    snapshot TEXT NOT NULL
-) STRICT;
-"""
+# Of rows that cannot be read so many are named; more say nothing new.
+_MOST_NAMED = 100
 
 
 class ResultLog:
-    """Appends and reads events. Usable from any thread; one at a time gets in.
+    """Appends and reads events. Usable from any thread.
 
-    Every method raises `StorageError` where the file cannot be read or written.
+    Whoever reads does not hold up who writes. Every method raises `StorageError` where the file
+    cannot be read or written.
     """
 
     def __init__(
@@ -65,64 +53,35 @@ class ResultLog:
         max_age: timedelta = DEFAULT_MAX_AGE,
         max_bytes: int = DEFAULT_MAX_BYTES,
     ) -> None:
-        """Open or make the file. A damaged one is put aside, not deleted, and a new one begun."""
-        self._path = path
+        """Open or make the file. Of a damaged one, what can be read is taken over."""
+        self._file = LogFile(path)
         self._max_age = max_age
         self._max_bytes = max_bytes
-        self._lock = threading.Lock()
         self._since_trim = 0
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                self._db = self._open()
-            except sqlite3.DatabaseError as err:
-                if not _damaged(err):
-                    raise
-                self._db = self._open()
-        except (OSError, sqlite3.Error) as err:
-            raise StorageError(f"The result log {path} cannot be opened: {err}") from err
+        self._unreadable: set[int] = set()
 
-    def _open(self) -> sqlite3.Connection:
-        db = sqlite3.connect(self._path, timeout=5, check_same_thread=False, isolation_level=None)
-        try:
-            (version,) = db.execute("PRAGMA user_version").fetchone()
-            if version > _SCHEMA_VERSION:
-                raise sqlite3.OperationalError(f"it was written by a newer version ({version})")
-            if version == 0:
-                # Both must be set before the first table exists, or they need a VACUUM.
-                db.execute("PRAGMA auto_vacuum=INCREMENTAL")
-            db.execute("PRAGMA journal_mode=WAL")
-            db.execute("PRAGMA synchronous=NORMAL")
-            if version < _SCHEMA_VERSION:
-                made = ("" if version else _SCHEMA) + _FOLLOWED
-                db.executescript(f"BEGIN;{made}PRAGMA user_version={_SCHEMA_VERSION};COMMIT;")
-            db.execute("SELECT max(seq) FROM events").fetchone()
-        except BaseException as err:
-            if _damaged(err):
-                # Before it is closed: SQLite deletes a log that it cannot fold into the file.
-                self._put_aside(err)
-            db.close()
-            raise
-        return db
+    @property
+    def log_id(self) -> str:
+        """Return which log it is: numbers of another one mean nothing here."""
+        return self._file.log_id
 
-    def _put_aside(self, err: BaseException) -> None:
-        aside = self._path.with_name(f"{self._path.name}.damaged-{datetime.now(UTC):%Y%m%dT%H%M%S}")
-        _LOGGER.error("The result log is damaged (%s); kept as %s, a new one begins", err, aside)
-        self._path.rename(aside)
-        # The newest events may be in there alone.
-        with suppress(FileNotFoundError):
-            self._path.with_name(f"{self._path.name}-wal").rename(f"{aside}-wal")
-        self._path.with_name(f"{self._path.name}-shm").unlink(missing_ok=True)
+    @property
+    def notice(self) -> str | None:
+        """Return in a sentence what has happened to the file; None where nothing has."""
+        return self._file.notice
 
-    @contextmanager
-    def _using(self, what: str) -> Iterator[sqlite3.Connection]:
-        with self._lock:
-            try:
-                yield self._db
-            except sqlite3.Error as err:
-                if self._db.in_transaction:
-                    self._db.rollback()
-                raise StorageError(f"The result log {self._path} cannot be {what}: {err}") from err
+    @property
+    def _db(self) -> sqlite3.Connection:
+        assert self._file.db is not None
+        return self._file.db
+
+    def check(self) -> None:
+        """Read all of the file, and make it whole again where it is damaged."""
+        self._file.check()
+
+    def touch(self) -> None:
+        """Write something that changes nothing."""
+        self._file.write(lambda db: db.execute("UPDATE identity SET log_id = log_id"))
 
     def append(
         self, events: Iterable[NodeEvent], followed: tuple[str, str] | None = None
@@ -135,7 +94,8 @@ class ResultLog:
             (e.captured_at, e.pipeline_id, e.kind, e.phase, e.label, encode_text(write(e)))
             for e in events
         ]
-        with self._using("written") as db:
+
+        def work(db: sqlite3.Connection) -> list[int]:
             db.execute("BEGIN IMMEDIATE")
             numbers = [
                 db.execute(
@@ -148,19 +108,22 @@ class ResultLog:
             if followed is not None:
                 db.execute("INSERT OR REPLACE INTO followed VALUES (?, ?)", followed)
             db.execute("COMMIT")
-            self._since_trim += len(rows)
-            if self._since_trim >= _TRIM_EVERY:
-                self._since_trim = 0
-                try:
-                    self._trim(db, datetime.now(UTC))
-                except sqlite3.Error as err:  # what was asked for is done all the same
-                    _LOGGER.warning("The result log %s cannot be trimmed: %s", self._path, err)
+            self._file.newest = max(self._file.newest, *numbers, 0)
+            return numbers
+
+        numbers = self._file.write(work)
+        self._since_trim += len(rows)
+        if self._since_trim >= _TRIM_EVERY:
+            self._since_trim = 0
+            try:
+                self.trim(datetime.now(UTC))
+            except StorageError as err:  # what was asked for is done all the same
+                _LOGGER.warning("The event log cannot be trimmed: %s", err)
         return numbers
 
     def trim(self, now: datetime) -> None:
         """Delete what is older than the age limit, then the oldest beyond the size limit."""
-        with self._using("trimmed") as db:
-            self._trim(db, now)
+        self._file.write(lambda db: self._trim(db, now))
 
     def _trim(self, db: sqlite3.Connection, now: datetime) -> None:
         db.execute("DELETE FROM events WHERE captured_at < ?", ((now - self._max_age).isoformat(),))
@@ -188,17 +151,17 @@ class ResultLog:
 
     def last_seq(self) -> int:
         """Return the newest event's number; 0 where there never was one."""
-        with self._using("read") as db:
-            row = db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'events'").fetchone()
-        return int(row[0]) if row else 0
+
+        def work(db: sqlite3.Connection) -> int:
+            return last_number(db) or 0
+
+        return self._file.read(work)
 
     def after(self, seq: int, limit: int = 1000) -> list[LoggedEvent]:
         """Return the events that follow a number, oldest first."""
-        with self._using("read") as db:
-            rows = db.execute(
-                "SELECT seq, event FROM events WHERE seq > ? ORDER BY seq LIMIT ?", (seq, limit)
-            ).fetchall()
-        return _logged(rows)
+        return self._logged(
+            "SELECT seq, event FROM events WHERE seq > ? ORDER BY seq", (seq,), limit
+        )
 
     def newest(
         self,
@@ -207,93 +170,128 @@ class ResultLog:
         *,
         before: int | None = None,
         with_picture: bool = False,
+        among: Collection[str] | None = None,
     ) -> list[LoggedEvent]:
         """Return the newest events, newest first, of one pipeline or of all.
 
         `before`: only those with a lower number. `with_picture`: only those with one of their own.
+        `among`: only those with these ids.
         """
-        with self._using("read") as db:
-            rows = db.execute(
-                "SELECT seq, event FROM events WHERE (?1 IS NULL OR pipeline_id = ?1)"
-                " AND (?2 IS NULL OR seq < ?2)"
-                " AND (NOT ?3"
-                " OR json_extract(event, '$.evidence') = json_extract(event, '$.event_id'))"
-                " ORDER BY seq DESC LIMIT ?4",
-                (pipeline_id, before, with_picture, limit),
-            ).fetchall()
-        return _logged(rows)
+        given = {"seq < ?": before, "pipeline_id = ?": pipeline_id}
+        given = {condition: value for condition, value in given.items() if value is not None}
+        conditions = ["TRUE", *given, *([HAS_PICTURE] if with_picture else [])]
+        index = "pictured" if pipeline_id is None else "pictured_by_pipeline"
+        query = "SELECT seq, event FROM events {} WHERE {} ORDER BY seq DESC"
+        query = query.format(
+            f"INDEXED BY {index}" if with_picture else "", " AND ".join(conditions)
+        )
+        return self._logged(query, tuple(given.values()), limit, among)
+
+    def _logged(
+        self,
+        query: str,
+        values: tuple[object, ...],
+        limit: int,
+        among: Collection[str] | None = None,
+    ) -> list[LoggedEvent]:
+        """Return so many events that a query finds and that can be read."""
+
+        def work(db: sqlite3.Connection) -> list[LoggedEvent]:
+            found: list[LoggedEvent] = []
+            with closing(db.execute(query, values)) as rows:
+                for seq, text in rows:
+                    event = self._event(seq, text)
+                    if event is not None and (among is None or event.event_id in among):
+                        found.append(LoggedEvent(seq=seq, event=event))
+                        if len(found) >= limit:
+                            break
+            return found
+
+        return self._file.read(work)
+
+    def _event(self, seq: int, text: str) -> NodeEvent | None:
+        """Return what a row holds; None, and a line in the log, where that makes no sense."""
+        try:
+            return read(NodeEvent, decode_text(text))
+        except ProtocolError as err:
+            if seq not in self._unreadable and len(self._unreadable) < _MOST_NAMED:
+                self._unreadable.add(seq)
+                _LOGGER.warning("Event %d of the log cannot be read and is left out: %s", seq, err)
+            return None
 
     def open_presences(self, pipeline_id: str) -> dict[str, int]:
         """Return label → count of what was present when the pipeline last had something to say."""
-        with self._using("read") as db:
-            rows = db.execute(
-                "SELECT event, max(seq) FROM events WHERE pipeline_id = ? AND kind = ?"
-                " GROUP BY label",
+
+        def work(db: sqlite3.Connection) -> list[tuple[int, str, str, str]]:
+            return db.execute(
+                "SELECT max(seq), label, phase, event FROM events"
+                " WHERE pipeline_id = ? AND kind = ? GROUP BY label",
                 (pipeline_id, Kind.OBJECT),
             ).fetchall()
-        events = [read(NodeEvent, json.loads(text)) for text, _ in rows]
-        return {event.label: event.count for event in events if event.phase != Phase.END}
+
+        present = {}
+        for seq, label, phase, text in self._file.read(work):
+            if phase != Phase.END:
+                event = self._event(seq, text)
+                # Something of it was there, and nobody knows how much.
+                present[label] = event.count if event is not None else 1
+        return present
 
     def last_answer(self, pipeline_id: str) -> NodeEvent | None:
         """Return the event of the last answer about a pipeline's whole frame."""
-        with self._using("read") as db:
-            row = db.execute(
-                "SELECT event FROM events WHERE pipeline_id = ? AND kind = ?"
-                " ORDER BY seq DESC LIMIT 1",
-                (pipeline_id, Kind.CLASSIFICATION),
-            ).fetchone()
-        return read(NodeEvent, json.loads(row[0])) if row else None
+        found = self._logged(
+            "SELECT seq, event FROM events WHERE pipeline_id = ? AND kind = ? ORDER BY seq DESC",
+            (pipeline_id, Kind.CLASSIFICATION),
+            1,
+        )
+        return found[0].event if found else None
 
     def pipeline_of(self, event_id: str) -> str | None:
         """Return whose event it is; None where it is not known, or not any more."""
-        try:
-            at = datetime.fromtimestamp(ulid_to_timestamp(event_id) / 1000, UTC)
-            since, until = at - _APART, at + _APART
-        except (ValueError, OverflowError):
-            return None
-        with self._using("read") as db:
-            row = db.execute(
-                "SELECT pipeline_id FROM events WHERE captured_at BETWEEN ? AND ?"
-                " AND event ->> 'event_id' = ?",
-                (since.isoformat(), until.isoformat(), event_id),
+
+        def work(db: sqlite3.Connection) -> tuple[object] | None:
+            row: tuple[object] | None = db.execute(
+                f"SELECT pipeline_id FROM events WHERE {EVENT_ID} = ?",  # noqa: S608
+                (event_id,),
             ).fetchone()
+            return row
+
+        row = self._file.read(work)
         return str(row[0]) if row else None
 
     def followed(self, pipeline_id: str) -> str | None:
         """Return what a pipeline followed when that was last written."""
-        with self._using("read") as db:
-            row = db.execute(
+
+        def work(db: sqlite3.Connection) -> tuple[object] | None:
+            row: tuple[object] | None = db.execute(
                 "SELECT snapshot FROM followed WHERE pipeline_id = ?", (pipeline_id,)
             ).fetchone()
+            return row
+
+        row = self._file.read(work)
         return str(row[0]) if row else None
 
     def forget(self, pipeline_id: str) -> None:
         """Forget what a pipeline followed."""
-        with self._using("written") as db:
-            db.execute("DELETE FROM followed WHERE pipeline_id = ?", (pipeline_id,))
+        self._file.write(
+            lambda db: db.execute("DELETE FROM followed WHERE pipeline_id = ?", (pipeline_id,))
+        )
 
     def delete(self, pipeline_id: str) -> list[str]:
         """Delete the events of a pipeline and what it followed; return the events' ids."""
-        with self._using("written") as db:
+
+        def work(db: sqlite3.Connection) -> list[tuple[object]]:
             db.execute("BEGIN IMMEDIATE")
             rows = db.execute(
-                "DELETE FROM events WHERE pipeline_id = ? RETURNING event ->> 'event_id'",
+                f"DELETE FROM events WHERE pipeline_id = ? RETURNING {EVENT_ID}",  # noqa: S608
                 (pipeline_id,),
             ).fetchall()
             db.execute("DELETE FROM followed WHERE pipeline_id = ?", (pipeline_id,))
             db.execute("COMMIT")
-        return [str(row[0]) for row in rows]
+            return rows
+
+        return [row[0] for row in self._file.write(work) if isinstance(row[0], str)]
 
     def close(self) -> None:
         """Fold the write-ahead log into the file and close it."""
-        with self._lock:
-            self._db.close()
-
-
-def _damaged(err: BaseException) -> bool:
-    # Locked, full or not permitted: the file itself may be sound.
-    return isinstance(err, sqlite3.DatabaseError) and not isinstance(err, sqlite3.OperationalError)
-
-
-def _logged(rows: Iterable[tuple[int, str]]) -> list[LoggedEvent]:
-    return [LoggedEvent(seq=seq, event=read(NodeEvent, json.loads(text))) for seq, text in rows]
+        self._file.close()

@@ -94,24 +94,40 @@ class Motion:
         result: Floats = -(_FREEDOM + 2) / 2 * np.log1p(distance / _FREEDOM) - reach / 2
         return result
 
-    def update(self, which: NDArray[np.intp], measured: Floats, scores: Floats) -> None:
-        """Take in where some boxes were found.
+    def update(self, which: NDArray[np.intp], measured: Floats, scores: Floats) -> Floats:
+        """Take in where some boxes were found; return where they are shown.
+
+        Whoever turns, stops or comes out from behind somebody is not where constant velocity has
+        him, and the filter needs some frames to see that. What is shown does not lag meanwhile: it
+        is as near to what was found as would follow from a variance that explains the surprise
+        (Zhou and Frank, "Strong tracking filtering of nonlinear time-varying stochastic systems",
+        1996). Sizes stay filtered: of who is half hidden only a part is found. So does what later
+        frames are compared with, for now and then a box is far off.
 
         Args:
             which: [M] indices.
             measured: [M, 4] as `to_centres` returns.
             scores: [M], 0-1.
+
+        Returns:
+            [M, 4] likewise.
         """
         position, both, velocity = self._variance[:, which]
-        total = position + self._errors(measured, scores)
+        errors = self._errors(measured, scores)
+        total = position + errors
         gain, speed_gain = position / total, both / total
         surprise = measured - self.place[which]
+        shown = measured.copy()
+        off = np.maximum(surprise[:, :2] ** 2, total[:, :2])
+        shown[:, :2] -= errors[:, :2] / off * surprise[:, :2]
         self.place[which] += gain * surprise
         self.place[which, 2:] = np.maximum(self.place[which, 2:], _LEAST_SIZE)
         self.speed[which] += speed_gain * surprise
         self._variance[0, which] = (1 - gain) * position
         self._variance[1, which] = (1 - gain) * both
         self._variance[2, which] = velocity - speed_gain * both
+        shown[:, 2:] = self.place[which, 2:]
+        return shown
 
     def add(self, measured: Floats) -> None:
         """Begin with further boxes, [M, 4] as `to_centres` returns."""

@@ -90,11 +90,13 @@ class Track:
     Attributes:
         id: its number, never used again.
         class_id: index into the model's labels: what it was taken for most until it was confirmed.
-        box: float64 [4], smoothed x_min, y_min, x_max, y_max, normalised, in 0-1.
+        box: float64 [4], x_min, y_min, x_max, y_max, normalised, in 0-1: smoothed where it was
+            found, predicted otherwise.
         score, best_score: of the newest and of the best detection, 0-1.
         first_seen, last_seen: in seconds.
         confirmed: whether it is believed to be an object.
         seen: whether the newest frame shows it.
+        found: float64 [4], its box in the newest frame as the model gave it; None if unseen there.
         stationary: whether it has not moved for a while.
         returned: whether it was gone, and what stood in its place is there again.
         misses: how often its place was looked at, and it not found, since it was seen last.
@@ -109,6 +111,7 @@ class Track:
     last_seen: float
     confirmed: bool = False
     seen: bool = True
+    found: Floats | None = None
     stationary: bool = False
     returned: bool = False
     misses: int = 0
@@ -159,8 +162,9 @@ _MOST_PLACES = 50
 _ANCHOR_S = 4.0
 
 
-def _note_seen(track: Track, at: float) -> None:
-    track.seen, track.last_seen, track.missed_since, track.misses = True, at, None, 0
+def _note_seen(track: Track, found: Floats, at: float) -> None:
+    track.seen, track.found, track.last_seen = True, found, at
+    track.missed_since, track.misses = None, 0
     track.disturbed = track.doubted = False
 
 
@@ -215,7 +219,7 @@ class Tracker:
         self._motion.predict(dt, seen)
         self._hold_stationary()
         for track in self._tracks:
-            track.seen = False
+            track.seen, track.found = False, None
         boxes = detections.boxes.astype(np.float64)
         free = self._associate(detections, boxes, at)
         self._begin(detections, boxes, free, at)
@@ -225,7 +229,8 @@ class Tracker:
         self._forget(at)
         corners = np.clip(to_corners(self._motion.place), 0.0, 1.0)
         for track, box in zip(self._tracks, corners, strict=True):
-            track.box = box
+            if not track.seen:
+                track.box = box
         self._judge_stillness(corners, at, dt)
         return list(self._tracks)
 
@@ -273,10 +278,15 @@ class Tracker:
             return
         scores = detections.scores[columns].astype(np.float64)
         classes = detections.class_ids[columns].tolist()
-        self._motion.update(rows, centres[columns], scores)
-        for row, score, class_id in zip(rows.tolist(), scores.tolist(), classes, strict=True):
+        shown = self._motion.update(rows, centres[columns], scores)
+        shown = np.clip(to_corners(shown), 0.0, 1.0)
+        boxes = detections.boxes[columns].astype(np.float64)
+        for row, found, box, score, class_id in zip(
+            rows.tolist(), boxes, shown, scores.tolist(), classes, strict=True
+        ):
             track = self._tracks[row]
-            _note_seen(track, at)
+            track.box = box
+            _note_seen(track, found, at)
             track.score, track.best_score = score, max(track.best_score, score)
             if doubtful:
                 track.lapses += 1
@@ -316,7 +326,8 @@ class Tracker:
             )
             if track.id == self._next_id:
                 self._next_id += 1
-            track.score = score
+            track.score, track.found = score, boxes[index].copy()
+            track.box = np.clip(boxes[index], 0.0, 1.0)
             self._tracks.append(track)
         self._motion.add(to_centres(boxes[new]))
 
@@ -371,7 +382,7 @@ class Tracker:
             mine, its = self._kinds.kind(np.array([class_id, track.class_id])).tolist()
             if place.until > at and mine == its and shared >= _SAME_PLACE:
                 del self._places[number]
-                _note_seen(track, at)
+                _note_seen(track, box, at)
                 track.returned = True
                 return track
         return None
@@ -473,7 +484,7 @@ class Tracker:
                 continue
             track.away += 1
             if offset > _STEP or not track.stationary or track.away > 2 * _LEAST_MISSES:
-                track.anchor, track.anchored_at, track.away = track.box.copy(), at, 0
+                track.anchor, track.anchored_at, track.away = boxes[number].copy(), at, 0
                 track.stationary = False
 
     # --- Over a restart --------------------------------------------------------------------------

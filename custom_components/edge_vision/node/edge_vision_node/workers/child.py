@@ -20,6 +20,7 @@ from ..engines import default_threads, describe_engine, get_engine
 from ..errors import ModelError, NodeError
 from ..frames.decode import decode
 from ..frames.tensor import Preprocessor
+from ..imaging.messages import Pixels
 from ..models.formats import require_answer
 from ..models.manifest import load_model
 from ..protocol import ErrorCode, read
@@ -37,6 +38,7 @@ from .messages import (
     Order,
     Probe,
     Probed,
+    ProbedColumn,
     ProbedOutput,
     Run,
     RunCrops,
@@ -94,9 +96,13 @@ class Child:
         """Read orders and decode their pictures; end the process when the node is gone."""
         for header, picture in self._link.orders():
             try:
-                self._orders.put((header, self._prepare(header, picture)))
+                prepared = self._prepare(header, picture)
             except NodeError as err:
-                self._orders.put((header, err))
+                prepared = err
+            except Exception as err:  # or nobody would take the next order
+                _LOGGER.exception("Order %s cannot be prepared", header.get("type"))
+                prepared = NodeError(f"{type(err).__name__}: {err}")
+            self._orders.put((header, prepared))
         # Whatever the other thread does, nobody waits for it any more.
         os._exit(0)
 
@@ -106,7 +112,9 @@ class Child:
         if (runner := self._runners.get(header.get("key", ""))) is None:
             return None
         if header["type"] == Order.RUN:
-            return runner.prepare(picture)
+            if header["pixels"] is not None:
+                return runner.prepare_still(picture, read(Pixels, header["pixels"]))
+            return runner.prepare(picture, sound=True)
         if header["type"] == Order.RUN_CROPS:
             return runner.prepare_crops(picture, header["placements"])
         return None
@@ -197,7 +205,7 @@ def _probe(order: Probe, picture: bytes) -> Probed:
     session = get_engine(order.engine).load(
         model.files(order.engine), order.accelerator, default_threads()
     )
-    tensor, _ = preprocess(decode(picture, preprocess.size))
+    tensor, _ = preprocess(decode(picture, preprocess.size, sound=True))
     outputs = session.infer(tensor)
     require_answer(sum(output.size for output in outputs))  # the file may leave its shapes open
     return Probed(outputs=tuple(map(_describe_output, outputs)))
@@ -207,9 +215,22 @@ def _describe_output(output: NDArray[np.float32]) -> ProbedOutput:
     finite = bool(np.isfinite(output).all())
     values = np.nan_to_num(output.astype(np.float64), posinf=0, neginf=0)
     peaks: list[float] = []
-    if output.ndim == 3 and output.size:
-        table = values[0] if output.shape[1] <= output.shape[2] else values[0].T
-        peaks = table[:_MOST_PEAKS].max(axis=1).tolist()
+    lows: list[float] = []
+    beyond = 0.0
+    columns: list[ProbedColumn] = []
+    table = values.reshape([side for side in output.shape if side != 1])
+    if table.ndim == 2 and output.size:
+        channels = table if table.shape[0] <= table.shape[1] else table.T
+        peaks = channels[:_MOST_PEAKS].max(axis=1).tolist()
+        lows = channels[:_MOST_PEAKS].min(axis=1).tolist()
+        beyond = float(channels[5:].sum(axis=0).mean())
+    if output.ndim >= 2 and output.size:
+        rows = values.reshape(-1, output.shape[-1])[:, :_MOST_PEAKS]
+        rows = rows[(rows != 0).any(axis=1)]
+        columns = [
+            ProbedColumn(low=float(column.min()), peak=float(column.max()), whole=_is_whole(column))
+            for column in (rows.T if len(rows) else ())
+        ]
     return ProbedOutput(
         shape=output.shape,
         minimum=float(values.min()) if output.size else 0.0,
@@ -217,7 +238,15 @@ def _describe_output(output: NDArray[np.float32]) -> ProbedOutput:
         total=float(values.sum()),
         finite=finite,
         peaks=tuple(peaks),
+        lows=tuple(lows),
+        beyond=beyond,
+        columns=tuple(columns),
+        whole=_is_whole(values),
     )
+
+
+def _is_whole(numbers: NDArray[np.float64]) -> bool:
+    return bool((numbers == np.round(numbers)).all())
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from ..imaging.messages import Pixels
 from ..protocol import EngineInfo, Findings
 
 # What a worker says unasked, with `Began`.
@@ -72,14 +73,16 @@ class Unload:
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """`run` (with a picture): decode it, run a model on it, read the outputs.
+    """`run` (with a picture): run a model on it, read the outputs.
 
-    `class_ids`: empty keeps all.
+    `class_ids`: empty keeps all. `pixels`: what comes with it is a picture that is decoded already;
+    without, a file that has been decoded before, or is our own.
     """
 
     key: str
     confidence: float
     class_ids: tuple[int, ...] = ()
+    pixels: Pixels | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,11 +156,22 @@ class Probe:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ProbedColumn:
+    """The least and the largest number of a column, and whether all are whole numbers."""
+
+    low: float
+    peak: float
+    whole: bool
+
+
+@dataclass(frozen=True, kw_only=True)
 class ProbedOutput:
     """What one output looks like.
 
     `peaks`: the largest number of each of the first channels, where the output is a table: its
-    shorter side has the channels.
+    shorter side has the channels. `lows` the least. `beyond`: what the channels from the sixth on
+    add up to, on average. `columns`: least and largest numbers of its last side, whatever is
+    shorter, without rows of zeros only. `whole`: whether all are whole numbers.
     """
 
     shape: tuple[int, ...]
@@ -166,6 +180,10 @@ class ProbedOutput:
     total: float
     finite: bool
     peaks: tuple[float, ...] = ()
+    lows: tuple[float, ...] = ()
+    beyond: float = 0.0
+    columns: tuple[ProbedColumn, ...] = ()
+    whole: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

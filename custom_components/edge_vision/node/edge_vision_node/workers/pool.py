@@ -25,6 +25,7 @@ from ..engines import (
     is_installed,
 )
 from ..errors import EngineMissingError, InferenceError, NodeError, WorkerError
+from ..imaging.messages import Still
 from ..models.checks import check_model
 from ..models.manifest import Model
 from ..models.store import is_bundled
@@ -197,13 +198,23 @@ class Lane:
         self,
         user: str,
         place: Place,
-        picture: memoryview | bytes,
+        picture: Still | bytes,
         confidence: float,
         class_ids: Iterable[int],
     ) -> RunResult:
-        """Run a picture when it is the user's turn. Raises `NodeError`."""
-        order = Run(key=place.key, confidence=confidence, class_ids=tuple(class_ids))
-        return await self._run(user, place, Order.RUN, order, RunResult, picture)
+        """Run a picture when it is the user's turn. Raises `NodeError`.
+
+        A file (`bytes`) is decoded beside the engine: it has to be one of our own.
+        """
+        still = picture if isinstance(picture, Still) else None
+        order = Run(
+            key=place.key,
+            confidence=confidence,
+            class_ids=tuple(class_ids),
+            pixels=still.shape if still else None,
+        )
+        content = picture.pixels if isinstance(picture, Still) else picture
+        return await self._run(user, place, Order.RUN, order, RunResult, content)
 
     async def run_crops(
         self, user: str, place: Place, crops: Crops, confidence: float, class_ids: Iterable[int]
@@ -271,11 +282,11 @@ class Lane:
             place.model,
             place.engine,
             place.accelerator,
-            str(err).rpartition(": ")[2],
+            err.reason,
             proven=not first_run,
             # What crashes when it is first tried will not do better. What takes too long may have
-            # met a busy machine.
-            enough=first_run and not err.timed_out,
+            # met a busy machine; and when memory runs out, the kernel ends a trial first of all.
+            enough=first_run and not (err.timed_out or err.killed),
         )
 
     async def prove(self, place: Place) -> None:
@@ -295,8 +306,10 @@ class Lane:
         try:
             loaded = await prove(model, engine, accelerator, self._threads, self._cache)
         except WorkerError as err:
-            await self._strike(place, err, first_run=True)
-            self._trust.require_free(model, engine, accelerator)
+            # One that could not be started, or understood, says nothing about the model.
+            if err.begun:
+                await self._strike(place, err, first_run=True)
+                self._trust.require_free(model, engine, accelerator)
             raise
         await self._trust.prove(model, engine, loaded.engine_version, accelerator)
         self._version = loaded.engine_version
@@ -341,10 +354,10 @@ class Workers:
         self._describing = asyncio.Lock()
 
     async def engines(self) -> tuple[EngineInfo, ...]:
-        """Return what every engine can do here. Asked once, each in a process of its own."""
+        """Return what every engine can do here. Asked once, in processes of their own."""
         async with self._describing:
             if self._engines is None:
-                self._engines = tuple(await asyncio.gather(*map(_describe, ENGINES)))
+                self._engines = await _describe_engines()
             return self._engines
 
     async def choose(self, model: Model, engine: str | None, accelerator: str | None) -> Place:
@@ -375,13 +388,13 @@ class Workers:
         raise EngineMissingError(f"{model.manifest.name} cannot run here: {'; '.join(reasons)}")
 
     async def places(self, model: Model) -> list[Place]:
-        """Return everywhere that a model could run, best first."""
+        """Return everywhere that a model could run, best first; not where a GPU is emulated."""
         return [
             Place(model, info.id, item.id)
             for info in await self.engines()
             if info.version is not None and info.id in model.engines
             for item in info.accelerators
-            if default_accelerator([item], model.engine(info.id).files)
+            if not item.emulated and default_accelerator([item], model.engine(info.id).files)
         ]
 
     def lane(self, place: Place) -> Lane:
@@ -451,17 +464,42 @@ def load_deadline_s(accelerator: str) -> float:
     return _LOAD_DEADLINE_S if accelerator == "cpu" else _COMPILE_DEADLINE_S
 
 
-async def _describe(engine: str) -> EngineInfo:
-    if not is_installed(engine):
-        return describe_engine(engine)  # says so; there is no native code that could do harm
+async def _describe_engines() -> tuple[EngineInfo, ...]:
+    """Ask one process about all engines: starting it costs more than most packages do.
+
+    An engine that it does not survive is asked about once more, in a process of its own: only then
+    is that engine known to be the culprit.
+    """
+    described = []
+    worker = Worker("look for engines")
+    try:
+        for engine in ENGINES:
+            if not is_installed(engine):
+                info = describe_engine(engine)  # says so; no native code is loaded for that
+            else:
+                try:
+                    info = await _describe(worker, engine)
+                except NodeError:
+                    info = await _describe_alone(engine)
+            described.append(info)
+    finally:
+        await worker.close()
+    return tuple(described)
+
+
+async def _describe_alone(engine: str) -> EngineInfo:
     worker = Worker(f"look for {engine}")
     try:
-        answer = await worker.ask(
-            Order.DESCRIBE, Describe(engine=engine), Described, deadline_s=_DESCRIBE_DEADLINE_S
-        )
+        return await _describe(worker, engine)
     except NodeError as err:  # a package for another processor ends the process it is loaded in
         name = ENGINES[engine].name
         return EngineInfo(id=engine, name=name, missing=str(err), crashed=True)
     finally:
         await worker.close()
+
+
+async def _describe(worker: Worker, engine: str) -> EngineInfo:
+    answer = await worker.ask(
+        Order.DESCRIBE, Describe(engine=engine), Described, deadline_s=_DESCRIBE_DEADLINE_S
+    )
     return answer.engine

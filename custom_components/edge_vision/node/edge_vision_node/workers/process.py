@@ -16,15 +16,20 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from ..protocol import decode_binary, encode_binary, write
+from ..node_logging import begin_to_log
+from ..protocol import ErrorCode, ProtocolError, decode_binary, encode_binary, write
+
+_LOGGER = logging.getLogger(__name__)
 
 _PR_SET_PDEATHSIG = 1
+# Engines quote whole graphs in their errors.
+_MOST_ERROR_CHARS = 4000
 
 
 def begin() -> Link:
     """Set this process up as its node asked on the command line; return the way to the node."""
     descriptor, memory_limit = int(sys.argv[1]), int(sys.argv[2])
-    logging.basicConfig(level=sys.argv[3], format="%(levelname)s %(name)s: %(message)s")
+    begin_to_log(sys.argv[3])
     faulthandler.enable()  # a native crash leaves the place in the log
     _die_with_parent()
     if memory_limit:
@@ -42,7 +47,7 @@ def _die_with_parent() -> None:
 
 
 def _prepare_for_the_worst() -> None:
-    """Have what was never seen before fall alone, and leave no trace."""
+    """Let the OOM killer pick this process first, and write no core dump."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with suppress(OSError):  # not Linux: whoever uses most memory goes first there
         Path("/proc/self/oom_score_adj").write_text("1000", "ascii")
@@ -69,16 +74,26 @@ class Link:
     def answer(
         self, order: dict[str, Any], answer: object, content: bytes | memoryview = b""
     ) -> None:
-        """Answer an order with one of the dataclasses of messages, and bytes."""
-        self._send({"id": order["id"], "type": "result", "result": write(answer)}, content)
+        """Answer an order with one of the dataclasses of messages, and bytes.
+
+        What cannot be sent is answered with an error that says so.
+        """
+        try:
+            self._send({"id": order["id"], "type": "result", "result": write(answer)}, content)
+        except ProtocolError as err:
+            self.refuse(order, ErrorCode.INTERNAL, f"The answer cannot be sent: {err}")
 
     def refuse(self, order: dict[str, Any], code: str, text: str) -> None:
         """Answer an order with an error."""
-        self._send({"id": order["id"], "type": "error", "code": code, "message": text}, b"")
+        message = text[:_MOST_ERROR_CHARS]
+        self._send({"id": order["id"], "type": "error", "code": code, "message": message}, b"")
 
     def push(self, kind: str, message: object) -> None:
-        """Say something unasked."""
-        self._send({"type": kind, "message": write(message)}, b"")
+        """Say something unasked. What cannot be sent is left out, and logged."""
+        try:
+            self._send({"type": kind, "message": write(message)}, b"")
+        except ProtocolError as err:
+            _LOGGER.error("A message %s is left out: %s", kind, err)
 
     def _send(self, message: dict[str, Any], content: bytes | memoryview) -> None:
         frame = encode_binary(message, content)

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ..errors import WorkerError, error_of
-from ..protocol import decode_binary, encode_binary, read, write
+from ..errors import NodeError, WorkerError, error_of
+from ..protocol import ProtocolError, decode_binary, encode_binary, read, write
 from .messages import BEGAN, Began
 
 _LOGGER = logging.getLogger(__name__)
@@ -24,6 +24,10 @@ _T = TypeVar("_T")
 
 _MODULE = f"{__package__}.child"
 _EXIT_STATUS_WAIT_S = 1.0
+# An order may wait so long to begin: a process that is started on a busy machine takes its time.
+_BEGIN_DEADLINE_S = 20.0
+# Many parts of a frame with all their pixels have half of that.
+_MOST_FRAME_BYTES = 256 * 1024 * 1024
 _PACKAGE_PARENT = Path(__file__).parents[2]
 
 
@@ -89,6 +93,8 @@ class Worker:
         self._reason = ""
         self._late: _Asked | None = None
         self._on_purpose = False
+        self._misspoke = False
+        self._killed = False
 
     @property
     def pid(self) -> int | None:
@@ -125,7 +131,10 @@ class Worker:
         await self._ensure_started()
         assert self._writer is not None
         number = next(self._numbers)
-        frame = encode_binary({"id": number, "type": order, **write(message)}, picture)
+        try:
+            frame = encode_binary({"id": number, "type": order, **write(message)}, picture)
+        except ProtocolError as err:
+            raise NodeError(f"{self.name} cannot be asked to {order}: {err}") from err
         asked = _Asked(asyncio.get_running_loop().create_future(), deadline_s)
         # It stays there until it is answered, even if nobody waits for it any more: the worker
         # executes it all the same, and may hang over it.
@@ -140,8 +149,11 @@ class Worker:
         finally:
             asked.answer.cancel()
         if result["type"] == "error":
-            raise error_of(result["code"], result["message"])
-        return read(answer, result["result"]), content
+            raise error_of(str(result.get("code")), str(result.get("message")))
+        try:
+            return read(answer, result.get("result")), content
+        except ProtocolError as err:
+            raise NodeError(f"{self.name} gave an answer that makes no sense: {err}") from err
 
     async def ended(self) -> str:
         """Wait until the process that runs now has ended; return why. Returns at once if none."""
@@ -159,12 +171,14 @@ class Worker:
                 await self._start()
             except OSError as err:
                 # Too many processes or files, too little memory.
-                raise WorkerError(f"{self.name} cannot be started: {err.strerror}") from err
+                reason = f"it cannot be started: {err.strerror}"
+                raise WorkerError(f"{self.name}: {reason}", reason=reason) from err
 
     async def _start(self) -> None:
         ours, theirs = socket.socketpair()
         with theirs:
             environment = {**os.environ, "PYTHONPATH": _python_path()}
+            environment.setdefault("OPENBLAS_NUM_THREADS", "1")  # as in a node, see __main__
             level = logging.getLevelName(_LOGGER.getEffectiveLevel())
             self._process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-P", "-m", self._module),
@@ -176,7 +190,8 @@ class Worker:
             )
         reader, self._writer = await asyncio.open_connection(sock=ours)
         self.generation += 1
-        self._reason, self._late, self._on_purpose = "", None, False
+        self._reason, self._late = "", None
+        self._on_purpose = self._misspoke = False
         self._reading = asyncio.create_task(self._read(reader, self._process))
 
     async def _read(
@@ -185,19 +200,15 @@ class Worker:
         try:
             while True:
                 length = int.from_bytes(await reader.readexactly(4))
-                message, content = decode_binary(await reader.readexactly(length))
-                if message["type"] == BEGAN:
-                    self._note_begin(read(Began, message["message"]).order)
-                elif "id" not in message:
-                    if self._on_push is not None:
-                        self._on_push(message)
-                elif (asked := self._asked.pop(message["id"], None)) is not None:
-                    asked.stop_timer()
-                    if not asked.answer.done():
-                        asked.answer.set_result((message, content))
-                    self._watch()
+                if length > _MOST_FRAME_BYTES:
+                    raise ProtocolError(f"a message of {length >> 20} MiB")
+                self._take(*decode_binary(await reader.readexactly(length)))
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
+        except ProtocolError as err:
+            # Whatever came of the order, it is not known which one, nor what else is lost.
+            self._misspoke = True
+            self._kill(f"it sent what is no message ({err})")
         finally:
             assert self._writer is not None
             self._writer.close()
@@ -210,6 +221,7 @@ class Worker:
                     process.kill()
                 status = await process.wait()
             self.deaths += 1
+            self._killed = not self._reason and -status == signal.SIGKILL
             self._reason = self._reason or _describe_exit(self._culprit, status)
             lost, self._asked = self._asked, {}
             for asked in lost.values():
@@ -217,12 +229,30 @@ class Worker:
                 if not asked.answer.done():
                     asked.answer.set_exception(self._error_for(asked))
 
+    def _take(self, message: dict[str, Any], content: memoryview) -> None:
+        """Take in what the process says. Raises `ProtocolError`."""
+        kind = message.get("type")
+        if kind == BEGAN:
+            self._note_begin(read(Began, message.get("message")).order)
+        elif "id" not in message:
+            if self._on_push is not None:
+                self._on_push(message)
+        elif kind not in ("result", "error") or not isinstance(message["id"], int):
+            raise ProtocolError("neither an answer nor news")
+        elif (asked := self._asked.pop(message["id"], None)) is not None:
+            asked.stop_timer()
+            if not asked.answer.done():
+                asked.answer.set_result((message, content))
+            self._watch()
+
     def _error_for(self, asked: _Asked) -> WorkerError:
         """Return what one who waited gets when the process has ended."""
         return WorkerError(
             f"{self.name}: {self._reason}",
-            begun=asked.begun and not self._on_purpose,
+            reason=self._reason,
+            begun=asked.begun and not (self._on_purpose or self._misspoke),
             timed_out=asked is self._late,
+            killed=self._killed,
         )
 
     # --- Deadlines -------------------------------------------------------------------------------
@@ -237,14 +267,17 @@ class Worker:
         """Have a timer for each order that is being executed, as far as is known."""
         for asked in self._asked.values():
             if asked.timer is None:
+                deadline_s = asked.deadline_s
+                if self._in_order and not asked.begun:
+                    deadline_s = max(deadline_s, _BEGIN_DEADLINE_S)
                 loop = asyncio.get_running_loop()
-                asked.timer = loop.call_later(asked.deadline_s, self._give_up_on, asked)
+                asked.timer = loop.call_later(deadline_s, self._give_up_on, asked, deadline_s)
             if self._in_order:
                 break  # the others have not had their turn yet
 
-    def _give_up_on(self, asked: _Asked) -> None:
+    def _give_up_on(self, asked: _Asked, deadline_s: float) -> None:
         self._late = asked
-        self._kill(f"it did not answer within {asked.deadline_s:g} s")
+        self._kill(f"it did not answer within {deadline_s:g} s")
 
     # --- The end ---------------------------------------------------------------------------------
 
@@ -275,6 +308,9 @@ def _python_path() -> str:
 
 
 def _describe_exit(culprit: str, status: int) -> str:
+    if -status == signal.SIGKILL:
+        # Native code that crashes gets other signals.
+        return f"{culprit} was ended by the system (SIGKILL), mostly because memory has run out"
     if status < 0:
         with suppress(ValueError):
             return f"{culprit} crashed ({signal.Signals(-status).name})"

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...errors import ModelError
+from ...plain_files import open_plain
 
 if TYPE_CHECKING:
     from .hef import Description
@@ -20,15 +21,23 @@ if TYPE_CHECKING:
 MAX_ELEMENTS = 2**28
 # Of all outputs together: 150 classes for each of 512 x 512 cells are 40 million numbers.
 MAX_ANSWER = 2**26
+# What the main file of a model ends in.
+SUFFIXES = (".onnx", ".tflite", ".param", ".xml", ".hef")
+# Of inputs and outputs together: detectors of faces have a dozen.
+MAX_ENDS = 256
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tensor:
-    """An input or output. A side of `shape` is None where the file leaves it open."""
+    """An input or output. A side of `shape` is None where the file leaves it open.
+
+    `batch`: what an ONNX file calls its first side, where that is open and has a name.
+    """
 
     name: str
     shape: tuple[int | None, ...]
     dtype: str
+    batch: str | None = None
 
     @property
     def text(self) -> str:
@@ -71,6 +80,12 @@ class ModelFile:
     beside: Path | None = None
 
 
+def sibling(path: Path, suffix: str) -> Path:
+    """Return the file of the same name with another suffix, in small letters or in capitals."""
+    capital = path.with_suffix(suffix.upper())
+    return capital if capital.is_file() else path.with_suffix(suffix)
+
+
 def require_sane(name: str, shape: tuple[int | None, ...]) -> None:
     """Raise `ModelError` where a tensor is larger than any picture model's."""
     sides = [1 if side is None else side for side in shape]
@@ -93,6 +108,9 @@ def read_model_file(path: Path) -> ModelFile:
     Raises `ModelError` saying what was found instead, or that its tensors are absurd.
     """
     content = _read_model_file(path)
+    ends = len(content.inputs) + len(content.outputs)
+    if ends > MAX_ENDS:
+        raise ModelError(f"{path.name} has {ends} inputs and outputs; {MAX_ENDS} are the most")
     for tensor in content.inputs:
         require_sane(tensor.name, tensor.shape)
     require_answer(sum(math.prod(side or 1 for side in out.shape) for out in content.outputs))
@@ -103,7 +121,7 @@ def _read_model_file(path: Path) -> ModelFile:
     from . import hef, ncnn, onnx, openvino, strangers, tflite  # noqa: PLC0415 - each needs what is above
 
     try:
-        with path.open("rb") as file:
+        with open_plain(path) as file:
             head = file.read(64)
     except OSError as err:
         raise ModelError(f"{path.name} cannot be read: {err.strerror}") from err
@@ -115,9 +133,12 @@ def _read_model_file(path: Path) -> ModelFile:
         return ncnn.read(path)
     if head.lstrip(b"\xef\xbb\xbf \r\n\t").startswith((b"<?xml", b"<net")):
         return openvino.read(path)
+    what = strangers.by_head(head)
+    if path.suffix.lower() == ".onnx" and what is not None:
+        raise ModelError(strangers.refusal(path.name, what))
     if path.suffix.lower() == ".onnx" or onnx.looks_like(head):
         return onnx.read(path)
     if path.suffix.lower() == ".hef" or head.startswith(hef.MAGIC):
         return hef.read_hef(path)
-    what = strangers.by_suffix(path.name) or strangers.by_head(head)
+    what = strangers.by_suffix(path.name) or what
     raise ModelError(strangers.refusal(path.name, what))

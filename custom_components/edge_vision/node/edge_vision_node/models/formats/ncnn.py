@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ...errors import ModelError
-from . import ModelFile, Tensor
+from . import ModelFile, Tensor, sibling
 
 _MAX_BYTES = 8 * 1024 * 1024
 _MAX_LAYERS = 20_000
@@ -18,10 +18,13 @@ def read(path: Path) -> ModelFile:
     """
     if path.stat().st_size > _MAX_BYTES:
         raise ModelError(f"{path.name} is too large for an ncnn graph")
-    weights = path.with_suffix(".bin")
+    weights = sibling(path, ".bin")
     if not weights.is_file():
         raise ModelError(f"{path.name} needs its weights, {weights.name}, beside it")
-    lines = path.read_text("utf-8", "replace").split("\n")
+    text = path.read_text("utf-8", "replace")
+    if text.count("\n") > 2 * _MAX_LAYERS:
+        raise ModelError(f"{path.name} has more layers than any model")
+    lines = text.split("\n")
     try:
         layers = int(lines[1].split()[0])
         rows = [line.split() for line in lines[2:] if line.strip()]

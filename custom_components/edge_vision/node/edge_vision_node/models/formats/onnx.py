@@ -13,6 +13,9 @@ from . import ModelFile, Tensor, require_sane
 _MAX_FIELDS = 2_000_000
 _MAX_DEPTH = 16
 _MAX_TEXT = 1024 * 1024
+_MAX_TEXTS = 32 * 1024 * 1024
+# Field 1 with the first kind, and all of 32 bits.
+_LEAST_TAG, _MOST_TAG = 8, 2**32 - 1
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _EXTERNAL = 1
@@ -67,6 +70,7 @@ class _Reader:
     def __init__(self, name: str) -> None:
         self._name = name
         self._fields = 0
+        self._text_bytes = 0
         self.found_graph = False
         self.inputs: list[Tensor] = []
         self.outputs: list[Tensor] = []
@@ -90,9 +94,11 @@ class _Reader:
                     if inner in (1, 2):
                         self._graph(self._bytes(graph), 1)
             elif number == 25:  # functions
-                for inner, node in self._walk(self._bytes(value)):
+                for inner, part in self._walk(self._bytes(value)):
                     if inner == 7:
-                        self._node(self._bytes(node), 1)
+                        self._node(self._bytes(part), 1)
+                    elif inner == 11:
+                        self._attribute(self._bytes(part), 1)
 
     def _graph(self, view: memoryview, depth: int) -> None:
         if depth > _MAX_DEPTH:
@@ -134,7 +140,7 @@ class _Reader:
 
     def _tensor(self, view: memoryview) -> str:
         """Note where a tensor has its data; returns its name."""
-        name, dims, location, external = "", [], "", False
+        name, dims, locations, external = "", [], {""}, False
         for number, value in self._walk(view):
             if number == 1:
                 dims += [value] if isinstance(value, int) else self._packed(value)
@@ -143,17 +149,18 @@ class _Reader:
             elif number == 13:
                 key, text = self._pair(self._bytes(value))
                 if key == "location":
-                    location = text
+                    locations.add(text)
                 external = True
             elif number == 14:
                 external = external or value == _EXTERNAL
         require_sane(name or "a constant", tuple(dims))
         if external:
-            self.external.add(location)
+            # Which of several an engine takes is its own affair: all have to be right.
+            self.external |= locations - {""} or {""}
         return name
 
     def _value_info(self, view: memoryview) -> Tensor:
-        name, dtype, shape = "", "unknown", []
+        name, dtype, shape, batch = "", "unknown", [], None
         for number, value in self._walk(view):
             if number == 1:
                 name = self._text(value)
@@ -165,19 +172,24 @@ class _Reader:
                         if part == 1:
                             dtype = _DTYPES.get(item, "unknown") if isinstance(item, int) else dtype
                         elif part == 2:
-                            shape = [
+                            sides = [
                                 self._side(self._bytes(side))
                                 for field, side in self._walk(self._bytes(item))
                                 if field == 1
                             ]
+                            shape = [side for side, _ in sides]
+                            batch = sides[0][1] if sides else None
         require_sane(name, tuple(shape))
-        return Tensor(name=name, shape=tuple(shape), dtype=dtype)
+        return Tensor(name=name, shape=tuple(shape), dtype=dtype, batch=batch)
 
-    def _side(self, view: memoryview) -> int | None:
+    def _side(self, view: memoryview) -> tuple[int | None, str | None]:
+        """Return a side's length, or what it is called; a file may say neither."""
         for number, value in self._walk(view):
             if number == 1 and isinstance(value, int):
-                return value if value > 0 else None
-        return None
+                return value if value > 0 else None, None
+            if number == 2:
+                return None, self._text(value)
+        return None, None
 
     def _pair(self, view: memoryview) -> tuple[str, str]:
         parts = {number: self._text(value) for number, value in self._walk(view)}
@@ -193,6 +205,9 @@ class _Reader:
             if self._fields > _MAX_FIELDS:
                 raise ModelError(f"{self._name} has more parts than any model")
             tag, at = self._varint(view, at)
+            if not _LEAST_TAG <= tag <= _MOST_TAG:
+                # Engines cut it to 32 bits, and would see another field than is checked here.
+                raise self._damaged()
             kind = tag & 7
             if kind == _VARINT:
                 value, at = self._varint(view, at)
@@ -219,6 +234,8 @@ class _Reader:
             at += 1
             value |= (byte & 0x7F) << shift
             if byte < 0x80:
+                if value >= 2**64:
+                    raise self._damaged()
                 return value, at
         raise self._damaged()
 
@@ -237,8 +254,9 @@ class _Reader:
 
     def _text(self, value: int | memoryview) -> str:
         view = self._bytes(value)
-        if len(view) > _MAX_TEXT:
-            raise self._damaged()
+        self._text_bytes += len(view)
+        if len(view) > _MAX_TEXT or self._text_bytes > _MAX_TEXTS:
+            raise ModelError(f"{self._name} has more text than any model")
         return str(view, "utf-8", "replace")
 
     def _damaged(self) -> ModelError:

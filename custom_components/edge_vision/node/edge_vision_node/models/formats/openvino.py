@@ -6,9 +6,10 @@ from pathlib import Path
 from xml.etree import ElementTree as ET
 
 from ...errors import ModelError
-from . import ModelFile, Tensor, require_sane
+from . import ModelFile, Tensor, require_sane, sibling
 
 _MAX_BYTES = 32 * 1024 * 1024
+_MAX_TAGS = 1_000_000
 _DTYPES = {
     "f32": "float32",
     "f16": "float16",
@@ -29,6 +30,8 @@ def read(path: Path) -> ModelFile:
     if b"<!DOCTYPE" in data or b"<!ENTITY" in data:
         # An entity may name other files, or itself a billion times; no graph needs one.
         raise ModelError(f"{path.name} declares XML entities, which no model needs")
+    if data.count(b"<") > _MAX_TAGS:
+        raise ModelError(f"{path.name} has more layers than any model")
     try:
         root = ET.fromstring(data)  # noqa: S314 - entities have been refused above
         inputs = [_tensor(x, "output") for x in root.iterfind("layers/layer[@type='Parameter']")]
@@ -39,7 +42,7 @@ def read(path: Path) -> ModelFile:
         ) from err
     if root.tag != "net" or not inputs:
         raise ModelError(f"{path.name} is an XML file, but no OpenVINO graph")
-    weights = path.with_suffix(".bin")
+    weights = sibling(path, ".bin")
     if not weights.is_file():
         raise ModelError(f"{path.name} needs its weights, {weights.name}, beside it")
     metadata = {x.tag: x.get("value", "") for x in root.iterfind("rt_info/model_info/*")}

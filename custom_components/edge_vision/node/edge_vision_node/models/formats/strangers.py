@@ -11,6 +11,8 @@ _CORE_ML = "a Core ML model, which only Apple's systems read; bring the model it
 _TENSORFLOW = "a TensorFlow graph; convert it to TensorFlow Lite or ONNX"
 _TENSORRT = "a TensorRT engine, made for one GPU and version; bring the ONNX it was built from"
 
+_OTHER_ARCHIVE = "an archive of a kind that is not read here; pack it as .zip"
+
 _BY_SUFFIX = {
     ".pt": _PYTORCH,
     ".pth": _PYTORCH,
@@ -24,6 +26,12 @@ _BY_SUFFIX = {
     ".engine": _TENSORRT,
     ".plan": _TENSORRT,
     ".trt": _TENSORRT,
+    ".7z": _OTHER_ARCHIVE,
+    ".rar": _OTHER_ARCHIVE,
+    ".xz": _OTHER_ARCHIVE,
+    ".bz2": _OTHER_ARCHIVE,
+    ".zst": _OTHER_ARCHIVE,
+    ".txz": _OTHER_ARCHIVE,
 }
 # A file that such an archive or folder has, and no other.
 _BY_MEMBER = {
@@ -39,6 +47,14 @@ _BY_HEAD = {
     b"<!DOCTYPE": "a web page or a pointer to a file, not the file itself",
     b"<html": "a web page or a pointer to a file, not the file itself",
     b"PK": "an archive that is damaged or cut short",
+    b"7z\xbc\xaf": _OTHER_ARCHIVE,
+    b"Rar!": _OTHER_ARCHIVE,
+    b"\xfd7zXZ": _OTHER_ARCHIVE,
+    b"BZh": _OTHER_ARCHIVE,
+    b"\x28\xb5\x2f\xfd": _OTHER_ARCHIVE,
+    b"\x1f\x8b": "packed by gzip, and no .tar; unpack it, and bring what is inside",
+    b"\x80\x02": _PYTORCH,
+    b"%PDF": "a document",
 }
 
 SUPPORTED = (

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...errors import ModelError
+from ..labels import parse, read_notes
+from ..names import MAX_LABEL_BYTES
 from . import ModelFile, Tensor, require_sane
 
 _DTYPES = {
@@ -32,7 +34,10 @@ _DTYPES = {
 _CUSTOM = 32  # BuiltinOperator.CUSTOM
 _MAX_ITEMS = 200_000
 _MAX_BLOB_BYTES = 16 * 1024 * 1024  # of metadata; weights are not read
-_MAX_LABEL_BYTES = 1024 * 1024
+_MAX_PACKED = 64
+_NOTES = ("metadata.json", "temp_meta.txt", "metadata.yaml")
+_MAX_SIDES = 16
+_MAX_TEXT_BYTES = 16 * 1024
 _NORMALISATION = 1  # ProcessUnitOptions.NormalizationOptions
 
 
@@ -63,9 +68,9 @@ class _Table:
         start = at + _u32(self.data, at)
         return start + 4, _u32(self.data, start)
 
-    def numbers(self, number: int, kind: str) -> tuple[float, ...]:
+    def numbers(self, number: int, kind: str, most: int = _MAX_ITEMS) -> tuple[float, ...]:
         at, count = self._vector(number)
-        if count > _MAX_ITEMS:
+        if count > most:
             raise IndexError
         return struct.unpack_from(f"<{count}{kind}", self.data, at) if count else ()
 
@@ -83,7 +88,10 @@ class _Table:
         return self.data[begin:end]
 
     def text(self, number: int) -> str:
-        return self.blob(number).decode("utf-8", "replace")
+        begin, end = self.require(number)
+        if end - begin > _MAX_TEXT_BYTES:  # many tensors may share one
+            raise IndexError
+        return self.data[begin:end].decode("utf-8", "replace")
 
     def table(self, number: int) -> _Table | None:
         at = self._field(number)
@@ -135,6 +143,7 @@ def _read(path: Path, data: mmap.mmap) -> ModelFile:
         if item.text(0) == "TFLITE_METADATA":
             blob = buffers[item.number(1, "<I")].blob(0)
             normalised = _read_metadata(blob, metadata)
+    labels = _read_packed(path, metadata)
     return ModelFile(
         format="TensorFlow Lite",
         engine="litert",
@@ -142,7 +151,7 @@ def _read(path: Path, data: mmap.mmap) -> ModelFile:
         inputs=tuple(_tensor(item) for item in inputs),
         outputs=tuple(_tensor(item) for item in outputs),
         metadata=metadata,
-        labels=_packed_labels(path),
+        labels=labels,
         custom_operators=tuple(sorted(custom)),
         quantised=_quantisation(inputs[0]) if inputs else None,
         normalised=normalised,
@@ -150,7 +159,7 @@ def _read(path: Path, data: mmap.mmap) -> ModelFile:
 
 
 def _sides(tensor: _Table) -> tuple[int | None, ...]:
-    return tuple(None if side < 0 else int(side) for side in tensor.numbers(0, "i"))
+    return tuple(None if side < 0 else int(side) for side in tensor.numbers(0, "i", _MAX_SIDES))
 
 
 def _tensor(tensor: _Table) -> Tensor:
@@ -185,20 +194,32 @@ def _read_metadata(
     return None
 
 
-def _packed_labels(path: Path) -> tuple[str, ...]:
-    """Return the labels that TFLite Support appends to a model as a zip archive."""
+def _read_packed(path: Path, metadata: dict[str, str]) -> tuple[str, ...]:
+    """Return the labels that TFLite Support appends to a model as a zip archive.
+
+    Ultralytics appends its notes there instead; they become metadata.
+    """
+    labels: tuple[str, ...] = ()
     if not zipfile.is_zipfile(path):
-        return ()
+        return labels
     try:
         with zipfile.ZipFile(path) as archive:
-            for member in archive.infolist():
-                if member.filename.endswith(".txt") and member.file_size <= _MAX_LABEL_BYTES:
+            for member in archive.infolist()[:_MAX_PACKED]:
+                name = member.filename.lower()
+                if member.file_size > MAX_LABEL_BYTES or member.flag_bits & 1:
+                    continue
+                if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                    continue
+                if name.endswith(_NOTES):
                     with archive.open(member) as file:
-                        text = file.read(_MAX_LABEL_BYTES).decode("utf-8", "replace")
-                    return tuple(line.strip() for line in text.splitlines())
+                        notes = read_notes(file.read(MAX_LABEL_BYTES))
+                    metadata.update({k: v for k, v in notes.items() if k not in metadata})
+                elif name.endswith(".txt") and not labels:
+                    with archive.open(member) as file:
+                        labels = parse(member.filename, file.read(MAX_LABEL_BYTES))[0]
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as err:
         raise ModelError(f"The labels inside {path.name} cannot be read: {err}") from err
-    return ()
+    return labels
 
 
 def _inside(at: int) -> int:

@@ -24,7 +24,6 @@ from .decoding import (
     MAX_DETECTIONS,
     corners,
     grid,
-    in_frame,
     logit,
     normalised,
     normalised_keypoints,
@@ -89,8 +88,9 @@ class BlazeHead:
             np.zeros(len(found), dtype=np.int32),
             normalised_keypoints(points, self._size),
         )
+        candidates = candidates.keep(candidates.upright)
         result = blended(candidates, self._spec.iou_threshold)
-        return in_frame(self._round_circles(result) if self._spec.circle else result)
+        return (self._round_circles(result) if self._spec.circle else result).in_frame()
 
     def _round_circles(self, found: Detections) -> Detections:
         assert found.keypoints is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -16,6 +17,11 @@ from ...protocol import ProtocolError, read
 # head has some ten candidates for each object, so this is a hundred objects.
 MAX_CANDIDATES = 1000
 MAX_DETECTIONS = 100
+MAX_CLASSES = 100_000
+_MOST_STRIDE = 1024
+_MOST_CELLS = 2_000_000
+# Of a box round points, as a share of the frame.
+_LEAST_BODY = 0.005
 
 _SpecT = TypeVar("_SpecT")
 
@@ -40,24 +46,39 @@ def tensors(
 ) -> list[NDArray[np.float32]]:
     """Return the outputs of one picture as float32, without the batch dimension.
 
-    `shapes` are those without the batch; None stands for any length. Raises `InferenceError` for
+    `shapes` are those without the batch; None stands for any length. Exporters add dimensions of
+    length 1, and leave that of the batch away: they do not matter. Raises `InferenceError` for
     another number of outputs, another shape, or numbers that are not finite.
     """
-    found = [tuple(output.shape) for output in outputs]
     wanted = [(1, *shape) for shape in shapes]
-    if len(found) != len(wanted) or not all(
-        len(got) == len(want) and all(w is None or g == w for g, w in zip(got, want, strict=True))
-        for got, want in zip(found, wanted, strict=True)
-    ):
+    fitted = [_fitted(*pair) for pair in zip(outputs, wanted, strict=False)]
+    if len(outputs) != len(wanted) or any(item is None for item in fitted):
+        found = ", ".join(str(tuple(output.shape)) for output in outputs)
         expected = ", ".join(str(want).replace("None", "?") for want in wanted)
         raise InferenceError(
-            f"The model's outputs {', '.join(map(str, found))} do not fit its manifest, which"
-            f" expects {expected}"
+            f"The model's outputs {found} do not fit its manifest, which expects {expected}"
         )
-    arrays = [np.asarray(output[0], dtype=np.float32) for output in outputs]
+    arrays = [np.asarray(item[0], dtype=np.float32) for item in fitted if item is not None]
     for array in arrays:
         check_finite(array)
     return arrays
+
+
+def _fitted(output: NDArray[Any], wanted: tuple[int | None, ...]) -> NDArray[Any] | None:
+    """Return an output in the shape that is wanted, None where it has another one.
+
+    It may have dimensions of length 1 too many, or none for the batch.
+    """
+    if output.ndim == len(wanted) - 1:
+        output = output[np.newaxis]
+    ones = [axis for axis, side in enumerate(output.shape) if side == 1]
+    for dropped in itertools.combinations(ones, max(output.ndim - len(wanted), 0)):
+        shape = [side for axis, side in enumerate(output.shape) if axis not in dropped]
+        if len(shape) == len(wanted) and all(
+            want is None or got == want for got, want in zip(shape, wanted, strict=True)
+        ):
+            return output.reshape(shape)
+    return None
 
 
 def vector(outputs: Sequence[NDArray[Any]], length: int) -> NDArray[np.float32]:
@@ -111,6 +132,10 @@ def grid(
         float32 [N, 2] column and row of each cell, and float32 [N, 1] the cell's stride.
     """
     cells, sizes = [], []
+    if not all(1 <= stride <= _MOST_STRIDE for stride in strides):
+        raise ModelError(f"The manifest's strides are 1 to {_MOST_STRIDE} pixels")
+    if sum(-(-size[0] // s) * -(-size[1] // s) for s in strides) > _MOST_CELLS:
+        raise ModelError("The manifest's strides make more cells than any model has")
     for stride in strides:
         columns, rows = -(-size[0] // stride), -(-size[1] // stride)
         y, x = np.divmod(np.arange(rows * columns), columns)
@@ -175,33 +200,29 @@ def normalised_keypoints(
 def around(points: NDArray[np.float32], min_score: float) -> NDArray[np.float32]:
     """Return the box [1, 4] of one set of keypoints [1, K, 3].
 
-    It goes round the points of at least `min_score`, and round the best three in any case.
+    It goes round the points of at least `min_score`, and round the best three in any case. Points
+    on a line have a box with some area, too: that of a body that lies.
     """
     scores = points[0, :, 2]
     third = np.sort(scores)[-3:][0]
     chosen = points[0, scores >= min(min_score, third), :2]
-    box: NDArray[np.float32] = np.concatenate([chosen.min(axis=0), chosen.max(axis=0)])
-    return box[np.newaxis]
+    least, largest = chosen.min(axis=0), chosen.max(axis=0)
+    wider = np.maximum(_LEAST_BODY - (largest - least), 0) / 2
+    box: NDArray[np.float32] = np.concatenate([least - wider, largest + wider])
+    return box[np.newaxis].astype(np.float32, copy=False)
 
 
 def suppressed(candidates: Detections, iou_threshold: float) -> Detections:
     """Return what non-maximum suppression leaves of candidates, best first, within the frame."""
-    return in_frame(non_maximum_suppression(candidates, iou_threshold, MAX_DETECTIONS))
+    # Not cut yet: what lies outside tells two objects at an edge apart.
+    candidates = candidates.keep(candidates.upright)
+    return non_maximum_suppression(candidates, iou_threshold, MAX_DETECTIONS).in_frame()
 
 
 def best_first(detections: Detections) -> Detections:
     """Return detections of a model that suppresses for itself, best first, within the frame."""
-    order = np.argsort(-detections.scores, kind="stable")[:MAX_DETECTIONS]
-    return in_frame(detections.keep(order))
-
-
-def in_frame(found: Detections) -> Detections:
-    """Return detections with their boxes cut at the frame's edges.
-
-    After suppression, not before: what lies outside tells two objects at an edge apart.
-    """
-    boxes = np.clip(found.boxes, 0, 1)
-    return Detections(boxes, found.scores, found.class_ids, found.keypoints)
+    found = detections.in_frame()
+    return found.keep(np.argsort(-found.scores, kind="stable")[:MAX_DETECTIONS])
 
 
 def class_of_column(class_ids: Sequence[int], columns: int) -> NDArray[np.int32]:
@@ -210,6 +231,8 @@ def class_of_column(class_ids: Sequence[int], columns: int) -> NDArray[np.int32]
     `class_ids` is the model's class for each label; empty where they are the same.
     Raises `ModelError`.
     """
+    if not 0 < columns <= MAX_CLASSES:
+        raise ModelError(f"A model has 1 to {MAX_CLASSES} classes, not {columns}")
     if not class_ids:
         return np.arange(columns, dtype=np.int32)
     if not all(0 <= class_id < columns for class_id in class_ids):
@@ -223,7 +246,9 @@ def checked_classes(values: NDArray[np.float32], classes: int) -> NDArray[np.int
     """Return class numbers [N] as int32. Raises `InferenceError` for one that is out of range."""
     class_ids = values.astype(np.int32)
     if len(values) and not (class_ids.min() >= 0 and class_ids.max() < classes):
+        strange = class_ids.max() if class_ids.min() >= 0 else class_ids.min()
         raise InferenceError(
-            f"The model named a class that is not one of the {classes} of its manifest"
+            f"The model found something of class {strange}, but only {classes} classes are known:"
+            " its labels are another model's, or some are missing"
         )
     return class_ids

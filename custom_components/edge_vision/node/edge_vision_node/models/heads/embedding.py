@@ -13,9 +13,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import InferenceError
+from ...errors import InferenceError, ModelError
 from ...results import Embedding
 from .decoding import read_spec, vector
+
+# Each of them is in every answer; the largest in use have 4096.
+MOST_DIMENSIONS = 16_384
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +32,11 @@ class EmbeddingHead:
     """Reads [float32 [1, D]]."""
 
     def __init__(self, spec: EmbeddingSpec) -> None:
-        """Keep the parameters."""
+        """Check the parameters."""
+        if not 1 <= spec.dimensions <= MOST_DIMENSIONS:
+            raise ModelError(
+                f"An embedding has 1 to {MOST_DIMENSIONS} numbers, not {spec.dimensions}"
+            )
         self._dimensions = spec.dimensions
 
     def __call__(self, outputs: Sequence[NDArray[np.float32]], _min_score: float) -> Embedding:

@@ -4,8 +4,13 @@ Sources: Wang et al., "YOLOv10: Real-Time End-to-End Object Detection" (2024); t
 Ultralytics' export mode (`nms=True`).
 
 Output: float32 [1, N, 6 + 3 K]: x_min, y_min, x_max, y_max, score, class, and for each of K
-keypoints x, y and visibility (0-1). Rows that are not used have score 0. ONNX exports give pixels
-of the input, TFLite ones normalised numbers.
+keypoints x, y and visibility (0-1). Rows that are not used have score 0, or a class below 0. ONNX
+exports give pixels of the input, TFLite ones normalised numbers.
+
+Others have the same numbers in another order, or one more, the number of the picture: YOLOv7,
+YOLOv6 and DAMO-YOLO ("batch", box, "class", "score"), YOLO-NAS ("batch", box, "score", "class"),
+PaddleDetection ("class", "score", box), OpenVINO's DetectionOutput ("batch", "class", "score",
+box). `columns` says which. Models that know one class only may leave it out.
 """
 
 from __future__ import annotations
@@ -18,9 +23,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...detections import Detections
+from ...errors import ModelError
 from .decoding import (
     best_first,
     checked_classes,
+    class_of_column,
     normalised,
     normalised_keypoints,
     read_spec,
@@ -28,40 +35,67 @@ from .decoding import (
     tensors,
 )
 
+BOX = ("x_min", "y_min", "x_max", "y_max")
+_NEEDED = {*BOX, "score"}
+
 
 @dataclass(frozen=True, kw_only=True)
 class EndToEndSpec:
     """The manifest's `head` for this family.
 
     `classes`: how many there are. `keypoints`: K. `normalised`: whether coordinates are in 0-1 and
-    not in pixels.
+    not in pixels. `columns`: what the numbers of a row are, before its keypoints. `class_ids`: the
+    model's class for each label, where they differ.
     """
 
     classes: int
     keypoints: int = 0
     normalised: bool = False
+    columns: tuple[str, ...] = (*BOX, "score", "class")
+    class_ids: tuple[int, ...] = ()
 
 
 class EndToEndHead:
     """Reads [detections float32 [1, N, 6 + 3 K]]."""
 
     def __init__(self, spec: EndToEndSpec, size: tuple[int, int]) -> None:
-        """Prepare for an input of `size` (width, height)."""
+        """Prepare for an input of `size` (width, height). Raises `ModelError`."""
+        if len(set(spec.columns)) != len(spec.columns) or not (
+            _NEEDED <= set(spec.columns) <= {*_NEEDED, "class", "batch"}
+        ):
+            raise ModelError(
+                "The manifest's columns should be class, score, x_max, x_min, y_max, y_min in the"
+                f" model's order, perhaps with batch; they are {', '.join(spec.columns)}"
+            )
+        if "class" not in spec.columns and spec.classes != 1:
+            raise ModelError("The manifest's columns have no class, so that there can be only one")
+        self._box = [spec.columns.index(name) for name in BOX]
+        self._score = spec.columns.index("score")
+        self._class = spec.columns.index("class") if "class" in spec.columns else None
+        self._batch = spec.columns.index("batch") if "batch" in spec.columns else None
+        self._class_of_column = class_of_column(spec.class_ids, spec.classes)
         self._spec = spec
         self._size = None if spec.normalised else size
 
     def __call__(self, outputs: Sequence[NDArray[np.float32]], min_score: float) -> Detections:
         """Return what scores at least `min_score`."""
-        (rows,) = tensors(outputs, (None, 6 + 3 * self._spec.keypoints))
-        found = rows[strongest(rows[:, 4], min_score)]
-        class_ids = checked_classes(found[:, 5], self._spec.classes)
+        first_keypoint, count = len(self._spec.columns), self._spec.keypoints
+        (rows,) = tensors(outputs, (None, first_keypoint + 3 * count))
+        if self._class is not None:
+            rows = rows[rows[:, self._class] >= 0]
+        if self._batch is not None:  # there is one picture; other rows are not in use
+            rows = rows[rows[:, self._batch] == 0]
+        found = rows[strongest(rows[:, self._score], min_score)]
+        numbers = np.zeros(len(found), np.float32) if self._class is None else found[:, self._class]
+        columns = checked_classes(numbers, len(self._class_of_column))
         keypoints = None
-        if self._spec.keypoints:
-            keypoints = normalised_keypoints(
-                found[:, 6:].reshape(len(found), self._spec.keypoints, 3), self._size
-            )
-        boxes = normalised(found[:, :4], self._size)
-        return best_first(Detections(boxes, found[:, 4], class_ids, keypoints))
+        if count:
+            points = found[:, first_keypoint:].reshape(len(found), count, 3)
+            keypoints = normalised_keypoints(points, self._size)
+        boxes = normalised(found[:, self._box], self._size)
+        class_ids = self._class_of_column[columns]
+        detections = Detections(boxes, found[:, self._score], class_ids, keypoints)
+        return best_first(detections.keep(class_ids >= 0))
 
 
 def build(spec: Mapping[str, Any], size: tuple[int, int]) -> EndToEndHead:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from ...detections import Detections
 from ...errors import InferenceError, ModelError
-from .decoding import around, in_frame, normalised_keypoints, one_of, read_spec, sigmoid, vector
+from .decoding import around, normalised_keypoints, one_of, read_spec, sigmoid, vector
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +58,7 @@ class LandmarksHead:
 
     def __call__(self, outputs: Sequence[NDArray[np.float32]], min_score: float) -> Detections:
         """Return the one face or body with its landmarks, or none."""
-        return in_frame(self.found(*self.read(outputs), min_score))
+        return self.found(*self.read(outputs), min_score).in_frame()
 
     def read(
         self, outputs: Sequence[NDArray[np.float32]]

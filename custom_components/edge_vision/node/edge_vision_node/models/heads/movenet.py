@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...detections import Detections
-from .decoding import around, in_frame, normalised_keypoints, read_spec, sigmoid, tensors
+from .decoding import around, normalised_keypoints, read_spec, sigmoid, tensors
 
 # How many cells away from where it is expected a score counts half as much as there.
 _TOLERANCE = 1.8
@@ -66,7 +66,7 @@ class MoveNetHead:
             np.zeros(1, dtype=np.int32),
             keypoints,
         )
-        return in_frame(found.keep(found.scores >= min_score))
+        return found.keep(found.scores >= min_score).in_frame()
 
     def _decoded(self, outputs: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
         """Return keypoints float32 [1, K, 3] x, y (normalised), score of the raw outputs.

@@ -116,7 +116,8 @@ class SsdHead:
             (1 / (1 + np.exp(-chosen))).astype(np.float32),
             class_ids,
         )
-        return non_maximum_suppression(candidates, self._iou_threshold, _MAX_DETECTIONS)
+        found = non_maximum_suppression(candidates, self._iou_threshold, _MAX_DETECTIONS)
+        return found.in_frame()
 
     def _decode_boxes(
         self, encodings: NDArray[np.float32], anchors: NDArray[np.float32]

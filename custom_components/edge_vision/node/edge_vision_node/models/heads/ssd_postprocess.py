@@ -25,7 +25,6 @@ from .decoding import (
     class_of_column,
     normalised,
     read_spec,
-    rows_of,
     strongest,
     tensors,
 )
@@ -55,11 +54,14 @@ class SsdPostprocessHead:
         if len(outputs) != 4:
             raise InferenceError(f"The model gave {len(outputs)} outputs; its manifest expects 4")
         count = outputs[3].ravel()
-        if count.size != 1 or not 0 <= count[0] <= (rows_of(outputs) or 0):
+        if count.size != 1 or not 0 <= count[0] <= outputs[1].size:
             raise InferenceError(f"The model's count of detections {count} is not a count")
         # Rows beyond the count hold whatever was in memory: they are cut before any check.
         rows = int(count[0])
-        found = [output[:, :rows] for output in outputs[:3]]
+        found = [
+            output[:, :rows] if output.ndim == sides else output[:rows]  # the batch may be left out
+            for output, sides in zip(outputs[:3], (3, 2, 2), strict=True)
+        ]
         boxes, classes, scores = tensors(found, (rows, 4), (rows,), (rows,))
         chosen = strongest(scores, min_score)
         columns = checked_classes(classes[chosen], len(self._class_of_column))

@@ -21,9 +21,15 @@ from .decoding import normalised, read_spec, rows_of, strongest, suppressed, ten
 
 @dataclass(frozen=True, kw_only=True)
 class YoloNasSpec:
-    """The manifest's `head` for this family. `classes`: C."""
+    """The manifest's `head` for this family.
+
+    `classes`: C. `transposed`: whether scores are [1, C, N], as PaddleDetection's are.
+    `normalised`: whether coordinates are in 0-1 and not in pixels.
+    """
 
     classes: int
+    transposed: bool = False
+    normalised: bool = False
     iou_threshold: float = 0.6
 
 
@@ -33,11 +39,16 @@ class YoloNasHead:
     def __init__(self, spec: YoloNasSpec, size: tuple[int, int]) -> None:
         """Prepare for an input of `size` (width, height)."""
         self._spec = spec
-        self._size = size
+        self._size = None if spec.normalised else size
 
     def __call__(self, outputs: Sequence[NDArray[np.float32]], min_score: float) -> Detections:
         """Return what scores at least `min_score`."""
-        boxes, classes = tensors(outputs, (None, 4), (rows_of(outputs), self._spec.classes))
+        shape = (rows_of(outputs), self._spec.classes)
+        boxes, classes = tensors(
+            outputs, (None, 4), shape[::-1] if self._spec.transposed else shape
+        )
+        if self._spec.transposed:
+            classes = classes.T
         chosen = strongest(classes.max(axis=1), min_score)
         found = classes[chosen]
         class_ids = found.argmax(axis=1)

@@ -34,12 +34,14 @@ class YoloV8Spec:
     """The manifest's `head` for this family.
 
     `classes`: C. `keypoints`: K, 0 for a model that finds boxes only. `normalised`: whether
-    coordinates are in 0-1 and not in pixels.
+    coordinates are in 0-1 and not in pixels. `transposed`: whether the output is [1, N, channels],
+    as some converters leave it, and Ultralytics' export of RT-DETR has it.
     """
 
     classes: int
     keypoints: int = 0
     normalised: bool = False
+    transposed: bool = False
     iou_threshold: float = 0.45
 
 
@@ -55,7 +57,11 @@ class YoloV8Head:
         """Return what scores at least `min_score`."""
         first_keypoint = 4 + self._spec.classes
         channels = first_keypoint + 3 * self._spec.keypoints
-        (predictions,) = tensors(outputs, (channels, None))
+        if self._spec.transposed:
+            (rows,) = tensors(outputs, (None, channels))
+            predictions = rows.T
+        else:
+            (predictions,) = tensors(outputs, (channels, None))
         classes = predictions[4:first_keypoint]
         # The best score of every column is cheap this way round; its class only for the chosen.
         chosen = strongest(classes.max(axis=0), min_score)

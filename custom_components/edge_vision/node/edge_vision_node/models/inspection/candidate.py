@@ -6,22 +6,29 @@ import hashlib
 import json
 import re
 import shutil
+import tempfile
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ...errors import ModelError
-from ..archive import MAX_MEMBERS, is_archive, open_archive
+from ...plain_files import open_plain, read_plain
+from ..archive import MAX_MEMBERS, is_archive, open_archive, plain_name
 from ..checks import check_external
 from ..download import MAX_MODEL_BYTES, require_space, writing
 from ..formats import ModelFile, read_model_file, strangers
 from ..install import CANDIDATE
+from ..labels import Names, from_metadata, read_labels, read_notes
 from ..manifest import MANIFEST_NAME, SCHEMA, Model, load_model
-from .clues import Picture, read_labels
+from ..names import MAX_LABEL_BYTES, clean, numbered
+from .clues import Picture
 from .guess import Guess
+from .members import beside, is_junk, is_named_for_labels, labels_of, the_model
 
 LABELS_NAME = "labels.txt"
-_MODEL_SUFFIXES = (".onnx", ".tflite", ".param", ".xml", ".hef")
+_MOST_TEXTS = 8
+# What metadata beside a file says of the file, which says it better.
+_OF_FILES = frozenset({"producer", "batch"})
 _EDGE_TPU = "edgetpu-custom-op"
 # What a correction may reach; everything else follows from the file.
 _CORRECTABLE = re.compile(
@@ -43,31 +50,59 @@ class Candidate:
         self.name = path.name
         if (what := strangers.by_suffix(path.name)) is not None:
             raise ModelError(strangers.refusal(path.name, what))
+        if not path.is_dir():
+            try:
+                open_plain(path).close()
+            except OSError as err:
+                raise ModelError(f"{path.name} cannot be read: {err.strerror}") from err
         inside = _files_of(path)
         self.size_bytes = sum(item.stat().st_size for item in inside)
         if self.size_bytes > MAX_MODEL_BYTES:
             raise ModelError(
                 f"{path.name} has {self.size_bytes >> 20} MiB; the limit is {MAX_MODEL_BYTES >> 20}"
             )
-        if path.is_dir():
-            main = self._copy(_the_model(path.name, inside))
-            with writing(path.name):
-                for item in inside:
-                    if item.suffix == ".txt":
-                        shutil.copyfile(item, folder / item.name)
-        else:
-            main = self._unpack(path) if is_archive(path) else self._copy(path)
-        self.content: ModelFile = read_model_file(main)
-        if self.content.beside is not None:
-            self.content.beside.unlink()  # it has been read; the manifest takes its place
-        beside = {item.name for item in folder.iterdir()}
-        check_external(self.content, folder, beside)
-        self.labels: tuple[str, ...] = ()
-        found = next((item for item in folder.iterdir() if item.suffix == ".txt"), None)
-        if labels is not None or found is not None:
-            self.labels = read_labels(labels or found or path)
-        if found is not None:
-            found.unlink()
+        # Ways to read the labels that came with it, the likeliest first.
+        self.labels: tuple[Names, ...] = read_labels(labels) if labels is not None else ()
+        with tempfile.TemporaryDirectory(dir=folder.parent) as aside:
+            if path.is_dir():
+                main = self._copy(path / the_model(path.name, [item.name for item in inside]))
+                texts = _copy_texts(main, inside, Path(aside))
+            elif is_archive(path):
+                main, texts = self._unpack(path, Path(aside))
+            else:
+                main, texts = self._copy(path), []
+            self.content: ModelFile = read_model_file(main)
+            if self.content.beside is not None:
+                self.content.beside.unlink()  # it has been read; the manifest takes its place
+            check_external(self.content, folder, {item.name for item in folder.iterdir()})
+            self._read_texts(main.name, texts)
+        needed = {*self.content.roles.values(), *(folder / x for x in self.content.external)}
+        for item in folder.iterdir():
+            if item not in needed:
+                item.unlink()
+
+    def _read_texts(self, model: str, texts: Sequence[Path]) -> None:
+        """Take labels, and what Ultralytics says, from the files that came with the model."""
+        own = bool(self.content.labels or from_metadata(self.content.metadata.get("names", "")))
+        for item in texts:
+            if item.name.lower() == "metadata.yaml":
+                notes = read_notes(read_plain(item, MAX_LABEL_BYTES))
+                self.content.metadata.update(
+                    {key: value for key, value in notes.items() if key not in _OF_FILES}
+                )
+                own = own or "names" in notes
+        for item in texts:
+            if self.labels or item.name.lower() == "metadata.yaml":
+                continue
+            named = is_named_for_labels(item.name, model)
+            if own and not named:
+                continue  # prose, most likely
+            try:
+                self.labels = read_labels(item)
+            except ModelError:
+                # A JSON or YAML of another kind lies beside many models.
+                if named and item.suffix.lower() in (".txt", ".names"):
+                    raise
 
     def _copy(self, path: Path) -> Path:
         content = read_model_file(path)
@@ -77,15 +112,24 @@ class Candidate:
         check_external(content, path.parent, {item.name for item in path.parent.iterdir()})
         with writing(path.name):
             for item in needed:
-                shutil.copyfile(item, self.folder / item.name)
-        return self.folder / path.name
+                shutil.copyfile(item, self.folder / plain_name(item.name))
+        return self.folder / plain_name(path.name)
 
-    def _unpack(self, path: Path) -> Path:
+    def _unpack(self, path: Path, aside: Path) -> tuple[Path, list[Path]]:
+        """Unpack the model, and the files that may hold its labels into a folder aside."""
         with open_archive(path) as archive:
             # Before anything is written: a checkpoint has hundreds of members.
-            main = _the_model(path.name, [Path(name) for name in archive.files])
-            archive.extract_all(self.folder)
-        return self.folder / main.name
+            main = the_model(path.name, archive.files)
+            texts = labels_of(main, archive.files)[:_MOST_TEXTS]
+            weights = [item for item in beside(main, archive.files) if item not in texts]
+            archive.extract_these([main, *weights], self.folder)
+            unpacked = []
+            for number, name in enumerate(texts):
+                place = aside / str(number)
+                place.mkdir()
+                archive.extract_these([name], place)
+                unpacked.append(place / plain_name(PurePosixPath(name).name))
+        return self.folder / plain_name(PurePosixPath(main).name), unpacked
 
     @property
     def for_edge_tpu(self) -> bool:
@@ -117,7 +161,7 @@ class Candidate:
             "schema": SCHEMA,
             "id": CANDIDATE,
             "version": "1.0.0",
-            "name": name[:80],
+            "name": clean(name, 80) or "A model of yours",
             "task": guess.task if guess else "detection",
             "input": {
                 "width": width,
@@ -132,8 +176,8 @@ class Candidate:
             "head": guess.head if guess else {"type": _PLACEHOLDER},
             "labels": list(guess.labels) if guess else [],
             "engines": engines,
-            "license": content.metadata.get("license", "not stated")[:200],
-            "source": f"added by the user from {self.name}"[:200],
+            "license": clean(content.metadata.get("license", "not stated"), 200),
+            "source": clean(f"added by the user from {self.name}", 200),
             "keypoints": list(guess.keypoints) if guess else [],
             "crops": guess.crops if guess else None,
         }
@@ -151,8 +195,9 @@ class Candidate:
         labels = document["labels"]
         if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
             raise ModelError("labels: a list of texts was expected")
+        labels = document["labels"] = list(numbered(labels))
         with writing(LABELS_NAME):
-            text = "".join(f"{' '.join(label.split())}\n" for label in labels)
+            text = "".join(f"{label}\n" for label in labels)
             (self.folder / LABELS_NAME).write_text(text, "utf-8")
             whole = {**document, "labels": _file(self.folder / LABELS_NAME)}
             if model_id is not None:
@@ -166,21 +211,24 @@ def _files_of(path: Path) -> list[Path]:
     """Return a file, or what lies in a folder; links lead elsewhere and are left out."""
     if not path.is_dir():
         return [path]
-    files = sorted(item for item in path.iterdir() if item.is_file() and not item.is_symlink())
+    files = sorted(
+        item
+        for item in path.iterdir()
+        if item.is_file() and not item.is_symlink() and not is_junk(item.name)
+    )
     if len(files) > MAX_MEMBERS:
         raise ModelError(f"{path.name} has {len(files)} files; {MAX_MEMBERS} are the most")
     return files
 
 
-def _the_model(name: str, files: Sequence[Path]) -> Path:
-    """Return the model's file among those of an archive or folder. Raises `ModelError`."""
-    models = [item for item in files if item.suffix.lower() in _MODEL_SUFFIXES]
-    if not models and (what := strangers.by_members(map(str, files))) is not None:
-        raise ModelError(strangers.refusal(name, what))
-    if len(models) != 1:
-        names = ", ".join(item.name for item in models or files) or "nothing"
-        raise ModelError(f"{name} should hold one model; it holds {names}")
-    return models[0]
+def _copy_texts(main: Path, inside: Sequence[Path], aside: Path) -> list[Path]:
+    """Copy the files of a folder that may hold labels."""
+    by_name = {item.name: item for item in inside}
+    with writing(aside.name):
+        return [
+            Path(shutil.copyfile(by_name[name], aside / plain_name(name)))
+            for name in labels_of(main.name, by_name)[:_MOST_TEXTS]
+        ]
 
 
 def correct(document: dict[str, Any], corrections: dict[str, Any]) -> None:

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import ast
 import re
 from dataclasses import dataclass
-from pathlib import Path
 
 from ...errors import ModelError
 from ...protocol import ModelTensor
 from ...workers.messages import ProbedOutput
 from ..formats import ModelFile, Tensor
+from ..labels import GAP
+from ..names import clean
 from . import coco
 
-_MAX_LABEL_BYTES = 1024 * 1024
-_MAX_LABELS = 50_000
 # First lines of label files that stand for "nothing".
-_BACKGROUND = frozenset({"background", "__background__", "empty", "???", "bg"})
+_BACKGROUND = frozenset({"background", "__background__", "empty", GAP, "bg"})
 # Lines that stand for a class that does not exist, as in Coral's list of COCO's 90.
-_GAPS = frozenset({"???", "n/a", ""})
-_NUMBERED = re.compile(r"\s*\d+\s*[:,\s]\s*(\S.*)")
+_GAPS = frozenset({GAP, "n/a"})
+# Numbers in a row of boxes, or of finished detections.
+_ROWS = (4, 5, 6, 7)
 _DEFAULT_SIDE = 640
 _COMMON_OPERATORS = ("TFLite_Detection_PostProcess", "edgetpu-custom-op")
 
@@ -46,12 +45,27 @@ class Output:
     name: str
     shape: tuple[int, ...]
     probed: ProbedOutput | None = None
+    dtype: str = "float32"
+
+    @property
+    def table(self) -> tuple[int, ...]:
+        """Return its shape without what exporters add: dimensions of length 1, down to two."""
+        sides = list(self.shape)
+        while len(sides) > 2 and 1 in sides:
+            sides.remove(1)
+        return tuple(sides)
 
     def peak(self, channel: int) -> float | None:
         """Return the largest number of a channel in a run."""
         if self.probed is None or channel >= len(self.probed.peaks):
             return None
         return self.probed.peaks[channel]
+
+    def low(self, channel: int) -> float | None:
+        """Return the least number of a channel in a run."""
+        if self.probed is None or channel >= len(self.probed.lows):
+            return None
+        return self.probed.lows[channel]
 
 
 @dataclass(frozen=True)
@@ -64,6 +78,7 @@ class Clues:
     labels: tuple[str, ...]
     background: bool  # whether the label file began with a line for "nothing"
     metadata: dict[str, str]
+    task: str | None = None  # that the metadata names, as Ultralytics writes it
 
     @property
     def shapes(self) -> tuple[tuple[int, ...], ...]:
@@ -80,10 +95,15 @@ def find_picture(content: ModelFile, metadata: dict[str, str]) -> Picture:
     """Return the input that takes the picture. Raises `ModelError` where there is none."""
     for tensor in content.inputs:
         shape = tensor.shape
-        if len(shape) == 4 and (shape[0] is None or shape[0] == 1) and tensor.dtype != "int64":
+        if len(shape) == 4 and tensor.dtype != "int64":
             nhwc = shape[3] in (1, 3) and shape[1] not in (1, 3)
             if not nhwc and shape[1] not in (1, 3, None):
                 continue
+            if (shape[0] or 1) != 1:
+                raise ModelError(
+                    f"Its input {tensor.text} wants {shape[0]} pictures at once; export it for one"
+                    " (batch=1)"
+                )
             if (shape[3] if nhwc else shape[1]) == 1:
                 raise ModelError(
                     f"Its input {tensor.text} is a picture in shades of grey; only models for"
@@ -111,65 +131,42 @@ def _strange_operations(content: ModelFile) -> str:
     return f"; and it uses the operation {', '.join(strange)}, which belongs to another program"
 
 
-def find_outputs(content: ModelFile, probed: tuple[ProbedOutput, ...]) -> tuple[Output, ...]:
+def find_outputs(
+    content: ModelFile, picture: Picture, probed: tuple[ProbedOutput, ...]
+) -> tuple[Output, ...]:
     """Return the outputs, with the shapes that a run gave where there was one."""
-    if probed:
-        return tuple(
-            Output(tensor.name, item.shape[1:] if len(item.shape) > 1 else item.shape, item)
-            for tensor, item in zip(content.outputs, probed, strict=True)
-        )
-    return tuple(
-        Output(tensor.name, tuple(side or 0 for side in tensor.shape[1:]))
-        for tensor in content.outputs
-    )
+    found = []
+    for i, tensor in enumerate(content.outputs):
+        item = probed[i] if probed else None
+        shape = item.shape if item else tuple(side or 0 for side in tensor.shape)
+        if _has_batch(tensor, picture.tensor, shape):
+            shape = shape[1:]
+        found.append(Output(tensor.name, shape, item, tensor.dtype))
+    return tuple(found)
+
+
+def _has_batch(tensor: Tensor, picture: Tensor, shape: tuple[int, ...]) -> bool:
+    """Return whether an output's first side is the batch: it may count what was found instead.
+
+    `shape` is that of a run, 0 for what is not known.
+    """
+    if len(shape) < 2 or shape[0] > 1:
+        return False
+    if len(shape) > 2 or shape[1] not in _ROWS or not tensor.shape or tensor.shape[0] == 1:
+        return True
+    # It is left open: the batch where it is open for the picture, too, and is called the same.
+    return picture.shape[0] is None and tensor.batch == picture.batch
 
 
 def describe(tensor: Tensor, probed: ProbedOutput | None = None) -> ModelTensor:
     """Return a tensor as messages carry it: with the shape of a run where there was one."""
     shape = tuple(-1 if side is None else side for side in tensor.shape)
     return ModelTensor(
-        name=tensor.name, shape=probed.shape if probed else shape, dtype=tensor.dtype
+        name=clean(tensor.name), shape=probed.shape if probed else shape, dtype=tensor.dtype
     )
 
 
 # --- Labels -----------------------------------------------------------------------------------
-
-
-def read_labels(path: Path) -> tuple[str, ...]:
-    """Read a label file: a label a line, perhaps with its number before it. Raises `ModelError`."""
-    try:
-        if path.stat().st_size > _MAX_LABEL_BYTES:
-            raise ModelError(f"{path.name} is too large for a list of labels")
-        lines = path.read_text("utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as err:
-        raise ModelError(f"The labels {path.name} cannot be read: {err}") from err
-    while lines and not lines[-1].strip():
-        lines.pop()
-    if not lines or len(lines) > _MAX_LABELS:
-        raise ModelError(f"{path.name} has {len(lines)} labels; a line for each was expected")
-    if all(_NUMBERED.fullmatch(line) for line in lines):
-        numbered: dict[int, str] = {}
-        for line in lines:
-            match = _NUMBERED.fullmatch(line)
-            assert match is not None
-            numbered[int(re.findall(r"\d+", line)[0])] = match[1].strip()
-        if max(numbered) < _MAX_LABELS:
-            return tuple(numbered.get(i, "???") for i in range(max(numbered) + 1))
-    return tuple(line.strip() for line in lines)
-
-
-def named_labels(metadata: dict[str, str]) -> tuple[str, ...]:
-    """Return the labels that Ultralytics writes into a model's metadata: {0: 'person', …}."""
-    text = metadata.get("names", "")
-    if not text or len(text) > _MAX_LABEL_BYTES:
-        return ()
-    try:
-        names = ast.literal_eval(text)
-        if isinstance(names, dict):
-            names = [names[key] for key in sorted(names, key=int)]
-        return tuple(str(name) for name in names)[:_MAX_LABELS]
-    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-        return ()
 
 
 def fit_labels(
@@ -190,7 +187,11 @@ def fit_labels(
     if not labels:
         reasons.append(f"It names none of its {classes} classes: they get numbers; bring labels")
         return tuple(f"class {i}" for i in range(classes)), ()
-    kept = [(i, label) for i, label in enumerate(labels) if label.lower() not in _GAPS]
+    kept = [
+        (i, clean(label) or f"class {i}")
+        for i, label in enumerate(labels)
+        if label.strip().lower() not in _GAPS
+    ]
     if len(labels) != classes:
         reasons.append(f"There are {len(labels)} labels for {classes} classes: check them")
     kept = [(i, label) for i, label in kept if i < classes]
@@ -201,6 +202,6 @@ def fit_labels(
 
 def without_background(labels: tuple[str, ...]) -> tuple[tuple[str, ...], bool]:
     """Return labels without a first line that stands for "nothing", and whether there was one."""
-    if labels and labels[0].lower() in _BACKGROUND:
+    if labels and labels[0].strip().lower() in _BACKGROUND:
         return labels[1:], True
     return labels, False

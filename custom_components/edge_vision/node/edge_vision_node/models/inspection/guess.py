@@ -7,6 +7,8 @@ from typing import Any
 
 from .clues import Clues, fit_labels
 
+# Coordinates above this are pixels, not shares of the picture.
+MOST_SHARE = 2.0
 IMAGENET = ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
 JOINTS = (
     "nose",
@@ -46,7 +48,6 @@ class Guess:
     colour: str = "RGB"
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
     deviation: tuple[float, float, float] = (255.0, 255.0, 255.0)
-    constants: dict[str, dict[str, Any]] = field(default_factory=dict)
     crops: dict[str, Any] | None = None
 
 
@@ -60,6 +61,18 @@ def with_classes(clues: Clues, guess: Guess, classes: int, *, ids: bool = False)
         by_class = dict(zip(class_ids, labels, strict=True))
         labels = tuple(by_class.get(i, f"class {i}") for i in range(classes))
     guess.labels = labels
+    return guess
+
+
+def point_names(count: int) -> tuple[str, ...]:
+    """Return names of so many keypoints: COCO's joints where there are as many."""
+    return JOINTS if count == len(JOINTS) else tuple(f"point_{i}" for i in range(count))
+
+
+def in_shares(guess: Guess) -> Guess:
+    """Have coordinates read as shares of the picture."""
+    guess.head["normalised"] = True
+    guess.reasons.append("Its coordinates are shares of the picture, not pixels")
     return guess
 
 

@@ -17,6 +17,8 @@ from ...workers.proof import probe, trial
 from ..archive import remove_folder
 from ..heads import HEAD_TYPES
 from ..install import Installer
+from ..labels import Names
+from ..names import clean
 from .candidate import Candidate, correct
 from .clues import Picture, describe, find_picture
 from .guess import Guess
@@ -83,9 +85,8 @@ class Inspector:
             try:
                 await self._examine(seen, wish)
             except WorkerError as err:
-                reason = str(err).rpartition(": ")[2]
                 seen.problem = (
-                    f"It was tried in a process of its own, and there {reason}; it is not used"
+                    f"It was tried in a process of its own, and there {err.reason}; it is not used"
                 )
             except NodeError as err:
                 seen.problem = str(err)
@@ -107,7 +108,7 @@ class Inspector:
         if seen.place is not None:
             seen.probed = (await _probe(seen.place, wish.picture)).outputs
         try:
-            labels = candidate.labels or tuple(wish.corrections.get("labels", ()))
+            labels = _corrected_labels(wish.corrections) or candidate.labels
             seen.guess = recognise(content, picture, seen.probed, labels)
         except ModelError:
             # Who says which head it has, need not have it recognised.
@@ -165,6 +166,13 @@ async def _probe(place: Place, picture: bytes) -> Probed:
     return probed
 
 
+def _corrected_labels(corrections: dict[str, Any]) -> tuple[Names, ...]:
+    labels = corrections.get("labels")
+    if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
+        return ()  # what is no list of texts is refused when the manifest is written
+    return (tuple(labels),) if labels else ()
+
+
 def _corrected_picture(picture: Picture, corrections: dict[str, Any]) -> Picture:
     """Take the user's word for the input's size, before the model is run with it."""
     sides = [
@@ -199,9 +207,11 @@ def _report(seen: _Seen) -> Inspection:
         outputs=tuple(
             describe(tensor, item) for tensor, item in zip(content.outputs, probed, strict=True)
         ),
-        metadata={key: value[:500] for key, value in list(content.metadata.items())[:50]},
+        metadata={
+            clean(key): clean(value, 500) for key, value in list(content.metadata.items())[:50]
+        },
         proposal=_proposal(seen),
-        problem=seen.problem,
+        problem=clean(seen.problem, 2000) if seen.problem else None,
         findings=findings,
         engine=place.engine if place else content.engine,
         accelerator=place.accelerator if place else None,
@@ -224,7 +234,7 @@ def _proposal(seen: _Seen) -> ModelProposal | None:
         task=str(document["task"]),
         family=str(document["head"].get("type")),
         confidence=guess.confidence if guess else 0.0,
-        reasons=tuple(guess.reasons) if guess else ("As you say",),
+        reasons=tuple(clean(reason, 500) for reason in guess.reasons) if guess else ("As you say",),
         labels=tuple(document["labels"]),
         manifest=manifest,
     )

@@ -138,6 +138,8 @@ def vector(clues: Clues) -> Guess | None:
     sides = [side for side in output.shape if side != 1]
     if len(sides) != 1 or not output.shape:
         return None
+    if len(output.shape) == 2 and output.probed is not None and output.probed.shape == output.shape:
+        return None  # no batch: its first side counts what was found
     (length,) = sides
     words = ("softmax", "prob", "predict", "logit", "class", "score")
     named = next((word for word in words if word in output.name.lower()), None)
@@ -204,7 +206,8 @@ def segmentation(clues: Clues) -> Guess | None:
     output, picture = clues.outputs[0], clues.picture
     shape = output.shape
     least = picture.width // 8
-    if len(shape) == 2 and min(shape) >= least and shape[0] <= picture.height >= shape[1]:
+    whole = output.probed is None or output.probed.whole
+    if len(shape) == 2 and min(shape) >= least and shape[0] <= picture.height >= shape[1] and whole:
         form, layout, classes = "map", "NHWC", len(clues.labels) or 21
     elif len(shape) == 3 and min(shape[:2]) >= least:
         form, layout, classes = "classes", "NHWC", shape[2]

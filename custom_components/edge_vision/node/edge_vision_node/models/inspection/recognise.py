@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ...errors import ModelError
 from ...workers.messages import ProbedOutput
 from ..formats import ModelFile, Tensor
 from ..formats.hef import Description
-from . import detectors, others
-from .clues import Clues, Picture, find_outputs, fit_labels, named_labels, without_background
+from ..labels import GAP, Names, from_metadata
+from . import detectors, others, rows
+from .clues import Clues, Picture, find_outputs, fit_labels, without_background
 from .guess import Guess
 
 _FAMILIES: tuple[Callable[[Clues], Guess | None], ...] = (
@@ -18,11 +20,13 @@ _FAMILIES: tuple[Callable[[Clues], Guess | None], ...] = (
     detectors.ssd,
     detectors.yolox_or_yolov5,
     detectors.yolov8,
-    detectors.end_to_end,
+    detectors.yolov8_transposed,
+    rows.end_to_end,
+    rows.finished,
     detectors.nanodet,
     detectors.fastestdet,
     detectors.boxes_and_scores,
-    detectors.decoded_detr,
+    rows.decoded_detr,
     others.movenet,
     others.blaze,
     others.landmarks,
@@ -30,13 +34,29 @@ _FAMILIES: tuple[Callable[[Clues], Guess | None], ...] = (
     others.vector,
     others.segmentation,
 )
-# What a picture's size is called by the models that ask for it.
-_SIZES = ("orig_target_sizes", "target_sizes", "im_shape", "image_size")
+# What a picture's size is called by the models that ask for it: width and height, or the reverse.
+_SIZES = ("orig_target_sizes", "target_sizes", "image_size")
+_SIZES_REVERSED = ("im_shape",)
+# How much the picture was scaled beforehand: not at all, so boxes are in its pixels.
+_SCALES = ("scale_factor",)
+# Ultralytics' word for a task → ours. What else it knows is refused.
+_TASKS = {"detect": "detection", "pose": "pose", "classify": "classification"}
+# Heads that take the number of classes from the outputs, not from the labels.
+_COUNTS_CLASSES = frozenset(
+    {
+        *("yolox", "yolov5", "yolov8", "yolo_nas", "nanodet", "fastestdet", "classification"),
+        *("segmentation",),
+    }
+)
+
+# Of those, the ones that may have one more class, for the background.
+_MAY_HAVE_BACKGROUND = frozenset({"yolo_nas", "classification", "segmentation"})
 
 SUPPORTED = (
     "Supported are: SSD (raw, or ending in TFLite_Detection_PostProcess), YOLOX, YOLOv5, YOLOv7,"
     " YOLOv8, YOLOv9, YOLO11 and their pose models, YOLOv10 and YOLO26, YOLO-NAS, RT-DETR, D-FINE,"
-    " RF-DETR, NanoDet-Plus, FastestDet, MoveNet, BlazeFace, BlazePose, YuNet, classification,"
+    " RF-DETR, exports that end in finished detections (TensorRT's NMS, MMDeploy, PaddleDetection,"
+    " TorchVision), NanoDet-Plus, FastestDet, MoveNet, BlazeFace, BlazePose, YuNet, classification,"
     " embeddings and semantic segmentation"
 )
 
@@ -45,36 +65,105 @@ def recognise(
     content: ModelFile,
     picture: Picture,
     probed: tuple[ProbedOutput, ...],
-    labels: tuple[str, ...],
+    labels: Sequence[Names] = (),
 ) -> Guess:
-    """Return the most certain guess. `labels` are the user's; empty takes the file's own.
+    """Return the most certain guess.
+
+    `labels` are the ways to read the user's, the likeliest first: the first that has as many as the
+    model has classes is taken. Without any the file's own are.
 
     Raises `ModelError` saying what was seen and what is supported.
     """
-    metadata = content.metadata
     if content.description is not None:
-        return described(content.description, labels)
-    own = labels or content.labels or named_labels(metadata)
-    kept, background = without_background(own)
-    clues = Clues(content, picture, find_outputs(content, probed), kept, background, metadata)
+        return described(content.description, labels[0] if labels else ())
+    stated = from_metadata(content.metadata.get("names", ""))
+    outputs = find_outputs(content, picture, probed)
+    first: Guess | None = None
+    for names in labels or (content.labels or stated,):
+        kept, background = without_background(names)
+        metadata = content.metadata
+        task = metadata.get("task")
+        clues = Clues(content, picture, outputs, kept, background, metadata, task)
+        guess = _best(clues, stated=not labels and bool(stated))
+        if _fits_labels(clues, guess):
+            return guess
+        first = first or guess
+    assert first is not None  # there was one way at least
+    return first
+
+
+def _best(clues: Clues, *, stated: bool) -> Guess:
+    """Return the most certain guess with some labels. Raises `ModelError`."""
     _refuse_known_strangers(clues)
     guesses = [guess for family in _FAMILIES if (guess := family(clues)) is not None]
     if not guesses:
-        outputs = ", ".join(f"{output.name} {list(output.shape)}" for output in clues.outputs)
-        raise ModelError(
-            f"Its outputs fit no family of models that is known here: {outputs}. {SUPPORTED}"
-        )
+        raise _unknown(clues)
+    guesses = _without_contradictions(clues, guesses, stated=stated)
     best = max(guesses, key=lambda guess: guess.confidence)
     if others_like_it := [g for g in guesses if g is not best]:
         names = ", ".join(sorted({str(guess.head["type"]) for guess in others_like_it}))
         best.reasons.append(f"It could also be {names}")
         best.confidence -= 10
-    if content.metadata.get("task") and named_labels(metadata):
+    if clues.task and "names" in clues.metadata:
         best.reasons.append("Ultralytics' metadata names its labels")
         best.confidence = min(best.confidence + 5, 99.0)
     if not best.outputs:
-        best.outputs = [tensor.name for tensor in content.outputs]
+        best.outputs = [tensor.name for tensor in clues.content.outputs]
     return best
+
+
+def _without_contradictions(clues: Clues, guesses: list[Guess], *, stated: bool) -> list[Guess]:
+    """Return the guesses that agree with the labels and the metadata. Raises `ModelError`.
+
+    `stated`: the labels are the file's own, which are right. Labels that a user brings may be
+    another model's: they decide between guesses, and one alone is told to check them.
+    """
+    task = _TASKS.get(clues.task or "")
+    agreeing = [guess for guess in guesses if task in (None, guess.task)]
+    fitting = [guess for guess in agreeing if _fits_labels(clues, guess)]
+    if fitting:
+        return fitting
+    if agreeing and not stated:
+        return agreeing
+    read = ", ".join(
+        f"{guess.head['type']} with {guess.head.get('classes', 'other')} classes"
+        for guess in agreeing or guesses
+    )
+    said = f"is for {clues.task!r}" if not agreeing else f"has {len(clues.labels)} labels"
+    raise ModelError(
+        f"Its outputs look like {read}, but its metadata says that it {said}:"
+        f" {_shapes(clues)}. Name a head with head.type if you know better"
+    )
+
+
+def _fits_labels(clues: Clues, guess: Guess) -> bool:
+    classes: int | None = guess.head.get("classes")
+    if not clues.labels or guess.head["type"] not in _COUNTS_CLASSES or classes is None:
+        return True
+    if GAP in clues.labels:  # not every class is named
+        return len(clues.labels) <= classes
+    # A class for the background may be there, and be named or not.
+    unnamed = 1 if guess.head["type"] in _MAY_HAVE_BACKGROUND else 0
+    return classes - unnamed <= len(clues.labels) <= classes
+
+
+def _shapes(clues: Clues) -> str:
+    return ", ".join(f"{output.name} {list(output.shape)}" for output in clues.outputs) or "none"
+
+
+def _unknown(clues: Clues) -> ModelError:
+    """Return what to say of outputs that nobody knows."""
+    grids = [output for output in clues.outputs if len(output.shape) in (3, 4)]
+    if len(grids) == len(clues.outputs) > 1 and all(
+        detectors.is_grid(clues, output) for output in grids
+    ):
+        return ModelError(
+            f"Its outputs are raw grids, {_shapes(clues)}; export it so that it decodes its boxes"
+            " (YOLOv7: with --grid), or with suppression built in"
+        )
+    return ModelError(
+        f"Its outputs fit no family of models that is known here: {_shapes(clues)}. {SUPPORTED}"
+    )
 
 
 def described(description: Description, labels: tuple[str, ...]) -> Guess:
@@ -111,9 +200,14 @@ def further_inputs(content: ModelFile, picture: Picture) -> dict[str, dict[str, 
     for tensor in content.inputs:
         if tensor is picture.tensor:
             continue
-        if _is_size(tensor):
-            value = [[picture.width, picture.height]]
+        if _is_pair(tensor, _SIZES):
+            value: list[list[int]] = [[picture.width, picture.height]]
             constants[tensor.name] = {"dtype": tensor.dtype, "value": value}
+        elif _is_pair(tensor, _SIZES_REVERSED):
+            value = [[picture.height, picture.width]]
+            constants[tensor.name] = {"dtype": tensor.dtype, "value": value}
+        elif _is_pair(tensor, _SCALES):
+            constants[tensor.name] = {"dtype": tensor.dtype, "value": [[1, 1]]}
         else:
             raise ModelError(
                 f"Besides the picture it wants {tensor.text}, for example what it remembers of the"
@@ -122,16 +216,28 @@ def further_inputs(content: ModelFile, picture: Picture) -> dict[str, dict[str, 
     return constants
 
 
-def _is_size(tensor: Tensor) -> bool:
+def _is_pair(tensor: Tensor, names: tuple[str, ...]) -> bool:
     sides = [side for side in tensor.shape if side not in (1, None)]
-    return tensor.name in _SIZES and sides == [2] and tensor.dtype.startswith(("int", "float"))
+    return tensor.name in names and sides == [2] and tensor.dtype.startswith(("int", "float"))
 
 
 def _refuse_known_strangers(clues: Clues) -> None:
     """Raise `ModelError` for what is recognised and not supported."""
-    task = clues.metadata.get("task")
-    prototypes = [o for o in clues.outputs if len(o.shape) == 3 and 32 in (o.shape[0], o.shape[2])]
-    if task == "segment" or (len(clues.outputs) == 2 and len(prototypes) == 1):
+    task = clues.task
+    quarter = clues.picture.width // 4
+    prototypes = [
+        o
+        for o in clues.outputs
+        if len(o.shape) == 3
+        and 32 in (o.shape[0], o.shape[2])
+        and (len(clues.outputs) == 2 or quarter in o.shape)
+    ]
+    masks = [o for o in clues.outputs if "mask" in o.name.lower() and len(o.shape) >= 3]
+    if (
+        task == "segment"
+        or (len(clues.outputs) >= 2 and len(prototypes) == 1)
+        or (len(clues.outputs) >= 3 and masks)
+    ):
         raise ModelError(
             "It segments instances (boxes with a mask each), which is not supported; export the"
             " same model for detection"
@@ -139,4 +245,9 @@ def _refuse_known_strangers(clues: Clues) -> None:
     if task == "obb":
         raise ModelError(
             "It finds rotated boxes, which are not supported; use one for upright ones"
+        )
+    if task == "pose" and re.fullmatch(r"\W*\d+\s*,\s*2\W*", clues.metadata.get("kpt_shape", "")):
+        raise ModelError(
+            "Its keypoints come without their visibility (kpt_shape says two numbers for each),"
+            " which is not supported; train it with three"
         )

@@ -1,0 +1,186 @@
+"""Fields and sections of forms, as the browser treats them.
+
+The browser sends a form back as it was opened, with what is in sections that nobody has unfolded.
+So a form opens with values that it accepts itself, and a section with an error in it, or with
+something that is not as usual, comes unfolded.
+
+Home Assistant refuses answers outside their limits in the words of a developer, and without showing
+the form anew. So those come to the step, which asks `misfits` first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any, Final, Self, override
+
+import voluptuous as vol
+from homeassistant.core import HomeAssistant
+from homeassistant.data_entry_flow import section
+from homeassistant.helpers.selector import (
+    NumberSelector,
+    NumberSelectorConfig,
+    NumberSelectorMode,
+    Selector,
+)
+from homeassistant.helpers.translation import async_get_translations
+
+from .const import DOMAIN
+from .markdown import Plain
+
+# A text in the translations of every flow that has numbers or sections (`error`); its placeholder
+# `misfits` is what `async_name_misfits` returns.
+DOES_NOT_FIT: Final = "does_not_fit"
+
+
+def optional(key: str, selector: Selector[Any], value: Any = None) -> dict[vol.Optional, Any]:
+    """Return a field that may stay empty, opened with a value if there is one that fits."""
+    fitting = _fitting(selector, value)
+    description = None if fitting in (None, "") else {"suggested_value": fitting}
+    return {vol.Optional(key, description=description): selector}
+
+
+def required(
+    key: str, selector: Selector[Any], value: Any, default: Any
+) -> dict[vol.Required, Any]:
+    """Return a field that has a value, opened with `default` where the value does not fit."""
+    fitting = _fitting(selector, value)
+    return {vol.Required(key, default=default if fitting is None else fitting): selector}
+
+
+class _OutOfRange(float):
+    """A number outside the limits of its field, which it knows."""
+
+    limits: str
+
+    @classmethod
+    def of(cls, value: float, limits: str) -> Self:
+        number = cls(value)
+        number.limits = limits
+        return number
+
+
+class _FormNumber(NumberSelector):
+    """A number whose answer comes to the step even if it is outside the limits: see `misfits`."""
+
+    @override
+    def __call__(self, data: Any) -> float:
+        value = float(data)
+        config = self.config
+        if not config["min"] <= value <= config["max"]:
+            unit = config.get("unit_of_measurement")
+            limits = f"{config['min']:g} to {config['max']:g}"
+            return _OutOfRange.of(value, f"{limits} {unit}" if unit else limits)
+        return super().__call__(data)
+
+
+def number(
+    low: float,
+    high: float,
+    step: float = 1,
+    *,
+    unit: str | None = None,
+    mode: NumberSelectorMode = NumberSelectorMode.BOX,
+) -> NumberSelector:
+    """Return a box or a slider for a number; a step with one asks `misfits` of its answers."""
+    config = NumberSelectorConfig(min=low, max=high, step=step, mode=mode)
+    if unit is not None:
+        config["unit_of_measurement"] = unit
+    return _FormNumber(config)
+
+
+def _fitting(selector: Selector[Any], value: Any) -> Any:
+    """Return a value that a selector accepts, of numbers the nearest; None if there is none."""
+    if value is None:
+        return None
+    try:
+        if isinstance(selector, NumberSelector):
+            low, high = selector.config.get("min", value), selector.config.get("max", value)
+            value = min(max(value, low), high)
+        if isinstance(vol.Schema(selector)(value), _OutOfRange):
+            return None
+    except vol.Invalid, TypeError, ValueError:
+        return None
+    return value
+
+
+class _Misfit(dict[str, Any]):
+    """Answers of a section of which some do not fit: those of the fields `names`."""
+
+    names: tuple[str, ...] = ()
+
+
+class FormSection(section):
+    """A section whose answers come to the step even if they do not fit: see `misfits`."""
+
+    def __init__(self, fields: Mapping[Any, Any], *, unfolded: bool = True) -> None:
+        """Make a section of fields."""
+        super().__init__(vol.Schema(fields), {"collapsed": not unfolded})
+
+    @override
+    def __call__(self, value: Any) -> Any:
+        """Validate answers."""
+        try:
+            return super().__call__(value)
+        except vol.MultipleInvalid as err:
+            if not isinstance(value, Mapping):
+                raise
+            misfit = _Misfit(value)
+            misfit.names = tuple(dict.fromkeys(str(item.path[0]) for item in err.errors))
+            return misfit
+
+
+def folded(fields: Mapping[Any, Any], usual: Mapping[Any, Any]) -> FormSection:
+    """Return a section that is unfolded where its fields open with something unusual."""
+    return FormSection(fields, unfolded=_opened(fields) != _opened(usual))
+
+
+def _opened(fields: Mapping[Any, Any]) -> dict[str, Any]:
+    return {
+        str(marker): marker.default() if isinstance(marker, vol.Required) else marker.description
+        for marker in fields
+    }
+
+
+def misfits(form: Mapping[str, Any]) -> dict[str, str]:
+    """Return the errors of fields and sections whose answers do not fit."""
+    return {path[0]: DOES_NOT_FIT for path, _ in _misfits(form)}
+
+
+async def async_name_misfits(hass: HomeAssistant, step: str, form: Mapping[str, Any]) -> Plain:
+    """Return which answers do not fit, with their limits, by the names that their fields have.
+
+    `step` is where its texts are, such as `options.step.review`.
+    """
+    category = step.partition(".")[0]
+    texts = await async_get_translations(hass, hass.config.language, category, {DOMAIN})
+    named = []
+    for (*sections, field), limits in _misfits(form):
+        where = "".join(f"sections.{name}." for name in sections)
+        name = texts.get(f"component.{DOMAIN}.{step}.{where}data.{field}", field)
+        named.append(f"{name} ({limits})" if limits else name)
+    return Plain(", ".join(named))
+
+
+def _misfits(form: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Yield where answers do not fit, and the limits where it is a number's."""
+    for key, value in form.items():
+        if isinstance(value, _OutOfRange):
+            yield (key,), value.limits
+        elif isinstance(value, _Misfit):
+            for name in value.names:
+                yield (key, name), ""
+        elif isinstance(value, Mapping):
+            for (name, *_), limits in _misfits(value):
+                yield (key, name), limits
+
+
+def unfold(schema: vol.Schema, names: Collection[str]) -> vol.Schema:
+    """Return a form with these of its sections unfolded, such as those with errors."""
+    return vol.Schema(
+        {
+            key: FormSection(kind.schema.schema)
+            if isinstance(kind, section) and str(key) in names
+            else kind
+            for key, kind in schema.schema.items()
+        }
+    )

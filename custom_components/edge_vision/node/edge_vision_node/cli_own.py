@@ -1,0 +1,85 @@
+"""`--model FILE`: a model of one's own for one command, without keeping it."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import re
+import sys
+import tempfile
+from pathlib import Path
+
+from .errors import ModelError, NodeError
+from .models import archive, formats
+from .models.catalogue import catalogue
+from .models.inspection.inspector import Inspector, Wish
+from .models.install import MODEL_ID, Installer
+from .models.manifest import MANIFEST_NAME, Model, load_model
+from .models.store import BUNDLED, SELF_TEST_PICTURE, ModelStore, with_detector
+from .models.trust import Trust
+from .models.uploads import labels_beside
+from .workers.pool import Workers
+
+_SUFFIXES = (*formats.SUFFIXES, *archive.SUFFIXES)
+
+
+def is_file(name: str) -> bool:
+    """Return whether `--model` names a file, not a model that the node holds."""
+    path = Path(name)
+    known = path.suffix.lower() in _SUFFIXES or path.name == MANIFEST_NAME
+    return known or path.is_dir() or path.is_file()
+
+
+def model_of(options: argparse.Namespace) -> Model:
+    """Return the model that `--model` names: one that the node holds, or a file.
+
+    What is made of a file lies in a folder that is gone with this process. Raises `NodeError`.
+    """
+    if options.data is not None and options.data.exists() and not options.data.is_dir():
+        raise NodeError(f"{options.data} is no folder")
+    store = ModelStore([options.data / "models"] if options.data else [])
+    if options.model is None or (options.model in store.models or not is_file(options.model)):
+        return store.get(options.model)
+    path = Path(options.model)
+    if path.is_dir() and (path / MANIFEST_NAME).is_file():
+        path /= MANIFEST_NAME
+    if path.name == MANIFEST_NAME:
+        return with_detector(load_model(path.parent), store.models)
+    if not path.exists():
+        raise NodeError(f"{path}: No such file")
+    options.scratch = tempfile.TemporaryDirectory(prefix="edge_vision_")  # until the process ends
+    wish = _wish(path, store)
+    return asyncio.run(_adopt(wish, options.data, Path(options.scratch.name)))
+
+
+def _wish(path: Path, store: ModelStore) -> Wish:
+    model_id = re.sub(r"[^a-z0-9_-]+", "_", path.stem.lower()).strip("_-")[:64]
+    taken = model_id in catalogue().entries or (BUNDLED / model_id).exists()
+    if not MODEL_ID.fullmatch(model_id) or model_id in store.models or taken:
+        model_id = "own_model"
+    return Wish(
+        path=path,
+        picture=SELF_TEST_PICTURE.read_bytes(),
+        labels=None if path.is_dir() else labels_beside(path),
+        save_as=model_id,
+        replace=True,
+    )
+
+
+async def _adopt(wish: Wish, data: Path | None, scratch: Path) -> Model:
+    own = ModelStore([*([data / "models"] if data else []), scratch / "models"])
+    workers = Workers(trust=Trust(scratch))
+    try:
+        inspection, _ = await Inspector(workers, Installer(own, scratch / "models")).inspect(wish)
+    finally:
+        await workers.close()
+    if inspection.problem is not None or inspection.saved is None:
+        raise ModelError(f"{wish.path.name}: {inspection.problem}")
+    if inspection.proposal is not None:
+        proposal = inspection.proposal
+        print(
+            f"{wish.path.name} is read as {proposal.family} with {len(proposal.labels)} labels"
+            f" ({proposal.confidence:.0f} %); `inspect` tells more",
+            file=sys.stderr,
+        )
+    return own.get(wish.save_as)

@@ -1,0 +1,106 @@
+"""What may be opened as video, and how: real video only, from where it was asked for only.
+
+FFmpeg opens anything: it plays playlists, which lead to other files and addresses, and shows texts
+as pictures. Neither is video that a camera or a user means.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import socket
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from ..errors import PictureError
+
+# Containers and raw streams, by FFmpeg's names. Not among them: hls, dash, concat, sdp, tty and all
+# others that lead elsewhere or are text.
+_FORMATS = (
+    "3g2,asf,av1,avi,dhav,dv,evc,flv,gif,h261,h263,h264,hevc,image2,ivf,live_flv,m4v,matroska,mjpeg"
+    ",mov,mp4,mpeg,mpegts,mpegvideo,mpjpeg,mxf,nut,obu,ogg,rm,smjpeg,vc1,vvc,webm,webp_anim,apng"
+    ",yuv4mpegpipe,jpeg_pipe,png_pipe,webp_pipe,bmp_pipe"
+)
+# Addresses of cameras may be playlists: those lead to addresses, never to files. Sound and
+# subtitles of a playlist are opened with it.
+_NETWORK_FORMATS = f"{_FORMATS},rtsp,rtp,hls,dash,data,aac,ac3,mp3,webvtt"
+_NETWORK = "tcp,udp,rtp,rtcp,tls,http,https,httpproxy,crypto,rtsp,rtmp"
+SCHEMES = ("rtsp", "rtsps", "http", "https", "rtmp", "tcp", "udp", "rtp")
+
+# RFC 6762, RFC 8375, and what routers call theirs.
+_LOCAL = (".local", ".lan", ".home", ".internal", ".localdomain", ".home.arpa")
+# What FFmpeg and others look for.
+_PROXIES = ("http_proxy", "https_proxy", "all_proxy")
+# To have one used for a camera in the local network, too.
+_ASKED_FOR = "EDGE_VISION_CAMERA_PROXY"
+
+
+def is_file(address: str) -> bool:
+    """Return whether something is a path, not an address or a device."""
+    return "://" not in address and not address.startswith("/dev/")
+
+
+def file_to_open(path: str) -> str:
+    """Return what FFmpeg is to open for a path. Raises `PictureError` where there is no file.
+
+    A pipe or a device would keep whoever opens it waiting.
+    """
+    if not Path(path).exists():
+        raise PictureError("There is no such file")
+    if not Path(path).is_file():
+        raise PictureError("This is no file: videos are regular files")
+    # With its protocol, so that no name can be one ("concat:...").
+    return f"file:{Path(path).absolute()}"
+
+
+def file_options() -> dict[str, str]:
+    """Return FFmpeg's options for a file."""
+    return {"protocol_whitelist": "file", "format_whitelist": _FORMATS}
+
+
+def network_options(address: str) -> dict[str, str]:
+    """Return FFmpeg's options for an address. Raises `PictureError` where it is of no such kind."""
+    if address.partition("://")[0].lower() not in SCHEMES:
+        raise PictureError("Only rtsp, http and rtmp addresses can be read")
+    return {"protocol_whitelist": _NETWORK, "format_whitelist": _NETWORK_FORMATS}
+
+
+def leave_proxies(address: str) -> None:
+    """Have this process use no proxy for an address in the local network.
+
+    Home Assistant may need one for the world outside; a proxy does not reach cameras, and need not
+    know their passwords. `EDGE_VISION_CAMERA_PROXY=1` has it used all the same.
+    """
+    names = [name for known in _PROXIES for name in (known, known.upper()) if name in os.environ]
+    asked = os.environ.get(_ASKED_FOR) == "1"
+    if names and not asked and is_local(urlsplit(address).hostname or ""):
+        for name in names:
+            del os.environ[name]
+
+
+def is_local(host: str) -> bool:
+    """Return whether a host is in the local network, by its name or by where that leads."""
+    host = host.rstrip(".").lower()
+    found = _address(host)
+    if found is not None:
+        return _is_local_address(found)
+    if "." not in host or host.endswith(_LOCAL):
+        return True
+    try:
+        where = {str(item[4][0]) for item in socket.getaddrinfo(host, None)}
+    except (OSError, UnicodeError):
+        return False  # a proxy may know
+    return all(_is_local_address(ipaddress.ip_address(item.partition("%")[0])) for item in where)
+
+
+def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        return ipaddress.ip_address(host.strip("[]").partition("%")[0])
+    except ValueError:
+        return None
+
+
+def _is_local_address(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    address = mapped or address
+    return not address.is_global

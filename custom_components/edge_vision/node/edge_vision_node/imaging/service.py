@@ -1,0 +1,301 @@
+"""The node's side of the picture processes: which picture goes where, and who has to wait."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+from ..errors import PictureError, WorkerError
+from ..frames.checks import examine
+from ..models.manifest import Manifest
+from ..protocol import (
+    MAX_PICTURE_BYTES,
+    DetectedObject,
+    Findings,
+    OutlineRequest,
+    write,
+)
+from ..workers.worker import Worker
+from .messages import (
+    Draw,
+    Drawn,
+    DrawOutline,
+    Hidden,
+    Hide,
+    Masks,
+    PictureOrder,
+    Pixels,
+    Prepare,
+    Still,
+)
+
+_LOGGER = logging.getLogger(__name__)
+_T = TypeVar("_T")
+_Order = Prepare | Draw | Hide | DrawOutline
+
+_MODULE = f"{__package__}.child"
+_CULPRIT = "the picture decoder"
+# How a process ends that has used up its time.
+_TIME_IS_UP = "SIGPROF"
+# Seconds of processor time to decode a picture: beside those of others, and in a process of its
+# own. A large picture of a camera takes a tenth of the first here.
+_SHARED_CPU_S, _OWN_CPU_S = 1.0, 2.0
+# The same on the wall, for whatever takes no processor time.
+_DEADLINE_S = 30.0
+# How often a picture is tried that others have ended the process of.
+_MOST_TRIES = 5
+# What takes more effort than this (see `Examined`) is decoded in a process of its own: a picture of
+# 4K is well below, a progressive one of that size above.
+_ORDINARY = 40.0
+# Checking the structure of a file that is larger takes too long for the event loop.
+_QUICK_BYTES = 2 * 1024 * 1024
+# How long a camera has a process of its own after a picture that took too long, and a process that
+# nobody uses lives.
+_SUSPECTED_S, _IDLE_S = 600.0, 30.0
+# Processes of their own that work at once.
+_MOST_AT_ONCE = 4
+# A camera whose pictures take too long is looked at again after a while only.
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 5.0, 60.0
+
+
+@dataclass
+class _Suspect:
+    """Somebody whose picture has taken too long; times of the event loop."""
+
+    until: float
+    pause_s: float = 0.0
+    again_at: float = 0.0
+
+
+class Imaging:
+    """Decodes, masks and draws pictures. Used from the event loop.
+
+    Methods raise `PictureError` where a picture cannot be decoded, or that takes too long. `user`
+    says whose picture it is: who sends one that takes too long gets a process of its own.
+    """
+
+    def __init__(self) -> None:
+        """Start nothing yet."""
+        self._looking = _worker("pictures to look at")
+        self._drawing = _worker("pictures to draw on")
+        self._own: dict[str, Worker] = {}
+        self._idle: dict[str, asyncio.TimerHandle] = {}
+        self._in_use: dict[str, int] = {}
+        self._ending: set[asyncio.Task[None]] = set()
+        self._suspects: dict[str, _Suspect] = {}
+        self._few = asyncio.Semaphore(_MOST_AT_ONCE)
+
+    @property
+    def pids(self) -> list[int]:
+        """Return the ids of the processes that run."""
+        workers = (self._looking, self._drawing, *self._own.values())
+        return [pid for worker in workers if (pid := worker.pid)]
+
+    async def prepare(
+        self,
+        user: str,
+        picture: bytes | memoryview,
+        manifest: Manifest,
+        masks: Masks = (),
+        *,
+        patient: bool = False,
+    ) -> Still:
+        """Decode a picture for a model.
+
+        `patient`: nobody waits for it in particular, so that a user whose pictures take too long is
+        refused for a while.
+        """
+        if patient:
+            self._require_turn(user)
+        wanted = manifest.input
+        order = Prepare(
+            width=wanted.width,
+            height=wanted.height,
+            resize=wanted.resize,
+            pad=wanted.pad,
+            whole=manifest.crops is not None,
+            masks=masks,
+        )
+        shape, pixels = await self._ask(
+            self._looking, user, PictureOrder.PREPARE, order, Pixels, picture
+        )
+        if (suspect := self._suspects.get(user)) is not None:
+            suspect.pause_s = 0.0
+        return Still(shape, pixels)
+
+    async def draw(
+        self,
+        user: str,
+        picture: bytes | memoryview,
+        findings: Findings,
+        subjects: Sequence[DetectedObject] | None = None,
+        masks: Masks = (),
+        *,
+        clean: bool = False,
+    ) -> tuple[bytes, bytes]:
+        """Return a picture as JPEG: as it is, where `clean` is wanted, and with what it shows.
+
+        `subjects`: those of the objects that the picture is about (see `annotate`).
+        """
+        known = write(Findings(objects=findings.objects, classes=findings.classes[:1]))
+        head = json.dumps(known).encode()
+        numbers = None
+        if subjects is not None:
+            numbers = tuple(n for n, item in enumerate(findings.objects) if item in subjects)
+        order = Draw(
+            findings_bytes=len(head),
+            subjects=numbers,
+            masks=masks,
+            clean=clean,
+        )
+        drawn, content = await self._ask(
+            self._drawing, user, PictureOrder.DRAW, order, Drawn, picture, head
+        )
+        return bytes(content[: drawn.clean_bytes]), bytes(content[drawn.clean_bytes :])
+
+    async def hide(self, user: str, picture: bytes, masks: Masks) -> bytes | None:
+        """Return a picture with areas blackened; None where they are already."""
+        order = Hide(masks=masks)
+        hidden, jpeg = await self._ask(
+            self._drawing, user, PictureOrder.HIDE, order, Hidden, picture
+        )
+        return bytes(jpeg) if hidden.changed else None
+
+    async def outline(self, user: str, picture: memoryview, request: OutlineRequest) -> bytes:
+        """Return a picture as JPEG, with zones, lines and masks drawn in."""
+        order = DrawOutline(request=request)
+        _, jpeg = await self._ask(self._drawing, user, PictureOrder.OUTLINE, order, Drawn, picture)
+        return bytes(jpeg)
+
+    async def close(self) -> None:
+        """End all processes."""
+        for timer in self._idle.values():
+            timer.cancel()
+        workers = (self._looking, self._drawing, *self._own.values())
+        self._own.clear()
+        await asyncio.gather(*(worker.close() for worker in workers), *self._ending)
+
+    # --- Whose process ---------------------------------------------------------------------------
+
+    async def _ask(
+        self,
+        shared: Worker,
+        user: str,
+        kind: PictureOrder,
+        order: _Order,
+        answer: type[_T],
+        picture: bytes | memoryview,
+        head: bytes = b"",
+    ) -> tuple[_T, memoryview]:
+        """Have an order executed beside those of others, or in a process of the user's own."""
+        if len(picture) > MAX_PICTURE_BYTES:
+            raise PictureError(f"The picture is larger than {MAX_PICTURE_BYTES >> 20} MiB")
+        data = bytes(picture)
+        if len(data) <= _QUICK_BYTES:
+            examined = examine(data)
+        else:
+            examined = await asyncio.to_thread(examine, data)
+        content = head + examined.data if head else examined.data
+        if examined.effort <= _ORDINARY and not self._is_suspect(user):
+            try:
+                order = replace(order, cpu_s=_SHARED_CPU_S)
+                return await _in(shared, kind, order, answer, content)
+            except WorkerError as err:
+                if not err.begun:
+                    raise
+                self._suspect(user, err)
+        order = replace(order, cpu_s=_OWN_CPU_S)
+        async with self._few:
+            worker = self._take(user)
+            try:
+                return await _in(worker, kind, order, answer, content)
+            except WorkerError as err:
+                if not err.begun:
+                    raise
+                raise self._refuse(user, err) from err
+            finally:
+                self._release(user)
+
+    def _take(self, user: str) -> Worker:
+        """Return the user's own process."""
+        if (timer := self._idle.pop(user, None)) is not None:
+            timer.cancel()
+        self._in_use[user] = self._in_use.get(user, 0) + 1
+        if user not in self._own:
+            self._own[user] = _worker("pictures of one camera")
+        return self._own[user]
+
+    def _release(self, user: str) -> None:
+        """End the user's own process once it has been idle for a while."""
+        self._in_use[user] -= 1
+        if not self._in_use[user]:
+            del self._in_use[user]
+            loop = asyncio.get_running_loop()
+            self._idle[user] = loop.call_later(_IDLE_S, self._end, user)
+
+    def _end(self, user: str) -> None:
+        if (timer := self._idle.pop(user, None)) is not None:
+            timer.cancel()
+        if (worker := self._own.pop(user, None)) is not None:
+            task = asyncio.create_task(worker.close())
+            self._ending.add(task)
+            task.add_done_callback(self._ending.discard)
+
+    # --- Who sends what takes too long -----------------------------------------------------------
+
+    def _is_suspect(self, user: str) -> bool:
+        suspect = self._suspects.get(user)
+        return suspect is not None and suspect.until > asyncio.get_running_loop().time()
+
+    def _suspect(self, user: str, err: WorkerError) -> _Suspect:
+        """Note that a picture has cost a process."""
+        now = asyncio.get_running_loop().time()
+        if not self._is_suspect(user):
+            _LOGGER.warning("Pictures of %s are decoded apart from now on: %s", user, err)
+        before = self._suspects.get(user, _Suspect(0.0))
+        self._suspects = {name: item for name, item in self._suspects.items() if item.until > now}
+        self._suspects[user] = replace(before, until=now + _SUSPECTED_S)
+        return self._suspects[user]
+
+    def _refuse(self, user: str, err: WorkerError) -> PictureError:
+        """Return what is said of a picture that cost a process of its own."""
+        suspect = self._suspect(user, err)
+        suspect.pause_s = min(max(2 * suspect.pause_s, _FIRST_PAUSE_S), _LONGEST_PAUSE_S)
+        suspect.again_at = asyncio.get_running_loop().time() + suspect.pause_s
+        if err.timed_out or _TIME_IS_UP in err.reason:
+            return PictureError(f"The picture takes more than {_OWN_CPU_S:g} s to decode")
+        return PictureError(f"The picture cannot be decoded: {err.reason}")
+
+    def _require_turn(self, user: str) -> None:
+        """Raise `PictureError` where it is too soon after a picture that took too long."""
+        suspect = self._suspects.get(user)
+        if suspect is not None and suspect.pause_s:
+            wait_s = suspect.again_at - asyncio.get_running_loop().time()
+            if wait_s > 0:
+                raise PictureError(
+                    "The camera's last picture could not be decoded in time; the next one is looked"
+                    f" at in {wait_s:.0f} s"
+                )
+
+
+def _worker(name: str) -> Worker:
+    return Worker(name, module=_MODULE, culprit=_CULPRIT, disposable=True)
+
+
+async def _in(
+    worker: Worker, kind: PictureOrder, order: _Order, answer: type[_T], content: bytes
+) -> tuple[_T, memoryview]:
+    """Have an order executed. Raises `WorkerError`, `begun` where this one ended the process."""
+    for tries in range(1, _MOST_TRIES + 1):
+        try:
+            return await worker.fetch(kind, order, answer, deadline_s=_DEADLINE_S, picture=content)
+        except WorkerError as err:
+            # In what another picture or a lack of memory has ended, this one had no part.
+            had_part = err.begun and not err.killed
+            if had_part or tries == _MOST_TRIES or worker.closed:
+                raise
+    raise AssertionError("the last try returns or raises")

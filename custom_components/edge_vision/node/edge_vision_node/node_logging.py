@@ -1,0 +1,30 @@
+"""How a node and its children log: to stderr, one line each, without credentials."""
+
+from __future__ import annotations
+
+import logging
+from types import TracebackType
+
+from .protocol import redact
+
+_FORMAT = "%(levelname)s %(name)s: %(message)s"
+_ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
+
+
+class _Formatter(logging.Formatter):
+    """Writes a message in one line; only the trace of an error has more."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the base class's
+        record.message = redact(record.message)
+        return super().formatMessage(record)
+
+    def formatException(self, ei: _ExcInfo) -> str:  # noqa: N802 - the base class's
+        text = super().formatException(ei)
+        return "\n".join(redact(line) for line in text.splitlines())
+
+
+def begin_to_log(level: str) -> None:
+    """Log to stderr from now on."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(_Formatter(_FORMAT))
+    logging.basicConfig(level=level, handlers=[handler])

@@ -1,0 +1,1 @@
+"""Stand-ins for packages that nodes of these tests do without."""
