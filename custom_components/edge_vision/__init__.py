@@ -71,9 +71,13 @@ def load_modules() -> None:
     Home Assistant imports some only when they are needed. Between an update and the restart those
     on disk are newer than those in use, and would not fit.
     """
-    for module in pkgutil.iter_modules([str(Path(__file__).parent)]):
-        if not module.ispkg:
-            importlib.import_module(f"{__package__}.{module.name}")
+    folder = Path(__file__).parent
+    for module in pkgutil.iter_modules([str(folder)]):
+        name = f"{__package__}.{module.name}"
+        importlib.import_module(name)
+        if module.ispkg:
+            for inner in pkgutil.iter_modules([str(folder / module.name)]):
+                importlib.import_module(f"{name}.{inner.name}")
 
 
 async def async_setup_entry(hass: HomeAssistant, entry: EdgeVisionConfigEntry) -> bool:

@@ -142,7 +142,8 @@ def test_the_set_up_leaves_no_module_of_the_hub_to_be_loaded_later() -> None:
     )
     loaded = set(answer.stdout.split())
     prefix = "custom_components.edge_vision"
-    wanted = {f"{prefix}.{path.stem}" for path in HUB_FILES if path.stem != "__init__"}
+    names = (path.relative_to(HUB).with_suffix("").parts for path in HUB_FILES)
+    wanted = {".".join((prefix, *parts)).removesuffix(".__init__") for parts in names}
     assert wanted <= loaded
     node = f"{prefix}.node.edge_vision_node"
     others = {name for name in loaded if name.startswith(f"{node}.")}
