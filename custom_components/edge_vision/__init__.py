@@ -19,8 +19,8 @@ from homeassistant.helpers.device_registry import DeviceEntryType
 from homeassistant.helpers.entity_component import DATA_INSTANCES, EntityComponent
 from homeassistant.helpers.typing import ConfigType
 
+from .api.client import NodeError, NodeVersionMismatch
 from .blueprint_files import async_add_blueprints, async_remove_blueprints
-from .client import NodeError, NodeVersionMismatch
 from .const import (
     CONF_ENGINE,
     CONF_FURTHER_ENGINES,

@@ -25,8 +25,8 @@ from homeassistant.helpers.selector import (
     TextSelectorConfig,
 )
 
+from .api.client import NodeError
 from .automations import same
-from .client import NodeError
 from .const import (
     CONF_CAMERA,
     CONF_CONFIDENCE,

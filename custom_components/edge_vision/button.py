@@ -10,7 +10,7 @@ from homeassistant.core import HomeAssistant
 from homeassistant.exceptions import HomeAssistantError, ServiceValidationError
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
-from .client import NodeCommandError, NodeError
+from .api.client import NodeCommandError, NodeError
 from .const import DOMAIN
 from .entity import NodeEntity
 from .hub import EdgeVisionConfigEntry

@@ -11,7 +11,7 @@ from homeassistant.core import HomeAssistant
 from homeassistant.exceptions import HomeAssistantError
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
-from .client import NodeError
+from .api.client import NodeError
 from .entity import PipelineEntity, async_add_pipeline_entities
 from .hub import EdgeVisionConfigEntry, EdgeVisionHub
 from .node.edge_vision_node.protocol import (

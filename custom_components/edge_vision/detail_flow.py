@@ -15,8 +15,8 @@ from homeassistant.helpers.selector import (
     SelectSelectorConfig,
 )
 
+from .api.client import NodeError
 from .area_flow import AreaFlow
-from .client import NodeError
 from .const import (
     CONF_ACCELERATOR,
     CONF_CONFIDENCE,

@@ -15,7 +15,7 @@ from homeassistant.exceptions import Unauthorized
 from homeassistant.helpers import entity_registry as er
 from homeassistant.helpers.http import KEY_HASS, HomeAssistantView
 
-from .client import NodeCommandError, NodeError
+from .api.client import NodeCommandError, NodeError
 from .const import DOMAIN
 from .hub import EdgeVisionHub
 from .node.edge_vision_node.protocol import Command, ErrorCode, EvidenceRequest, Picture

@@ -19,7 +19,7 @@ from homeassistant.helpers import issue_registry as ir
 from homeassistant.helpers import restore_state
 from homeassistant.helpers.event import async_track_time_interval
 
-from .client import (
+from .api.client import (
     COMPILE_TIMEOUT_S,
     REQUEST_TIMEOUT_S,
     NodeClient,

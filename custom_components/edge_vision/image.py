@@ -9,7 +9,7 @@ from homeassistant.components.image import ImageEntity, ImageEntityDescription
 from homeassistant.core import HomeAssistant, callback
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
-from .client import NodeError
+from .api.client import NodeError
 from .entity import PipelineEntity, async_add_pipeline_entities
 from .events import moment_of
 from .hub import EdgeVisionConfigEntry, EdgeVisionHub

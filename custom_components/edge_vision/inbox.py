@@ -11,7 +11,7 @@ from homeassistant.exceptions import HomeAssistantError
 from homeassistant.helpers.start import async_at_started
 from homeassistant.helpers.storage import Store
 
-from .client import NodeClient, NodeCommandError
+from .api.client import NodeClient, NodeCommandError
 from .const import DOMAIN
 from .node.edge_vision_node.protocol import (
     Command,

@@ -12,7 +12,7 @@ from homeassistant.core import callback
 from homeassistant.exceptions import HomeAssistantError
 from homeassistant.helpers import issue_registry as ir
 
-from .client import NodeCommandError, NodeError
+from .api.client import NodeCommandError, NodeError
 from .const import Issue, PictureSource
 from .issues import async_clear_issue, async_raise_issue
 from .node.edge_vision_node.protocol import SourceState, SourceStatus, redact

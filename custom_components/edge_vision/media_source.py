@@ -16,7 +16,7 @@ from homeassistant.components.media_source import (
 from homeassistant.core import HomeAssistant
 from homeassistant.util import dt as dt_util
 
-from .client import NodeError
+from .api.client import NodeError
 from .const import DOMAIN, MANUFACTURER
 from .events import moment_of
 from .evidence import async_evidence, evidence_path, find_hub, is_event_id

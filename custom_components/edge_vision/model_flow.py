@@ -32,7 +32,7 @@ from homeassistant.helpers.selector import (
 )
 from homeassistant.util import slugify
 
-from .client import COMPILE_TIMEOUT_S, NodeError, Progress
+from .api.client import COMPILE_TIMEOUT_S, NodeError, Progress
 from .const import CONF_FURTHER_ENGINES, DATA_DIR
 from .flow_picture import FlowPicture
 from .forms import FormSection, async_name_misfits, misfits, number, optional, required, unfold

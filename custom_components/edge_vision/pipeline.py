@@ -21,7 +21,7 @@ from homeassistant.helpers.event import (
 )
 from homeassistant.util import dt as dt_util
 
-from .client import NodeCommandError, NodeError, NodeTimeout
+from .api.client import NodeCommandError, NodeError, NodeTimeout
 from .const import CONF_CAMERA, DOMAIN, Issue, PictureSource, PipelineProblem
 from .devices import async_update_pipeline_device
 from .events import milliseconds_since

@@ -37,8 +37,8 @@ from homeassistant.helpers.selector import (
 )
 from homeassistant.util import slugify
 
+from .api.client import COMPILE_TIMEOUT_S, NodeCommandError, NodeDisconnected, NodeError
 from .area_flow import KINDS
-from .client import COMPILE_TIMEOUT_S, NodeCommandError, NodeDisconnected, NodeError
 from .const import (
     AUTO,
     CONF_ACCELERATOR,

@@ -10,7 +10,7 @@ from homeassistant.config_entries import ConfigEntryState, OperationNotAllowed
 from homeassistant.core import HomeAssistant
 from homeassistant.helpers import issue_registry as ir
 
-from .client import NodeError
+from .api.client import NodeError
 from .const import DOMAIN
 from .markdown import escaped
 from .node.edge_vision_node.protocol import redact

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from homeassistant.core import HomeAssistant
 from homeassistant.exceptions import HomeAssistantError
 
-from .client import NodeCommandError
+from .api.client import NodeCommandError
 from .const import (
     AUTO,
     CONF_CAMERA,

@@ -18,7 +18,7 @@ from homeassistant.helpers import config_validation as cv
 from homeassistant.helpers import service
 
 from . import picture_files
-from .client import COMPILE_TIMEOUT_S, NodeCommandError, NodeError
+from .api.client import COMPILE_TIMEOUT_S, NodeCommandError, NodeError
 from .const import (
     CONF_CONFIDENCE,
     CONF_LABELS,

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from homeassistant.core import HomeAssistant
 
-from .client import (
+from .api.client import (
     COMPILE_TIMEOUT_S,
     NodeClient,
     NodeCommandError,

@@ -8,7 +8,7 @@ import pytest
 from homeassistant.exceptions import ServiceValidationError
 
 from custom_components.edge_vision import hub
-from custom_components.edge_vision.client import NodeError
+from custom_components.edge_vision.api.client import NodeError
 from custom_components.edge_vision.diagnostics import async_get_config_entry_diagnostics
 from custom_components.edge_vision.figures import figure_of
 from custom_components.edge_vision.node.edge_vision_node.protocol import Benchmark, BenchmarkRow

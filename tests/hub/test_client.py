@@ -17,7 +17,7 @@ from aiohttp import web
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from custom_components.edge_vision.client import (
+from custom_components.edge_vision.api.client import (
     NodeAuthError,
     NodeClient,
     NodeCommandError,

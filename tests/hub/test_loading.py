@@ -9,7 +9,7 @@ import pytest
 from homeassistant.exceptions import HomeAssistantError
 from homeassistant.helpers import issue_registry as ir
 
-from custom_components.edge_vision.client import NodeTimeout
+from custom_components.edge_vision.api.client import NodeTimeout
 from custom_components.edge_vision.const import DOMAIN
 from custom_components.edge_vision.node.edge_vision_node.protocol import Command, NodeStatus
 from tests.hub import flows

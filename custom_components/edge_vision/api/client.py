@@ -15,8 +15,8 @@ from typing import Any, NamedTuple, Self
 
 from aiohttp import ClientError, ClientSession, ClientWebSocketResponse, UnixConnector, WSMsgType
 
-from .node.edge_vision_node import protocol
-from .node.edge_vision_node.protocol import (
+from ..node.edge_vision_node import protocol
+from ..node.edge_vision_node.protocol import (
     Command,
     ErrorCode,
     Greeting,

@@ -1,0 +1,1 @@
+"""How the hub speaks with a node."""
