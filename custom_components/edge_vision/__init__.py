@@ -35,8 +35,8 @@ from .flow_picture import async_setup_flow_pictures
 from .hub import EdgeVisionConfigEntry, EdgeVisionHub, data_dir
 from .inbox import event_store
 from .issues import async_clear_issue, async_raise_issue
-from .node_process import NodeStartError
-from .requirements import EngineInstallError, async_install_engine, async_install_video
+from .local_node.node_process import NodeStartError
+from .local_node.requirements import EngineInstallError, async_install_engine, async_install_video
 from .services import async_setup_services
 
 _LOGGER = logging.getLogger(__name__)

@@ -47,12 +47,8 @@ from .const import (
     SUBENTRY_PIPELINE,
 )
 from .figures import accelerators, better_place, listed
-from .markdown import escaped, placeholders
-from .model_flow import ModelFlow
-from .node.edge_vision_node.protocol import Benchmark, BenchmarkProgress, BenchmarkRow
-from .pipeline_flow import PipelineFlow
-from .progress import ProgressFlow
-from .requirements import (
+from .local_node.engine_test import Trial, TrialError, async_benchmark, async_try_engine, in_words
+from .local_node.requirements import (
     ENGINE_NAMES,
     EngineInstallError,
     async_install_engine,
@@ -60,7 +56,11 @@ from .requirements import (
     engine_name,
     platform_name,
 )
-from .trial import Trial, TrialError, async_benchmark, async_try_engine, in_words
+from .markdown import escaped, placeholders
+from .model_flow import ModelFlow
+from .node.edge_vision_node.protocol import Benchmark, BenchmarkProgress, BenchmarkRow
+from .pipeline_flow import PipelineFlow
+from .progress import ProgressFlow
 
 _LOGGER = logging.getLogger(__name__)
 

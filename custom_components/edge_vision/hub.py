@@ -42,6 +42,7 @@ from .events import event_data
 from .figures import figure_of
 from .inbox import EventInbox
 from .issues import async_clear_issue, async_raise_issue
+from .local_node.supervisor import NodeCallbacks, NodeSupervisor
 from .node.edge_vision_node.protocol import (
     AllowModel,
     Benchmark,
@@ -68,7 +69,6 @@ from .node.edge_vision_node.protocol import (
 from .pipeline import PipelineRuntime
 from .settings import CameraMasks, Damaged, PipelineSettings, pipeline_settings
 from .stream import StreamAddresses, fingerprint
-from .supervisor import NodeCallbacks, NodeSupervisor
 
 if TYPE_CHECKING:
     from .entity import PipelineEntities

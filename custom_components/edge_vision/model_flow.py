@@ -37,6 +37,12 @@ from .const import CONF_FURTHER_ENGINES, DATA_DIR
 from .flow_picture import FlowPicture
 from .forms import FormSection, async_name_misfits, misfits, number, optional, required, unfold
 from .hub import MEASURE_SECONDS, EdgeVisionHub
+from .local_node.requirements import (
+    FURTHER_NAMES,
+    EngineInstallError,
+    async_install_engine,
+    platform_name,
+)
 from .markdown import Markdown, Plain, placeholders
 from .model_report import (
     DETAIL_CORRECTIONS,
@@ -66,12 +72,6 @@ from .node.edge_vision_node.protocol import (
 )
 from .pipeline_flow import TASKS
 from .progress import ProgressFlow
-from .requirements import (
-    FURTHER_NAMES,
-    EngineInstallError,
-    async_install_engine,
-    platform_name,
-)
 
 _LOGGER = logging.getLogger(__name__)
 

@@ -23,7 +23,7 @@ from .const import (
     PictureSource,
 )
 from .hub import EdgeVisionHub
-from .requirements import async_install_video
+from .local_node.requirements import async_install_video
 from .settings import may_be_live
 from .stills import async_get_still
 from .stream import SCHEMES, async_get_stream_address

@@ -10,7 +10,7 @@ from homeassistant.core import HomeAssistant, callback
 
 from .const import CONF_ENGINE, DOMAIN
 from .hub import EdgeVisionConfigEntry
-from .requirements import ENGINE_NAMES
+from .local_node.requirements import ENGINE_NAMES
 
 
 @callback

@@ -49,7 +49,7 @@ from custom_components.edge_vision.const import (
     PipelineProblem,
 )
 from custom_components.edge_vision.hub import EdgeVisionHub
-from custom_components.edge_vision.requirements import ENGINE_ONNXRUNTIME
+from custom_components.edge_vision.local_node.requirements import ENGINE_ONNXRUNTIME
 from tests.hub.texts import missing_in_error, missing_in_flow, missing_in_issue
 from tests.live_camera import MjpegCamera, mjpeg_camera
 from tests.pictures import SELF_TEST_PICTURE, jpeg

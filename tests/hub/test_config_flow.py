@@ -14,8 +14,15 @@ from homeassistant.core import HomeAssistant
 from homeassistant.data_entry_flow import FlowResultType, UnknownFlow
 from homeassistant.requirements import RequirementsNotFound
 
-from custom_components.edge_vision import config_flow, figures, node_process, requirements, trial
+from custom_components.edge_vision import config_flow, figures
 from custom_components.edge_vision.const import CONF_ENGINE, DATA_DIR, DOMAIN
+from custom_components.edge_vision.local_node import (
+    engine_test as trial,
+)
+from custom_components.edge_vision.local_node import (
+    node_process,
+    requirements,
+)
 from custom_components.edge_vision.node.edge_vision_node import protocol
 from tests.hub import flows
 from tests.hub.conftest import Home, pipeline, processes_of, until

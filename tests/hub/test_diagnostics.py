@@ -11,12 +11,12 @@ from homeassistant.helpers import device_registry as dr
 from homeassistant.helpers.json import ExtendedJSONEncoder
 from homeassistant.requirements import RequirementsNotFound
 
-from custom_components.edge_vision import requirements
 from custom_components.edge_vision.const import DOMAIN, PipelineProblem
 from custom_components.edge_vision.diagnostics import (
     async_get_config_entry_diagnostics,
     async_get_device_diagnostics,
 )
+from custom_components.edge_vision.local_node import requirements
 from tests.hub.conftest import STREET, Cameras, Home, pipeline, until
 
 

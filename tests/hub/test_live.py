@@ -30,7 +30,7 @@ from pytest_homeassistant_custom_component.common import async_capture_events
 from pytest_homeassistant_custom_component.typing import ClientSessionGenerator
 
 from custom_components.edge_vision import hub as hub_module
-from custom_components.edge_vision import live_fallback, media_source, requirements, supervisor
+from custom_components.edge_vision import live_fallback, media_source
 from custom_components.edge_vision import stream as stream_module
 from custom_components.edge_vision.const import (
     DOMAIN,
@@ -39,6 +39,7 @@ from custom_components.edge_vision.const import (
     issue_id,
 )
 from custom_components.edge_vision.diagnostics import async_get_config_entry_diagnostics
+from custom_components.edge_vision.local_node import requirements, supervisor
 from custom_components.edge_vision.node.edge_vision_node.protocol import SourceState
 from tests.hub.conftest import ALL, AREAS, BLANK, STREET, Cameras, Home, live, pipeline, until
 from tests.hub.flows import ChangeFlow, picture_address

@@ -8,9 +8,9 @@ import logging
 import pytest
 from freezegun.api import FrozenDateTimeFactory
 
+from custom_components.edge_vision.local_node.node_log import LAST_MOMENTS_S, NodeLog
+from custom_components.edge_vision.local_node.node_process import _lines
 from custom_components.edge_vision.node.edge_vision_node.protocol import redact
-from custom_components.edge_vision.node_log import LAST_MOMENTS_S, NodeLog
-from custom_components.edge_vision.node_process import _lines
 
 
 @pytest.mark.parametrize(

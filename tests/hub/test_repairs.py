@@ -14,8 +14,8 @@ from homeassistant.helpers import issue_registry as ir
 from homeassistant.requirements import RequirementsNotFound
 from homeassistant.setup import async_setup_component
 
-from custom_components.edge_vision import requirements, supervisor
 from custom_components.edge_vision.const import DOMAIN, Issue, issue_id
+from custom_components.edge_vision.local_node import requirements, supervisor
 from tests.hub import flows
 from tests.hub.conftest import Home, pipeline, until
 

@@ -10,8 +10,8 @@ import pytest
 from homeassistant.core import HomeAssistant
 from homeassistant.util import package
 
-from custom_components.edge_vision import requirements
-from custom_components.edge_vision.requirements import (
+from custom_components.edge_vision.local_node import requirements
+from custom_components.edge_vision.local_node.requirements import (
     ENGINE_REQUIREMENTS,
     async_install_engine,
     default_engine,

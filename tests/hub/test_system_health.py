@@ -11,8 +11,8 @@ from homeassistant.requirements import RequirementsNotFound
 from homeassistant.setup import async_setup_component
 from pytest_homeassistant_custom_component.common import get_system_health_info
 
-from custom_components.edge_vision import requirements
 from custom_components.edge_vision.const import DOMAIN
+from custom_components.edge_vision.local_node import requirements
 from tests.hub.conftest import Cameras, Home, pipeline, until
 from tests.hub.texts import find
 

@@ -23,7 +23,7 @@ from .node_log import NodeLog
 
 _LOGGER = logging.getLogger(__name__)
 
-NODE_FOLDER = Path(__file__).parent / "node"
+NODE_FOLDER = Path(__file__).parents[1] / "node"
 READY_TIMEOUT_S = 30.0
 # Longer than a slow SD card takes to write what is still to be written.
 TERMINATE_TIMEOUT_S = 15.0

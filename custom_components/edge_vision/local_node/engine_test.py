@@ -12,7 +12,7 @@ from pathlib import Path
 
 from homeassistant.core import HomeAssistant
 
-from .api.client import (
+from ..api.client import (
     COMPILE_TIMEOUT_S,
     NodeClient,
     NodeCommandError,
@@ -22,7 +22,7 @@ from .api.client import (
     NodeVersionMismatch,
     Progress,
 )
-from .node.edge_vision_node.protocol import (
+from ..node.edge_vision_node.protocol import (
     Benchmark,
     BenchmarkProgress,
     BenchmarkRequest,

@@ -7,8 +7,8 @@ import re
 import time
 from collections import deque
 
-from .const import NODE_LOGGER
-from .node.edge_vision_node.protocol import redact
+from ..const import NODE_LOGGER
+from ..node.edge_vision_node.protocol import redact
 
 _LOGGER = logging.getLogger(NODE_LOGGER)
 

@@ -20,7 +20,7 @@ from homeassistant.requirements import (
     async_process_requirements,
 )
 
-from .const import DOMAIN
+from ..const import DOMAIN
 
 ENGINE_NCNN: Final = "ncnn"
 ENGINE_ONNXRUNTIME: Final = "onnxruntime"

@@ -14,9 +14,9 @@ from pathlib import Path
 
 from homeassistant.core import HomeAssistant
 
-from .api.client import NodeClient, NodeDisconnected, NodeError, NodeTimeout
-from .const import CRASH_LOOP_EXITS, CRASH_LOOP_MINUTES
-from .node.edge_vision_node.protocol import Command, Look, NodeEvent, NodeStatus, Nothing
+from ..api.client import NodeClient, NodeDisconnected, NodeError, NodeTimeout
+from ..const import CRASH_LOOP_EXITS, CRASH_LOOP_MINUTES
+from ..node.edge_vision_node.protocol import Command, Look, NodeEvent, NodeStatus, Nothing
 from .node_log import NodeLog
 from .node_process import NodeProcess, NodeStartError
 

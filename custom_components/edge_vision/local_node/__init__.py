@@ -1,0 +1,1 @@
+"""The node that Home Assistant runs as a process of its own."""
