@@ -20,7 +20,6 @@ from homeassistant.helpers.entity_component import DATA_INSTANCES, EntityCompone
 from homeassistant.helpers.typing import ConfigType
 
 from .api.client import NodeError, NodeVersionMismatch
-from .blueprint_files import async_add_blueprints, async_remove_blueprints
 from .const import (
     CONF_ENGINE,
     CONF_FURTHER_ENGINES,
@@ -32,11 +31,12 @@ from .const import (
 )
 from .evidence import EvidenceView
 from .flow_picture import async_setup_flow_pictures
-from .hub import EdgeVisionConfigEntry, EdgeVisionHub, data_dir
-from .inbox import event_store
-from .issues import async_clear_issue, async_raise_issue
 from .local_node.node_process import NodeStartError
 from .local_node.requirements import EngineInstallError, async_install_engine, async_install_video
+from .runtime.blueprint_files import async_add_blueprints, async_remove_blueprints
+from .runtime.event_inbox import event_store
+from .runtime.issues import async_clear_issue, async_raise_issue
+from .runtime.runtime import EdgeVisionConfigEntry, EdgeVisionHub, data_dir
 from .services import async_setup_services
 
 _LOGGER = logging.getLogger(__name__)

@@ -26,7 +26,6 @@ from homeassistant.helpers.selector import (
 )
 
 from .api.client import NodeError
-from .automations import same
 from .const import (
     CONF_CAMERA,
     CONF_CONFIDENCE,
@@ -44,12 +43,13 @@ from .const import (
 )
 from .flow_picture import FlowPicture
 from .forms import async_name_misfits, misfits, number
-from .hub import EdgeVisionHub
 from .markdown import Markdown, Plain, escaped, placeholders
 from .node.edge_vision_node.protocol import Command, OutlineRequest, Picture, Point, redact
 from .polygons import area, crosses_itself, on_one_line
+from .runtime.automation_targets import same
+from .runtime.runtime import EdgeVisionHub
+from .runtime.settings import Areas, may_be_live
 from .seeing import async_see
-from .settings import Areas, may_be_live
 
 FIELD_POINTS: Final = "points"
 FIELD_ITEM: Final = "item"

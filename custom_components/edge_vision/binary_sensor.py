@@ -14,8 +14,8 @@ from homeassistant.core import HomeAssistant
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
 from .entity import NodeEntity, PipelineEntity, async_add_pipeline_entities
-from .hub import EdgeVisionConfigEntry, EdgeVisionHub
-from .pipeline import PipelineRuntime
+from .runtime.pipeline import PipelineRuntime
+from .runtime.runtime import EdgeVisionConfigEntry, EdgeVisionHub
 
 PARALLEL_UPDATES = 0
 

@@ -13,8 +13,8 @@ from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 from .api.client import NodeCommandError, NodeError
 from .const import DOMAIN
 from .entity import NodeEntity
-from .hub import EdgeVisionConfigEntry
 from .node.edge_vision_node.protocol import ErrorCode
+from .runtime.runtime import EdgeVisionConfigEntry
 
 PARALLEL_UPDATES = 0
 

@@ -13,7 +13,6 @@ from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
 from .api.client import NodeError
 from .entity import PipelineEntity, async_add_pipeline_entities
-from .hub import EdgeVisionConfigEntry, EdgeVisionHub
 from .node.edge_vision_node.protocol import (
     Command,
     Detected,
@@ -22,8 +21,9 @@ from .node.edge_vision_node.protocol import (
     Picture,
     redact,
 )
-from .pipeline import PipelineRuntime
-from .stills import async_get_still
+from .runtime.pipeline import PipelineRuntime
+from .runtime.runtime import EdgeVisionConfigEntry, EdgeVisionHub
+from .runtime.stills import async_get_still
 
 _LOGGER = logging.getLogger(__name__)
 

@@ -11,10 +11,10 @@ from homeassistant.helpers import config_validation as cv
 from homeassistant.helpers.condition import Condition, ConditionCheckParams, ConditionConfig
 from homeassistant.helpers.typing import ConfigType
 
-from .automations import among, async_pipelines_in, same
 from .const import DOMAIN
 from .evidence import find_hub
-from .pipeline import PipelineRuntime
+from .runtime.automation_targets import among, async_pipelines_in, same
+from .runtime.pipeline import PipelineRuntime
 
 CONF_LABEL = "label"
 CONF_ZONE = "zone"

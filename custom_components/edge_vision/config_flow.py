@@ -46,7 +46,6 @@ from .const import (
     NODE_TYPE_LOCAL,
     SUBENTRY_PIPELINE,
 )
-from .figures import accelerators, better_place, listed
 from .local_node.engine_test import Trial, TrialError, async_benchmark, async_try_engine, in_words
 from .local_node.requirements import (
     ENGINE_NAMES,
@@ -61,6 +60,7 @@ from .model_flow import ModelFlow
 from .node.edge_vision_node.protocol import Benchmark, BenchmarkProgress, BenchmarkRow
 from .pipeline_flow import PipelineFlow
 from .progress import ProgressFlow
+from .runtime.benchmark_text import accelerators, better_place, listed
 
 _LOGGER = logging.getLogger(__name__)
 

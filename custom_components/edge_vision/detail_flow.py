@@ -42,8 +42,8 @@ from .node.edge_vision_node.protocol import (
     Sensitivity,
     redact,
 )
+from .runtime.settings import chosen, thresholds
 from .seeing import async_see
-from .settings import chosen, thresholds
 
 FIELD_LABEL: Final = "label"
 FIELD_MIN_SIZE: Final = "min_size"

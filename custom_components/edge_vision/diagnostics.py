@@ -12,9 +12,9 @@ from homeassistant.core import HomeAssistant
 from homeassistant.helpers.device_registry import DeviceEntry
 
 from .const import CONF_VIDEO_ADDRESS, DOMAIN
-from .hub import EdgeVisionConfigEntry, EdgeVisionHub
 from .node.edge_vision_node.protocol import is_secret, redact
-from .pipeline import PipelineRuntime
+from .runtime.pipeline import PipelineRuntime
+from .runtime.runtime import EdgeVisionConfigEntry, EdgeVisionHub
 
 _SECRET_KEYS = {
     *("access_token", "api_key", "authorization", "password", "token", "username"),

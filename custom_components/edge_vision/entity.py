@@ -13,10 +13,10 @@ from homeassistant.helpers.entity_platform import EntityPlatform, async_get_curr
 from homeassistant.util import slugify
 
 from .const import DOMAIN
-from .devices import pipeline_device
-from .hub import EdgeVisionConfigEntry, EdgeVisionHub
 from .node.edge_vision_node.protocol import LabelPresence
-from .pipeline import PipelineRuntime
+from .runtime.camera_device import pipeline_device
+from .runtime.pipeline import PipelineRuntime
+from .runtime.runtime import EdgeVisionConfigEntry, EdgeVisionHub
 
 
 class NodeEntity(Entity):

@@ -13,8 +13,8 @@ from homeassistant.core import HomeAssistant, callback
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
 from .entity import PipelineEntity, async_add_pipeline_entities
-from .hub import EdgeVisionConfigEntry
-from .words import EVENT_TYPES, event_type
+from .runtime.event_words import EVENT_TYPES, event_type
+from .runtime.runtime import EdgeVisionConfigEntry
 
 PARALLEL_UPDATES = 0
 

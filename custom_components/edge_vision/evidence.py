@@ -17,8 +17,8 @@ from homeassistant.helpers.http import KEY_HASS, HomeAssistantView
 
 from .api.client import NodeCommandError, NodeError
 from .const import DOMAIN
-from .hub import EdgeVisionHub
 from .node.edge_vision_node.protocol import Command, ErrorCode, EvidenceRequest, Picture
+from .runtime.runtime import EdgeVisionHub
 
 _URL: Final = "/api/edge_vision/evidence"
 _JPEG_START: Final = b"\xff\xd8\xff"

@@ -11,10 +11,10 @@ from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
 from .api.client import NodeError
 from .entity import PipelineEntity, async_add_pipeline_entities
-from .events import moment_of
-from .hub import EdgeVisionConfigEntry, EdgeVisionHub
 from .node.edge_vision_node.protocol import Command, Picture, PictureRequest, redact
-from .pipeline import PipelineRuntime
+from .runtime.event_data import moment_of
+from .runtime.pipeline import PipelineRuntime
+from .runtime.runtime import EdgeVisionConfigEntry, EdgeVisionHub
 
 _LOGGER = logging.getLogger(__name__)
 

@@ -19,10 +19,10 @@ from homeassistant.exceptions import HomeAssistantError
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
 from .entity import PipelineEntity, async_add_pipeline_entities
-from .events import class_data, object_data
-from .hub import EdgeVisionConfigEntry, EdgeVisionHub
 from .node.edge_vision_node.protocol import DetectedObject, Look, Task
-from .pipeline import PipelineRuntime
+from .runtime.event_data import class_data, object_data
+from .runtime.pipeline import PipelineRuntime
+from .runtime.runtime import EdgeVisionConfigEntry, EdgeVisionHub
 
 _LOGGER = logging.getLogger(__name__)
 

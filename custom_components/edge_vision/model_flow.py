@@ -36,7 +36,6 @@ from .api.client import COMPILE_TIMEOUT_S, NodeError, Progress
 from .const import CONF_FURTHER_ENGINES, DATA_DIR
 from .flow_picture import FlowPicture
 from .forms import FormSection, async_name_misfits, misfits, number, optional, required, unfold
-from .hub import MEASURE_SECONDS, EdgeVisionHub
 from .local_node.requirements import (
     FURTHER_NAMES,
     EngineInstallError,
@@ -72,6 +71,7 @@ from .node.edge_vision_node.protocol import (
 )
 from .pipeline_flow import TASKS
 from .progress import ProgressFlow
+from .runtime.runtime import MEASURE_SECONDS, EdgeVisionHub
 
 _LOGGER = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
 from .const import CONF_CONFIDENCE, MAX_CONFIDENCE, MIN_CONFIDENCE
 from .entity import PipelineEntity, async_add_pipeline_entities
-from .hub import EdgeVisionConfigEntry
+from .runtime.runtime import EdgeVisionConfigEntry
 
 PARALLEL_UPDATES = 0
 

@@ -76,9 +76,7 @@ from .const import (
     PATTERN_FULL_EDGE,
     PictureSource,
 )
-from .damaged import damage, usable
 from .detail_flow import DetailFlow
-from .figures import figure_of
 from .forms import (
     FormSection,
     folded,
@@ -104,10 +102,12 @@ from .node.edge_vision_node.protocol import (
     redact,
 )
 from .progress import ProgressFlow
-from .renames import async_rename_areas
+from .runtime.area_renames import async_rename_areas
+from .runtime.benchmark_text import figure_of
+from .runtime.damaged_settings import damage, usable
+from .runtime.settings import chosen, may_be_live
+from .runtime.stream_addresses import async_get_stream_address, lower_scheme
 from .seeing import address_error, async_try_to_see
-from .settings import chosen, may_be_live
-from .stream import async_get_stream_address, lower_scheme
 
 SECTION_DETECTION: Final = "detection"
 SECTION_SCHEDULE: Final = "schedule"

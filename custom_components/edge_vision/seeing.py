@@ -22,11 +22,11 @@ from .const import (
     CONF_VIDEO_ADDRESS,
     PictureSource,
 )
-from .hub import EdgeVisionHub
 from .local_node.requirements import async_install_video
-from .settings import may_be_live
-from .stills import async_get_still
-from .stream import SCHEMES, async_get_stream_address
+from .runtime.runtime import EdgeVisionHub
+from .runtime.settings import may_be_live
+from .runtime.stills import async_get_still
+from .runtime.stream_addresses import SCHEMES, async_get_stream_address
 
 _DEVICES = ("/dev/video", "/dev/v4l/")
 

@@ -26,10 +26,10 @@ from homeassistant.helpers.typing import StateType
 
 from .const import PipelineProblem
 from .entity import NodeEntity, PipelineEntity, async_add_pipeline_entities
-from .hub import EdgeVisionConfigEntry, EdgeVisionHub
 from .node.edge_vision_node.protocol import SlowedBy
-from .pipeline import PipelineRuntime
-from .words import text
+from .runtime.event_words import text
+from .runtime.pipeline import PipelineRuntime
+from .runtime.runtime import EdgeVisionConfigEntry, EdgeVisionHub
 
 PARALLEL_UPDATES = 0
 

@@ -17,7 +17,6 @@ from homeassistant.exceptions import HomeAssistantError, ServiceValidationError
 from homeassistant.helpers import config_validation as cv
 from homeassistant.helpers import service
 
-from . import picture_files
 from .api.client import COMPILE_TIMEOUT_S, NodeCommandError, NodeError
 from .const import (
     CONF_CONFIDENCE,
@@ -27,8 +26,6 @@ from .const import (
     DOMAIN,
     SERVICE_DETECT,
 )
-from .events import class_data, object_data
-from .hub import EdgeVisionConfigEntry, EdgeVisionHub
 from .node.edge_vision_node.protocol import (
     MAX_PICTURE_BYTES,
     Command,
@@ -37,7 +34,10 @@ from .node.edge_vision_node.protocol import (
     ErrorCode,
     redact,
 )
-from .stills import PictureTooLarge, async_get_still
+from .runtime import picture_files
+from .runtime.event_data import class_data, object_data
+from .runtime.runtime import EdgeVisionConfigEntry, EdgeVisionHub
+from .runtime.stills import PictureTooLarge, async_get_still
 
 ATTR_CONFIG_ENTRY_ID: Final = "config_entry_id"
 ATTR_PATH: Final = "path"

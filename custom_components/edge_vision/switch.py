@@ -9,7 +9,7 @@ from homeassistant.core import HomeAssistant
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
 from .entity import PipelineEntity, async_add_pipeline_entities
-from .hub import EdgeVisionConfigEntry
+from .runtime.runtime import EdgeVisionConfigEntry
 
 PARALLEL_UPDATES = 0
 

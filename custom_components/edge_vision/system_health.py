@@ -9,8 +9,8 @@ from homeassistant.config_entries import ConfigEntryState
 from homeassistant.core import HomeAssistant, callback
 
 from .const import CONF_ENGINE, DOMAIN
-from .hub import EdgeVisionConfigEntry
 from .local_node.requirements import ENGINE_NAMES
+from .runtime.runtime import EdgeVisionConfigEntry
 
 
 @callback

@@ -17,9 +17,9 @@ from homeassistant.helpers.trigger import (
 )
 from homeassistant.helpers.typing import ConfigType
 
-from .automations import among, async_pipelines_in, same
 from .const import EVENT_DETECTION
 from .node.edge_vision_node.protocol import Kind, Phase
+from .runtime.automation_targets import among, async_pipelines_in, same
 
 CONF_LABEL = "label"
 CONF_ZONE = "zone"

@@ -34,7 +34,6 @@ from pytest_homeassistant_custom_component.common import (
     setup_test_component_platform,
 )
 
-from custom_components.edge_vision import hub as _hub_first  # noqa: F401 - see above
 from custom_components.edge_vision.const import (
     CONF_CAMERA,
     CONF_CONFIDENCE,
@@ -48,8 +47,9 @@ from custom_components.edge_vision.const import (
     SUBENTRY_PIPELINE,
     PipelineProblem,
 )
-from custom_components.edge_vision.hub import EdgeVisionHub
 from custom_components.edge_vision.local_node.requirements import ENGINE_ONNXRUNTIME
+from custom_components.edge_vision.runtime import runtime as _hub_first  # noqa: F401 - see above
+from custom_components.edge_vision.runtime.runtime import EdgeVisionHub
 from tests.hub.texts import missing_in_error, missing_in_flow, missing_in_issue
 from tests.live_camera import MjpegCamera, mjpeg_camera
 from tests.pictures import SELF_TEST_PICTURE, jpeg

@@ -7,11 +7,11 @@ import asyncio
 import pytest
 from homeassistant.exceptions import ServiceValidationError
 
-from custom_components.edge_vision import hub
 from custom_components.edge_vision.api.client import NodeError
 from custom_components.edge_vision.diagnostics import async_get_config_entry_diagnostics
-from custom_components.edge_vision.figures import figure_of
 from custom_components.edge_vision.node.edge_vision_node.protocol import Benchmark, BenchmarkRow
+from custom_components.edge_vision.runtime import runtime as hub
+from custom_components.edge_vision.runtime.benchmark_text import figure_of
 from tests.hub.conftest import Home, pipeline
 from tests.hub.test_subentry_flow import MODEL, Flow
 from tests.small_models import add_classification, add_pose

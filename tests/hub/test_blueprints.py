@@ -31,13 +31,13 @@ from pytest_homeassistant_custom_component.common import (
 )
 from pytest_homeassistant_custom_component.typing import ClientSessionGenerator
 
-from custom_components.edge_vision import blueprint_files
-from custom_components.edge_vision.blueprint_files import (
+from custom_components.edge_vision.const import DOMAIN, EVENT_DETECTION
+from custom_components.edge_vision.runtime import blueprint_files
+from custom_components.edge_vision.runtime.blueprint_files import (
     DELIVERED,
     async_add_blueprints,
     async_remove_blueprints,
 )
-from custom_components.edge_vision.const import DOMAIN, EVENT_DETECTION
 from tests.hub.automations import automate, device_of
 from tests.hub.conftest import BLANK, STREET, Cameras, Home, pipeline, until
 from tests.hub.texts import INTEGRATION

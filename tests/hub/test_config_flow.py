@@ -14,7 +14,7 @@ from homeassistant.core import HomeAssistant
 from homeassistant.data_entry_flow import FlowResultType, UnknownFlow
 from homeassistant.requirements import RequirementsNotFound
 
-from custom_components.edge_vision import config_flow, figures
+from custom_components.edge_vision import config_flow
 from custom_components.edge_vision.const import CONF_ENGINE, DATA_DIR, DOMAIN
 from custom_components.edge_vision.local_node import (
     engine_test as trial,
@@ -24,6 +24,7 @@ from custom_components.edge_vision.local_node import (
     requirements,
 )
 from custom_components.edge_vision.node.edge_vision_node import protocol
+from custom_components.edge_vision.runtime import benchmark_text as figures
 from tests.hub import flows
 from tests.hub.conftest import Home, pipeline, processes_of, until
 from tests.hub.flows import begin, choose, through_progress, try_engine, until_testing

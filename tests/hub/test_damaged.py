@@ -11,8 +11,8 @@ from homeassistant.data_entry_flow import FlowResultType
 from homeassistant.helpers import issue_registry as ir
 
 from custom_components.edge_vision.const import DOMAIN, Issue, issue_id
-from custom_components.edge_vision.damaged import damage, usable
-from custom_components.edge_vision.settings import pipeline_settings
+from custom_components.edge_vision.runtime.damaged_settings import damage, usable
+from custom_components.edge_vision.runtime.settings import pipeline_settings
 from tests.hub.conftest import ALL, AREAS, STREET, Cameras, Home, entry_with, live, pipeline, until
 from tests.hub.flows import ChangeFlow
 from tests.live_camera import MjpegCamera

@@ -12,7 +12,7 @@ import voluptuous as vol
 from homeassistant.exceptions import HomeAssistantError, ServiceValidationError
 
 from custom_components.edge_vision.const import DOMAIN
-from custom_components.edge_vision.hub import EdgeVisionHub
+from custom_components.edge_vision.runtime.runtime import EdgeVisionHub
 from tests.hub.conftest import BLANK, STREET, Cameras, Home, pipeline, until
 from tests.small_models import RED, add_embedding, keep_engine, painted
 

@@ -29,9 +29,7 @@ from homeassistant.util import dt as dt_util
 from pytest_homeassistant_custom_component.common import async_capture_events
 from pytest_homeassistant_custom_component.typing import ClientSessionGenerator
 
-from custom_components.edge_vision import hub as hub_module
-from custom_components.edge_vision import live_fallback, media_source
-from custom_components.edge_vision import stream as stream_module
+from custom_components.edge_vision import media_source
 from custom_components.edge_vision.const import (
     DOMAIN,
     EVENT_DETECTION,
@@ -41,6 +39,9 @@ from custom_components.edge_vision.const import (
 from custom_components.edge_vision.diagnostics import async_get_config_entry_diagnostics
 from custom_components.edge_vision.local_node import requirements, supervisor
 from custom_components.edge_vision.node.edge_vision_node.protocol import SourceState
+from custom_components.edge_vision.runtime import runtime as hub_module
+from custom_components.edge_vision.runtime import stream_addresses as stream_module
+from custom_components.edge_vision.runtime import video_source as live_fallback
 from tests.hub.conftest import ALL, AREAS, BLANK, STREET, Cameras, Home, live, pipeline, until
 from tests.hub.flows import ChangeFlow, picture_address
 from tests.live_camera import MjpegCamera, mjpeg_camera

@@ -14,7 +14,7 @@ from homeassistant.util import dt as dt_util
 from pytest_homeassistant_custom_component.common import async_capture_events
 
 from custom_components.edge_vision.const import DOMAIN, EVENT_DETECTION
-from custom_components.edge_vision.words import event_type
+from custom_components.edge_vision.runtime.event_words import event_type
 from tests.hub.conftest import BLANK, STREET, Cameras, Home, pipeline, until
 from tests.hub.texts import ENGLISH
 

@@ -23,8 +23,6 @@ from pytest_homeassistant_custom_component.common import (
     mock_restore_cache,
 )
 
-from custom_components.edge_vision import hub as hub_module
-from custom_components.edge_vision import pipeline as pipeline_module
 from custom_components.edge_vision.const import (
     CONF_SCAN_INTERVAL,
     DOMAIN,
@@ -34,7 +32,6 @@ from custom_components.edge_vision.const import (
     Issue,
     issue_id,
 )
-from custom_components.edge_vision.events import milliseconds_since
 from custom_components.edge_vision.image_processing import _described
 from custom_components.edge_vision.node.edge_vision_node.protocol import (
     Box,
@@ -44,7 +41,10 @@ from custom_components.edge_vision.node.edge_vision_node.protocol import (
     Picture,
     SlowedBy,
 )
-from custom_components.edge_vision.words import EVENT_TYPES
+from custom_components.edge_vision.runtime import pipeline as pipeline_module
+from custom_components.edge_vision.runtime import runtime as hub_module
+from custom_components.edge_vision.runtime.event_data import milliseconds_since
+from custom_components.edge_vision.runtime.event_words import EVENT_TYPES
 from tests.hub.conftest import BLANK, STREET, Cameras, Home, entry_with, pipeline, until
 
 OCCUPANCY = "binary_sensor.front_door_person"
@@ -593,7 +593,7 @@ class TestCameraTrouble:
         self, home: Home, cameras: Cameras, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(
-            "custom_components.edge_vision.stills.MAX_PICTURE_BYTES", len(STREET) - 1
+            "custom_components.edge_vision.runtime.stills.MAX_PICTURE_BYTES", len(STREET) - 1
         )
         cameras.porch.picture = STREET
         await home.add(pipeline())

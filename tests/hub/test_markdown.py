@@ -6,11 +6,12 @@ import pytest
 from homeassistant.core import HomeAssistant
 from homeassistant.helpers import issue_registry as ir
 
-from custom_components.edge_vision import figures, model_report
+from custom_components.edge_vision import model_report
 from custom_components.edge_vision.const import DOMAIN, Issue, issue_id
-from custom_components.edge_vision.issues import async_raise_issue
 from custom_components.edge_vision.markdown import Markdown, Plain, escaped, placeholders
 from custom_components.edge_vision.node.edge_vision_node import protocol
+from custom_components.edge_vision.runtime import benchmark_text as figures
+from custom_components.edge_vision.runtime.issues import async_raise_issue
 from tests.hub.texts import find
 
 HOSTILE = [

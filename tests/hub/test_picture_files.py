@@ -10,8 +10,12 @@ from pathlib import Path
 import pytest
 from homeassistant.core import HomeAssistant
 
-from custom_components.edge_vision import picture_files
-from custom_components.edge_vision.picture_files import MOST_READS, FileNotAllowed, async_read
+from custom_components.edge_vision.runtime import picture_files
+from custom_components.edge_vision.runtime.picture_files import (
+    MOST_READS,
+    FileNotAllowed,
+    async_read,
+)
 from tests.hub.conftest import until
 
 

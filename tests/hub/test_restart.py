@@ -22,11 +22,11 @@ from pytest_homeassistant_custom_component.common import (
     async_mock_service,
 )
 
-from custom_components.edge_vision import hub as hub_module
-from custom_components.edge_vision import pipeline as pipeline_module
 from custom_components.edge_vision.api.client import NodeClient
 from custom_components.edge_vision.const import DOMAIN, EVENT_DETECTION, Issue, issue_id
 from custom_components.edge_vision.local_node import node_process, supervisor
+from custom_components.edge_vision.runtime import pipeline as pipeline_module
+from custom_components.edge_vision.runtime import runtime as hub_module
 from tests.hub.conftest import BLANK, STREET, Cameras, Home, pipeline, processes_of, until
 
 pytestmark = pytest.mark.usefixtures("run_folders")

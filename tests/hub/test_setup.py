@@ -28,10 +28,10 @@ from homeassistant.loader import async_get_integration
 from pytest_homeassistant_custom_component.common import async_capture_events
 
 from custom_components.edge_vision import PLATFORMS
-from custom_components.edge_vision import hub as hub_module
 from custom_components.edge_vision.const import CONF_ENGINE, DOMAIN, Issue, issue_id
 from custom_components.edge_vision.local_node import node_process, requirements
 from custom_components.edge_vision.node.edge_vision_node import protocol
+from custom_components.edge_vision.runtime import runtime as hub_module
 from tests.hub.conftest import (
     STREET,
     Cameras,

@@ -26,16 +26,16 @@ from PIL import Image
 from pytest_homeassistant_custom_component.common import async_capture_events
 
 from custom_components.edge_vision.const import EVENT_DETECTION
-from custom_components.edge_vision.exif import with_orientation
-from custom_components.edge_vision.hub import EdgeVisionHub
-from custom_components.edge_vision.seeing import async_see
-from custom_components.edge_vision.stream import (
+from custom_components.edge_vision.runtime.exif import with_orientation
+from custom_components.edge_vision.runtime.runtime import EdgeVisionHub
+from custom_components.edge_vision.runtime.stream_addresses import (
     StreamAddresses,
     StreamOptions,
     async_get_orientation,
     async_get_stream_options,
     fingerprint,
 )
+from custom_components.edge_vision.seeing import async_see
 from tests.certificates import make_certificate, refused_by_readers
 from tests.hub.conftest import STREET, Cameras, Home, live, pipeline, until
 from tests.live_camera import MjpegCamera
@@ -176,7 +176,7 @@ async def test_a_still_that_home_assistant_has_made_of_the_stream_is_turned_once
         return STREET
 
     monkeypatch.setattr("homeassistant.components.camera.async_get_stream_image", made)
-    from custom_components.edge_vision.stills import async_get_still
+    from custom_components.edge_vision.runtime.stills import async_get_still
 
     assert await async_get_still(hass, "camera.porch") == STREET
 

@@ -12,7 +12,7 @@ from pytest_homeassistant_custom_component.common import mock_restore_cache_with
 
 from custom_components.edge_vision.const import DOMAIN
 from custom_components.edge_vision.node.edge_vision_node.protocol import Kind, NodeEvent, Phase
-from custom_components.edge_vision.words import EVENT_TYPES, event_message, event_type
+from custom_components.edge_vision.runtime.event_words import EVENT_TYPES, event_message, event_type
 from tests.hub.conftest import Cameras, Home, pipeline
 
 

@@ -21,11 +21,11 @@ from homeassistant.core import HomeAssistant
 from homeassistant.exceptions import HomeAssistantError
 from homeassistant.util.file import WriteError, write_utf8_file
 
-from .const import DOMAIN, MANUFACTURER
+from ..const import DOMAIN, MANUFACTURER
 
 _LOGGER = logging.getLogger(__name__)
 
-_SOURCE: Final = Path(__file__).parent / "blueprints" / AUTOMATION / DOMAIN
+_SOURCE: Final = Path(__file__).parents[1] / "blueprints" / AUTOMATION / DOMAIN
 _TARGET: Final = ("blueprints", AUTOMATION, DOMAIN)
 _USE_BLUEPRINT: Final = "use_blueprint"
 

@@ -24,9 +24,9 @@ from homeassistant.core import HomeAssistant, callback
 from homeassistant.exceptions import HomeAssistantError
 from homeassistant.helpers import entity_registry as er
 
-from .const import AUTO
+from ..const import AUTO
+from ..node.edge_vision_node.protocol import TRANSPORTS, Video, redact
 from .exif import UPRIGHT
-from .node.edge_vision_node.protocol import TRANSPORTS, Video, redact
 
 _LOGGER = logging.getLogger(__name__)
 

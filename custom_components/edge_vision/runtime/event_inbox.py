@@ -11,9 +11,9 @@ from homeassistant.exceptions import HomeAssistantError
 from homeassistant.helpers.start import async_at_started
 from homeassistant.helpers.storage import Store
 
-from .api.client import NodeClient, NodeCommandError
-from .const import DOMAIN
-from .node.edge_vision_node.protocol import (
+from ..api.client import NodeClient, NodeCommandError
+from ..const import DOMAIN
+from ..node.edge_vision_node.protocol import (
     Command,
     NodeEvent,
     Results,

@@ -11,10 +11,10 @@ from homeassistant.helpers import device_registry as dr
 from homeassistant.helpers import entity_registry as er
 from homeassistant.util import dt as dt_util
 
-from .const import DOMAIN
-from .node.edge_vision_node.protocol import ClassScore, DetectedObject, Kind, NodeEvent, write
+from ..const import DOMAIN
+from ..node.edge_vision_node.protocol import ClassScore, DetectedObject, Kind, NodeEvent, write
+from .event_words import event_message
 from .settings import PipelineSettings
-from .words import event_message
 
 
 def moment_of(text: str) -> datetime | None:

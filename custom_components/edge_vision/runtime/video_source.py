@@ -12,15 +12,15 @@ from homeassistant.core import callback
 from homeassistant.exceptions import HomeAssistantError
 from homeassistant.helpers import issue_registry as ir
 
-from .api.client import NodeCommandError, NodeError
-from .const import Issue, PictureSource
+from ..api.client import NodeCommandError, NodeError
+from ..const import Issue, PictureSource
+from ..node.edge_vision_node.protocol import SourceState, SourceStatus, redact
 from .issues import async_clear_issue, async_raise_issue
-from .node.edge_vision_node.protocol import SourceState, SourceStatus, redact
 from .stills import async_get_still
 
 if TYPE_CHECKING:
-    from .hub import EdgeVisionHub
     from .pipeline import PipelineRuntime
+    from .runtime import EdgeVisionHub
 
 _LOGGER = logging.getLogger(__name__)
 

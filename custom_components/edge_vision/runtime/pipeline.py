@@ -21,13 +21,9 @@ from homeassistant.helpers.event import (
 )
 from homeassistant.util import dt as dt_util
 
-from .api.client import NodeCommandError, NodeError, NodeTimeout
-from .const import CONF_CAMERA, DOMAIN, Issue, PictureSource, PipelineProblem
-from .devices import async_update_pipeline_device
-from .events import milliseconds_since
-from .issues import async_clear_issue, async_raise_issue
-from .live_fallback import LiveFallback
-from .node.edge_vision_node.protocol import (
+from ..api.client import NodeCommandError, NodeError, NodeTimeout
+from ..const import CONF_CAMERA, DOMAIN, Issue, PictureSource, PipelineProblem
+from ..node.edge_vision_node.protocol import (
     TASKS_WITH_OBJECTS,
     Command,
     ErrorCode,
@@ -40,11 +36,15 @@ from .node.edge_vision_node.protocol import (
     SourceState,
     redact,
 )
+from .camera_device import async_update_pipeline_device
+from .event_data import milliseconds_since
+from .issues import async_clear_issue, async_raise_issue
 from .settings import PipelineSettings
 from .stills import PictureTooLarge, async_get_still
+from .video_source import LiveFallback
 
 if TYPE_CHECKING:
-    from .hub import EdgeVisionHub
+    from .runtime import EdgeVisionHub
 
 _LOGGER = logging.getLogger(__name__)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from .markdown import Markdown, escaped
-from .node.edge_vision_node.protocol import Benchmark, BenchmarkRow, DeviceInfo
+from ..markdown import Markdown, escaped
+from ..node.edge_vision_node.protocol import Benchmark, BenchmarkRow, DeviceInfo
 
 # How many times as fast another place must be before anybody is asked to take it.
 _WORTH_A_CHANGE: Final = 1.2

@@ -9,9 +9,9 @@ from homeassistant.components.camera import async_get_image
 from homeassistant.core import HomeAssistant
 from homeassistant.exceptions import HomeAssistantError
 
+from ..node.edge_vision_node.protocol import MAX_PICTURE_BYTES
 from .exif import UPRIGHT, with_orientation
-from .node.edge_vision_node.protocol import MAX_PICTURE_BYTES
-from .stream import async_get_camera, async_get_orientation
+from .stream_addresses import async_get_camera, async_get_orientation
 
 CAMERA_TIMEOUT_S: Final = 10
 

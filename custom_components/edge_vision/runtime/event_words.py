@@ -8,8 +8,8 @@ from homeassistant.core import HomeAssistant, callback
 from homeassistant.helpers.translation import async_get_cached_translations
 from homeassistant.util import slugify
 
-from .const import DOMAIN
-from .node.edge_vision_node.protocol import NO_ANSWER, Kind, NodeEvent, Phase
+from ..const import DOMAIN
+from ..node.edge_vision_node.protocol import NO_ANSWER, Kind, NodeEvent, Phase
 
 
 class _Words(NamedTuple):

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from homeassistant.core import HomeAssistant, callback
 from homeassistant.helpers import entity_registry as er
 
-from .const import CONF_ZONES
+from ..const import CONF_ZONES
 
 # (key of a zone or line in the subentry's data, the name it had) → the name it has now
 type Renames = Mapping[tuple[str, str], str]

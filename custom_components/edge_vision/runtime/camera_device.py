@@ -10,11 +10,11 @@ from homeassistant.helpers import device_registry as dr
 from homeassistant.helpers import entity_registry as er
 from homeassistant.helpers.device_registry import DeviceEntryType, DeviceInfo
 
-from .const import DOMAIN, MANUFACTURER
+from ..const import DOMAIN, MANUFACTURER
 
 if TYPE_CHECKING:
-    from .hub import EdgeVisionHub
     from .pipeline import PipelineRuntime
+    from .runtime import EdgeVisionHub
 
 
 @callback

@@ -19,7 +19,7 @@ from homeassistant.helpers import issue_registry as ir
 from homeassistant.helpers import restore_state
 from homeassistant.helpers.event import async_track_time_interval
 
-from .api.client import (
+from ..api.client import (
     COMPILE_TIMEOUT_S,
     REQUEST_TIMEOUT_S,
     NodeClient,
@@ -28,7 +28,7 @@ from .api.client import (
     NodeError,
     Progress,
 )
-from .const import (
+from ..const import (
     AUTO,
     CONF_ACCELERATOR,
     CONF_ENGINE,
@@ -38,12 +38,8 @@ from .const import (
     EVENT_DETECTION,
     Issue,
 )
-from .events import event_data
-from .figures import figure_of
-from .inbox import EventInbox
-from .issues import async_clear_issue, async_raise_issue
-from .local_node.supervisor import NodeCallbacks, NodeSupervisor
-from .node.edge_vision_node.protocol import (
+from ..local_node.supervisor import NodeCallbacks, NodeSupervisor
+from ..node.edge_vision_node.protocol import (
     AllowModel,
     Benchmark,
     BenchmarkProgress,
@@ -66,12 +62,16 @@ from .node.edge_vision_node.protocol import (
     Video,
     redact,
 )
+from .benchmark_text import figure_of
+from .event_data import event_data
+from .event_inbox import EventInbox
+from .issues import async_clear_issue, async_raise_issue
 from .pipeline import PipelineRuntime
 from .settings import CameraMasks, Damaged, PipelineSettings, pipeline_settings
-from .stream import StreamAddresses, fingerprint
+from .stream_addresses import StreamAddresses, fingerprint
 
 if TYPE_CHECKING:
-    from .entity import PipelineEntities
+    from ..entity import PipelineEntities
 
 _LOGGER = logging.getLogger(__name__)
 

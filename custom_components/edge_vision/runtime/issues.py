@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from homeassistant.core import HomeAssistant, callback
 from homeassistant.helpers import issue_registry as ir
 
-from .const import DOMAIN, Issue, issue_id
-from .markdown import one_line
-from .markdown import placeholders as escape
+from ..const import DOMAIN, Issue, issue_id
+from ..markdown import one_line
+from ..markdown import placeholders as escape
 
 _IN_TITLES = ("engine", "model", "name")
 

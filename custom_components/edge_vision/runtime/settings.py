@@ -8,7 +8,7 @@ from typing import Any, Self
 
 from homeassistant.config_entries import ConfigEntry, ConfigSubentry
 
-from .const import (
+from ..const import (
     AUTO,
     CONF_ACCELERATOR,
     CONF_ALLOW_FALLBACK,
@@ -42,8 +42,7 @@ from .const import (
     SUBENTRY_PIPELINE,
     PictureSource,
 )
-from .damaged import UNREADABLE, damage, usable
-from .node.edge_vision_node.protocol import (
+from ..node.edge_vision_node.protocol import (
     SENSITIVITIES,
     Line,
     MotionThresholds,
@@ -56,7 +55,8 @@ from .node.edge_vision_node.protocol import (
     Zone,
     read,
 )
-from .stream import StreamOptions
+from .damaged_settings import UNREADABLE, damage, usable
+from .stream_addresses import StreamOptions
 
 # An object that one still misses is not gone; but who asks for a single look means that look.
 _LOOKS_TO_CLEAR = 2

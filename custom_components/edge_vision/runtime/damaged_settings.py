@@ -6,7 +6,7 @@ import math
 from collections.abc import Collection, Mapping
 from typing import Any, Final
 
-from .const import (
+from ..const import (
     CONF_ACCELERATOR,
     CONF_ALLOW_FALLBACK,
     CONF_CAMERA,
@@ -34,7 +34,7 @@ from .const import (
     CONF_ZONES,
     PictureSource,
 )
-from .node.edge_vision_node.protocol import (
+from ..node.edge_vision_node.protocol import (
     TRANSPORTS,
     Line,
     ObjectLimits,

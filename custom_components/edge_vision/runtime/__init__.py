@@ -1,0 +1,1 @@
+"""One loaded config entry: its node, its cameras, its events."""
