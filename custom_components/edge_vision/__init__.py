@@ -30,7 +30,7 @@ from .const import (
     Issue,
 )
 from .evidence import EvidenceView
-from .flow_picture import async_setup_flow_pictures
+from .flows.picture import async_setup_flow_pictures
 from .local_node.node_process import NodeStartError
 from .local_node.requirements import EngineInstallError, async_install_engine, async_install_video
 from .runtime.blueprint_files import async_add_blueprints, async_remove_blueprints

@@ -46,6 +46,9 @@ from .const import (
     NODE_TYPE_LOCAL,
     SUBENTRY_PIPELINE,
 )
+from .flows.camera_settings import PipelineFlow
+from .flows.models import ModelFlow
+from .flows.progress import ProgressFlow
 from .local_node.engine_test import Trial, TrialError, async_benchmark, async_try_engine, in_words
 from .local_node.requirements import (
     ENGINE_NAMES,
@@ -56,10 +59,7 @@ from .local_node.requirements import (
     platform_name,
 )
 from .markdown import escaped, placeholders
-from .model_flow import ModelFlow
 from .node.edge_vision_node.protocol import Benchmark, BenchmarkProgress, BenchmarkRow
-from .pipeline_flow import PipelineFlow
-from .progress import ProgressFlow
 from .runtime.benchmark_text import accelerators, better_place, listed
 
 _LOGGER = logging.getLogger(__name__)

@@ -16,9 +16,9 @@ from homeassistant.helpers.selector import (
 from homeassistant.setup import async_setup_component
 from pytest_homeassistant_custom_component.typing import ClientSessionGenerator
 
-from custom_components.edge_vision import model_flow
 from custom_components.edge_vision.const import DOMAIN, Issue, issue_id
-from custom_components.edge_vision.forms import optional, required
+from custom_components.edge_vision.flows import models as model_flow
+from custom_components.edge_vision.flows.forms import optional, required
 from custom_components.edge_vision.local_node import engine_test as trial
 from tests.hub.conftest import STREET, Cameras, Home
 from tests.hub.frontend import Browser, all_cleared, may_be_sent, numbers

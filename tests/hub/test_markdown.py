@@ -6,8 +6,8 @@ import pytest
 from homeassistant.core import HomeAssistant
 from homeassistant.helpers import issue_registry as ir
 
-from custom_components.edge_vision import model_report
 from custom_components.edge_vision.const import DOMAIN, Issue, issue_id
+from custom_components.edge_vision.flows import model_text as model_report
 from custom_components.edge_vision.markdown import Markdown, Plain, escaped, placeholders
 from custom_components.edge_vision.node.edge_vision_node import protocol
 from custom_components.edge_vision.runtime import benchmark_text as figures

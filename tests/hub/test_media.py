@@ -17,7 +17,7 @@ from pytest_homeassistant_custom_component.common import MockUser, async_capture
 from pytest_homeassistant_custom_component.typing import ClientSessionGenerator
 
 from custom_components.edge_vision.const import EVENT_DETECTION
-from custom_components.edge_vision.flow_picture import FlowPicture
+from custom_components.edge_vision.flows.picture import FlowPicture
 from custom_components.edge_vision.node.edge_vision_node.protocol import Picture
 from custom_components.edge_vision.runtime.event_data import moment_of
 from tests.hub.conftest import STREET, Cameras, Home, pipeline, until

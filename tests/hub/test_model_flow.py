@@ -24,11 +24,11 @@ from homeassistant.setup import async_setup_component
 from probatio import to_field_list
 from pytest_homeassistant_custom_component.typing import ClientSessionGenerator
 
-from custom_components.edge_vision import model_flow
 from custom_components.edge_vision.const import DOMAIN, Issue
+from custom_components.edge_vision.flows import models as model_flow
+from custom_components.edge_vision.flows.model_text import corrections
 from custom_components.edge_vision.local_node import requirements
 from custom_components.edge_vision.markdown import escaped
-from custom_components.edge_vision.model_report import corrections
 from custom_components.edge_vision.node.edge_vision_node import protocol
 from tests.hub.conftest import Home, pipeline, until
 from tests.hub.frontend import opened, sent

@@ -19,9 +19,9 @@ from pytest_homeassistant_custom_component.common import (
 )
 
 from custom_components.edge_vision.config_flow import EdgeVisionConfigFlow
-from custom_components.edge_vision.model_flow import ModelFlow
-from custom_components.edge_vision.pipeline_flow import PipelineFlow
-from custom_components.edge_vision.progress import ProgressFlow
+from custom_components.edge_vision.flows.camera_settings import PipelineFlow
+from custom_components.edge_vision.flows.models import ModelFlow
+from custom_components.edge_vision.flows.progress import ProgressFlow
 
 
 class QuickFlow(ProgressFlow[ConfigFlowContext, ConfigFlowResult, str], ConfigFlow):

@@ -26,6 +26,7 @@ from PIL import Image
 from pytest_homeassistant_custom_component.common import async_capture_events
 
 from custom_components.edge_vision.const import EVENT_DETECTION
+from custom_components.edge_vision.flows.preview import async_see
 from custom_components.edge_vision.runtime.exif import with_orientation
 from custom_components.edge_vision.runtime.runtime import EdgeVisionHub
 from custom_components.edge_vision.runtime.stream_addresses import (
@@ -35,7 +36,6 @@ from custom_components.edge_vision.runtime.stream_addresses import (
     async_get_stream_options,
     fingerprint,
 )
-from custom_components.edge_vision.seeing import async_see
 from tests.certificates import make_certificate, refused_by_readers
 from tests.hub.conftest import STREET, Cameras, Home, live, pipeline, until
 from tests.live_camera import MjpegCamera

@@ -16,8 +16,8 @@ from homeassistant.data_entry_flow import FlowResultType, InvalidData
 from homeassistant.exceptions import HomeAssistantError
 from PIL import Image
 
-from custom_components.edge_vision import pipeline_flow
 from custom_components.edge_vision.const import DATA_DIR, SUBENTRY_PIPELINE
+from custom_components.edge_vision.flows import camera_settings as pipeline_flow
 from custom_components.edge_vision.node.edge_vision_node import protocol
 from tests.hub import flows
 from tests.hub.conftest import STREET, Cameras, Home, entry_with, pipeline, until

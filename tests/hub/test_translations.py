@@ -24,8 +24,8 @@ from homeassistant.util import slugify
 
 from custom_components.edge_vision.config_flow import EdgeVisionConfigFlow
 from custom_components.edge_vision.const import DOMAIN, Issue
+from custom_components.edge_vision.flows.camera_settings import PipelineFlow
 from custom_components.edge_vision.node.edge_vision_node import __version__
-from custom_components.edge_vision.pipeline_flow import PipelineFlow
 from custom_components.edge_vision.services import DETECT_SCHEMA
 from tests.hub.conftest import AREAS, STREET, Cameras, Home, pipeline, until
 from tests.hub.texts import ENGLISH, INTEGRATION, find, leaves, placeholders

@@ -19,8 +19,8 @@ from homeassistant.helpers import issue_registry as ir
 from homeassistant.helpers.selector import SelectSelector
 
 from custom_components.edge_vision.const import DOMAIN
+from custom_components.edge_vision.flows.models import ModelFlow
 from custom_components.edge_vision.markdown import Markdown
-from custom_components.edge_vision.model_flow import ModelFlow
 from tests.pictures import NODE_FOLDER
 
 INTEGRATION = NODE_FOLDER.parent

@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 from homeassistant.core import HomeAssistant
 from homeassistant.exceptions import HomeAssistantError
 
-from .api.client import NodeCommandError
-from .const import (
+from ..api.client import NodeCommandError
+from ..const import (
     AUTO,
     CONF_CAMERA,
     CONF_HARDWARE_DECODING,
@@ -22,11 +22,11 @@ from .const import (
     CONF_VIDEO_ADDRESS,
     PictureSource,
 )
-from .local_node.requirements import async_install_video
-from .runtime.runtime import EdgeVisionHub
-from .runtime.settings import may_be_live
-from .runtime.stills import async_get_still
-from .runtime.stream_addresses import SCHEMES, async_get_stream_address
+from ..local_node.requirements import async_install_video
+from ..runtime.runtime import EdgeVisionHub
+from ..runtime.settings import may_be_live
+from ..runtime.stills import async_get_still
+from ..runtime.stream_addresses import SCHEMES, async_get_stream_address
 
 _DEVICES = ("/dev/video", "/dev/v4l/")
 

@@ -37,9 +37,8 @@ from homeassistant.helpers.selector import (
 )
 from homeassistant.util import slugify
 
-from .api.client import COMPILE_TIMEOUT_S, NodeCommandError, NodeDisconnected, NodeError
-from .area_flow import KINDS
-from .const import (
+from ..api.client import COMPILE_TIMEOUT_S, NodeCommandError, NodeDisconnected, NodeError
+from ..const import (
     AUTO,
     CONF_ACCELERATOR,
     CONF_ALLOW_FALLBACK,
@@ -76,19 +75,8 @@ from .const import (
     PATTERN_FULL_EDGE,
     PictureSource,
 )
-from .detail_flow import DetailFlow
-from .forms import (
-    FormSection,
-    folded,
-    misfits,
-    number,
-    optional,
-    required,
-    unfold,
-)
-from .markdown import Plain, placeholders
-from .model_report import task_words
-from .node.edge_vision_node.protocol import (
+from ..markdown import Plain, placeholders
+from ..node.edge_vision_node.protocol import (
     TASKS_WITH_OBJECTS,
     Command,
     Detected,
@@ -101,13 +89,17 @@ from .node.edge_vision_node.protocol import (
     Thoroughness,
     redact,
 )
+from ..runtime.area_renames import async_rename_areas
+from ..runtime.benchmark_text import figure_of
+from ..runtime.damaged_settings import damage, usable
+from ..runtime.settings import chosen, may_be_live
+from ..runtime.stream_addresses import async_get_stream_address, lower_scheme
+from .areas import KINDS
+from .forms import FormSection, folded, misfits, number, optional, required, unfold
+from .limits_and_motion import DetailFlow
+from .model_text import task_words
+from .preview import address_error, async_try_to_see
 from .progress import ProgressFlow
-from .runtime.area_renames import async_rename_areas
-from .runtime.benchmark_text import figure_of
-from .runtime.damaged_settings import damage, usable
-from .runtime.settings import chosen, may_be_live
-from .runtime.stream_addresses import async_get_stream_address, lower_scheme
-from .seeing import address_error, async_try_to_see
 
 SECTION_DETECTION: Final = "detection"
 SECTION_SCHEDULE: Final = "schedule"

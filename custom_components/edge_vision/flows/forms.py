@@ -24,8 +24,8 @@ from homeassistant.helpers.selector import (
 )
 from homeassistant.helpers.translation import async_get_translations
 
-from .const import DOMAIN
-from .markdown import Plain
+from ..const import DOMAIN
+from ..markdown import Plain
 
 # A text in the translations of every flow that has numbers or sections (`error`); its placeholder
 # `misfits` is what `async_name_misfits` returns.

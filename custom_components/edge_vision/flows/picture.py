@@ -12,7 +12,7 @@ from homeassistant.core import HomeAssistant, callback
 from homeassistant.helpers.http import KEY_HASS, HomeAssistantView
 from homeassistant.util.hass_dict import HassKey
 
-from .markdown import Markdown
+from ..markdown import Markdown
 
 _PATH: Final = "/api/edge_vision/flow_picture"
 _SHOWN_FOR: Final = timedelta(hours=1)

@@ -15,9 +15,8 @@ from homeassistant.helpers.selector import (
     SelectSelectorConfig,
 )
 
-from .api.client import NodeError
-from .area_flow import AreaFlow
-from .const import (
+from ..api.client import NodeError
+from ..const import (
     CONF_ACCELERATOR,
     CONF_CONFIDENCE,
     CONF_ENGINE,
@@ -30,9 +29,8 @@ from .const import (
     MAX_CONFIDENCE,
     MIN_CONFIDENCE,
 )
-from .forms import FormSection, misfits, number, optional, required, unfold
-from .markdown import Markdown, Plain, escaped, placeholders
-from .node.edge_vision_node.protocol import (
+from ..markdown import Markdown, Plain, escaped, placeholders
+from ..node.edge_vision_node.protocol import (
     Command,
     Detected,
     DetectRequest,
@@ -42,8 +40,10 @@ from .node.edge_vision_node.protocol import (
     Sensitivity,
     redact,
 )
-from .runtime.settings import chosen, thresholds
-from .seeing import async_see
+from ..runtime.settings import chosen, thresholds
+from .areas import AreaFlow
+from .forms import FormSection, misfits, number, optional, required, unfold
+from .preview import async_see
 
 FIELD_LABEL: Final = "label"
 FIELD_MIN_SIZE: Final = "min_size"

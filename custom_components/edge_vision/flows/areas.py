@@ -25,8 +25,8 @@ from homeassistant.helpers.selector import (
     TextSelectorConfig,
 )
 
-from .api.client import NodeError
-from .const import (
+from ..api.client import NodeError
+from ..const import (
     CONF_CAMERA,
     CONF_CONFIDENCE,
     CONF_LABELS,
@@ -41,15 +41,15 @@ from .const import (
     MIN_CONFIDENCE,
     SUBENTRY_PIPELINE,
 )
-from .flow_picture import FlowPicture
+from ..markdown import Markdown, Plain, escaped, placeholders
+from ..node.edge_vision_node.protocol import Command, OutlineRequest, Picture, Point, redact
+from ..polygons import area, crosses_itself, on_one_line
+from ..runtime.automation_targets import same
+from ..runtime.runtime import EdgeVisionHub
+from ..runtime.settings import Areas, may_be_live
 from .forms import async_name_misfits, misfits, number
-from .markdown import Markdown, Plain, escaped, placeholders
-from .node.edge_vision_node.protocol import Command, OutlineRequest, Picture, Point, redact
-from .polygons import area, crosses_itself, on_one_line
-from .runtime.automation_targets import same
-from .runtime.runtime import EdgeVisionHub
-from .runtime.settings import Areas, may_be_live
-from .seeing import async_see
+from .picture import FlowPicture
+from .preview import async_see
 
 FIELD_POINTS: Final = "points"
 FIELD_ITEM: Final = "item"

@@ -32,28 +32,16 @@ from homeassistant.helpers.selector import (
 )
 from homeassistant.util import slugify
 
-from .api.client import COMPILE_TIMEOUT_S, NodeError, Progress
-from .const import CONF_FURTHER_ENGINES, DATA_DIR
-from .flow_picture import FlowPicture
-from .forms import FormSection, async_name_misfits, misfits, number, optional, required, unfold
-from .local_node.requirements import (
+from ..api.client import COMPILE_TIMEOUT_S, NodeError, Progress
+from ..const import CONF_FURTHER_ENGINES, DATA_DIR
+from ..local_node.requirements import (
     FURTHER_NAMES,
     EngineInstallError,
     async_install_engine,
     platform_name,
 )
-from .markdown import Markdown, Plain, placeholders
-from .model_report import (
-    DETAIL_CORRECTIONS,
-    SECTION_DETAILS,
-    as_form,
-    catalogue_line,
-    corrections,
-    installed_lines,
-    report,
-    unavailable_lines,
-)
-from .node.edge_vision_node.protocol import (
+from ..markdown import Markdown, Plain, placeholders
+from ..node.edge_vision_node.protocol import (
     BenchmarkProgress,
     CatalogueAnswer,
     Command,
@@ -69,9 +57,21 @@ from .node.edge_vision_node.protocol import (
     Uploaded,
     redact,
 )
-from .pipeline_flow import TASKS
+from ..runtime.runtime import MEASURE_SECONDS, EdgeVisionHub
+from .camera_settings import TASKS
+from .forms import FormSection, async_name_misfits, misfits, number, optional, required, unfold
+from .model_text import (
+    DETAIL_CORRECTIONS,
+    SECTION_DETAILS,
+    as_form,
+    catalogue_line,
+    corrections,
+    installed_lines,
+    report,
+    unavailable_lines,
+)
+from .picture import FlowPicture
 from .progress import ProgressFlow
-from .runtime.runtime import MEASURE_SECONDS, EdgeVisionHub
 
 _LOGGER = logging.getLogger(__name__)
 

@@ -5,14 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from .markdown import Markdown, escaped
-from .node.edge_vision_node.protocol import (
-    CatalogueModel,
-    Findings,
-    Inspection,
-    ModelTensor,
-    Task,
-)
+from ..markdown import Markdown, escaped
+from ..node.edge_vision_node.protocol import CatalogueModel, Findings, Inspection, ModelTensor, Task
 
 SECTION_DETAILS: Final = "details"
 _MEBIBYTE = 2**20

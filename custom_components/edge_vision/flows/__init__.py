@@ -1,0 +1,1 @@
+"""The steps of the flows in the UI."""
