@@ -29,7 +29,6 @@ from .const import (
     NODE_TYPE_LOCAL,
     Issue,
 )
-from .evidence import EvidenceView
 from .flows.picture import async_setup_flow_pictures
 from .local_node.node_process import NodeStartError
 from .local_node.requirements import EngineInstallError, async_install_engine, async_install_video
@@ -38,6 +37,7 @@ from .runtime.event_inbox import event_store
 from .runtime.issues import async_clear_issue, async_raise_issue
 from .runtime.runtime import EdgeVisionConfigEntry, EdgeVisionHub, data_dir
 from .services import async_setup_services
+from .views import EvidenceView
 
 _LOGGER = logging.getLogger(__name__)
 

@@ -12,9 +12,9 @@ from homeassistant.helpers.condition import Condition, ConditionCheckParams, Con
 from homeassistant.helpers.typing import ConfigType
 
 from .const import DOMAIN
-from .evidence import find_hub
 from .runtime.automation_targets import among, async_pipelines_in, same
 from .runtime.pipeline import PipelineRuntime
+from .views import find_hub
 
 CONF_LABEL = "label"
 CONF_ZONE = "zone"

@@ -18,11 +18,11 @@ from homeassistant.util import dt as dt_util
 
 from .api.client import NodeError
 from .const import DOMAIN, MANUFACTURER
-from .evidence import async_evidence, evidence_path, find_hub, is_event_id
 from .node.edge_vision_node.protocol import Command, LoggedEvent, Results, ResultsRequest
 from .runtime.event_data import moment_of
 from .runtime.event_words import event_message, text
 from .runtime.runtime import EdgeVisionHub
+from .views import async_evidence, evidence_path, find_hub, is_event_id
 
 # So many at once: a page that a browser shows at a glance, and a node finds in no time.
 _PAGE = 200

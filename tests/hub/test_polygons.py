@@ -6,8 +6,8 @@ import random
 
 import pytest
 
+from custom_components.edge_vision.areas import area, crosses_itself
 from custom_components.edge_vision.flows.areas import BadShape, _corners
-from custom_components.edge_vision.polygons import area, crosses_itself
 
 SQUARE = "0.1,0.1 0.9,0.1 0.9,0.9 0.1,0.9"
 

@@ -26,6 +26,7 @@ from homeassistant.helpers.selector import (
 )
 
 from ..api.client import NodeError
+from ..areas import area, crosses_itself, on_one_line
 from ..const import (
     CONF_CAMERA,
     CONF_CONFIDENCE,
@@ -43,7 +44,6 @@ from ..const import (
 )
 from ..markdown import Markdown, Plain, escaped, placeholders
 from ..node.edge_vision_node.protocol import Command, OutlineRequest, Picture, Point, redact
-from ..polygons import area, crosses_itself, on_one_line
 from ..runtime.automation_targets import same
 from ..runtime.runtime import EdgeVisionHub
 from ..runtime.settings import Areas, may_be_live
