@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 
 import pytest
-from edge_vision_node import cli
 from edge_vision_node.benchmark import recommend, with_figures
+from edge_vision_node.cli import main as cli
 from edge_vision_node.protocol import BenchmarkRow
 from edge_vision_node.workers.messages import Measured
 

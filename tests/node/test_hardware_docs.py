@@ -7,8 +7,8 @@ import re
 from pathlib import Path
 
 import pytest
-from edge_vision_node.cli import main
-from edge_vision_node.cli_hardware import figures
+from edge_vision_node.cli.hardware import figures
+from edge_vision_node.cli.main import main
 from edge_vision_node.hardware import devices
 from edge_vision_node.hardware.profiles import PROFILES
 

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
-from edge_vision_node import cli
+from edge_vision_node.cli import main as cli
 
 from tests.pictures import ROOT
 

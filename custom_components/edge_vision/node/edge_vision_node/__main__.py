@@ -10,7 +10,7 @@ def main() -> int:
     # core, which costs every process of a node a third of the processor time of its start.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-    from .cli import main as run  # noqa: PLC0415 - it imports NumPy
+    from .cli.main import main as run  # noqa: PLC0415 - it imports NumPy
 
     return run()
 

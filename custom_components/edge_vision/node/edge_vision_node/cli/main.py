@@ -14,15 +14,26 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from . import __version__
-from .annotate import annotate, to_jpeg
-from .bench import bench, street_720p
-from .cli_bench import bench_all, print_bench
-from .cli_fits import add_options as add_fits_options
-from .cli_fits import fits
-from .cli_hardware import add_options as add_hardware_options
-from .cli_hardware import hardware
-from .cli_models import (
+from .. import __version__
+from ..annotate import annotate, to_jpeg
+from ..bench import bench, street_720p
+from ..engines import default_threads
+from ..errors import CommandLineError, NodeError
+from ..frames.decode import decode
+from ..models.store import DEFAULT_MODEL
+from ..node_logging import begin_to_log
+from ..plain_files import read_plain
+from ..protocol import MAX_PICTURE_BYTES, write
+from ..results import in_words
+from ..runner import Runner, default_engine
+from ..serve import ServeOptions, serve
+from ..storage.results import FILE_NAME, ResultLog
+from .bench import bench_all, print_bench
+from .fits import add_options as add_fits_options
+from .fits import fits
+from .hardware import add_options as add_hardware_options
+from .hardware import hardware
+from .models import (
     add_inspect_options,
     add_mirror_option,
     add_models_options,
@@ -30,20 +41,9 @@ from .cli_models import (
     models,
     require_proven,
 )
-from .cli_own import model_of
-from .cli_track import add_options as add_track_options
-from .cli_track import track
-from .engines import default_threads
-from .errors import CommandLineError, NodeError
-from .frames.decode import decode
-from .models.store import DEFAULT_MODEL
-from .node_logging import begin_to_log
-from .plain_files import read_plain
-from .protocol import MAX_PICTURE_BYTES, write
-from .results import in_words
-from .runner import Runner, default_engine
-from .serve import ServeOptions, serve
-from .storage.results import FILE_NAME, ResultLog
+from .own_models import model_of
+from .track import add_options as add_track_options
+from .track import track
 
 PROGRAM = "edge-vision-node"
 _MOST_SECONDS = 3600

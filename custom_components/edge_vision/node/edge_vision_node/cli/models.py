@@ -11,18 +11,18 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from .errors import CommandLineError, NodeError
-from .models.catalogue import catalogue
-from .models.inspection.inspector import Inspector, Wish
-from .models.install import Installer, Step
-from .models.manager import describe
-from .models.manifest import Model
-from .models.store import DEFAULT_MODEL, SELF_TEST_PICTURE, ModelStore, is_bundled
-from .models.trust import Trust
-from .plain_files import read_plain
-from .protocol import MAX_PICTURE_BYTES, CatalogueModel, Inspection, ModelTensor, Task, write
-from .results import in_words
-from .workers.pool import Workers
+from ..errors import CommandLineError, NodeError
+from ..models.catalogue import catalogue
+from ..models.inspection.inspector import Inspector, Wish
+from ..models.install import Installer, Step
+from ..models.manager import describe
+from ..models.manifest import Model
+from ..models.store import DEFAULT_MODEL, SELF_TEST_PICTURE, ModelStore, is_bundled
+from ..models.trust import Trust
+from ..plain_files import read_plain
+from ..protocol import MAX_PICTURE_BYTES, CatalogueModel, Inspection, ModelTensor, Task, write
+from ..results import in_words
+from ..workers.pool import Workers
 
 _MIRROR_VARIABLE = "EDGE_VISION_MIRROR"
 

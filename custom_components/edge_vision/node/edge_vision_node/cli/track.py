@@ -14,15 +14,15 @@ from typing import TextIO
 
 import numpy as np
 
-from .errors import CommandLineError
-from .following import Follower
-from .frames.video import VideoFrame, read_video
-from .looking import Looker
-from .protocol import Line, Point, Thoroughness, Zone, write
-from .rules.scene import RuleEvent
-from .rules.video import Watch
-from .runner import Runner
-from .tracking.tracker import Track
+from ..errors import CommandLineError
+from ..following import Follower
+from ..frames.video import VideoFrame, read_video
+from ..looking import Looker
+from ..protocol import Line, Point, Thoroughness, Zone, write
+from ..rules.scene import RuleEvent
+from ..rules.video import Watch
+from ..runner import Runner
+from ..tracking.tracker import Track
 
 _PROGRESS_EVERY_S = 1.0
 _WHOLE = "whole"

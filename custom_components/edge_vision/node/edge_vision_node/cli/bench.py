@@ -11,12 +11,12 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from .bench import BenchResult
-from .benchmark import Benchmarks
-from .models.manifest import Model
-from .models.trust import Trust
-from .protocol import Benchmark, BenchmarkProgress, BenchmarkRow, write
-from .workers.pool import Workers
+from ..bench import BenchResult
+from ..benchmark import Benchmarks
+from ..models.manifest import Model
+from ..models.trust import Trust
+from ..protocol import Benchmark, BenchmarkProgress, BenchmarkRow, write
+from ..workers.pool import Workers
 
 
 def print_bench(result: BenchResult, *, as_json: bool) -> None:

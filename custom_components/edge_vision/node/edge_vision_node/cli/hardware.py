@@ -6,16 +6,16 @@ import argparse
 import json
 from collections.abc import Iterable
 
-from .engines import describe_engines
-from .hardware.discovery import (
+from ..engines import describe_engines
+from ..hardware.discovery import (
     board_profile,
     describe_hardware,
     find_devices,
     resident_bytes,
     temperature_c,
 )
-from .hardware.profiles import PROFILES
-from .protocol import BoardProfile, DeviceInfo, EngineInfo, HardwareInfo, write
+from ..hardware.profiles import PROFILES
+from ..protocol import BoardProfile, DeviceInfo, EngineInfo, HardwareInfo, write
 
 
 def add_options(command: argparse.ArgumentParser) -> None:

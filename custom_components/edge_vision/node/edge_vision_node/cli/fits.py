@@ -7,9 +7,9 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from . import __version__
-from .errors import CommandLineError
-from .micro.fit import BOARDS, Fit, Tensor, c_array, check_fit
+from .. import __version__
+from ..errors import CommandLineError
+from ..micro.fit import BOARDS, Fit, Tensor, c_array, check_fit
 
 
 def add_options(command: argparse.ArgumentParser) -> None:
