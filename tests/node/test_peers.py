@@ -16,10 +16,11 @@ from pathlib import Path
 
 import aiohttp
 import pytest
-from edge_vision_node import listening, server
-from edge_vision_node.listening import Failures, Listener, tcp_sockets, unix_socket
 from edge_vision_node.node import Node
-from edge_vision_node.server import make_runner
+from edge_vision_node.server import connection as server
+from edge_vision_node.server import listener as listening
+from edge_vision_node.server.connection import make_runner
+from edge_vision_node.server.listener import Failures, Listener, tcp_sockets, unix_socket
 
 pytestmark = pytest.mark.usefixtures("socket_enabled")
 

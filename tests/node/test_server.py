@@ -563,8 +563,8 @@ async def test_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
 async def test_two_nodes_cannot_share_a_data_folder(
     start_node: StartNode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from edge_vision_node import serve
     from edge_vision_node.errors import NodeError
+    from edge_vision_node.server import serve
 
     await start_node()
     monkeypatch.setattr(serve, "_LOCK_WAIT_S", 0.2)

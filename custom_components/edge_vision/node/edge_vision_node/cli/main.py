@@ -26,7 +26,7 @@ from ..plain_files import read_plain
 from ..protocol import MAX_PICTURE_BYTES, write
 from ..results import in_words
 from ..runner import Runner, default_engine
-from ..serve import ServeOptions, serve
+from ..server.serve import ServeOptions, serve
 from ..storage.results import FILE_NAME, ResultLog
 from .bench import bench_all, print_bench
 from .fits import add_options as add_fits_options

@@ -13,11 +13,10 @@ from typing import Any
 
 from aiohttp import WSMsgType, web
 
-from . import __version__
-from .errors import NodeError, StorageError
-from .listening import Peer
-from .node import Node
-from .protocol import (
+from .. import __version__
+from ..errors import NodeError, StorageError
+from ..node import Node
+from ..protocol import (
     MAX_INTEGER,
     MAX_MESSAGE_BYTES,
     SCHEMA_MAX,
@@ -62,6 +61,7 @@ from .protocol import (
     read,
     write,
 )
+from .listener import Peer
 
 _LOGGER = logging.getLogger(__name__)
 

@@ -21,13 +21,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from . import __version__
-from .errors import CommandLineError, NodeError
-from .listening import Listener, tcp_sockets, unix_socket
-from .node import Node
-from .protocol import SCHEMA_MAX, SCHEMA_MIN, encode_text
-from .server import make_runner
-from .storage.files import keep_private
+from .. import __version__
+from ..errors import CommandLineError, NodeError
+from ..node import Node
+from ..protocol import SCHEMA_MAX, SCHEMA_MIN, encode_text
+from ..storage.files import keep_private
+from .connection import make_runner
+from .listener import Listener, tcp_sockets, unix_socket
 
 _LOGGER = logging.getLogger(__name__)
 
