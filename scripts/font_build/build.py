@@ -17,7 +17,10 @@ from fontTools import subset
 from fontTools.ttLib import TTFont
 from PIL import Image, ImageDraw, ImageFont
 
-FOLDER = Path(__file__).parents[2] / "custom_components/edge_vision/node/edge_vision_node/letters"
+FOLDER = (
+    Path(__file__).parents[2]
+    / "custom_components/edge_vision/node/edge_vision_node/drawing/letters"
+)
 # Alphabets that need no shaping: Latin with all its accents, Greek, Cyrillic, Armenian, Georgian,
 # and signs.
 ALPHABETS = (

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from edge_vision_node.annotate import annotate
-from edge_vision_node.lettering import Text
+from edge_vision_node.drawing.boxes import annotate
+from edge_vision_node.drawing.lettering import Text
 from edge_vision_node.protocol import Box, DetectedObject
 from PIL import Image, ImageDraw
 

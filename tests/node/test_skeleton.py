@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from edge_vision_node.annotate import annotate
+from edge_vision_node.drawing.boxes import annotate
 from edge_vision_node.protocol import Box, DetectedObject, Keypoint
 from PIL import Image
 

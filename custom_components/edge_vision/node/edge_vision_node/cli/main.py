@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from .. import __version__
-from ..annotate import annotate, to_jpeg
 from ..bench import bench, street_720p
+from ..drawing.boxes import annotate, to_jpeg
 from ..engines import default_threads
 from ..errors import CommandLineError, NodeError
 from ..frames.decode import decode

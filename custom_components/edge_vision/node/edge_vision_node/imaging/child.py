@@ -15,16 +15,16 @@ from typing import Any
 
 from PIL import Image
 
-from ..annotate import annotate, to_jpeg
 from ..cameras.pixels import burn
 from ..crops import CROP_DETAIL
+from ..drawing.boxes import annotate, to_jpeg
+from ..drawing.outline import hide, outline
 from ..errors import NodeError
 from ..frames.decode import decode, get_ready
 from ..frames.tensor import fit
 from ..protocol import ErrorCode, Findings, ProtocolError, read
 from ..workers.messages import BEGAN, Began
 from ..workers.process import Link, begin
-from .drawing import hide, outline
 from .messages import (
     Draw,
     Drawn,

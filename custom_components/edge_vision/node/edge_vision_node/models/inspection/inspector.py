@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ...annotate import annotate, to_jpeg
+from ...drawing.boxes import annotate, to_jpeg
 from ...errors import EngineMissingError, ModelError, NodeError, WorkerError
 from ...frames.decode import decode
 from ...protocol import Findings, Inspection, ModelInfo, ModelProposal

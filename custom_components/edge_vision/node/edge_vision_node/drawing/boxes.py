@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 from PIL import Image, ImageDraw
 
+from ..protocol import ClassScore, DetectedObject
+from .keypoints import draw_keypoints
 from .lettering import Text
-from .protocol import ClassScore, DetectedObject
-from .skeleton import draw_keypoints
 
 _JPEG_QUALITY = 85
 # Hues that stay apart on foliage, asphalt and night pictures; people and pets have fixed ones.

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from PIL import Image, ImageChops, ImageDraw
 
 from ..cameras.pixels import burn
-from ..lettering import Text
 from ..protocol import OutlineRequest, Point
+from .lettering import Text
 
 # What is black in a JPEG is not quite black.
 _JPEG_NOISE = 48

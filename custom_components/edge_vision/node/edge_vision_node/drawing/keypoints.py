@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from PIL import ImageDraw
 
-from .protocol import Keypoint
+from ..protocol import Keypoint
 
 # Below this confidence a point is a guess, and a limb to it would be drawn across the picture.
 _MIN_CONFIDENCE = 30.0

@@ -1,0 +1,1 @@
+"""Boxes, keypoints, outlines and letters on pictures."""
