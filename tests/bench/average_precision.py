@@ -24,9 +24,9 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "custom_components/edge_visio
 
 from edge_vision_node.detections import Detections
 from edge_vision_node.engines import describe_engines
+from edge_vision_node.inference.runner import Runner
 from edge_vision_node.models.manifest import load_model
 from edge_vision_node.models.store import ModelStore
-from edge_vision_node.runner import Runner
 
 LOWEST_CONFIDENCE = 1.0
 IOU = 0.5

@@ -22,8 +22,8 @@ from edge_vision_node.cameras.pixels import KeptFrame
 from edge_vision_node.detections import Detections
 from edge_vision_node.following import Follower
 from edge_vision_node.frames.motion import MotionGate
+from edge_vision_node.inference.planner import Planner, merge
 from edge_vision_node.protocol import Box, Line, MotionThresholds, Point, Zone
-from edge_vision_node.regions import Planner, merge
 from edge_vision_node.rules.video import Watch
 
 _FPS = 10

@@ -38,10 +38,10 @@ import psutil
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "custom_components/edge_vision/node"))
 
-from edge_vision_node.bench import street_720p
 from edge_vision_node.errors import SupersededError
+from edge_vision_node.inference.runner import Runner
+from edge_vision_node.inference.timing import street_720p
 from edge_vision_node.models.store import ModelStore
-from edge_vision_node.runner import Runner
 from edge_vision_node.workers.pool import Place, Workers
 
 # A Vulkan device number n waits WAITS[n] seconds and finds nothing.

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 from edge_vision_node.detections import FILLS, Detections
+from edge_vision_node.inference.runner import Prepared, Runner
 from edge_vision_node.models.manifest import load_model
-from edge_vision_node.runner import Prepared, Runner
 from numpy.typing import NDArray
 
 from tests.engines import needs

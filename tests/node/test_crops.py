@@ -8,15 +8,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from edge_vision_node.crops import Crop, find_crops
 from edge_vision_node.detections import Detections, Placement
 from edge_vision_node.errors import EngineMissingError, ModelError
+from edge_vision_node.inference.landmark_crops import Crop, find_crops
+from edge_vision_node.inference.runner import Runner, default_engine
 from edge_vision_node.models.catalogue import catalogue
 from edge_vision_node.models.heads import build_head
 from edge_vision_node.models.install import Installer
 from edge_vision_node.models.manifest import CropSpec, load_model
 from edge_vision_node.models.store import SELF_TEST_PICTURE, ModelStore
-from edge_vision_node.runner import Runner, default_engine
 from PIL import Image
 
 from tests.engines import ENGINE, ENGINES, needs

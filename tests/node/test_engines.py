@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from edge_vision_node.detections import Detections
 from edge_vision_node.engines import describe_engines
+from edge_vision_node.inference.runner import Runner
 from edge_vision_node.models.store import ModelStore
-from edge_vision_node.runner import Runner
 from PIL import Image
 
 from tests.engines import ENGINES, HERE, needs

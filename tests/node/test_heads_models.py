@@ -7,10 +7,10 @@ import shutil
 from pathlib import Path
 
 import pytest
+from edge_vision_node.inference.runner import Runner
 from edge_vision_node.models import catalogue
 from edge_vision_node.models.manifest import load_model
 from edge_vision_node.protocol import Findings
-from edge_vision_node.runner import Runner
 
 from tests.engines import HERE
 from tests.pictures import TEST_DATA, needs_test_data

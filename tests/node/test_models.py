@@ -17,9 +17,9 @@ from edge_vision_node.errors import (
     ModelError,
     UnknownModelError,
 )
+from edge_vision_node.inference.runner import Runner, default_engine
 from edge_vision_node.models.manifest import load_model
 from edge_vision_node.models.store import BUNDLED, DEFAULT_MODEL, ModelStore
-from edge_vision_node.runner import Runner, default_engine
 
 # Those that run the default model here.
 ENGINES_HERE = [

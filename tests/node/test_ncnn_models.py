@@ -15,13 +15,13 @@ from edge_vision_node.detections import Detections
 from edge_vision_node.engines import packages
 from edge_vision_node.engines.packages import System
 from edge_vision_node.frames.decode import decode
+from edge_vision_node.inference.runner import Runner
 from edge_vision_node.models.catalogue import Catalogue, catalogue
 from edge_vision_node.models.heads import build_head
 from edge_vision_node.models.install import Installer, detector_of
 from edge_vision_node.models.manager import describe
 from edge_vision_node.models.manifest import load_model
 from edge_vision_node.models.store import ModelStore
-from edge_vision_node.runner import Runner
 
 from tests.pictures import SELF_TEST_PICTURE, TEST_DATA, needs_test_data
 

@@ -10,8 +10,8 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from .bench import street_720p
 from .errors import BusyError, NodeError
+from .inference.timing import street_720p
 from .models.manifest import Model
 from .protocol import (
     Benchmark,

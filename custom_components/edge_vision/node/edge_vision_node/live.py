@@ -29,6 +29,7 @@ from .errors import (
 )
 from .evidence import Keeper
 from .following import Follower, end_all, end_labels, labels_in
+from .inference.planner import Planner, merge
 from .pipeline import Pipeline
 from .protocol import (
     Box,
@@ -53,7 +54,6 @@ from .protocol import (
     write,
 )
 from .records import Records
-from .regions import Planner, merge
 from .rules.scene import RuleEvent, SceneObject, SceneState
 from .rules.video import Watch
 from .workers import pool

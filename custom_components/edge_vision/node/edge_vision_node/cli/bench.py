@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from ..bench import BenchResult
 from ..benchmark import Benchmarks
+from ..inference.timing import BenchResult
 from ..models.manifest import Model
 from ..models.trust import Trust
 from ..protocol import Benchmark, BenchmarkProgress, BenchmarkRow, write

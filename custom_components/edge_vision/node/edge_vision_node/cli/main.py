@@ -15,17 +15,17 @@ from pathlib import Path
 from typing import Any
 
 from .. import __version__
-from ..bench import bench, street_720p
 from ..drawing.boxes import annotate, to_jpeg
 from ..engines import default_threads
 from ..errors import CommandLineError, NodeError
 from ..frames.decode import decode
+from ..inference.runner import Runner, default_engine
+from ..inference.timing import bench, street_720p
 from ..models.store import DEFAULT_MODEL
 from ..node_logging import begin_to_log
 from ..plain_files import read_plain
 from ..protocol import MAX_PICTURE_BYTES, write
 from ..results import in_words
-from ..runner import Runner, default_engine
 from ..server.serve import ServeOptions, serve
 from ..storage.results import FILE_NAME, ResultLog
 from .bench import bench_all, print_bench

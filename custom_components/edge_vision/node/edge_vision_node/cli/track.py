@@ -17,11 +17,11 @@ import numpy as np
 from ..errors import CommandLineError
 from ..following import Follower
 from ..frames.video import VideoFrame, read_video
-from ..looking import Looker
+from ..inference.frame_detector import Looker
+from ..inference.runner import Runner
 from ..protocol import Line, Point, Thoroughness, Zone, write
 from ..rules.scene import RuleEvent
 from ..rules.video import Watch
-from ..runner import Runner
 from ..tracking.tracker import Track
 
 _PROGRESS_EVERY_S = 1.0

@@ -16,12 +16,12 @@ from typing import Any
 from PIL import Image
 
 from ..cameras.pixels import burn
-from ..crops import CROP_DETAIL
 from ..drawing.boxes import annotate, to_jpeg
 from ..drawing.outline import hide, outline
 from ..errors import NodeError
 from ..frames.decode import decode, get_ready
 from ..frames.tensor import fit
+from ..inference.landmark_crops import CROP_DETAIL
 from ..protocol import ErrorCode, Findings, ProtocolError, read
 from ..workers.messages import BEGAN, Began
 from ..workers.process import Link, begin

@@ -14,17 +14,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..bench import p95, time_stills
 from ..detections import Detections
 from ..engines import default_threads, describe_engine, get_engine
 from ..errors import ModelError, NodeError
 from ..frames.decode import decode
 from ..frames.tensor import Preprocessor
 from ..imaging.messages import Pixels
+from ..inference.runner import Prepared, Runner
+from ..inference.timing import p95, time_stills
 from ..models.formats import require_answer
 from ..models.manifest import load_model
 from ..protocol import ErrorCode, read
-from ..runner import Prepared, Runner
 from .messages import (
     BEGAN,
     Began,

@@ -13,9 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from .crops import CROP_DETAIL, find_crops
-from .detections import Detections, Placement, joined
-from .engines import (
+from ..detections import Detections, Placement, joined
+from ..engines import (
     Engine,
     Session,
     default_accelerator,
@@ -23,16 +22,17 @@ from .engines import (
     describe_engines,
     get_engine,
 )
-from .errors import AcceleratorError, EngineMissingError, InferenceError, ModelError, PictureError
-from .frames.decode import Frame, decode
-from .frames.tensor import Preprocessor
-from .imaging.messages import Pixels
-from .models.heads import build_head
-from .models.heads.decoding import best_first
-from .models.heads.landmarks import LandmarksHead
-from .models.manifest import Model
-from .protocol import Findings
-from .results import Classification, Result, findings
+from ..errors import AcceleratorError, EngineMissingError, InferenceError, ModelError, PictureError
+from ..frames.decode import Frame, decode
+from ..frames.tensor import Preprocessor
+from ..imaging.messages import Pixels
+from ..models.heads import build_head
+from ..models.heads.decoding import best_first
+from ..models.heads.landmarks import LandmarksHead
+from ..models.manifest import Model
+from ..protocol import Findings
+from ..results import Classification, Result, findings
+from .landmark_crops import CROP_DETAIL, find_crops
 
 # Parts of a frame that are run at once, where that takes less than this share of the time.
 _BATCH, _BATCH_GAIN, _BATCH_RUNS = 4, 0.85, 3

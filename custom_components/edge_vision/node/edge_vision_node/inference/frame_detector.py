@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .detections import Detections
-from .errors import ModelError
-from .frames.decode import Frame
-from .frames.motion import MotionGate
-from .frames.video import VideoFrame
-from .protocol import MotionThresholds, Thoroughness
-from .regions import Planner, merge
+from ..detections import Detections
+from ..errors import ModelError
+from ..frames.decode import Frame
+from ..frames.motion import MotionGate
+from ..frames.video import VideoFrame
+from ..protocol import MotionThresholds, Thoroughness
+from ..tracking.association import Floats
+from .planner import Planner, merge
 from .runner import Prepared, Runner
-from .tracking.association import Floats
 
 
 @dataclass(frozen=True, eq=False)

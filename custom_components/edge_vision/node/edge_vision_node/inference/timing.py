@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from .hardware.discovery import resident_bytes
-from .models.store import SELF_TEST_PICTURE
+from ..hardware.discovery import resident_bytes
+from ..models.store import SELF_TEST_PICTURE
 from .runner import Runner
 
 _LEAST_RUNS = 20

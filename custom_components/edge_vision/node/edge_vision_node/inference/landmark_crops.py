@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from .detections import Detections
-from .errors import ModelError
-from .models.manifest import CropSpec
+from ..detections import Detections
+from ..errors import ModelError
+from ..models.manifest import CropSpec
 
 # A face or body is a part of the picture, which is wanted with so many times the pixels of the
 # crop's width and height, where it has them.

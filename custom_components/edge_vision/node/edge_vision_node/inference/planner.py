@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .detections import Detections
-from .protocol import Thoroughness
-from .tracking.association import Floats, areas, contained
+from ..detections import Detections
+from ..protocol import Thoroughness
+from ..tracking.association import Floats, areas, contained
 
 WHOLE = np.array([[0.0, 0.0, 1.0, 1.0]])
 

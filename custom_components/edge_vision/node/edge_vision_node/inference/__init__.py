@@ -1,0 +1,1 @@
+"""A model on a frame: where to look, what the model sees, what it answers."""
