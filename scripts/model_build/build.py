@@ -21,8 +21,8 @@ from verify import compare_engines, compare_network
 
 MODEL_ID = "ssd_mobilenet_v2_coco"
 MODEL_VERSION = "1.0.0"
-MODELS = Path(__file__).parents[2] / "custom_components/edge_vision/node/edge_vision_node/models"
-BUNDLED, CATALOGUE = MODELS / "bundled", MODELS / "catalogue"
+NODE = Path(__file__).parents[2] / "custom_components/edge_vision/node/edge_vision_node"
+BUNDLED, CATALOGUE = NODE / "models/bundled", NODE / "library/catalogue"
 # The network starts after the in-graph pre-processing (pixel / 127.5 - 1) ...
 INPUT_NODE = "Preprocessor/sub"
 INPUT_SIZE = 300

@@ -41,9 +41,9 @@ sys.path[:0] = [str(NODE), str(Path(__file__).parents[2])]
 
 import numpy as np  # noqa: E402
 from edge_vision_node.errors import NodeError  # noqa: E402
-from edge_vision_node.models.inspection.candidate import Candidate  # noqa: E402
-from edge_vision_node.models.inspection.inspector import Inspector, Wish  # noqa: E402
-from edge_vision_node.models.install import Installer  # noqa: E402
+from edge_vision_node.library.inspection.candidate import Candidate  # noqa: E402
+from edge_vision_node.library.inspection.inspector import Inspector, Wish  # noqa: E402
+from edge_vision_node.library.install import Installer  # noqa: E402
 from edge_vision_node.models.store import BUNDLED, SELF_TEST_PICTURE, ModelStore  # noqa: E402
 from edge_vision_node.models.trust import Trust  # noqa: E402
 from edge_vision_node.workers.pool import Workers  # noqa: E402

@@ -16,8 +16,8 @@ from typing import Any
 import aiohttp
 import pytest
 from edge_vision_node import protocol
-from edge_vision_node.models.inspection.inspector import Inspector
-from edge_vision_node.models.install import Installer
+from edge_vision_node.library.inspection.inspector import Inspector
+from edge_vision_node.library.install import Installer
 from edge_vision_node.models.store import ModelStore
 from edge_vision_node.models.trust import Trust
 from edge_vision_node.workers.pool import Lane, Workers

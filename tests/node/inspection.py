@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edge_vision_node.models.inspection.inspector import Inspector, Wish
+from edge_vision_node.library.inspection.inspector import Inspector, Wish
 from edge_vision_node.models.store import BUNDLED, DEFAULT_MODEL, SELF_TEST_PICTURE, ModelStore
 from edge_vision_node.protocol import Inspection
 from edge_vision_node.workers.pool import Workers

@@ -34,8 +34,8 @@ import numpy as np
 from edge_vision_node.frames.decode import decode
 from edge_vision_node.frames.tensor import Preprocessor
 from edge_vision_node.inference.runner import Runner
-from edge_vision_node.models.catalogue import catalogue
-from edge_vision_node.models.install import Installer
+from edge_vision_node.library.catalogue import catalogue
+from edge_vision_node.library.install import Installer
 from edge_vision_node.models.store import SELF_TEST_PICTURE, ModelStore
 
 DATA = Path(__file__).parent / "data"

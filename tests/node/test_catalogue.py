@@ -17,12 +17,12 @@ import pytest
 from edge_vision_node.engines import packages
 from edge_vision_node.engines.packages import System
 from edge_vision_node.errors import DownloadError, ModelError, UnknownModelError
-from edge_vision_node.models.catalogue import Catalogue, Source, catalogue
-from edge_vision_node.models.download import Limits
+from edge_vision_node.library.catalogue import Catalogue, Source, catalogue
+from edge_vision_node.library.download import Limits
+from edge_vision_node.library.install import Installer, Step, detector_of
+from edge_vision_node.library.manager import describe
+from edge_vision_node.library.registry_packages import fetch_member
 from edge_vision_node.models.heads import build_head
-from edge_vision_node.models.install import Installer, Step, detector_of
-from edge_vision_node.models.manager import describe
-from edge_vision_node.models.package import fetch_member
 from edge_vision_node.models.store import BUNDLED, DEFAULT_MODEL, ModelStore
 from yarl import URL
 
@@ -95,7 +95,9 @@ def home(tmp_path: Path) -> Home:
 
 def test_every_entry_is_complete_licensed_and_has_a_head() -> None:
     entries = catalogue().entries
-    folders = {path.parent.name for path in BUNDLED.parent.glob("catalogue/*/model.json")}
+    folders = {
+        path.parent.name for path in BUNDLED.parents[1].glob("library/catalogue/*/model.json")
+    }
     assert set(entries) == folders
     for entry in entries.values():
         manifest = entry.manifest

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from edge_vision_node.models.archive import is_archive
-from edge_vision_node.models.uploads import Uploads, labels_beside
+from edge_vision_node.library.unpack import is_archive
+from edge_vision_node.library.uploads import Uploads, labels_beside
 from PIL import Image
 
 from tests.engines import needs

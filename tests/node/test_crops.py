@@ -12,9 +12,9 @@ from edge_vision_node.detections import Detections, Placement
 from edge_vision_node.errors import EngineMissingError, ModelError
 from edge_vision_node.inference.landmark_crops import Crop, find_crops
 from edge_vision_node.inference.runner import Runner, default_engine
-from edge_vision_node.models.catalogue import catalogue
+from edge_vision_node.library.catalogue import catalogue
+from edge_vision_node.library.install import Installer
 from edge_vision_node.models.heads import build_head
-from edge_vision_node.models.install import Installer
 from edge_vision_node.models.manifest import CropSpec, load_model
 from edge_vision_node.models.store import SELF_TEST_PICTURE, ModelStore
 from PIL import Image

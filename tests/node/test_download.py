@@ -16,9 +16,9 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 from edge_vision_node.errors import DownloadError, ModelError, StorageError
-from edge_vision_node.models import archive as archives
-from edge_vision_node.models.archive import open_archive
-from edge_vision_node.models.download import Download, Limits, download, require_space
+from edge_vision_node.library import unpack as archives
+from edge_vision_node.library.download import Download, Limits, download, require_space
+from edge_vision_node.library.unpack import open_archive
 
 CONTENT = os.urandom(700_000)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -369,7 +369,7 @@ async def test_a_disk_that_fills_up_is_told_and_nothing_is_left(
         return ranged(request)
 
     # As if somebody else filled it after the check.
-    monkeypatch.setattr("edge_vision_node.models.download.require_space", lambda *_: None)
+    monkeypatch.setattr("edge_vision_node.library.download.require_space", lambda *_: None)
     with pytest.raises(StorageError, match="The disk is full: m cannot be written"):
         await download(wanted(await serve(handler)), small_disk / "m", None, QUICK)
     assert left_in(small_disk) == []

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from edge_vision_node.inference.runner import Runner
-from edge_vision_node.models import catalogue
+from edge_vision_node.library import catalogue
 from edge_vision_node.models.manifest import load_model
 from edge_vision_node.protocol import Findings
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 from edge_vision_node.errors import ModelError
-from edge_vision_node.models.install import Installer
-from edge_vision_node.models.manager import ModelManager
+from edge_vision_node.library.install import Installer
+from edge_vision_node.library.manager import ModelManager
 from edge_vision_node.models.manifest import load_model
 from edge_vision_node.models.store import DEFAULT_MODEL, ModelStore
 from edge_vision_node.node import _node_id

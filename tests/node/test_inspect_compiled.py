@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 from edge_vision_node.detections import Detections
 from edge_vision_node.errors import ModelError
+from edge_vision_node.library.uploads import Uploads
 from edge_vision_node.models.heads import build_head
 from edge_vision_node.models.store import SELF_TEST_PICTURE, ModelStore
-from edge_vision_node.models.uploads import Uploads
 from edge_vision_node.workers import pool
 
 from tests.pictures import needs_test_data

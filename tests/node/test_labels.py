@@ -14,11 +14,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from edge_vision_node.errors import ModelError
-from edge_vision_node.models.archive import open_archive
+from edge_vision_node.library.inspection.candidate import Candidate
+from edge_vision_node.library.inspection.clues import find_picture
+from edge_vision_node.library.inspection.recognise import recognise
+from edge_vision_node.library.unpack import open_archive
 from edge_vision_node.models.formats import read_model_file
-from edge_vision_node.models.inspection.candidate import Candidate
-from edge_vision_node.models.inspection.clues import find_picture
-from edge_vision_node.models.inspection.recognise import recognise
 from edge_vision_node.models.labels import parse, read_labels, read_notes
 from edge_vision_node.models.names import MAX_LABELS, MAX_NAME, clean, numbered
 
@@ -404,7 +404,7 @@ def test_a_table_of_contents_that_fills_the_memory_is_not_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = packed(tmp_path / "m.zip", {"a.onnx": b"x"})
-    monkeypatch.setattr("edge_vision_node.models.archive._MAX_TABLE_BYTES", 40)
+    monkeypatch.setattr("edge_vision_node.library.unpack._MAX_TABLE_BYTES", 40)
     with pytest.raises(ModelError, match="too many members"), open_archive(path):
         pass
 

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from edge_vision_node.detections import Detections
 from edge_vision_node.errors import ModelError, NodeError, WorkerError
+from edge_vision_node.library.inspection.inspector import Wish
 from edge_vision_node.models.heads import build_head
 from edge_vision_node.models.heads.embedding import MOST_DIMENSIONS
-from edge_vision_node.models.inspection.inspector import Wish
 from edge_vision_node.models.manifest import MAX_LABELS, load_model
 from edge_vision_node.models.store import MAX_LABEL_CHARS, SELF_TEST_PICTURE, ModelStore
 from edge_vision_node.models.trust import Trust

@@ -16,10 +16,10 @@ from edge_vision_node.engines import packages
 from edge_vision_node.engines.packages import System
 from edge_vision_node.frames.decode import decode
 from edge_vision_node.inference.runner import Runner
-from edge_vision_node.models.catalogue import Catalogue, catalogue
+from edge_vision_node.library.catalogue import Catalogue, catalogue
+from edge_vision_node.library.install import Installer, detector_of
+from edge_vision_node.library.manager import describe
 from edge_vision_node.models.heads import build_head
-from edge_vision_node.models.install import Installer, detector_of
-from edge_vision_node.models.manager import describe
 from edge_vision_node.models.manifest import load_model
 from edge_vision_node.models.store import ModelStore
 

@@ -246,7 +246,7 @@ def test_no_credential_is_left(marked: str) -> None:
         "a \u2013 b, key words",
         "http://[fe80::1]:8123/x and http://[::1]/y",
         "http://cam/mail/bob%40example.org",
-        "custom_components/edge_vision/node/edge_vision_node/models/catalogue",
+        "custom_components/edge_vision/node/edge_vision_node/library/catalogue",
         "f0e4c2f76c58916ec258f246851bea091d14d4247a2fc3e18694461b1816e13b",
     ],
 )

@@ -44,9 +44,9 @@ from .hardware.discovery import (
 )
 from .imaging.messages import Masks
 from .imaging.service import Imaging
+from .library.manager import ModelManager, ProgressListener
 from .live import leave, leave_labels
 from .lives import LivePipelines
-from .models.manager import ModelManager, ProgressListener
 from .models.store import DEFAULT_MODEL, SELF_TEST_EXPECTATION, SELF_TEST_PICTURE, ModelStore
 from .models.trust import Trust
 from .pipeline import Pipeline, allowed, parse_time, summarise, understood

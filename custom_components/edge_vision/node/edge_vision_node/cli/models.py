@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import CommandLineError, NodeError
-from ..models.catalogue import catalogue
-from ..models.inspection.inspector import Inspector, Wish
-from ..models.install import Installer, Step
-from ..models.manager import describe
+from ..library.catalogue import catalogue
+from ..library.inspection.inspector import Inspector, Wish
+from ..library.install import Installer, Step
+from ..library.manager import describe
 from ..models.manifest import Model
 from ..models.store import DEFAULT_MODEL, SELF_TEST_PICTURE, ModelStore, is_bundled
 from ..models.trust import Trust

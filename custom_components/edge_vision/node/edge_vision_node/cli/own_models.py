@@ -10,14 +10,15 @@ import tempfile
 from pathlib import Path
 
 from ..errors import ModelError, NodeError
-from ..models import archive, formats
-from ..models.catalogue import catalogue
-from ..models.inspection.inspector import Inspector, Wish
-from ..models.install import MODEL_ID, Installer
+from ..library import unpack as archive
+from ..library.catalogue import catalogue
+from ..library.inspection.inspector import Inspector, Wish
+from ..library.install import MODEL_ID, Installer
+from ..library.uploads import labels_beside
+from ..models import formats
 from ..models.manifest import MANIFEST_NAME, Model, load_model
 from ..models.store import BUNDLED, SELF_TEST_PICTURE, ModelStore, with_detector
 from ..models.trust import Trust
-from ..models.uploads import labels_beside
 from ..workers.pool import Workers
 
 _SUFFIXES = (*formats.SUFFIXES, *archive.SUFFIXES)

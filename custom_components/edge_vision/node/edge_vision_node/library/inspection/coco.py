@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ..manifest import load_model
-from ..store import BUNDLED, DEFAULT_MODEL
+from ...models.manifest import load_model
+from ...models.store import BUNDLED, DEFAULT_MODEL
 
 
 def labels() -> tuple[str, ...]:

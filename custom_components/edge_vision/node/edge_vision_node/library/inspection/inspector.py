@@ -10,15 +10,15 @@ from typing import Any
 from ...drawing.boxes import annotate, to_jpeg
 from ...errors import EngineMissingError, ModelError, NodeError, WorkerError
 from ...frames.decode import decode
+from ...models.heads import HEAD_TYPES
+from ...models.labels import Names
+from ...models.names import clean
 from ...protocol import Findings, Inspection, ModelInfo, ModelProposal
 from ...workers.messages import Probed, ProbedOutput, RunResult
 from ...workers.pool import Place, Workers
 from ...workers.proof import probe, trial
-from ..archive import remove_folder
-from ..heads import HEAD_TYPES
 from ..install import Installer
-from ..labels import Names
-from ..names import clean
+from ..unpack import remove_folder
 from .candidate import Candidate, correct
 from .clues import Picture, describe, find_picture
 from .guess import Guess

@@ -18,9 +18,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..errors import DownloadError, ModelError
-from .archive import open_archive
 from .catalogue import Source
 from .download import MAX_MODEL_BYTES, writing
+from .unpack import open_archive
 
 _DEADLINE_S = 900.0
 _ADDRESS = re.compile(r"\S+://\S+")

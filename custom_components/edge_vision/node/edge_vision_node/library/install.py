@@ -17,9 +17,10 @@ from typing import Any
 from ulid_transform import ulid_now
 
 from ..errors import DownloadError, ModelError, UnknownModelError
-from .archive import open_archive, remove_folder
+from ..models.checks import check_files
+from ..models.manifest import MANIFEST_NAME, FileSpec, Model, load_model
+from ..models.store import BUNDLED, ModelStore, is_bundled, require_room, use_version, with_detector
 from .catalogue import Catalogue, CatalogueEntry, Source, catalogue
-from .checks import check_files
 from .download import (
     LIMITS,
     Download,
@@ -31,16 +32,8 @@ from .download import (
     sync_folder,
     writing,
 )
-from .manifest import MANIFEST_NAME, FileSpec, Model, load_model
-from .package import fetch_member
-from .store import (
-    BUNDLED,
-    ModelStore,
-    is_bundled,
-    require_room,
-    use_version,
-    with_detector,
-)
+from .registry_packages import fetch_member
+from .unpack import open_archive, remove_folder
 
 _LOGGER = logging.getLogger(__name__)
 

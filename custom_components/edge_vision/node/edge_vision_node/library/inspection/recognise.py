@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ...errors import ModelError
+from ...models.formats import ModelFile, Tensor
+from ...models.formats.hef import Description
+from ...models.labels import GAP, Names, from_metadata
 from ...workers.messages import ProbedOutput
-from ..formats import ModelFile, Tensor
-from ..formats.hef import Description
-from ..labels import GAP, Names, from_metadata
 from . import detectors, others, rows
 from .clues import Clues, Picture, find_outputs, fit_labels, without_background
 from .guess import Guess

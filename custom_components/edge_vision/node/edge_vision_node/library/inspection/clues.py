@@ -6,11 +6,11 @@ import re
 from dataclasses import dataclass
 
 from ...errors import ModelError
+from ...models.formats import ModelFile, Tensor
+from ...models.labels import GAP
+from ...models.names import clean
 from ...protocol import ModelTensor
 from ...workers.messages import ProbedOutput
-from ..formats import ModelFile, Tensor
-from ..labels import GAP
-from ..names import clean
 from . import coco
 
 # First lines of label files that stand for "nothing".

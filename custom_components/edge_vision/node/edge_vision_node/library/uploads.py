@@ -8,10 +8,10 @@ from pathlib import Path
 from ulid_transform import ulid_now
 
 from ..errors import ModelError
+from ..models.labels import SUFFIXES
 from ..protocol import Uploaded
-from .archive import remove_folder
 from .download import MAX_MODEL_BYTES, require_space, writing
-from .labels import SUFFIXES
+from .unpack import remove_folder
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._ +()-]{0,127}")
 _ID = re.compile(r"[0-9A-Z]{26}")

@@ -11,6 +11,8 @@ from yarl import URL
 
 from ..engines.packages import System, why_unavailable
 from ..errors import ModelError
+from ..models import formats
+from ..models.store import SELF_TEST_PICTURE, ModelStore
 from ..protocol import (
     CatalogueAnswer,
     CatalogueModel,
@@ -22,12 +24,11 @@ from ..protocol import (
     Uploaded,
 )
 from ..workers.pool import Workers
-from . import archive, formats
+from . import unpack as archive
 from .catalogue import CatalogueEntry, catalogue
 from .download import Download, download
 from .inspection.inspector import Inspector, Wish
 from .install import Installer, Step, detector_of
-from .store import SELF_TEST_PICTURE, ModelStore
 from .uploads import Uploads, labels_beside, named
 
 _LOGGER = logging.getLogger(__name__)

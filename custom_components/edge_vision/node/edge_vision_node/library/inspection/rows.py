@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from ...models.heads.end_to_end import BOX
 from ...workers.messages import ProbedColumn
-from ..heads.end_to_end import BOX
 from . import coco
 from .clues import Clues, Output
 from .guess import MOST_SHARE, Guess, in_shares, letterboxed, point_names, with_classes

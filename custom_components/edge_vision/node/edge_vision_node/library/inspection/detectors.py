@@ -10,15 +10,7 @@ import re
 
 from . import coco
 from .clues import Clues, Output, fit_labels
-from .guess import (
-    IMAGENET,
-    MOST_SHARE,
-    Guess,
-    in_shares,
-    letterboxed,
-    point_names,
-    with_classes,
-)
+from .guess import IMAGENET, MOST_SHARE, Guess, in_shares, letterboxed, point_names, with_classes
 
 _TOLERANCE = 0.01
 

@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from ..errors import ModelError
-from . import formats, labels
+from ..models import formats, labels
 from .download import MAX_MODEL_BYTES, require_space, writing
 
 MAX_MEMBERS = 64

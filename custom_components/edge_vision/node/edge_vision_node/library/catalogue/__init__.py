@@ -15,8 +15,8 @@ from pathlib import Path
 
 from ...engines.packages import System, why_unavailable
 from ...errors import ModelError, UnknownModelError
+from ...models.manifest import MANIFEST_NAME, FileSpec, Manifest, read_manifest
 from ...protocol import ProtocolError, read
-from ..manifest import MANIFEST_NAME, FileSpec, Manifest, read_manifest
 
 FOLDER = Path(__file__).parent
 _SOURCE_NAME = "source.json"

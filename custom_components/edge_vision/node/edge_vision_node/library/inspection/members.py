@@ -10,8 +10,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import PurePosixPath
 
 from ...errors import ModelError
-from .. import archive, formats, labels
-from ..formats import strangers
+from ...models import formats, labels
+from ...models.formats import strangers
+from .. import unpack as archive
 
 _ARCHIVES = (*archive.SUFFIXES, ".7z", ".rar", ".xz", ".bz2", ".zst")
 _JUNK = frozenset({"__macosx", "__pycache__", "thumbs.db", "desktop.ini"})

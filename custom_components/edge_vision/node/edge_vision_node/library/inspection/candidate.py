@@ -12,15 +12,15 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ...errors import ModelError
+from ...models.checks import check_external
+from ...models.formats import ModelFile, read_model_file, strangers
+from ...models.labels import Names, from_metadata, read_labels, read_notes
+from ...models.manifest import MANIFEST_NAME, SCHEMA, Model, load_model
+from ...models.names import MAX_LABEL_BYTES, clean, numbered
 from ...plain_files import open_plain, read_plain
-from ..archive import MAX_MEMBERS, is_archive, open_archive, plain_name
-from ..checks import check_external
 from ..download import MAX_MODEL_BYTES, require_space, writing
-from ..formats import ModelFile, read_model_file, strangers
 from ..install import CANDIDATE
-from ..labels import Names, from_metadata, read_labels, read_notes
-from ..manifest import MANIFEST_NAME, SCHEMA, Model, load_model
-from ..names import MAX_LABEL_BYTES, clean, numbered
+from ..unpack import MAX_MEMBERS, is_archive, open_archive, plain_name
 from .clues import Picture
 from .guess import Guess
 from .members import beside, is_junk, is_named_for_labels, labels_of, the_model
