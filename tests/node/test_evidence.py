@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from edge_vision_node.cameras.messages import CameraFrame
-from edge_vision_node.evidence import Keeper, Shot
+from edge_vision_node.pipelines.best_picture import Keeper, Shot
 from edge_vision_node.protocol import Box, DetectedObject, Kind, NodeEvent, Phase
 from edge_vision_node.rules.scene import RuleEvent, SceneObject
 

@@ -16,8 +16,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from edge_vision_node import live as live_module
-from edge_vision_node import lives
 from edge_vision_node.cameras.camera import Watcher as CameraWatcher
 from edge_vision_node.errors import (
     CameraError,
@@ -28,7 +26,9 @@ from edge_vision_node.errors import (
 )
 from edge_vision_node.frames.decode import decode
 from edge_vision_node.node import Node
-from edge_vision_node.pipeline import Pipeline
+from edge_vision_node.pipelines import live as live_module
+from edge_vision_node.pipelines import registry as lives
+from edge_vision_node.pipelines.pipeline import Pipeline
 from edge_vision_node.protocol import (
     Configure,
     ErrorCode,

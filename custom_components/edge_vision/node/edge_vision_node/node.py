@@ -45,11 +45,11 @@ from .hardware.discovery import (
 from .imaging.messages import Masks
 from .imaging.service import Imaging
 from .library.manager import ModelManager, ProgressListener
-from .live import leave, leave_labels
-from .lives import LivePipelines
 from .models.store import DEFAULT_MODEL, SELF_TEST_EXPECTATION, SELF_TEST_PICTURE, ModelStore
 from .models.trust import Trust
-from .pipeline import Pipeline, allowed, parse_time, summarise, understood
+from .pipelines.live import leave, leave_labels
+from .pipelines.pipeline import Pipeline, allowed, parse_time, summarise, understood
+from .pipelines.registry import LivePipelines
 from .plain_files import read_plain
 from .protocol import (
     NO_ANSWER,

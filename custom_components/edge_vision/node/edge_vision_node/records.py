@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from .errors import NewerLogError, StorageError
-from .pipeline import History
+from .pipelines.pipeline import History
 from .protocol import LoggedEvent, NodeEvent, ResultsRequest
 from .storage.evidence import EvidenceStore
 from .storage.pictures import PictureStore

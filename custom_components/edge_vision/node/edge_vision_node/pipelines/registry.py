@@ -12,14 +12,11 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Protocol
 
-from .cameras.camera import Cameras
-from .cameras.messages import CameraFrame, Motion
-from .errors import CameraError, NodeError, NoPictureError, StorageError
-from .evidence import Keeper, Save, Shot
-from .imaging.service import Imaging
-from .live import Host, LivePipeline, source_of
-from .pipeline import Pipeline
-from .protocol import (
+from ..cameras.camera import Cameras
+from ..cameras.messages import CameraFrame, Motion
+from ..errors import CameraError, NodeError, NoPictureError, StorageError
+from ..imaging.service import Imaging
+from ..protocol import (
     EvidenceRequest,
     Findings,
     LiveRequest,
@@ -32,6 +29,9 @@ from .protocol import (
     SourceState,
     Video,
 )
+from .best_picture import Keeper, Save, Shot
+from .live import Host, LivePipeline, source_of
+from .pipeline import Pipeline
 
 _LOGGER = logging.getLogger(__name__)
 

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from .cameras.camera import Watcher
-from .cameras.messages import CameraFrame
-from .errors import FrameGoneError, NodeError
-from .protocol import DetectedObject, NodeEvent, Phase
-from .rules.scene import RuleEvent
+from ..cameras.camera import Watcher
+from ..cameras.messages import CameraFrame
+from ..errors import FrameGoneError, NodeError
+from ..protocol import DetectedObject, NodeEvent, Phase
+from ..rules.scene import RuleEvent
 
 _LOGGER = logging.getLogger(__name__)
 

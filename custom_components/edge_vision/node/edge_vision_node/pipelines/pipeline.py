@@ -11,8 +11,8 @@ from typing import Literal
 
 from ulid_transform import ulid_now
 
-from .errors import NodeError
-from .protocol import (
+from ..errors import NodeError
+from ..protocol import (
     NO_ANSWER,
     TASKS_WITH_OBJECTS,
     DetectedObject,
@@ -27,13 +27,13 @@ from .protocol import (
     ProtocolError,
     Task,
 )
-from .rules.classification import NOTHING, Answer, HeldAnswer
-from .rules.objects import Limits
-from .rules.posture import with_postures
-from .rules.presence import Change, Presence
-from .rules.scene import RuleEvent
-from .workers.messages import RunResult
-from .workers.pool import Place
+from ..rules.classification import NOTHING, Answer, HeldAnswer
+from ..rules.objects import Limits
+from ..rules.posture import with_postures
+from ..rules.presence import Change, Presence
+from ..rules.scene import RuleEvent
+from ..workers.messages import RunResult
+from ..workers.pool import Place
 
 
 def parse_time(text: str) -> datetime:

@@ -16,10 +16,10 @@ from typing import Protocol, TypeVar
 import numpy as np
 from ulid_transform import ulid_now
 
-from .cameras.camera import Cameras
-from .cameras.messages import CameraFrame, Motion, Pictured, Source, View
-from .detections import Detections
-from .errors import (
+from ..cameras.camera import Cameras
+from ..cameras.messages import CameraFrame, Motion, Pictured, Source, View
+from ..detections import Detections
+from ..errors import (
     CameraError,
     FrameGoneError,
     ModelLoadingError,
@@ -27,11 +27,9 @@ from .errors import (
     StorageError,
     SupersededError,
 )
-from .evidence import Keeper
-from .following import Follower, end_all, end_labels, labels_in
-from .inference.planner import Planner, merge
-from .pipeline import Pipeline
-from .protocol import (
+from ..following import Follower, end_all, end_labels, labels_in
+from ..inference.planner import Planner, merge
+from ..protocol import (
     Box,
     ClassScore,
     DetectedObject,
@@ -53,12 +51,14 @@ from .protocol import (
     decode_text,
     write,
 )
-from .records import Records
-from .rules.scene import RuleEvent, SceneObject, SceneState
-from .rules.video import Watch
-from .workers import pool
-from .workers.messages import CropsResult
-from .workers.pool import Place
+from ..records import Records
+from ..rules.scene import RuleEvent, SceneObject, SceneState
+from ..rules.video import Watch
+from ..workers import pool
+from ..workers.messages import CropsResult
+from ..workers.pool import Place
+from .best_picture import Keeper
+from .pipeline import Pipeline
 
 _LOGGER = logging.getLogger(__name__)
 _T = TypeVar("_T")
