@@ -17,6 +17,7 @@ from edge_vision_node.models.heads.embedding import MOST_DIMENSIONS
 from edge_vision_node.models.manifest import MAX_LABELS, load_model
 from edge_vision_node.models.store import MAX_LABEL_CHARS, SELF_TEST_PICTURE, ModelStore
 from edge_vision_node.models.trust import Trust
+from edge_vision_node.processes.child_process import Worker
 from edge_vision_node.protocol import (
     MAX_HEADER_BYTES,
     Findings,
@@ -41,7 +42,6 @@ from edge_vision_node.workers.messages import (
     RunResult,
 )
 from edge_vision_node.workers.pool import Place, Workers
-from edge_vision_node.workers.worker import Worker
 
 from tests.engines import ENGINE, needs
 from tests.onnx_files import onnx_file

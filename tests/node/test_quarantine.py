@@ -26,10 +26,10 @@ from edge_vision_node.models.formats import read_model_file
 from edge_vision_node.models.manifest import Model, load_model
 from edge_vision_node.models.store import BUNDLED, DEFAULT_MODEL, ModelStore
 from edge_vision_node.models.trust import Trust
+from edge_vision_node.processes.child_process import Worker
 from edge_vision_node.workers import proof
 from edge_vision_node.workers.messages import Load, RunResult
 from edge_vision_node.workers.pool import Lane, Place, Workers
-from edge_vision_node.workers.worker import Worker
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 

@@ -8,7 +8,7 @@ from contextlib import suppress
 
 import pytest
 from edge_vision_node.errors import SupersededError
-from edge_vision_node.scheduler import Scheduler
+from edge_vision_node.workers.scheduler import Scheduler
 
 
 @pytest.fixture

@@ -23,10 +23,10 @@ from edge_vision_node.errors import (
 from edge_vision_node.models.manifest import load_model
 from edge_vision_node.models.store import ModelStore
 from edge_vision_node.models.trust import Trust
+from edge_vision_node.processes.child_process import Worker
 from edge_vision_node.workers import pool
 from edge_vision_node.workers.messages import Load, Loaded, Order, RunResult, Unload
 from edge_vision_node.workers.pool import Lane, Place, Workers
-from edge_vision_node.workers.worker import Worker
 from PIL import Image
 
 from tests.engines import ENGINE, ENGINES, HERE, needs

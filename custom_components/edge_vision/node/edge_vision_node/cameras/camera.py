@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import NodeError
+from ..processes.child_process import Worker
 from ..protocol import Box, SourceState, SourceStatus, read
-from ..workers.worker import Worker
 from .messages import (
     CameraFrame,
     CameraOrder,

@@ -19,8 +19,8 @@ from PIL import Image
 from ..detections import Placement
 from ..errors import FrameGoneError, NodeError, WorkerError
 from ..frames.motion import MotionGate
+from ..processes.child import Link, begin
 from ..protocol import Box, ErrorCode, SourceState, SourceStatus, read
-from ..workers.process import Link, begin
 from .messages import (
     CameraFrame,
     CameraOrder,

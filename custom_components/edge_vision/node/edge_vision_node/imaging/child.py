@@ -22,9 +22,9 @@ from ..errors import NodeError
 from ..frames.decode import decode, get_ready
 from ..frames.tensor import fit
 from ..inference.landmark_crops import CROP_DETAIL
+from ..processes.child import Link, begin
 from ..protocol import ErrorCode, Findings, ProtocolError, read
 from ..workers.messages import BEGAN, Began
-from ..workers.process import Link, begin
 from .messages import (
     Draw,
     Drawn,

@@ -12,6 +12,7 @@ from typing import TypeVar
 from ..errors import PictureError, WorkerError
 from ..frames.checks import examine
 from ..models.manifest import Manifest
+from ..processes.child_process import Worker
 from ..protocol import (
     MAX_PICTURE_BYTES,
     DetectedObject,
@@ -19,7 +20,6 @@ from ..protocol import (
     OutlineRequest,
     write,
 )
-from ..workers.worker import Worker
 from .messages import (
     Draw,
     Drawn,

@@ -24,6 +24,7 @@ from ..inference.runner import Prepared, Runner
 from ..inference.timing import p95, time_stills
 from ..models.formats import require_answer
 from ..models.manifest import load_model
+from ..processes.child import Link, begin
 from ..protocol import ErrorCode, read
 from .messages import (
     BEGAN,
@@ -45,7 +46,6 @@ from .messages import (
     RunResult,
     Unload,
 )
-from .process import Link, begin
 
 _LOGGER = logging.getLogger(__name__)
 

@@ -30,8 +30,8 @@ from ..models.checks import check_model
 from ..models.manifest import Model
 from ..models.store import is_bundled
 from ..models.trust import Trust
+from ..processes.child_process import Worker
 from ..protocol import EngineInfo
-from ..scheduler import Scheduler
 from .failures import Failures, Verdict
 from .messages import (
     CropsResult,
@@ -48,7 +48,7 @@ from .messages import (
     Unload,
 )
 from .proof import prove
-from .worker import Worker
+from .scheduler import Scheduler
 
 _LOGGER = logging.getLogger(__name__)
 _T = TypeVar("_T")

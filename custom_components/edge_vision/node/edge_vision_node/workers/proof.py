@@ -11,8 +11,8 @@ from pathlib import Path
 
 from ..models.manifest import Model
 from ..models.store import SELF_TEST_PICTURE
+from ..processes.child_process import Worker
 from .messages import Load, Loaded, Order, Probe, Probed, Run, RunResult
-from .worker import Worker
 
 _LOAD_DEADLINE_S = 60.0
 # An accelerator's compiler may take its time over a model that it has never seen.

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from .errors import SupersededError
+from ..errors import SupersededError
 
 _T = TypeVar("_T")
 

@@ -17,12 +17,12 @@ from typing import Any, TypeVar
 
 from ..errors import NodeError, WorkerError, error_of
 from ..protocol import ProtocolError, decode_binary, encode_binary, read, write
-from .messages import BEGAN, Began
+from ..workers.messages import BEGAN, Began
 
 _LOGGER = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
-_MODULE = f"{__package__}.child"
+_MODULE = f"{__package__.rpartition('.')[0]}.workers.child"
 _EXIT_STATUS_WAIT_S = 1.0
 # An order may wait so long to begin: a process that is started on a busy machine takes its time.
 _BEGIN_DEADLINE_S = 20.0

@@ -1,0 +1,1 @@
+"""Processes of the node: the parent's handle and the child's side."""
