@@ -36,10 +36,10 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "custom_components/edge_visio
 from edge_vision_node.detections import Detections
 from edge_vision_node.engines import describe_engines
 from edge_vision_node.errors import NodeError
+from edge_vision_node.findings import Classification, Embedding, Result
 from edge_vision_node.inference.runner import Runner
 from edge_vision_node.models import store
 from edge_vision_node.models.manifest import Model, load_model
-from edge_vision_node.results import Classification, Embedding, Result
 
 CONFIDENCE = 40.0
 CATALOGUE = Path(store.__file__).parent / "catalogue"

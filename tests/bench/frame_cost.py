@@ -20,11 +20,11 @@ import av
 import numpy as np
 from edge_vision_node.cameras.pixels import KeptFrame
 from edge_vision_node.detections import Detections
-from edge_vision_node.following import Follower
-from edge_vision_node.frames.motion import MotionGate
+from edge_vision_node.frames.motion_gate import MotionGate
 from edge_vision_node.inference.planner import Planner, merge
 from edge_vision_node.protocol import Box, Line, MotionThresholds, Point, Zone
-from edge_vision_node.rules.video import Watch
+from edge_vision_node.rules.scene_rules import Watch
+from edge_vision_node.tracking.follower import Follower
 
 _FPS = 10
 _NO_BOXES = np.empty((0, 4))

@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from edge_vision_node.following import Follower
-from edge_vision_node.frames.video import VideoFrame, read_video
+from edge_vision_node.frames.video_file import VideoFrame, read_video
 from edge_vision_node.inference.frame_detector import Looker
 from edge_vision_node.inference.runner import Runner
 from edge_vision_node.models.store import ModelStore
 from edge_vision_node.protocol import Thoroughness
-from edge_vision_node.rules.video import Watch
+from edge_vision_node.rules.scene_rules import Watch
+from edge_vision_node.tracking.follower import Follower
 
 from tests.bench.average_precision import average_precision, ground_truth
 

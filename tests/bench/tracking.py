@@ -24,14 +24,14 @@ from typing import Any
 
 import numpy as np
 from edge_vision_node.detections import Detections
-from edge_vision_node.following import Follower
-from edge_vision_node.frames.video import read_video
+from edge_vision_node.frames.video_file import read_video
 from edge_vision_node.inference.frame_detector import Looker
 from edge_vision_node.inference.runner import Runner
 from edge_vision_node.models.store import ModelStore
 from edge_vision_node.protocol import Thoroughness
-from edge_vision_node.rules.video import Watch
+from edge_vision_node.rules.scene_rules import Watch
 from edge_vision_node.tracking.association import Floats, covered
+from edge_vision_node.tracking.follower import Follower
 from edge_vision_node.tracking.tracker import Settings, Tracker
 
 from tests.bench import crowd

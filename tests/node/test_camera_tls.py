@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 from edge_vision_node.cameras import tls
-from edge_vision_node.cameras.camera import Cameras, Watcher
 from edge_vision_node.cameras.messages import Source
+from edge_vision_node.cameras.stream import Cameras, Watcher
 from edge_vision_node.protocol import SourceState
 
 from tests.certificates import Certificate, make_certificate

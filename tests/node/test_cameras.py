@@ -17,11 +17,11 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-from edge_vision_node.cameras import camera as camera_module
-from edge_vision_node.cameras.camera import Cameras, Watcher
+from edge_vision_node.cameras import stream as camera_module
 from edge_vision_node.cameras.messages import CameraFrame, Motion, Push, Source, View
 from edge_vision_node.cameras.reader import Backlog, Player
 from edge_vision_node.cameras.soundness import Soundness
+from edge_vision_node.cameras.stream import Cameras, Watcher
 from edge_vision_node.errors import FrameGoneError
 from edge_vision_node.frames.decode import decode
 from edge_vision_node.protocol import Box, Point, SourceState, SourceStatus, write

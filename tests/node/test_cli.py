@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from edge_vision_node import __version__
-from edge_vision_node.storage.results import ResultLog
+from edge_vision_node.storage.event_log import ResultLog
 from PIL import Image
 
 from tests.engines import ENGINES, needs

@@ -10,7 +10,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from edge_vision_node.detections import Detections
-from edge_vision_node.following import Follower, end_all, end_labels, labels_in
 from edge_vision_node.protocol import (
     Kind,
     Line,
@@ -24,7 +23,8 @@ from edge_vision_node.protocol import (
     write,
 )
 from edge_vision_node.rules.scene import SceneState
-from edge_vision_node.rules.video import Watch
+from edge_vision_node.rules.scene_rules import Watch
+from edge_vision_node.tracking.follower import Follower, end_all, end_labels, labels_in
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

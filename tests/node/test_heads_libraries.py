@@ -9,8 +9,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from edge_vision_node.detections import Detections
+from edge_vision_node.findings import Segmentation
 from edge_vision_node.models.heads import build_head
-from edge_vision_node.results import Segmentation
 
 from .heads import recorded
 

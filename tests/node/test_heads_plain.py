@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from edge_vision_node.detections import Detections
 from edge_vision_node.errors import InferenceError
+from edge_vision_node.findings import Classification, Embedding, Segmentation
 from edge_vision_node.models.heads import build_head
-from edge_vision_node.results import Classification, Embedding, Segmentation
 
 from .heads import clipped, plain_nms
 

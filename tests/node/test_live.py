@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from edge_vision_node.cameras.camera import Watcher as CameraWatcher
+from edge_vision_node.cameras.stream import Watcher as CameraWatcher
 from edge_vision_node.errors import (
     CameraError,
     NoPictureError,
@@ -51,7 +51,7 @@ from edge_vision_node.protocol import (
     Video,
     Zone,
 )
-from edge_vision_node.storage.results import FILE_NAME, ResultLog
+from edge_vision_node.storage.event_log import FILE_NAME, ResultLog
 from edge_vision_node.workers.pool import Lane
 from PIL import Image
 

@@ -16,7 +16,7 @@ import pytest
 from edge_vision_node.errors import StorageError
 from edge_vision_node.protocol import NodeEvent, encode_text, write
 from edge_vision_node.storage import log_file
-from edge_vision_node.storage.results import ResultLog
+from edge_vision_node.storage.event_log import ResultLog
 from ulid_transform import ulid_now
 
 from .test_results import event

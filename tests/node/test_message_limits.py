@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from edge_vision_node.detections import Detections
 from edge_vision_node.errors import ModelError, NodeError, WorkerError
+from edge_vision_node.findings import Segmentation, findings
 from edge_vision_node.library.inspection.inspector import Wish
 from edge_vision_node.models.heads import build_head
 from edge_vision_node.models.heads.embedding import MOST_DIMENSIONS
@@ -30,7 +31,6 @@ from edge_vision_node.protocol import (
     encode_text,
     write,
 )
-from edge_vision_node.results import Segmentation, findings
 from edge_vision_node.workers import proof
 from edge_vision_node.workers.messages import (
     CropDetections,

@@ -10,10 +10,10 @@ from contextlib import asynccontextmanager
 
 import av
 import pytest
-from edge_vision_node.cameras.camera import Cameras, Watcher
 from edge_vision_node.cameras.messages import Source
 from edge_vision_node.cameras.mjpeg import MOST_BETWEEN, Pictures, PicturesError, holds_pictures
 from edge_vision_node.cameras.rhythm import Rhythm
+from edge_vision_node.cameras.stream import Cameras, Watcher
 from edge_vision_node.frames.decode import decode
 from edge_vision_node.protocol import SourceState
 from PIL import Image

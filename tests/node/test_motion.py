@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from edge_vision_node.frames import motion
-from edge_vision_node.frames.motion import MotionGate, MotionResult
+from edge_vision_node.frames import motion_gate as motion
+from edge_vision_node.frames.motion_gate import MotionGate, MotionResult
 from edge_vision_node.protocol import SENSITIVITIES, MotionThresholds, Sensitivity
 from numpy.typing import NDArray
 

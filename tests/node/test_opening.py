@@ -13,11 +13,11 @@ from pathlib import Path
 import av
 import pytest
 from aiohttp import web
-from edge_vision_node.cameras.camera import Cameras, Watcher
 from edge_vision_node.cameras.messages import Source
+from edge_vision_node.cameras.stream import Cameras, Watcher
 from edge_vision_node.errors import PictureError
 from edge_vision_node.frames import opening
-from edge_vision_node.frames.video import read_video
+from edge_vision_node.frames.video_file import read_video
 from edge_vision_node.protocol import SourceState
 from PIL import Image
 

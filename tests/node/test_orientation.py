@@ -20,7 +20,7 @@ from edge_vision_node.frames.orientation import (
     turned,
     turned_image,
 )
-from edge_vision_node.frames.video import read_video
+from edge_vision_node.frames.video_file import read_video
 from PIL import Image, ImageOps
 
 from tests.pictures import jpeg

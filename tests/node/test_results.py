@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from edge_vision_node.errors import StorageError
 from edge_vision_node.protocol import Box, NodeEvent
-from edge_vision_node.storage.results import ResultLog
+from edge_vision_node.storage.event_log import ResultLog
 from ulid_transform import ulid_now
 
 from .conftest import node_environment

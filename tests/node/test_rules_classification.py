@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from edge_vision_node.protocol import NO_ANSWER
-from edge_vision_node.rules.classification import NOTHING, Answer, HeldAnswer
+from edge_vision_node.rules.answer import NOTHING, Answer, HeldAnswer
 from hypothesis import given
 from hypothesis import strategies as st
 

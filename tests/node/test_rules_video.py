@@ -21,7 +21,7 @@ from edge_vision_node.protocol import (
     write,
 )
 from edge_vision_node.rules.scene import RuleEvent, SceneObject, SceneState, Stay, inside
-from edge_vision_node.rules.video import VideoRules, Watch
+from edge_vision_node.rules.scene_rules import VideoRules, Watch
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 from edge_vision_node import protocol
-from edge_vision_node.storage.results import ResultLog
+from edge_vision_node.storage.event_log import ResultLog
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 

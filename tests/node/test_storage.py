@@ -15,11 +15,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from edge_vision_node import records as records_module
 from edge_vision_node.errors import NoPictureError, StorageError
-from edge_vision_node.records import Records
-from edge_vision_node.storage.evidence import EvidenceStore
-from edge_vision_node.storage.pictures import PictureStore
+from edge_vision_node.storage import archive as records_module
+from edge_vision_node.storage.archive import Records
+from edge_vision_node.storage.event_pictures import EvidenceStore
+from edge_vision_node.storage.last_pictures import PictureStore
 
 from .test_results import event
 

@@ -79,8 +79,8 @@ from .protocol import (
     SelfTest,
     SelfTestRequest,
 )
-from .records import Records
 from .rules.objects import Limits
+from .storage.archive import Records
 from .storage.files import write_whole
 from .workers.messages import RunResult
 from .workers.pool import Lane, Place, Workers

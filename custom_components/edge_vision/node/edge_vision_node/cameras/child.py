@@ -18,7 +18,7 @@ from PIL import Image
 
 from ..detections import Placement
 from ..errors import FrameGoneError, NodeError, WorkerError
-from ..frames.motion import MotionGate
+from ..frames.motion_gate import MotionGate
 from ..processes.child import Link, begin
 from ..protocol import Box, ErrorCode, SourceState, SourceStatus, read
 from .messages import (

@@ -18,6 +18,7 @@ from .. import __version__
 from ..drawing.boxes import annotate, to_jpeg
 from ..engines import default_threads
 from ..errors import CommandLineError, NodeError
+from ..findings import in_words
 from ..frames.decode import decode
 from ..inference.runner import Runner, default_engine
 from ..inference.timing import bench, street_720p
@@ -25,9 +26,8 @@ from ..models.store import DEFAULT_MODEL
 from ..node_logging import begin_to_log
 from ..plain_files import read_plain
 from ..protocol import MAX_PICTURE_BYTES, write
-from ..results import in_words
 from ..server.serve import ServeOptions, serve
-from ..storage.results import FILE_NAME, ResultLog
+from ..storage.event_log import FILE_NAME, ResultLog
 from .bench import bench_all, print_bench
 from .fits import add_options as add_fits_options
 from .fits import fits

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import CommandLineError, NodeError
+from ..findings import in_words
 from ..library.catalogue import catalogue
 from ..library.inspection.inspector import Inspector, Wish
 from ..library.install import Installer, Step
@@ -21,7 +22,6 @@ from ..models.store import DEFAULT_MODEL, SELF_TEST_PICTURE, ModelStore, is_bund
 from ..models.trust import Trust
 from ..plain_files import read_plain
 from ..protocol import MAX_PICTURE_BYTES, CatalogueModel, Inspection, ModelTensor, Task, write
-from ..results import in_words
 from ..workers.pool import Workers
 
 _MIRROR_VARIABLE = "EDGE_VISION_MIRROR"

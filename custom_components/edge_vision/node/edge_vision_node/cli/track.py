@@ -15,13 +15,13 @@ from typing import TextIO
 import numpy as np
 
 from ..errors import CommandLineError
-from ..following import Follower
-from ..frames.video import VideoFrame, read_video
+from ..frames.video_file import VideoFrame, read_video
 from ..inference.frame_detector import Looker
 from ..inference.runner import Runner
 from ..protocol import Line, Point, Thoroughness, Zone, write
 from ..rules.scene import RuleEvent
-from ..rules.video import Watch
+from ..rules.scene_rules import Watch
+from ..tracking.follower import Follower
 from ..tracking.tracker import Track
 
 _PROGRESS_EVERY_S = 1.0

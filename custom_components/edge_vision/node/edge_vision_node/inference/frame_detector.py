@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from ..detections import Detections
 from ..errors import ModelError
 from ..frames.decode import Frame
-from ..frames.motion import MotionGate
-from ..frames.video import VideoFrame
+from ..frames.motion_gate import MotionGate
+from ..frames.video_file import VideoFrame
 from ..protocol import MotionThresholds, Thoroughness
 from ..tracking.association import Floats
 from .planner import Planner, merge

@@ -23,6 +23,7 @@ from ..engines import (
     get_engine,
 )
 from ..errors import AcceleratorError, EngineMissingError, InferenceError, ModelError, PictureError
+from ..findings import Classification, Result, findings
 from ..frames.decode import Frame, decode
 from ..frames.tensor import Preprocessor
 from ..imaging.messages import Pixels
@@ -31,7 +32,6 @@ from ..models.heads.decoding import best_first
 from ..models.heads.landmarks import LandmarksHead
 from ..models.manifest import Model
 from ..protocol import Findings
-from ..results import Classification, Result, findings
 from .landmark_crops import CROP_DETAIL, find_crops
 
 # Parts of a frame that are run at once, where that takes less than this share of the time.

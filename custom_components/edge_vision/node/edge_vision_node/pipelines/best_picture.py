@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from ..cameras.camera import Watcher
 from ..cameras.messages import CameraFrame
+from ..cameras.stream import Watcher
 from ..errors import FrameGoneError, NodeError
 from ..protocol import DetectedObject, NodeEvent, Phase
 from ..rules.scene import RuleEvent

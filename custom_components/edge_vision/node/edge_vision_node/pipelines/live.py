@@ -16,8 +16,8 @@ from typing import Protocol, TypeVar
 import numpy as np
 from ulid_transform import ulid_now
 
-from ..cameras.camera import Cameras
 from ..cameras.messages import CameraFrame, Motion, Pictured, Source, View
+from ..cameras.stream import Cameras
 from ..detections import Detections
 from ..errors import (
     CameraError,
@@ -27,7 +27,6 @@ from ..errors import (
     StorageError,
     SupersededError,
 )
-from ..following import Follower, end_all, end_labels, labels_in
 from ..inference.planner import Planner, merge
 from ..protocol import (
     Box,
@@ -51,9 +50,10 @@ from ..protocol import (
     decode_text,
     write,
 )
-from ..records import Records
 from ..rules.scene import RuleEvent, SceneObject, SceneState
-from ..rules.video import Watch
+from ..rules.scene_rules import Watch
+from ..storage.archive import Records
+from ..tracking.follower import Follower, end_all, end_labels, labels_in
 from ..workers import pool
 from ..workers.messages import CropsResult
 from ..workers.pool import Place

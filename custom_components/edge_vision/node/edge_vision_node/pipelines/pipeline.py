@@ -27,7 +27,7 @@ from ..protocol import (
     ProtocolError,
     Task,
 )
-from ..rules.classification import NOTHING, Answer, HeldAnswer
+from ..rules.answer import NOTHING, Answer, HeldAnswer
 from ..rules.objects import Limits
 from ..rules.posture import with_postures
 from ..rules.presence import Change, Presence

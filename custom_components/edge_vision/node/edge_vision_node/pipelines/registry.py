@@ -12,8 +12,8 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Protocol
 
-from ..cameras.camera import Cameras
 from ..cameras.messages import CameraFrame, Motion
+from ..cameras.stream import Cameras
 from ..errors import CameraError, NodeError, NoPictureError, StorageError
 from ..imaging.service import Imaging
 from ..protocol import (

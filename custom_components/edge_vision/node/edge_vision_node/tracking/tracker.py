@@ -25,8 +25,8 @@ from numpy.typing import NDArray
 
 from ..detections import Detections
 from .association import areas, assign, contained, covered, overlaps
+from .kalman import Floats, Motion, to_centres, to_corners
 from .kinds import Kinds
-from .motion import Floats, Motion, to_centres, to_corners
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import ModelError
-from ...results import Result
+from ...findings import Result
 from . import (
     blaze,
     classification,

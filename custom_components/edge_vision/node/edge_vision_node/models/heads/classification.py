@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import InferenceError
-from ...results import Classification
+from ...findings import Classification
 from .decoding import one_of, read_spec, sigmoid, softmax, vector
 
 # Of a quantised or half-precision score that should be 0 or 1.

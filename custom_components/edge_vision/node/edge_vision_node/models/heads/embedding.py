@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import InferenceError, ModelError
-from ...results import Embedding
+from ...findings import Embedding
 from .decoding import read_spec, vector
 
 # Each of them is in every answer; the largest in use have 4096.

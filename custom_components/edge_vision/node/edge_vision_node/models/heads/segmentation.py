@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import InferenceError
-from ...results import Segmentation
+from ...findings import Segmentation
 from .decoding import checked_classes, class_of_column, logit, one_of, read_spec, tensors
 
 _FORMS = ("classes", "map", "mask", "mask_logits")

@@ -8,8 +8,8 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from ..errors import NoPictureError
+from .event_log import DEFAULT_MAX_AGE
 from .files import UNFINISHED, Deleter, make_folder, read_jpeg, sizes_and_times, write_whole
-from .results import DEFAULT_MAX_AGE
 
 DEFAULT_MAX_BYTES = 256 * 1024 * 1024
 _EVENT_ID = re.compile(r"[0-9A-Z]{26}")

@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from ..errors import NoPictureError
+from .event_log import DEFAULT_MAX_AGE
 from .files import Deleter, make_folder, read_jpeg, sizes_and_times, write_whole
-from .results import DEFAULT_MAX_AGE
 
 
 class PictureStore:

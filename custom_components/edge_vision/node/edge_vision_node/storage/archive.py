@@ -18,12 +18,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
-from .errors import NewerLogError, StorageError
-from .pipelines.pipeline import History
-from .protocol import LoggedEvent, NodeEvent, ResultsRequest
-from .storage.evidence import EvidenceStore
-from .storage.pictures import PictureStore
-from .storage.results import FILE_NAME, ResultLog
+from ..errors import NewerLogError, StorageError
+from ..pipelines.pipeline import History
+from ..protocol import LoggedEvent, NodeEvent, ResultsRequest
+from .event_log import FILE_NAME, ResultLog
+from .event_pictures import EvidenceStore
+from .last_pictures import PictureStore
 
 _LOGGER = logging.getLogger(__name__)
 _T = TypeVar("_T")

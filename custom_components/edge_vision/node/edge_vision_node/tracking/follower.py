@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .detections import Detections
-from .protocol import Box, ProtocolError, read, write
-from .rules.objects import Limits, count_labels
-from .rules.scene import RuleEvent, SceneObject, SceneState
-from .rules.video import VideoRules, Watch
-from .tracking.association import Floats, covered
-from .tracking.kinds import Kinds
-from .tracking.tracker import Settings, Track, Tracker
+from ..detections import Detections
+from ..protocol import Box, ProtocolError, read, write
+from ..rules.objects import Limits, count_labels
+from ..rules.scene import RuleEvent, SceneObject, SceneState
+from ..rules.scene_rules import VideoRules, Watch
+from .association import Floats, covered
+from .kinds import Kinds
+from .tracker import Settings, Track, Tracker
 
 _VERSION = 2
 # Movement that covers so much of a box is that of what is in it.
