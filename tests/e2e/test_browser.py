@@ -34,7 +34,7 @@ async def add_the_integration(user: Frontend) -> None:
     await user.form.wait_for()
     assert await user.show("engine") == []
     await user.press("Submit")
-    await user.sees("In the test picture")
+    await user.sees("Found in the test picture")
     assert await user.show("it-works") == []
     # Where something else was measured to be faster, it is recommended: stay with what works.
     places = user.form.get_by_role("radio")
@@ -77,17 +77,17 @@ async def add_a_zone(user: Frontend) -> None:
 
 async def add_a_model(user: Frontend) -> None:
     await user.press("Configure")
-    await user.choose("Add a model of your own")
-    await user.choose("Upload it")
+    await user.choose("Add your own model")
+    await user.choose("Upload a file")
     await user.form.locator("input[type=file]").first.set_input_files(MODEL)
     await user.sees("model.onnx", exact=True)  # "Uploading model.onnx" before
     await user.press("Next")
-    await user.sees("Is this right?")
+    await user.sees("Check the model")
     assert await user.show("model") == []
     await user.fill("Name", "My street")
     await user.choose("Save it")
     await user.press("Next")
-    await user.sees("Choose it when you add a camera")
+    await user.sees("Select it when you add a camera")
     assert await user.show("model-added") == []
     await user.press("Close")
 
