@@ -333,7 +333,10 @@ async def test_another_interval_drops_no_pictures_of_before(home: Home, cameras:
 
 async def test_looking_at_fewer_frames_has_a_reason(home: Home, cameras: Cameras) -> None:
     await home.add(pipeline())
-    for slowed_by, hint in ((SlowedBy.MODEL, "smaller model"), (SlowedBy.DECODING, "hardware decoding")):
+    for slowed_by, hint in (
+        (SlowedBy.MODEL, "smaller model"),
+        (SlowedBy.DECODING, "hardware decoding"),
+    ):
         home.runtime.slowed_by = slowed_by
         home.runtime.async_notify()
         assert home.state(STATUS) == "slowed"
