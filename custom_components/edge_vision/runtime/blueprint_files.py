@@ -33,6 +33,7 @@ _USE_BLUEPRINT: Final = "use_blueprint"
 # one of them is ours; any other is the user's. Add one when a blueprint changes; remove none.
 DELIVERED: Final[dict[str, tuple[str, ...]]] = {
     "light_while_occupied.yaml": (
+        "984a6092226309788587fda086c0e9794862c866c744999f04561c11e21e4008",
         "fa8a7339dbe4236434e90b4c247417ee9ea2927686045db71ea1dc3bcceeffaa",
         "53a7f932328b1729c83edb6631647997b49ba21d190564fffd6e6bc2111c6d4e",
         "ed6fc19c8d627ecefad703bdd83e644d4e06590cb1a87826945ed3b4d9abcafb",
@@ -40,6 +41,7 @@ DELIVERED: Final[dict[str, tuple[str, ...]]] = {
         "3304276df3aa149a4227f84adaf8e4d04a1dfc81d2d063370a0fb4ad1df15308",
     ),
     "notify_with_picture.yaml": (
+        "abb0eb768e9234291c7ce796b8370fa4ab43c6a3b15c6acd3bf0ea4afbcd2aa1",
         "883b1ee753fbc815aff4c719e78f4248397df838229333f5872002a92627cbeb",
         "b9fd209dbf9f41cb06fb8b48c4d3653606455f8a5e0a38121e2eac524dcd4847",
         "5297bbdededc5ea8e370953fe9d695b4dfa2519ca427f066478f72bfec6da68f",
