@@ -63,7 +63,9 @@ NODE_ORDER: Order = (
     (("storage",), "events and pictures on disk"),
     (("tracking",), "objects from frame to frame"),
     (("rules",), "events from what was found"),
-    (("models",), "what a model is: manifest, store, heads, formats"),
+    (("models/formats",), "what is in the files of models, read without their engines"),
+    (("models/heads",), "how a model's outputs are read, as pure functions of arrays"),
+    (("models",), "what a model is: manifest, labels, store, trust"),
     (("engines",), "runtimes behind one small interface"),
     (("frames",), "arrays of pixels: decoded, turned, fitted, compared"),
     (("hardware",), "processors and accelerators of this machine"),
@@ -236,9 +238,12 @@ def may_import(importer: tuple[int, str], imported: tuple[int, str]) -> bool:
 
 
 def _room(file: str) -> str:
+    """Return the room of a file of any commit: folders inside one of today's belong to it."""
     path = PurePosixPath(file)
-    beside_folders = path.parent in (PurePosixPath(), PurePosixPath(NODE))
-    return file if beside_folders else str(path.parent)
+    if path.parent in (PurePosixPath(), PurePosixPath(NODE)):
+        return file
+    declared = {f"{NODE}/{room}" for rooms, _ in NODE_ORDER for room in rooms}
+    return next((str(room) for room in path.parents if str(room) in declared), str(path.parent))
 
 
 def _imports(tree: ast.AST, *, runs: bool) -> Iterator[tuple[ast.ImportFrom, bool]]:

@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from edge_vision_node.engines import packages
-from edge_vision_node.engines.packages import System
+from edge_vision_node import engines
 from edge_vision_node.errors import DownloadError, ModelError, UnknownModelError
 from edge_vision_node.library.catalogue import Catalogue, Source, catalogue
 from edge_vision_node.library.download import Limits
@@ -24,6 +23,7 @@ from edge_vision_node.library.manager import describe
 from edge_vision_node.library.registry_packages import fetch_member
 from edge_vision_node.models.heads import build_head
 from edge_vision_node.models.store import BUNDLED, DEFAULT_MODEL, ModelStore
+from edge_vision_node.system import System
 from yarl import URL
 
 from tests.pictures import TEST_DATA, needs_test_data
@@ -141,7 +141,7 @@ def test_what_the_catalogue_is_for_is_there() -> None:
 def test_what_cannot_run_on_a_system_is_told_before_it_is_chosen(
     monkeypatch: pytest.MonkeyPatch, system: System, runs: set[str], not_there: set[str]
 ) -> None:
-    monkeypatch.setattr(packages, "is_installed", lambda _: False)
+    monkeypatch.setattr(engines, "is_installed", lambda _: False)
     entries = catalogue().entries.values()
     reasons = {entry.id: describe(entry, ModelStore(), system).unavailable for entry in entries}
     assert all(reasons[model_id] is None for model_id in runs)
@@ -152,7 +152,7 @@ def test_what_cannot_run_on_a_system_is_told_before_it_is_chosen(
             f" (Linux {system.machine} with {system.libc})"
         )
     # An engine that is there all the same, from wherever, is enough.
-    monkeypatch.setattr(packages, "is_installed", lambda engine: engine == "onnxruntime")
+    monkeypatch.setattr(engines, "is_installed", lambda engine: engine == "onnxruntime")
     assert describe(catalogue().get("yolox_nano"), ModelStore(), system).unavailable is None
 
 

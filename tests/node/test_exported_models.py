@@ -17,7 +17,7 @@ from edge_vision_node.errors import InferenceError, ModelError
 from edge_vision_node.library.inspection.clues import Picture, find_picture
 from edge_vision_node.library.inspection.guess import Guess
 from edge_vision_node.library.inspection.recognise import further_inputs, recognise
-from edge_vision_node.models.formats import read_model_file
+from edge_vision_node.models.formats.reading import read_model_file
 from edge_vision_node.models.heads import build_head
 from edge_vision_node.workers.child import _describe_output
 from numpy.typing import NDArray

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from edge_vision_node.errors import ModelError
-from edge_vision_node.models.checks import check_external
-from edge_vision_node.models.formats import MAX_ENDS, read_model_file
+from edge_vision_node.models.formats.checks import check_external
+from edge_vision_node.models.formats.reading import MAX_ENDS, read_model_file
 
 from tests.onnx_files import Tensor, answering, field
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from edge_vision_node.engines import get_engine
 from edge_vision_node.errors import EngineMissingError, ModelError
-from edge_vision_node.models.formats import read_model_file
+from edge_vision_node.models.formats.reading import read_model_file
 from edge_vision_node.models.store import SELF_TEST_PICTURE, ModelStore
 from PIL import Image
 

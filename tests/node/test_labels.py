@@ -18,7 +18,7 @@ from edge_vision_node.library.inspection.candidate import Candidate
 from edge_vision_node.library.inspection.clues import find_picture
 from edge_vision_node.library.inspection.recognise import recognise
 from edge_vision_node.library.unpack import open_archive
-from edge_vision_node.models.formats import read_model_file
+from edge_vision_node.models.formats.reading import read_model_file
 from edge_vision_node.models.labels import parse, read_labels, read_notes
 from edge_vision_node.models.names import MAX_LABELS, MAX_NAME, clean, numbered
 

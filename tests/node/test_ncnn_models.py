@@ -11,9 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from edge_vision_node import engines
 from edge_vision_node.detections import Detections
-from edge_vision_node.engines import packages
-from edge_vision_node.engines.packages import System
 from edge_vision_node.frames.decode import decode
 from edge_vision_node.inference.runner import Runner
 from edge_vision_node.library.catalogue import Catalogue, catalogue
@@ -22,6 +21,7 @@ from edge_vision_node.library.manager import describe
 from edge_vision_node.models.heads import build_head
 from edge_vision_node.models.manifest import load_model
 from edge_vision_node.models.store import ModelStore
+from edge_vision_node.system import System
 
 from tests.pictures import SELF_TEST_PICTURE, TEST_DATA, needs_test_data
 
@@ -37,8 +37,8 @@ SEEN = 0.3  # a keypoint's score from which on it says something
 def on_musl(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have a system like Home Assistant OS, where ncnn is the one engine."""
     system = System("Linux", "aarch64", "musl")
-    monkeypatch.setattr(packages, "this_system", lambda: system)
-    monkeypatch.setattr(packages, "is_installed", lambda engine: engine == "ncnn")
+    monkeypatch.setattr(engines, "this_system", lambda: system)
+    monkeypatch.setattr(engines, "is_installed", lambda engine: engine == "ncnn")
 
 
 @pytest.fixture

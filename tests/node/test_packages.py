@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 from edge_vision_node.engines import describe_engine
-from edge_vision_node.engines import packages as module
 from edge_vision_node.engines.base import cannot_use
 from edge_vision_node.engines.onnxruntime import OnnxRuntimeEngine
-from edge_vision_node.engines.packages import System, has_package, this_system, why_missing
+from edge_vision_node.engines.packages import has_package, why_missing
 from edge_vision_node.hardware.discovery import describe_hardware
 from edge_vision_node.hardware.host import Host
+from edge_vision_node.system import System, this_system
 
 
 @pytest.mark.parametrize(
@@ -109,5 +109,9 @@ def test_no_engine_is_missing_in_words_of_python(
     monkeypatch.setattr(f"edge_vision_node.engines.{engine}.import_module", absent)
     found = describe_engine(engine)
     assert found.version is None
-    assert found.missing == why_missing(engine)
-    assert module.has_package("hailort") is False and why_missing("hailort") is None
+    assert found.missing == why_missing(engine, found.name)
+
+
+def test_an_engine_that_is_on_no_package_index_may_still_be_installed_by_hand() -> None:
+    assert not has_package("hailort")
+    assert why_missing("hailort", "HailoRT") == "HailoRT is not installed"

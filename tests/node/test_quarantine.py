@@ -22,7 +22,7 @@ from edge_vision_node.errors import (
     QuarantinedError,
     WorkerError,
 )
-from edge_vision_node.models.formats import read_model_file
+from edge_vision_node.models.formats.reading import read_model_file
 from edge_vision_node.models.manifest import Model, load_model
 from edge_vision_node.models.store import BUNDLED, DEFAULT_MODEL, ModelStore
 from edge_vision_node.models.trust import Trust

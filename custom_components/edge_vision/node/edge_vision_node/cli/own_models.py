@@ -15,13 +15,13 @@ from ..library.catalogue import catalogue
 from ..library.inspection.inspector import Inspector, Wish
 from ..library.install import MODEL_ID, Installer
 from ..library.uploads import labels_beside
-from ..models import formats
+from ..models.formats.reading import MODEL_SUFFIXES
 from ..models.manifest import MANIFEST_NAME, Model, load_model
 from ..models.store import BUNDLED, SELF_TEST_PICTURE, ModelStore, with_detector
 from ..models.trust import Trust
 from ..workers.pool import Workers
 
-_SUFFIXES = (*formats.SUFFIXES, *archive.SUFFIXES)
+_SUFFIXES = (*MODEL_SUFFIXES, *archive.SUFFIXES)
 
 
 def is_file(name: str) -> bool:

@@ -8,12 +8,14 @@ from importlib.util import find_spec
 
 from ..errors import EngineMissingError
 from ..protocol import AcceleratorInfo, EngineInfo
-from .base import Engine, EngineFiles, Session, default_threads, usable_cores
+from ..system import System, this_system
+from .base import Engine, EngineFiles, Session, default_threads
 from .hailort import HailoEngine
 from .litert import LiteRtEngine
 from .ncnn import NcnnEngine
 from .onnxruntime import OnnxRuntimeEngine
 from .openvino import OpenVinoEngine
+from .packages import has_package
 
 __all__ = [
     "ENGINES",
@@ -26,7 +28,7 @@ __all__ = [
     "get_engine",
     "is_exclusive",
     "is_installed",
-    "usable_cores",
+    "why_unavailable",
 ]
 
 # In order of preference: the first that works here is the default.
@@ -101,3 +103,13 @@ def describe_engine(engine_id: str) -> EngineInfo:
         )
     except EngineMissingError as err:
         return EngineInfo(id=engine.id, name=engine.name, missing=str(err))
+
+
+def why_unavailable(engines: Iterable[str], system: System | None = None) -> str | None:
+    """Return why none of these engines is available here; None if one is, or can be installed."""
+    system = system or this_system()
+    wanted = list(engines)
+    if any(is_installed(engine) or has_package(engine, system) for engine in wanted):
+        return None
+    names = " or ".join(ENGINES[engine].name for engine in wanted)
+    return f"it needs {names}, which cannot be installed on this system ({system.text})"

@@ -16,7 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import EngineMissingError, ModelError, NodeError
+from ..hardware.host import usable_cores
 from ..protocol import AcceleratorInfo
+from .packages import why_missing
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -65,10 +67,8 @@ def cannot_use(engine: Engine, err: Exception | str) -> EngineMissingError:
 
     Where it is not installed, whether it could be is more to the point than Python's own words.
     """
-    from .packages import why_missing  # noqa: PLC0415 - it knows all engines
-
     if isinstance(err, ModuleNotFoundError) and err.name in engine.modules:
-        return EngineMissingError(why_missing(engine.id) or f"{engine.name} is not installed")
+        return EngineMissingError(why_missing(engine.id, engine.name))
     return EngineMissingError(f"{engine.name} cannot be used here: {err}")
 
 
@@ -194,14 +194,6 @@ def native_output_off() -> Iterator[None]:
         os.dup2(kept, 2)
         os.close(nowhere)
         os.close(kept)
-
-
-def usable_cores() -> int:
-    """Return how many cores this process may use (containers and affinity included)."""
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # not on macOS
-        return os.cpu_count() or 1
 
 
 def default_threads() -> int:

@@ -1,15 +1,10 @@
-"""For which systems the makers of the engines publish packages."""
+"""The systems that each engine has packages for."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 
 from ..system import System, this_system
-from . import ENGINES, is_installed
-
-__all__ = ["System", "has_package", "this_system", "why_missing", "why_unavailable"]
-
 
 _X86 = System("Linux", "x86_64", "glibc")
 _ARM = System("Linux", "aarch64", "glibc")
@@ -38,22 +33,9 @@ def has_package(engine: str, system: System | None = None) -> bool:
     return system in _PACKAGES.get(engine, ())
 
 
-def why_missing(engine: str, system: System | None = None) -> str | None:
-    """Return why an engine whose package is not there is missing; None where nothing is known."""
-    if engine not in _PACKAGES:
-        return None
+def why_missing(engine: str, name: str, system: System | None = None) -> str:
+    """Return why an engine whose package is not installed is missing; `name` is for people."""
     system = system or this_system()
-    name = ENGINES[engine].name
-    if has_package(engine, system):
+    if engine not in _PACKAGES or has_package(engine, system):
         return f"{name} is not installed"
     return f"{name} cannot be installed on this system ({system.text})"
-
-
-def why_unavailable(engines: Iterable[str], system: System | None = None) -> str | None:
-    """Return why none of these engines can be had here; None where one is here, or could be."""
-    system = system or this_system()
-    wanted = list(engines)
-    if any(is_installed(engine) or has_package(engine, system) for engine in wanted):
-        return None
-    names = " or ".join(ENGINES[engine].name for engine in wanted)
-    return f"it needs {names}, which cannot be installed on this system ({system.text})"

@@ -7,11 +7,10 @@ import platform
 from collections.abc import Iterable
 from pathlib import Path
 
-from ..engines import usable_cores
 from ..protocol import BoardProfile, DeviceInfo, EngineInfo, HardwareInfo
 from ..system import this_system
 from .devices import Found, find_all
-from .host import Host
+from .host import Host, usable_cores
 from .profiles import recognise
 
 _THIS = Host()

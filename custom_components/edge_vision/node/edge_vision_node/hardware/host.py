@@ -51,6 +51,14 @@ def may_open(path: Path) -> bool:
     return True
 
 
+def usable_cores() -> int:
+    """Return how many cores this process may use (containers and affinity included)."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not on macOS
+        return os.cpu_count() or 1
+
+
 @dataclass(frozen=True)
 class Host:
     """A device as its operating system shows it. Paths are absolute, and looked up below `root`."""

@@ -17,7 +17,7 @@ from typing import Any
 from ulid_transform import ulid_now
 
 from ..errors import DownloadError, ModelError, UnknownModelError
-from ..models.checks import check_files
+from ..models.formats.checks import check_files
 from ..models.manifest import MANIFEST_NAME, FileSpec, Model, load_model
 from ..models.store import BUNDLED, ModelStore, is_bundled, require_room, use_version, with_detector
 from .catalogue import Catalogue, CatalogueEntry, Source, catalogue

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from yarl import URL
 
-from ..engines.packages import System, why_unavailable
+from ..engines import why_unavailable
 from ..errors import ModelError
-from ..models import formats
+from ..models.formats.reading import MODEL_SUFFIXES
 from ..models.store import SELF_TEST_PICTURE, ModelStore
 from ..protocol import (
     CatalogueAnswer,
@@ -23,6 +23,7 @@ from ..protocol import (
     UploadChunk,
     Uploaded,
 )
+from ..system import System
 from ..workers.pool import Workers
 from . import unpack as archive
 from .catalogue import CatalogueEntry, catalogue
@@ -34,7 +35,7 @@ from .uploads import Uploads, labels_beside, named
 _LOGGER = logging.getLogger(__name__)
 
 ProgressListener = Callable[[InstallProgress], None]
-_DROPPED_SUFFIXES = (*formats.SUFFIXES, *archive.SUFFIXES)
+_DROPPED_SUFFIXES = (*MODEL_SUFFIXES, *archive.SUFFIXES)
 
 
 class ModelManager:

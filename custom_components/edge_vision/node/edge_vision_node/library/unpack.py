@@ -17,7 +17,8 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from ..errors import ModelError
-from ..models import formats, labels
+from ..models import labels
+from ..models.formats.reading import MODEL_SUFFIXES
 from .download import MAX_MODEL_BYTES, require_space, writing
 
 MAX_MEMBERS = 64
@@ -32,7 +33,7 @@ _MOST_AT_ONCE = 4 * 1024 * 1024
 _END_BYTES = 22 + 65535
 _MAX_TABLE_BYTES = 8 * 1024 * 1024
 _ENCRYPTED = 0x1
-_LOWERED = frozenset({*formats.SUFFIXES, *labels.SUFFIXES, ".bin"})
+_LOWERED = frozenset({*MODEL_SUFFIXES, *labels.SUFFIXES, ".bin"})
 # The others want as much memory as the archive says.
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2)
 

@@ -22,7 +22,7 @@ from ..frames.tensor import Preprocessor
 from ..imaging.messages import Pixels
 from ..inference.runner import Prepared, Runner
 from ..inference.timing import p95, time_stills
-from ..models.formats import require_answer
+from ..models.formats.model_file import require_answer
 from ..models.manifest import load_model
 from ..processes.child import Link, begin
 from ..protocol import ErrorCode, read

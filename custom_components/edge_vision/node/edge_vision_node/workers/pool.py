@@ -26,7 +26,7 @@ from ..engines import (
 )
 from ..errors import EngineMissingError, InferenceError, NodeError, WorkerError
 from ..imaging.messages import Still
-from ..models.checks import check_model
+from ..models.formats.checks import check_model
 from ..models.manifest import Model
 from ..models.store import is_bundled
 from ..models.trust import Trust

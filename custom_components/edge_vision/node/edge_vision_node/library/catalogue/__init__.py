@@ -13,10 +13,11 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 
-from ...engines.packages import System, why_unavailable
+from ...engines import why_unavailable
 from ...errors import ModelError, UnknownModelError
 from ...models.manifest import MANIFEST_NAME, FileSpec, Manifest, read_manifest
 from ...protocol import ProtocolError, read
+from ...system import System
 
 FOLDER = Path(__file__).parent
 _SOURCE_NAME = "source.json"

@@ -12,8 +12,10 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ...errors import ModelError
-from ...models.checks import check_external
-from ...models.formats import ModelFile, read_model_file, strangers
+from ...models.formats import strangers
+from ...models.formats.checks import check_external
+from ...models.formats.model_file import ModelFile
+from ...models.formats.reading import read_model_file
 from ...models.labels import Names, from_metadata, read_labels, read_notes
 from ...models.manifest import MANIFEST_NAME, SCHEMA, Model, load_model
 from ...models.names import MAX_LABEL_BYTES, clean, numbered

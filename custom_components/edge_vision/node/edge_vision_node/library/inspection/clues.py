@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 
 from ...errors import ModelError
-from ...models.formats import ModelFile, Tensor
+from ...models.formats.model_file import ModelFile, Tensor
 from ...models.labels import GAP
 from ...models.names import clean
 from ...protocol import ModelTensor

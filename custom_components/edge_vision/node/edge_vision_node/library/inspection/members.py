@@ -10,8 +10,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import PurePosixPath
 
 from ...errors import ModelError
-from ...models import formats, labels
+from ...models import labels
 from ...models.formats import strangers
+from ...models.formats.reading import MODEL_SUFFIXES
 from .. import unpack as archive
 
 _ARCHIVES = (*archive.SUFFIXES, ".7z", ".rar", ".xz", ".bz2", ".zst")
@@ -55,7 +56,7 @@ def is_document(name: str) -> bool:
 def the_model(name: str, files: Sequence[str]) -> str:
     """Return the model's file among those of an archive or folder. Raises `ModelError`."""
     files = [file for file in files if not is_junk(file)]
-    models = [file for file in files if PurePosixPath(file).suffix.lower() in formats.SUFFIXES]
+    models = [file for file in files if PurePosixPath(file).suffix.lower() in MODEL_SUFFIXES]
     if not models and (what := strangers.by_members(files)) is not None:
         raise ModelError(strangers.refusal(name, what))
     nested = [file for file in files if PurePosixPath(file).suffix.lower() in _ARCHIVES]
@@ -108,5 +109,5 @@ def beside(model: str, files: Iterable[str]) -> list[str]:
         and file != model
         and not is_junk(file)
         and not is_document(file)
-        and PurePosixPath(file).suffix.lower() not in (*formats.SUFFIXES, *_NO_WEIGHTS)
+        and PurePosixPath(file).suffix.lower() not in (*MODEL_SUFFIXES, *_NO_WEIGHTS)
     ]

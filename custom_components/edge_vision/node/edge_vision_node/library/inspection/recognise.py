@@ -7,8 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ...errors import ModelError
-from ...models.formats import ModelFile, Tensor
-from ...models.formats.hef import Description
+from ...models.formats.model_file import Description, ModelFile, Tensor
 from ...models.labels import GAP, Names, from_metadata
 from ...workers.messages import ProbedOutput
 from . import detectors, others, rows

@@ -7,53 +7,16 @@ named: docs/models.md has an example.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
 from ...errors import ModelError
 from ...protocol import ProtocolError, read
-from . import ModelFile, Tensor
+from .model_file import Description, ModelFile, Tensor
 
 MAGIC = b"\x01HEF"
 _NAMES = ("model.json", "{stem}.json")
 _MAX_BYTES = 1024 * 1024
-
-
-@dataclass(frozen=True, kw_only=True)
-class PictureDescription:
-    """What the model wants to see, as `InputSpec` has it; the layout is always NHWC.
-
-    Compiled models mostly scale the pixels themselves, so by default they get them as they are.
-    """
-
-    width: int
-    height: int
-    colour: str = "RGB"
-    resize: str = "letterbox"
-    pad: int = 114
-    mean: tuple[float, ...] = (0.0, 0.0, 0.0)
-    scale: tuple[float, ...] = (1.0, 1.0, 1.0)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Description:
-    """The content of the `model.json` beside a .hef file.
-
-    `inputs` and `outputs` are the tensors' names, as `hailortcli parse-hef` prints them; the
-    outputs in the order in which the head wants them. `dtype`: "uint8" or "float32".
-    """
-
-    task: str
-    input: PictureDescription
-    head: dict[str, Any]
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
-    dtype: str = "uint8"
-    name: str = ""
-    labels: tuple[str, ...] = ()
-    keypoints: tuple[str, ...] = ()
-    license: str = "not stated"
 
 
 _KEYS = tuple(item.name for item in fields(Description))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ...errors import ModelError
-from . import ModelFile, Tensor, sibling
+from .model_file import ModelFile, Tensor, sibling
 
 _MAX_BYTES = 8 * 1024 * 1024
 _MAX_LAYERS = 20_000

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ...errors import ModelError
-from . import ModelFile, Tensor, require_sane
+from .model_file import ModelFile, Tensor, require_sane
 
 # A graph of a picture model has some thousand nodes; more fields than this are made to hurt.
 _MAX_FIELDS = 2_000_000

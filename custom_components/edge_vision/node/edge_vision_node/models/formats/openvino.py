@@ -6,7 +6,7 @@ from pathlib import Path
 from xml.etree import ElementTree as ET
 
 from ...errors import ModelError
-from . import ModelFile, Tensor, require_sane, sibling
+from .model_file import ModelFile, Tensor, require_sane, sibling
 
 _MAX_BYTES = 32 * 1024 * 1024
 _MAX_TAGS = 1_000_000

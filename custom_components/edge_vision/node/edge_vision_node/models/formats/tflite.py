@@ -13,7 +13,7 @@ from pathlib import Path
 from ...errors import ModelError
 from ..labels import parse, read_notes
 from ..names import MAX_LABEL_BYTES
-from . import ModelFile, Tensor, require_sane
+from .model_file import ModelFile, Tensor, require_sane
 
 _DTYPES = {
     0: "float32",

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
-from ..engines.base import EngineFiles
-from ..errors import ModelError
-from .formats import ModelFile, read_model_file
-from .manifest import Model
+from ...engines.base import EngineFiles
+from ...errors import ModelError
+from ..manifest import Model
+from .model_file import ModelFile
+from .reading import read_model_file
 
 # Roles whose files this project can read; others (.hef) are for their engine alone.
 _READABLE = ("model", "edgetpu", "param")
