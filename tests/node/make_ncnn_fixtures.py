@@ -32,7 +32,7 @@ from pathlib import Path
 
 import numpy as np
 from edge_vision_node.frames.decode import decode
-from edge_vision_node.frames.tensor import Preprocessor
+from edge_vision_node.inference.preprocess import Preprocessor
 from edge_vision_node.inference.runner import Runner
 from edge_vision_node.library.catalogue import catalogue
 from edge_vision_node.library.install import Installer

@@ -18,7 +18,7 @@ from edge_vision_node.models.heads.embedding import MOST_DIMENSIONS
 from edge_vision_node.models.manifest import MAX_LABELS, load_model
 from edge_vision_node.models.store import MAX_LABEL_CHARS, SELF_TEST_PICTURE, ModelStore
 from edge_vision_node.models.trust import Trust
-from edge_vision_node.processes.child_process import Worker
+from edge_vision_node.processes.child_process import ChildProcess
 from edge_vision_node.protocol import (
     MAX_HEADER_BYTES,
     Findings,
@@ -49,12 +49,13 @@ from tests.small_models import add_classification, relabel
 
 from .conftest import Bench
 
-Say = Callable[[str], Worker]
+Say = Callable[[str], ChildProcess]
 
 # A child that talks to its node as any other does, and says something of its own.
 _CHILD = """
 from edge_vision_node.workers.process import begin
-from edge_vision_node.workers.messages import BEGAN, Began, Described
+from edge_vision_node.processes.messages import BEGAN, Began
+from edge_vision_node.workers.messages import Described
 from edge_vision_node.protocol import EngineInfo, encode_binary, write
 import os
 link = begin()
@@ -72,13 +73,13 @@ for header, _ in link.orders():
 @pytest.fixture
 async def say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Say]:
     """Start a worker whose child does a thing with every order."""
-    workers: list[Worker] = []
+    workers: list[ChildProcess] = []
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
 
-    def start(what: str) -> Worker:
+    def start(what: str) -> ChildProcess:
         name = f"child_{len(workers)}"
         (tmp_path / f"{name}.py").write_text(_CHILD.format(what=what))
-        workers.append(Worker("demo", module=name))
+        workers.append(ChildProcess("demo", name, culprit="the engine"))
         return workers[-1]
 
     yield start
@@ -86,7 +87,7 @@ async def say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[
         await worker.close()
 
 
-async def ask(worker: Worker) -> Described:
+async def ask(worker: ChildProcess) -> Described:
     return await worker.ask(Order.DESCRIBE, Describe(engine="x"), Described, deadline_s=60)
 
 

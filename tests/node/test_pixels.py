@@ -8,7 +8,7 @@ import av
 import numpy as np
 import pytest
 from edge_vision_node.cameras.pixels import KeptFrame
-from edge_vision_node.frames.tensor import fit
+from edge_vision_node.frames.fit import fit
 from edge_vision_node.protocol import Box, Point
 from PIL import Image
 

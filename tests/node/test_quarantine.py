@@ -26,7 +26,7 @@ from edge_vision_node.models.formats.reading import read_model_file
 from edge_vision_node.models.manifest import Model, load_model
 from edge_vision_node.models.store import BUNDLED, DEFAULT_MODEL, ModelStore
 from edge_vision_node.models.trust import Trust
-from edge_vision_node.processes.child_process import Worker
+from edge_vision_node.processes.child_process import ChildProcess
 from edge_vision_node.workers import proof
 from edge_vision_node.workers.messages import Load, RunResult
 from edge_vision_node.workers.pool import Lane, Place, Workers
@@ -182,7 +182,7 @@ async def test_a_trial_that_the_system_ends_is_one_strike(
     """The OOM killer picks a trial first, even if another process uses the memory."""
     (tmp_path / "red.png").write_bytes(painted(RED))
     monkeypatch.setattr(proof, "SELF_TEST_PICTURE", tmp_path / "red.png")
-    made: list[Worker] = []
+    made: list[ChildProcess] = []
     make = proof.disposable
     monkeypatch.setattr(proof, "disposable", lambda *args: made.append(make(*args)) or made[-1])
     for strikes in (1, 2, 3):
@@ -230,14 +230,14 @@ async def test_what_the_first_trial_compiles_is_kept(
 ) -> None:
     cache = tmp_path / "cache"
     loads: list[Load] = []
-    ask = Worker.ask
+    ask = ChildProcess.ask
 
-    async def noted(self: Worker, order: str, message: Any, *args: Any, **more: Any) -> Any:
+    async def noted(self: ChildProcess, order: str, message: Any, *args: Any, **more: Any) -> Any:
         if isinstance(message, Load):
             loads.append(message)
         return await ask(self, order, message, *args, **more)
 
-    monkeypatch.setattr(Worker, "ask", noted)
+    monkeypatch.setattr(ChildProcess, "ask", noted)
     workers = Workers(cache=cache, trust=Trust(tmp_path))
     try:
         await workers.load(honest)

@@ -23,10 +23,10 @@ from edge_vision_node.errors import (
 from edge_vision_node.models.manifest import load_model
 from edge_vision_node.models.store import ModelStore
 from edge_vision_node.models.trust import Trust
-from edge_vision_node.processes.child_process import Worker
 from edge_vision_node.workers import pool
 from edge_vision_node.workers.messages import Load, Loaded, Order, RunResult, Unload
 from edge_vision_node.workers.pool import Lane, Place, Workers
+from edge_vision_node.workers.process import model_process
 from PIL import Image
 
 from tests.engines import ENGINE, ENGINES, HERE, needs
@@ -355,7 +355,7 @@ async def test_errors_of_the_engine_come_back_with_their_type(
 
 async def test_a_model_that_needs_more_memory_than_it_may_fails_alone(street: bytes) -> None:
     load = Load(key="x", folder=str(MODEL.folder), engine=ENGINE)
-    worker = Worker("small", memory_limit=120 * 2**20)
+    worker = model_process("small", memory_limit=120 * 2**20)
     try:
         with pytest.raises((WorkerError, ModelError)):
             await worker.ask(Order.LOAD, load, Loaded, deadline_s=30)

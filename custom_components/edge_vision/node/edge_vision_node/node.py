@@ -35,6 +35,7 @@ from .errors import (
     SupersededError,
     UnknownPipelineError,
 )
+from .frames.masks import Masks
 from .hardware.discovery import (
     board_profile,
     describe_hardware,
@@ -42,7 +43,6 @@ from .hardware.discovery import (
     resident_bytes,
     temperature_c,
 )
-from .imaging.messages import Masks
 from .imaging.service import Imaging
 from .library.manager import ModelManager, ProgressListener
 from .models.store import DEFAULT_MODEL, SELF_TEST_EXPECTATION, SELF_TEST_PICTURE, ModelStore

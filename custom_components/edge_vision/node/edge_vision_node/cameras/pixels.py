@@ -7,7 +7,6 @@ import importlib
 import io
 import math
 import threading
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,9 +15,10 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from ..detections import Placement
+from ..frames.fit import inner_size, placed
+from ..frames.masks import Masks
 from ..frames.orientation import UPRIGHT, swaps_sides, turned
-from ..frames.tensor import inner_size, placed
-from ..protocol import Box, Point
+from ..protocol import Box
 
 # Planes of a byte per pixel, brightness and two of colour: how many pixels wide and high is a value
 # of colour.
@@ -42,9 +42,6 @@ _MOST_SHARP_PIXELS = 256
 _LAPLACIAN_NOISE, _MASK_NOISE = 20.0, 0.6745 * 6
 
 _scaling = threading.Lock()
-
-# Polygons.
-Masks = tuple[tuple[Point, ...], ...]
 
 
 def brightness(frame: Any) -> NDArray[np.uint8]:
@@ -276,10 +273,3 @@ def _burned(frame: Any, masks: Masks) -> Any:
         blocks.reshape(into.shape[0] * high, -1)[: frame.height, : frame.width] = hidden
         into[blocks.any(axis=(1, 3))] = _NO_COLOUR if number else (0 if full else 16)
     return burned
-
-
-def burn(image: Image.Image, masks: Sequence[Sequence[Point]]) -> None:
-    """Blacken areas of an image, in place."""
-    draw = ImageDraw.Draw(image)
-    for mask in masks:
-        draw.polygon([(point.x * image.width, point.y * image.height) for point in mask], "black")

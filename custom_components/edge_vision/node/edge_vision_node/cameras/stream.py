@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import NodeError
-from ..processes.child_process import Worker
+from ..processes.child_process import ChildProcess
 from ..protocol import Box, SourceState, SourceStatus, read
 from .messages import (
     CameraFrame,
@@ -217,9 +217,9 @@ class Camera:
         self.state = SourceStatus(state=SourceState.CONNECTING, since=_now())
         self.frame: CameraFrame | None = None
         self._watches: list[_Watch] = []
-        self._worker = Worker(
+        self._worker = ChildProcess(
             f"camera {name}",
-            module=_MODULE,
+            _MODULE,
             culprit="the video decoder",
             in_order=False,
             on_push=self._on_push,

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from PIL import Image, ImageChops, ImageDraw
 
-from ..cameras.pixels import burn
+from ..frames.masks import burn
 from ..protocol import OutlineRequest, Point
 from .lettering import Text
 

@@ -15,23 +15,22 @@ from typing import Any
 
 from PIL import Image
 
-from ..cameras.pixels import burn
 from ..drawing.boxes import annotate, to_jpeg
 from ..drawing.outline import hide, outline
 from ..errors import NodeError
 from ..frames.decode import decode, get_ready
-from ..frames.tensor import fit
-from ..inference.landmark_crops import CROP_DETAIL
+from ..frames.fit import fit
+from ..frames.masks import Masks, burn
 from ..processes.child import Link, begin
+from ..processes.messages import BEGAN, Began
 from ..protocol import ErrorCode, Findings, ProtocolError, read
-from ..workers.messages import BEGAN, Began
 from .messages import (
+    CROP_DETAIL,
     Draw,
     Drawn,
     DrawOutline,
     Hidden,
     Hide,
-    Masks,
     PictureOrder,
     Pixels,
     Prepare,

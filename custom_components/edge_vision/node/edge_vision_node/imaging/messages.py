@@ -6,9 +6,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from ..detections import Placement
-from ..protocol import OutlineRequest, Point
+from ..frames.masks import Masks
+from ..protocol import OutlineRequest
 
-Masks = tuple[tuple[Point, ...], ...]
+# A face or body is a part of the picture, which is wanted with so many times the pixels of the
+# crop's width and height, where it has them.
+CROP_DETAIL = 4
 
 
 class PictureOrder(StrEnum):

@@ -11,8 +11,9 @@ from typing import TypeVar
 
 from ..errors import PictureError, WorkerError
 from ..frames.checks import examine
+from ..frames.masks import Masks
 from ..models.manifest import Manifest
-from ..processes.child_process import Worker
+from ..processes.child_process import ChildProcess
 from ..protocol import (
     MAX_PICTURE_BYTES,
     DetectedObject,
@@ -26,7 +27,6 @@ from .messages import (
     DrawOutline,
     Hidden,
     Hide,
-    Masks,
     PictureOrder,
     Pixels,
     Prepare,
@@ -82,7 +82,7 @@ class Imaging:
         """Start nothing yet."""
         self._looking = _worker("pictures to look at")
         self._drawing = _worker("pictures to draw on")
-        self._own: dict[str, Worker] = {}
+        self._own: dict[str, ChildProcess] = {}
         self._idle: dict[str, asyncio.TimerHandle] = {}
         self._in_use: dict[str, int] = {}
         self._ending: set[asyncio.Task[None]] = set()
@@ -183,7 +183,7 @@ class Imaging:
 
     async def _ask(
         self,
-        shared: Worker,
+        shared: ChildProcess,
         user: str,
         kind: PictureOrder,
         order: _Order,
@@ -220,7 +220,7 @@ class Imaging:
             finally:
                 self._release(user)
 
-    def _take(self, user: str) -> Worker:
+    def _take(self, user: str) -> ChildProcess:
         """Return the user's own process."""
         if (timer := self._idle.pop(user, None)) is not None:
             timer.cancel()
@@ -282,12 +282,12 @@ class Imaging:
                 )
 
 
-def _worker(name: str) -> Worker:
-    return Worker(name, module=_MODULE, culprit=_CULPRIT, disposable=True)
+def _worker(name: str) -> ChildProcess:
+    return ChildProcess(name, _MODULE, culprit=_CULPRIT, disposable=True)
 
 
 async def _in(
-    worker: Worker, kind: PictureOrder, order: _Order, answer: type[_T], content: bytes
+    worker: ChildProcess, kind: PictureOrder, order: _Order, answer: type[_T], content: bytes
 ) -> tuple[_T, memoryview]:
     """Have an order executed. Raises `WorkerError`, `begun` where this one ended the process."""
     for tries in range(1, _MOST_TRIES + 1):

@@ -19,10 +19,6 @@ from ..detections import Detections
 from ..errors import ModelError
 from ..models.manifest import CropSpec
 
-# A face or body is a part of the picture, which is wanted with so many times the pixels of the
-# crop's width and height, where it has them.
-CROP_DETAIL = 4
-
 
 @dataclass(frozen=True)
 class Crop:

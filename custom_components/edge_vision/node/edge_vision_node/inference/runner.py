@@ -25,14 +25,14 @@ from ..engines import (
 from ..errors import AcceleratorError, EngineMissingError, InferenceError, ModelError, PictureError
 from ..findings import Classification, Result, findings
 from ..frames.decode import Frame, decode
-from ..frames.tensor import Preprocessor
-from ..imaging.messages import Pixels
+from ..imaging.messages import CROP_DETAIL, Pixels
 from ..models.heads import build_head
 from ..models.heads.decoding import best_first
 from ..models.heads.landmarks import LandmarksHead
 from ..models.manifest import Model
 from ..protocol import Findings
-from .landmark_crops import CROP_DETAIL, find_crops
+from .landmark_crops import find_crops
+from .preprocess import Preprocessor
 
 # Parts of a frame that are run at once, where that takes less than this share of the time.
 _BATCH, _BATCH_GAIN, _BATCH_RUNS = 4, 0.85, 3

@@ -1,4 +1,4 @@
-"""The node's side of a worker process."""
+"""The parent's handle of a child process."""
 
 from __future__ import annotations
 
@@ -17,12 +17,11 @@ from typing import Any, TypeVar
 
 from ..errors import NodeError, WorkerError, error_of
 from ..protocol import ProtocolError, decode_binary, encode_binary, read, write
-from ..workers.messages import BEGAN, Began
+from .messages import BEGAN, Began
 
 _LOGGER = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
-_MODULE = f"{__package__.rpartition('.')[0]}.workers.child"
 _EXIT_STATUS_WAIT_S = 1.0
 # An order may wait so long to begin: a process that is started on a busy machine takes its time.
 _BEGIN_DEADLINE_S = 20.0
@@ -46,33 +45,40 @@ class _Asked:
             self.timer = None
 
 
-class Worker:
-    """One worker process, started when it is first asked for something, and again after a crash.
+class ChildProcess:
+    """A child process, started by the first request and again by the first one after a crash.
 
-    Every request has a deadline. A worker that misses it is killed: native code that hangs cannot
-    be ended in any other way. Whoever waits for one of its answers gets `WorkerError`, and the
-    next request starts a new one, with nothing loaded (`generation` tells).
+    Every request has a deadline. A process that misses it is killed, because native code that
+    hangs cannot be ended in any other way. All requests that wait for an answer then raise
+    `WorkerError`, and the next request starts a new process with nothing loaded (`generation`
+    counts them).
 
-    A worker that is `in_order` executes one order after the other and says when it begins one. The
-    deadline of an order counts from when its turn has come, so that nobody pays for the time that
-    another one took, and `WorkerError.begun` tells whose execution it was that the process died of.
+    A process that is `in_order` executes one order after the other and reports when it begins one.
+    The deadline of an order counts from there, so that no order pays for the time of another, and
+    `WorkerError.begun` tells which order the process died of.
     """
 
     def __init__(
         self,
         name: str,
-        memory_limit: int = 0,
+        module: str,
         *,
+        culprit: str,
+        memory_limit: int = 0,
         disposable: bool = False,
-        module: str = _MODULE,
-        culprit: str = "the engine",
         in_order: bool = True,
         on_push: Callable[[dict[str, Any]], None] | None = None,
     ) -> None:
-        """Name a worker; `memory_limit` in bytes of address space, 0 for none.
+        """Prepare a process; nothing is started yet.
 
-        A `disposable` one is the first that the kernel ends when memory runs out. `module` is what
-        it runs, `culprit` what to blame for its crash; `on_push` gets what it says unasked.
+        Args:
+            name: for logs and errors.
+            module: what it runs.
+            culprit: what to blame for a crash.
+            memory_limit: bytes of address space, 0 for no limit.
+            disposable: the kernel ends this process first when memory runs out.
+            in_order: see above.
+            on_push: called with each message that is no answer.
         """
         self.name = name
         self.generation = 0

@@ -18,17 +18,16 @@ from ..detections import Detections
 from ..engines import default_threads, describe_engine, get_engine
 from ..errors import ModelError, NodeError
 from ..frames.decode import decode
-from ..frames.tensor import Preprocessor
 from ..imaging.messages import Pixels
+from ..inference.preprocess import Preprocessor
 from ..inference.runner import Prepared, Runner
 from ..inference.timing import p95, time_stills
 from ..models.formats.model_file import require_answer
 from ..models.manifest import load_model
 from ..processes.child import Link, begin
+from ..processes.messages import BEGAN, Began
 from ..protocol import ErrorCode, read
 from .messages import (
-    BEGAN,
-    Began,
     CropDetections,
     CropsResult,
     Described,

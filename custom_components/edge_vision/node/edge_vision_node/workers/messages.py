@@ -8,16 +8,6 @@ from enum import StrEnum
 from ..imaging.messages import Pixels
 from ..protocol import EngineInfo, Findings
 
-# What a worker says unasked, with `Began`.
-BEGAN = "began"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Began:
-    """The worker begins to execute an order: whatever happens to it now, that order did."""
-
-    order: int
-
 
 class Order(StrEnum):
     """What a node can ask of a worker."""

@@ -30,7 +30,7 @@ from ..models.formats.checks import check_model
 from ..models.manifest import Model
 from ..models.store import is_bundled
 from ..models.trust import Trust
-from ..processes.child_process import Worker
+from ..processes.child_process import ChildProcess
 from ..protocol import EngineInfo
 from .failures import Failures, Verdict
 from .messages import (
@@ -47,6 +47,7 @@ from .messages import (
     RunResult,
     Unload,
 )
+from .process import model_process
 from .proof import prove
 from .scheduler import Scheduler
 
@@ -113,7 +114,7 @@ class Lane:
         self._exclusive = is_exclusive(accelerator)
         self._threads = threads
         self._cache = cache
-        self.worker = Worker(f"{engine} on {accelerator}")
+        self.worker = model_process(f"{engine} on {accelerator}")
         self._scheduler = Scheduler()
         self._loading = asyncio.Lock()
         self._loads: dict[str, asyncio.Task[Loaded]] = {}
@@ -471,7 +472,7 @@ async def _describe_engines() -> tuple[EngineInfo, ...]:
     is that engine known to be the culprit.
     """
     described = []
-    worker = Worker("look for engines")
+    worker = model_process("look for engines")
     try:
         for engine in ENGINES:
             if not is_installed(engine):
@@ -488,7 +489,7 @@ async def _describe_engines() -> tuple[EngineInfo, ...]:
 
 
 async def _describe_alone(engine: str) -> EngineInfo:
-    worker = Worker(f"look for {engine}")
+    worker = model_process(f"look for {engine}")
     try:
         return await _describe(worker, engine)
     except NodeError as err:  # a package for another processor ends the process it is loaded in
@@ -498,7 +499,7 @@ async def _describe_alone(engine: str) -> EngineInfo:
         await worker.close()
 
 
-async def _describe(worker: Worker, engine: str) -> EngineInfo:
+async def _describe(worker: ChildProcess, engine: str) -> EngineInfo:
     answer = await worker.ask(
         Order.DESCRIBE, Describe(engine=engine), Described, deadline_s=_DESCRIBE_DEADLINE_S
     )

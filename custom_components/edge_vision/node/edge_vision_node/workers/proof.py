@@ -11,8 +11,9 @@ from pathlib import Path
 
 from ..models.manifest import Model
 from ..models.store import SELF_TEST_PICTURE
-from ..processes.child_process import Worker
+from ..processes.child_process import ChildProcess
 from .messages import Load, Loaded, Order, Probe, Probed, Run, RunResult
+from .process import model_process
 
 _LOAD_DEADLINE_S = 60.0
 # An accelerator's compiler may take its time over a model that it has never seen.
@@ -24,7 +25,7 @@ _MOST_MEMORY = 8 * 2**30
 _KEY = "candidate"
 
 
-def disposable(name: str, accelerator: str) -> Worker:
+def disposable(name: str, accelerator: str) -> ChildProcess:
     """Return a worker for a model that may do anything.
 
     Its memory is limited on the CPU; drivers of GPUs reserve more address space than any limit.
@@ -33,7 +34,7 @@ def disposable(name: str, accelerator: str) -> Worker:
     if accelerator == "cpu":
         installed = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
         limit = min(max(installed, _LEAST_MEMORY), _MOST_MEMORY)
-    return Worker(name, memory_limit=limit, disposable=True)
+    return model_process(name, memory_limit=limit, disposable=True)
 
 
 async def prove(
@@ -84,7 +85,7 @@ async def probe(model: Model, engine: str, accelerator: str, picture: bytes) -> 
 
 
 async def _try(
-    worker: Worker,
+    worker: ChildProcess,
     model: Model,
     engine: str,
     accelerator: str,

@@ -7,15 +7,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from ..detections import Placement
 from ..errors import ModelError
+from ..frames.decode import Frame
+from ..frames.fit import WHOLE, fit
 from ..models.manifest import EngineSpec, InputSpec
-from .decode import Frame
-
-# A whole frame, as a part of itself.
-WHOLE = (0.0, 0.0, 1.0, 1.0)
 
 
 class Preprocessor:
@@ -66,64 +63,6 @@ class Preprocessor:
         if self._layout == "NCHW":
             tensor = tensor.transpose(2, 0, 1)
         return np.ascontiguousarray(tensor)[np.newaxis]
-
-
-def fit(
-    image: Image.Image,
-    size: tuple[int, int],
-    part: Sequence[float] = WHOLE,
-    *,
-    letterbox: bool = False,
-    pad: int = 0,
-) -> tuple[Image.Image, Placement]:
-    """Return a part of an image in another size, and where the whole image lies in the result.
-
-    Args:
-        image: RGB.
-        size: width and height in pixels.
-        part: x_min, y_min, x_max, y_max, normalised, with an area.
-        letterbox: keep the part's shape, from the top left, instead of stretching it.
-        pad: grey level of the rest.
-    """
-    left, top, right, bottom = (
-        edge * pixels for edge, pixels in zip(part, image.size * 2, strict=True)
-    )
-    box = (left, top, right, bottom)
-    inner = inner_size((right - left, bottom - top), size, letterbox=letterbox)
-    fitted = _resize(image, inner, box)
-    if inner != size:
-        inner_image, fitted = fitted, Image.new("RGB", size, (pad,) * 3)
-        fitted.paste(inner_image)
-    return fitted, placed(part, inner, size)
-
-
-def inner_size(
-    part: tuple[float, float], size: tuple[int, int], *, letterbox: bool
-) -> tuple[int, int]:
-    """Return the width and height, in pixels, that a part of such a size gets in `size`."""
-    if not letterbox:
-        return size
-    ratio = min(size[0] / part[0], size[1] / part[1])
-    return max(1, round(part[0] * ratio)), max(1, round(part[1] * ratio))
-
-
-def placed(part: Sequence[float], inner: tuple[int, int], size: tuple[int, int]) -> Placement:
-    """Return where a whole image lies in `size` whose `part` fills `inner`, from the top left."""
-    scale_x = inner[0] / size[0] / (part[2] - part[0])
-    scale_y = inner[1] / size[1] / (part[3] - part[1])
-    return Placement(scale_x, scale_y, -part[0] * scale_x, -part[1] * scale_y)
-
-
-def _resize(
-    image: Image.Image, size: tuple[int, int], box: tuple[float, float, float, float]
-) -> Image.Image:
-    if image.size == size and box == (0.0, 0.0, float(size[0]), float(size[1])):
-        return image
-    shrinks = box[2] - box[0] >= size[0] and box[3] - box[1] >= size[1]
-    # Averaging areas is faster than bilinear with the same accuracy (person AP on a street
-    # sequence 0.787 both ways); enlarging that way would only make blocks.
-    method = Image.Resampling.BOX if shrinks else Image.Resampling.BILINEAR
-    return image.resize(size, method, box=box)
 
 
 def _known(what: str, value: str, choices: tuple[str, ...]) -> str:
