@@ -21,7 +21,8 @@ import numpy as np
 from edge_vision_node.cameras.pixels import KeptFrame
 from edge_vision_node.detections import Detections
 from edge_vision_node.frames.motion_gate import MotionGate
-from edge_vision_node.inference.planner import Planner, merge
+from edge_vision_node.inference.merge import merge
+from edge_vision_node.inference.planner import Planner
 from edge_vision_node.protocol import Box, Line, MotionThresholds, Point, Zone
 from edge_vision_node.rules.scene_rules import Watch
 from edge_vision_node.tracking.follower import Follower

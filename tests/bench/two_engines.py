@@ -42,7 +42,8 @@ from edge_vision_node.errors import SupersededError
 from edge_vision_node.inference.runner import Runner
 from edge_vision_node.inference.timing import street_720p
 from edge_vision_node.models.store import ModelStore
-from edge_vision_node.workers.pool import Place, Workers
+from edge_vision_node.workers.lane import Place
+from edge_vision_node.workers.pool import Workers
 
 # A Vulkan device number n waits WAITS[n] seconds and finds nothing.
 IMITATION = """

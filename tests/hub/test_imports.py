@@ -76,7 +76,6 @@ LONG = {
     f"{NODE_AT}/node.py",
     f"{NODE_AT}/pipelines/live.py",
     f"{NODE_AT}/server/connection.py",
-    f"{NODE_AT}/workers/pool.py",
     "runtime/pipeline.py",
     "runtime/runtime.py",
 }

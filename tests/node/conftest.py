@@ -20,7 +20,8 @@ from edge_vision_node.library.inspection.inspector import Inspector
 from edge_vision_node.library.install import Installer
 from edge_vision_node.models.store import ModelStore
 from edge_vision_node.models.trust import Trust
-from edge_vision_node.workers.pool import Lane, Workers
+from edge_vision_node.workers.lane import Lane
+from edge_vision_node.workers.pool import Workers
 from PIL import Image
 
 from tests.pictures import NODE_FOLDER, SELF_TEST_PICTURE, jpeg

@@ -52,7 +52,7 @@ from edge_vision_node.protocol import (
     Zone,
 )
 from edge_vision_node.storage.event_log import FILE_NAME, ResultLog
-from edge_vision_node.workers.pool import Lane
+from edge_vision_node.workers.lane import Lane
 from PIL import Image
 
 from tests.engines import ENGINE, needs

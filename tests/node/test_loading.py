@@ -14,8 +14,8 @@ from edge_vision_node.errors import ModelLoadingError
 from edge_vision_node.models.store import ModelStore
 from edge_vision_node.node import Node
 from edge_vision_node.protocol import Configure, LookRequest, NodeStatus, PipelineConfig
+from edge_vision_node.workers.lane import Place
 from edge_vision_node.workers.messages import Order, Unload
-from edge_vision_node.workers.pool import Place
 
 from tests.engines import ENGINE, needs
 

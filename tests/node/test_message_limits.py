@@ -32,6 +32,7 @@ from edge_vision_node.protocol import (
     write,
 )
 from edge_vision_node.workers import proof
+from edge_vision_node.workers.lane import Place
 from edge_vision_node.workers.messages import (
     CropDetections,
     CropsResult,
@@ -41,7 +42,7 @@ from edge_vision_node.workers.messages import (
     Order,
     RunResult,
 )
-from edge_vision_node.workers.pool import Place, Workers
+from edge_vision_node.workers.pool import Workers
 
 from tests.engines import ENGINE, needs
 from tests.onnx_files import onnx_file
@@ -53,7 +54,7 @@ Say = Callable[[str], ChildProcess]
 
 # A child that talks to its node as any other does, and says something of its own.
 _CHILD = """
-from edge_vision_node.workers.process import begin
+from edge_vision_node.processes.child import begin
 from edge_vision_node.processes.messages import BEGAN, Began
 from edge_vision_node.workers.messages import Described
 from edge_vision_node.protocol import EngineInfo, encode_binary, write
@@ -249,13 +250,13 @@ async def test_a_trial_that_could_not_begin_says_nothing_about_the_model(
     async def cannot(*_: object) -> Loaded:
         raise WorkerError("first run: it cannot be started: Too many open files")
 
-    monkeypatch.setattr("edge_vision_node.workers.pool.prove", cannot)
+    monkeypatch.setattr("edge_vision_node.workers.lane.prove", cannot)
     try:
         for _ in range(4):
             with pytest.raises(WorkerError, match="Too many open files"):
                 await workers.lane(place).load(place)
         assert workers.trust.quarantined == ()
-        monkeypatch.setattr("edge_vision_node.workers.pool.prove", proof.prove)
+        monkeypatch.setattr("edge_vision_node.workers.lane.prove", proof.prove)
         await workers.lane(place).load(place)
     finally:
         await workers.close()

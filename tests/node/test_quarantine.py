@@ -28,8 +28,9 @@ from edge_vision_node.models.store import BUNDLED, DEFAULT_MODEL, ModelStore
 from edge_vision_node.models.trust import Trust
 from edge_vision_node.processes.child_process import ChildProcess
 from edge_vision_node.workers import proof
+from edge_vision_node.workers.lane import Lane, Place
 from edge_vision_node.workers.messages import Load, RunResult
-from edge_vision_node.workers.pool import Lane, Place, Workers
+from edge_vision_node.workers.pool import Workers
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from edge_vision_node.detections import Detections
-from edge_vision_node.inference.planner import EFFORTS, Planner, merge, tiles
+from edge_vision_node.inference.merge import merge
+from edge_vision_node.inference.planner import EFFORTS, Planner, tiles
 from edge_vision_node.protocol import Thoroughness
 from edge_vision_node.tracking.association import Floats
 from hypothesis import given, settings

@@ -183,7 +183,7 @@ _WRITER = """
 import sys
 from pathlib import Path
 from tests.node.test_results import event
-from edge_vision_node.storage.results import ResultLog
+from edge_vision_node.storage.event_log import ResultLog
 log = ResultLog(Path(sys.argv[1]))
 while True:
     print(log.append([event(), event()])[-1], flush=True)

@@ -23,9 +23,10 @@ from edge_vision_node.errors import (
 from edge_vision_node.models.manifest import load_model
 from edge_vision_node.models.store import ModelStore
 from edge_vision_node.models.trust import Trust
-from edge_vision_node.workers import pool
+from edge_vision_node.workers import lane as lane_module
+from edge_vision_node.workers.lane import Crops, Lane, Place
 from edge_vision_node.workers.messages import Load, Loaded, Order, RunResult, Unload
-from edge_vision_node.workers.pool import Lane, Place, Workers
+from edge_vision_node.workers.pool import Workers
 from edge_vision_node.workers.process import model_process
 from PIL import Image
 
@@ -97,7 +98,7 @@ async def test_parts_of_a_frame_give_boxes_in_the_frame(workers: Workers, street
     image = Image.open(io.BytesIO(street)).convert("RGB")
     left = image.crop((0, 0, image.width // 2, image.height))
     pixels = b"".join(part.resize(size, Image.Resampling.BOX).tobytes() for part in (image, left))
-    crops = pool.Crops(pixels, ((1.0, 1.0, 0.0, 0.0), (2.0, 1.0, 0.0, 0.0)))
+    crops = Crops(pixels, ((1.0, 1.0, 0.0, 0.0), (2.0, 1.0, 0.0, 0.0)))
     people = MODEL.class_ids(("person",))
     whole, half = (await lane.run_crops("test", MINE, crops, 40.0, people)).crops
     assert len(whole.scores) >= 2 and len(half.scores) >= 1
@@ -105,7 +106,7 @@ async def test_parts_of_a_frame_give_boxes_in_the_frame(workers: Workers, street
     nearest = min(abs(np.array(whole.boxes) - np.array(half.boxes[0])).max(axis=1))
     assert nearest < 0.06
     with pytest.raises(PictureError, match="parts of a frame"):
-        await lane.run_crops("test", MINE, pool.Crops(pixels[:-1], crops.placements), 40.0, people)
+        await lane.run_crops("test", MINE, Crops(pixels[:-1], crops.placements), 40.0, people)
 
 
 async def test_a_model_runs_in_a_process_of_its_own(workers: Workers, street: bytes) -> None:
@@ -164,7 +165,7 @@ async def test_a_hang_is_a_failure_after_the_deadline_and_the_engine_starts_agai
 ) -> None:
     lane = workers.lane(hanging)
     await lane.load(hanging)
-    monkeypatch.setattr(pool, "_RUN_DEADLINE_S", 0.5)
+    monkeypatch.setattr(lane_module, "_RUN_DEADLINE_S", 0.5)
     with pytest.raises(WorkerError, match="did not answer within"):
         await run(lane, hanging, painted(RED))
     monkeypatch.undo()
@@ -208,7 +209,7 @@ async def test_of_all_that_wait_for_one_worker_only_what_hung_is_blamed_and_the_
         for place in (hanging, MINE):
             await lane.load(place)
         first = pid_of(lane)
-        monkeypatch.setattr(pool, "_RUN_DEADLINE_S", 1.5)
+        monkeypatch.setattr(lane_module, "_RUN_DEADLINE_S", 1.5)
         for round_ in (1, 2):
             stuck = asyncio.create_task(run(lane, hanging, painted(RED), "one"))
             await until_executing(lane)
@@ -230,7 +231,7 @@ async def test_a_deadline_counts_from_when_the_worker_begins(
     lane = workers.lane(MINE)
     await lane.load(MINE)
     before = pid_of(lane)
-    monkeypatch.setattr(pool, "_RUN_DEADLINE_S", 2.0)
+    monkeypatch.setattr(lane_module, "_RUN_DEADLINE_S", 2.0)
     measuring = asyncio.create_task(lane.measure(MINE, street, 4.0))
     await until_executing(lane)
     assert len((await run(lane, MINE, street)).findings.objects) >= 2
@@ -246,7 +247,7 @@ async def test_a_short_deadline_leaves_time_to_begin(
     try:
         lane = workers.lane(MINE)
         await lane.load(MINE)
-        monkeypatch.setattr(pool, "_RUN_DEADLINE_S", 0.01)
+        monkeypatch.setattr(lane_module, "_RUN_DEADLINE_S", 0.01)
         first = pid_of(lane)
         os.kill(first, signal.SIGSTOP)
         frame = asyncio.create_task(run(lane, MINE, street))

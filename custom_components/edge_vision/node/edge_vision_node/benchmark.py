@@ -23,8 +23,9 @@ from .protocol import (
     read,
     write,
 )
+from .workers.lane import Place
 from .workers.messages import Measured
-from .workers.pool import Place, Workers
+from .workers.pool import Workers
 
 _LOGGER = logging.getLogger(__name__)
 

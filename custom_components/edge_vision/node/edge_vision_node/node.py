@@ -82,8 +82,9 @@ from .protocol import (
 from .rules.objects import Limits
 from .storage.archive import Records
 from .storage.files import write_whole
+from .workers.lane import Lane, Place
 from .workers.messages import RunResult
-from .workers.pool import Lane, Place, Workers
+from .workers.pool import Workers
 
 _LOGGER = logging.getLogger(__name__)
 _T = TypeVar("_T")

@@ -15,7 +15,8 @@ from ..frames.motion_gate import MotionGate
 from ..frames.video_file import VideoFrame
 from ..protocol import MotionThresholds, Thoroughness
 from ..tracking.association import Floats
-from .planner import Planner, merge
+from .merge import merge
+from .planner import Planner
 from .runner import Prepared, Runner
 
 

@@ -27,7 +27,8 @@ from ..errors import (
     StorageError,
     SupersededError,
 )
-from ..inference.planner import Planner, merge
+from ..inference.merge import merge
+from ..inference.planner import Planner
 from ..protocol import (
     Box,
     ClassScore,
@@ -54,9 +55,8 @@ from ..rules.scene import RuleEvent, SceneObject, SceneState
 from ..rules.scene_rules import Watch
 from ..storage.archive import Records
 from ..tracking.follower import Follower, end_all, end_labels, labels_in
-from ..workers import pool
+from ..workers.lane import Crops, Lane, Place
 from ..workers.messages import CropsResult
-from ..workers.pool import Place
 from .best_picture import Keeper
 from .pipeline import Pipeline
 
@@ -97,7 +97,7 @@ class Host(Protocol):
         """Return where the pipeline's model is loaded. Raises `NodeError`."""
 
     async def run_in(
-        self, pipeline: Pipeline, work: Callable[[pool.Lane, Place], Awaitable[_T]]
+        self, pipeline: Pipeline, work: Callable[[Lane, Place], Awaitable[_T]]
     ) -> tuple[Place, _T]:
         """Do work where the pipeline's model runs, or may run instead. Raises `NodeError`."""
 
@@ -446,9 +446,9 @@ class LivePipeline:
             (item.scale_x, item.scale_y, item.offset_x, item.offset_y)
             for item in batch.cropped.placements
         )
-        crops = pool.Crops(batch.pixels.data.cast("B"), placements)
+        crops = Crops(batch.pixels.data.cast("B"), placements)
 
-        async def work(lane: pool.Lane, place: Place) -> CropsResult:
+        async def work(lane: Lane, place: Place) -> CropsResult:
             return await lane.run_crops(
                 self.pipeline.config.pipeline_id,
                 place,

@@ -32,8 +32,8 @@ from ..rules.objects import Limits
 from ..rules.posture import with_postures
 from ..rules.presence import Change, Presence
 from ..rules.scene import RuleEvent
+from ..workers.lane import Place
 from ..workers.messages import RunResult
-from ..workers.pool import Place
 
 
 def parse_time(text: str) -> datetime:

@@ -14,8 +14,9 @@ from ...models.heads import HEAD_TYPES
 from ...models.labels import Names
 from ...models.names import clean
 from ...protocol import Findings, Inspection, ModelInfo, ModelProposal
+from ...workers.lane import Place
 from ...workers.messages import Probed, ProbedOutput, RunResult
-from ...workers.pool import Place, Workers
+from ...workers.pool import Workers
 from ...workers.proof import probe, trial
 from ..install import Installer
 from ..unpack import remove_folder
