@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from edge_vision_node.cameras.messages import CameraFrame
-from edge_vision_node.pipelines.best_picture import Keeper, Shot
+from edge_vision_node.pipelines.best_picture import BestPictures, Shot
 from edge_vision_node.protocol import Box, DetectedObject, Kind, NodeEvent, Phase
 from edge_vision_node.rules.scene import RuleEvent, SceneObject
 
@@ -44,7 +44,7 @@ class Scene:
         self.kept: list[int] = []
         self._tasks: list[Coroutine[Any, Any, None]] = []
         self._sharpness: list[float] = []
-        self.keeper = Keeper(self.save, lambda _event_ids, work: self._tasks.append(work))
+        self.keeper = BestPictures(self.save, lambda _event_ids, work: self._tasks.append(work))
 
     async def sharpness(self, frame: int, regions: tuple[Box, ...]) -> tuple[float, ...]:
         return (self._sharpness[frame],) * len(regions)

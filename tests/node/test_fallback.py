@@ -62,7 +62,7 @@ async def configured(node: Node, **wanted: Any) -> PipelineStatus:
 
 async def until_loaded(node: Node) -> None:
     """Wait until it is known of each pipeline whether it can look."""
-    await until(lambda: not node._loads)
+    await until(lambda: not node.loader.busy)
 
 
 async def status_of(node: Node) -> PipelineStatus:
@@ -72,7 +72,7 @@ async def status_of(node: Node) -> PipelineStatus:
 
 async def look(node: Node, picture: bytes) -> Look:
     request = LookRequest(pipeline_id="porch", captured_at="2026-11-01T12:00:00+00:00")
-    return await node.look(request, memoryview(picture))
+    return await node.pipelines.look(request, memoryview(picture))
 
 
 async def test_an_accelerator_that_is_not_there_fails_the_pipeline(
@@ -187,7 +187,8 @@ async def test_an_engine_that_crashes_again_and_again(
     async with node_with(add_hanging, tmp_path, engine) as node:
         await configured(node, model="hanging", engine=engine, allow_fallback=allowed)
         for _ in range(3):
-            await node.ready(node._pipelines["porch"])  # so that the process to crash is there
+            # So that the process to crash is there.
+            await node.loader.ready(node.pipelines.get("porch"))
             await crash_during_a_look(node)
         if not allowed:
             with pytest.raises(QuarantinedError, match="3 times in a row"):

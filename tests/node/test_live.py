@@ -8,7 +8,6 @@ import os
 import signal
 import sqlite3
 import time
-from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -27,8 +26,9 @@ from edge_vision_node.errors import (
 from edge_vision_node.frames.decode import decode
 from edge_vision_node.node import Node
 from edge_vision_node.pipelines import live as live_module
-from edge_vision_node.pipelines import registry as lives
+from edge_vision_node.pipelines import preview as preview_module
 from edge_vision_node.pipelines.pipeline import Pipeline
+from edge_vision_node.pipelines.rate import Rate
 from edge_vision_node.protocol import (
     Configure,
     ErrorCode,
@@ -76,12 +76,12 @@ class Watcher:
         self.node = Node(folder)
         self.events: list[NodeEvent] = []
         self.looks: list[Look] = []
-        self.node.records.listen(lambda _seq, event: self.events.append(event))
-        self.node.listen_looks(self.looks.append)
+        self.node.teller.listen_events(lambda _seq, event: self.events.append(event))
+        self.node.teller.listen_looks(self.looks.append)
 
     async def watch(self, config: PipelineConfig) -> None:
         await self.node.configure(Configure(pipelines=(config,)))
-        await until(lambda: not self.node._loads)
+        await until(lambda: not self.node.loader.busy)
 
     async def status(self) -> PipelineStatus:
         return (await self.node.status()).pipelines[0]
@@ -93,7 +93,7 @@ class Watcher:
 
     async def frames(self, count: int) -> None:
         """Wait until so many more frames have been looked at."""
-        pipeline = self.node.lives.get("porch").pipeline
+        pipeline = self.node.pipelines.get("porch")
         wanted = pipeline.looks + count
         await until(lambda: pipeline.looks >= wanted)
 
@@ -157,24 +157,23 @@ async def test_who_comes_is_told_once_with_a_picture_and_told_when_gone(tmp_path
         assert {phase for phase, _ in told} <= {Phase.START, Phase.UPDATE}
         first = it.events[0]
         assert first.evidence == first.event_id
-        picture, annotated = await it.node.lives.evidence(EvidenceRequest(event_id=first.event_id))
+        of_first = EvidenceRequest(event_id=first.event_id)
+        picture, annotated = await it.node.pictures.evidence(of_first)
         assert picture.content_type == "image/jpeg"
-        _, clean = await it.node.lives.evidence(
-            EvidenceRequest(event_id=first.event_id, clean=True)
-        )
+        _, clean = await it.node.pictures.evidence(replace(of_first, clean=True))
         assert decode(annotated).image.size == decode(clean).image.size == SIZE
         assert annotated != clean
-        _, view = await it.node.lives.picture(LiveRequest(pipeline_id="porch", max_width=320))
+        _, view = await it.node.previews.live_view(LiveRequest(pipeline_id="porch", max_width=320))
         assert decode(view).image.width == 320
-        _, gate = await it.node.lives.picture(LiveRequest(pipeline_id="porch", motion=True))
+        _, gate = await it.node.previews.live_view(LiveRequest(pipeline_id="porch", motion=True))
         assert decode(gate).image.width > 64
         assert it.looks[-1].zones["Everywhere"]["person"].present
-        scan = await it.node.scan("porch")
+        scan = await it.node.pipelines.scan("porch")
         assert len(it.phases(Kind.SCAN)) == len(scan.objects) >= 2
         scans = [event for event in it.events if event.kind == Kind.SCAN]
         assert {event.evidence for event in scans} == {scans[0].event_id}
         request = EvidenceRequest(event_id=scans[0].event_id)
-        assert decode((await it.node.lives.evidence(request))[1]).image.size == SIZE
+        assert decode((await it.node.pictures.evidence(request))[1]).image.size == SIZE
         camera.picture = EMPTY
         # On a busy machine they have stood there for so long that it takes a minute.
         await until(lambda: it.looks[-1].objects == (), 120)
@@ -185,12 +184,12 @@ async def test_who_comes_is_told_once_with_a_picture_and_told_when_gone(tmp_path
         # The story of an object has one picture, that of its beginning.
         assert {event.evidence for event in ends} <= {event.event_id for event in it.events}
         with pytest.raises(NoPictureError):
-            await it.node.lives.evidence(EvidenceRequest(event_id="0" * 26))
+            await it.node.pictures.evidence(EvidenceRequest(event_id="0" * 26))
         # Whoever names a camera gets its pictures only.
         of_it = EvidenceRequest(event_id=first.event_id, pipeline_id=first.pipeline_id)
-        assert (await it.node.lives.evidence(of_it))[1] == annotated
+        assert (await it.node.pictures.evidence(of_it))[1] == annotated
         with pytest.raises(NoPictureError):
-            await it.node.lives.evidence(replace(of_it, pipeline_id="another"))
+            await it.node.pictures.evidence(replace(of_it, pipeline_id="another"))
 
 
 async def test_boxes_belong_to_the_frame_they_are_drawn_on(tmp_path: Path) -> None:
@@ -203,18 +202,18 @@ async def test_boxes_belong_to_the_frame_they_are_drawn_on(tmp_path: Path) -> No
         # Those on the right are still followed, for they may be hidden, but nobody sees them.
         assert any(item.box.x_min > 0.5 for item in it.looks[-1].objects)
         for _ in range(5):
-            _, view = await it.node.lives.picture(LiveRequest(pipeline_id="porch"))
+            _, view = await it.node.previews.live_view(LiveRequest(pipeline_id="porch"))
             assert _is_plain(view, right_half=True)
         event = next(e for e in it.events if e.box and e.box.x_max < 0.5)
         assert event.evidence == event.event_id
-        _, drawn = await it.node.lives.evidence(EvidenceRequest(event_id=event.event_id))
+        _, drawn = await it.node.pictures.evidence(EvidenceRequest(event_id=event.event_id))
         assert _is_plain(drawn, right_half=True)
         assert not _is_plain(drawn, right_half=False)
         # The newest frame shows nobody, and has no boxes of a look before it.
         camera.picture = EMPTY
         newest = datetime.now(UTC).isoformat()
         await until(lambda: it.looks[-1].captured_at > newest)
-        _, view = await it.node.lives.picture(LiveRequest(pipeline_id="porch"))
+        _, view = await it.node.previews.live_view(LiveRequest(pipeline_id="porch"))
         assert it.looks[-1].objects
         assert _is_plain(view, right_half=True)
         assert _is_plain(view, right_half=False)
@@ -251,12 +250,12 @@ async def test_a_restart_of_the_node_tells_nothing_twice(tmp_path: Path) -> None
             await it.frames(10)
             before = {number for _, number in it.phases(Kind.OBJECT)}
             # Another setting keeps the camera's process, and what is followed.
-            (pid,) = it.node.lives.pids
+            (pid,) = it.node.cameras.pids
             await it.watch(pipeline(camera, lines=(line,), cooldown_s=1.0))
             looks = len(it.looks)
             await until(lambda: len(it.looks) > looks)
             await it.frames(5)
-            assert it.node.lives.pids == [pid]
+            assert it.node.cameras.pids == [pid]
             assert {number for _, number in it.phases(Kind.OBJECT)} == before
         assert camera.readers == 0 or await _left(camera)
         async with watcher(tmp_path) as it:
@@ -285,9 +284,9 @@ async def test_a_camera_that_goes_away_is_a_state_and_comes_back(tmp_path: Path)
         assert "secret-in-address" not in repr(status)
         since = status.source.since
         with pytest.raises(CameraError, match="password"):
-            await it.node.scan("porch")
+            await it.node.pipelines.scan("porch")
         with pytest.raises(CameraError):
-            await it.node.lives.picture(LiveRequest(pipeline_id="porch"))
+            await it.node.previews.live_view(LiveRequest(pipeline_id="porch"))
         camera.refuses = False
         looks = len(it.looks)
         await until_source(it, SourceState.LIVE)
@@ -296,11 +295,11 @@ async def test_a_camera_that_goes_away_is_a_state_and_comes_back(tmp_path: Path)
         assert now is not None
         assert now.since > since
         # The process that reads it may crash; that is no more than another way to go away.
-        (pid,) = it.node.lives.pids
+        (pid,) = it.node.cameras.pids
         os.kill(pid, signal.SIGKILL)
         await until_source(it, SourceState.UNAVAILABLE)
         await until_source(it, SourceState.LIVE)
-        assert it.node.lives.pids != [pid]
+        assert it.node.cameras.pids != [pid]
         assert it.events == []
 
 
@@ -310,12 +309,12 @@ async def test_privacy_masks_are_burned_in_before_anything_is_seen(tmp_path: Pat
         await until(lambda: it.looks)
         await it.frames(5)
         assert it.events == []
-        _, view = await it.node.lives.picture(LiveRequest(pipeline_id="porch"))
+        _, view = await it.node.previews.live_view(LiveRequest(pipeline_id="porch"))
         assert max(high for _, high in decode(view).image.getextrema()) < 8
-        _, moving = await it.node.lives.picture(LiveRequest(pipeline_id="porch", motion=True))
+        _, moving = await it.node.previews.live_view(LiveRequest(pipeline_id="porch", motion=True))
         assert max(high for _, high in decode(moving).image.getextrema()) < 8
-        assert not (await it.node.scan("porch")).objects
-        _, outline = await it.node.lives.outline(
+        assert not (await it.node.pipelines.scan("porch")).objects
+        _, outline = await it.node.previews.outline(
             OutlineRequest(privacy_masks=(LEFT,), zones=(Zone(name="All", points=EVERYWHERE),)),
             memoryview(STREET),
         )
@@ -336,7 +335,7 @@ async def test_a_model_that_cannot_be_loaded_is_a_failure_and_no_empty_picture(
         # Without live video there is nothing to scan.
         await it.watch(pipeline(camera, video=None))
         with pytest.raises(CameraError):
-            await it.node.scan("porch")
+            await it.node.pipelines.scan("porch")
         await until(lambda: camera.readers == 0)
 
 
@@ -440,7 +439,7 @@ async def test_what_is_told_is_known_after_a_kill_at_that_very_moment(tmp_path: 
             known.append(event.track_id in ids)
 
     async with mjpeg_camera(STREET) as camera, watcher(tmp_path) as it:
-        it.node.records.listen(look)
+        it.node.teller.listen_events(look)
         await it.watch(pipeline(camera))
         await until(lambda: len(it.phases(Kind.OBJECT)) >= 2)
     assert known
@@ -471,9 +470,9 @@ async def test_the_picture_of_an_event_is_there_for_whoever_hears_of_it(tmp_path
         def ask(_seq: int | None, event: NodeEvent) -> None:
             if event.phase == Phase.START:
                 request = EvidenceRequest(event_id=event.event_id)
-                asked.append(asyncio.ensure_future(it.node.lives.evidence(request)))
+                asked.append(asyncio.ensure_future(it.node.pictures.evidence(request)))
 
-        it.node.records.listen(ask)
+        it.node.teller.listen_events(ask)
         await it.watch(pipeline(camera))
         await until(lambda: asked)
         await asyncio.gather(*asked)
@@ -481,7 +480,7 @@ async def test_the_picture_of_an_event_is_there_for_whoever_hears_of_it(tmp_path
 
 async def test_who_asks_for_a_picture_waits_for_that_one_alone(tmp_path: Path) -> None:
     async with watcher(tmp_path) as it:
-        lives, evidence = it.node.lives, it.node.records.evidence
+        pictures, evidence = it.node.pictures, it.node.archive.evidence
         porch, gate = (
             Pipeline(PipelineConfig(pipeline_id=name, name=name), None)
             for name in ("porch", "gate")
@@ -493,12 +492,12 @@ async def test_who_asks_for_a_picture_waits_for_that_one_alone(tmp_path: Path) -
             await taken.wait()
             evidence.write(event_id, STREET, STREET)
 
-        lives.take(porch, (its,), take(its))
+        pictures.take(porch, (its,), take(its))
         # Nothing is being taken of another event, and there is no picture of it.
         with pytest.raises(NoPictureError):
-            await lives.evidence(EvidenceRequest(event_id=other))
-        await lives.settled(pipeline_id=gate.config.pipeline_id)
-        asked = asyncio.create_task(lives.evidence(EvidenceRequest(event_id=its)))
+            await pictures.evidence(EvidenceRequest(event_id=other))
+        await pictures.settled(pipeline_id=gate.config.pipeline_id)
+        asked = asyncio.create_task(pictures.evidence(EvidenceRequest(event_id=its)))
         await asyncio.sleep(0.1)
         assert not asked.done()
         taken.set()
@@ -519,7 +518,7 @@ async def test_a_look_that_was_under_way_when_the_camera_went_shows_nothing(
     async with mjpeg_camera(STREET) as camera, watcher(tmp_path) as it:
         await it.watch(pipeline(camera))
         await until(lambda: len(it.looks) > 2)
-        live = it.node.lives.get("porch")
+        live = it.node.pipelines.live("porch")
         camera.refuses = True
         camera.hang_up()
         await until(lambda: live.source.state == SourceState.UNAVAILABLE)
@@ -575,27 +574,27 @@ async def test_two_changes_at_once_leave_one_pipeline(tmp_path: Path) -> None:
 
 async def test_a_video_can_be_tried_beside_and_before_a_pipeline(tmp_path: Path) -> None:
     async with mjpeg_camera(STREET) as camera, watcher(tmp_path) as it:
-        picture, frame = await it.node.lives.peek(Video(url=camera.address))
+        picture, frame = await it.node.previews.peek(Video(url=camera.address))
         assert picture.content_type == "image/jpeg"
         assert decode(frame).image.size == SIZE
-        assert it.node.lives.pids == []
+        assert it.node.cameras.pids == []
         # A pipeline that watches the same camera is not disturbed, and nothing is masked for it.
         await it.watch(pipeline(camera, privacy_masks=(EVERYWHERE,)))
         await until(lambda: it.looks)
         asked = camera.requests
         # However else it is to be read: who watches goes on as before.
         other = Video(url=camera.address, transport="udp", key_frames_only=True)
-        _, frame = await it.node.lives.peek(other)
+        _, frame = await it.node.previews.peek(other)
         assert decode(frame).image.convert("L").getextrema()[1] > 100
         assert camera.requests == asked
-        assert len(it.node.lives.pids) == 1
+        assert len(it.node.cameras.pids) == 1
 
 
 async def test_the_last_picture_hides_what_is_hidden_from_now_on(tmp_path: Path) -> None:
     config = PipelineConfig(pipeline_id="porch", name="Porch", labels=("person",))
 
     async def halves(it: Watcher) -> tuple[int, int]:
-        picture, content = await it.node.picture("porch")
+        picture, content = await it.node.pipelines.last_picture("porch")
         assert datetime.fromisoformat(picture.at) == taken_at
         grey = decode(content).image.convert("L")
         middle, (width, height) = grey.width // 2, grey.size
@@ -605,7 +604,7 @@ async def test_the_last_picture_hides_what_is_hidden_from_now_on(tmp_path: Path)
     async with watcher(tmp_path) as it:
         await it.watch(config)
         taken_at = datetime(2026, 11, 1, 8, 0, tzinfo=UTC)
-        it.node.records.pictures.write("porch", STREET, taken_at)
+        it.node.archive.pictures.write("porch", STREET, taken_at)
         await it.watch(replace(config, privacy_masks=(LEFT,)))
         left, right = await halves(it)
         assert left < 16
@@ -615,35 +614,35 @@ async def test_the_last_picture_hides_what_is_hidden_from_now_on(tmp_path: Path)
         await it.watch(replace(config, privacy_masks=(EVERYWHERE,)))
         assert max(await halves(it)) < 16
         # One that cannot be masked is not shown at all.
-        it.node.records.pictures.write("porch", b"\xff\xd8\xff no picture", taken_at)
+        it.node.archive.pictures.write("porch", b"\xff\xd8\xff no picture", taken_at)
         await it.watch(replace(config, privacy_masks=(LEFT,)))
         with pytest.raises(NoPictureError):
-            await it.node.picture("porch")
+            await it.node.pipelines.last_picture("porch")
 
 
 async def test_why_a_video_cannot_be_read_is_said_without_its_password(tmp_path: Path) -> None:
     async with mjpeg_camera(STREET) as camera, watcher(tmp_path) as it:
         camera.refuses = True
         with pytest.raises(CameraError, match="refuses the user name or the password") as info:
-            await it.node.lives.peek(Video(url=camera.address))
+            await it.node.previews.peek(Video(url=camera.address))
         assert camera.credentials.partition(":")[2] not in str(info.value)
         with pytest.raises(CameraError, match="no such file"):
-            await it.node.lives.peek(Video(url=str(tmp_path / "missing.mp4")))
+            await it.node.previews.peek(Video(url=str(tmp_path / "missing.mp4")))
         with pytest.raises(CameraError):
-            await it.node.lives.peek(Video(url="/dev/video63"))
-        assert it.node.lives.pids == []
+            await it.node.previews.peek(Video(url="/dev/video63"))
+        assert it.node.cameras.pids == []
 
 
 async def test_who_tries_a_camera_that_is_away_need_not_wait_for_long(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lives, "_PEEK_S", 3600.0)
+    monkeypatch.setattr(preview_module, "_PEEK_S", 3600.0)
     async with watcher(tmp_path) as it:
         # Over TCP and over UDP for the same reason.
         with pytest.raises(CameraError, match="refused"):
             async with asyncio.timeout(90):
-                await it.node.lives.peek(Video(url="rtsp://127.0.0.1:1/video"))
-        assert it.node.lives.pids == []
+                await it.node.previews.peek(Video(url="rtsp://127.0.0.1:1/video"))
+        assert it.node.cameras.pids == []
 
 
 async def test_what_is_kept_of_a_camera_that_was_removed_is_deleted(tmp_path: Path) -> None:
@@ -654,17 +653,17 @@ async def test_what_is_kept_of_a_camera_that_was_removed_is_deleted(tmp_path: Pa
         camera.picture = STREET
         await until(lambda: {event.pipeline_id for event in it.events} == {"porch", "gate"})
         with pytest.raises(ProtocolError):
-            await it.node.forget("porch")
+            await it.node.pipelines.forget("porch")
         await it.node.configure(Configure(pipelines=(gate,)))
-        await it.node.forget("porch")
-        kept = await it.node.records.newest_events(None, 1000)
+        await it.node.pipelines.forget("porch")
+        kept = await it.node.archive.newest_events(None, 1000)
         assert {item.event.pipeline_id for item in kept} == {"gate"}
         pictures = {path.name.partition(".")[0] for path in (tmp_path / "evidence").iterdir()}
         assert pictures <= {item.event.event_id for item in kept}
         assert pictures
         assert [path.name for path in (tmp_path / "pictures").glob("*.jpg")] == ["gate.jpg"]
         # Its number is not given to another event.
-        assert (await it.node.records.position())[1] >= max(item.seq for item in kept)
+        assert (await it.node.archive.position())[1] >= max(item.seq for item in kept)
 
 
 async def test_a_look_under_way_brings_nothing_back_of_a_camera_that_was_removed(
@@ -682,10 +681,10 @@ async def test_a_look_under_way_brings_nothing_back_of_a_camera_that_was_removed
     async with watcher(tmp_path) as it:
         await it.watch(PipelineConfig(pipeline_id="porch", name="Porch", labels=("person",)))
         request = LookRequest(pipeline_id="porch", captured_at=datetime.now(UTC).isoformat())
-        look = asyncio.create_task(it.node.look(request, memoryview(STREET)))
+        look = asyncio.create_task(it.node.pipelines.look(request, memoryview(STREET)))
         await under_way.wait()
         await it.node.configure(Configure(pipelines=()))
-        await it.node.forget("porch")
+        await it.node.pipelines.forget("porch")
         go_on.set()
         with pytest.raises(UnknownPipelineError):
             await look
@@ -700,7 +699,7 @@ async def test_the_rate_of_a_camera_is_known_soon_though_nothing_happens(tmp_pat
 
 
 def test_fewer_frames_are_told_until_clearly_fewer_are_left_out() -> None:
-    rate = live_module._Rate(deque(maxlen=20), deque(maxlen=50))
+    rate = Rate()
 
     def is_slowed(left_out: int, *, before: bool) -> bool:
         rate.outcomes.clear()
@@ -719,13 +718,15 @@ async def test_a_change_whose_hub_goes_away_leaves_no_camera_behind(
     async with mjpeg_camera(STREET) as camera, watcher(tmp_path) as it:
         config = pipeline(camera)
         await it.watch(config)
-        records, publish = it.node.records, it.node.records.publish
+        archive, append = it.node.archive, it.node.archive.append
         going = asyncio.Event()
 
-        async def slow(events: list[NodeEvent], followed: tuple[str, str] | None = None) -> None:
+        async def slow(
+            events: list[NodeEvent], followed: tuple[str, str] | None = None
+        ) -> list[int]:
             going.set()
             await asyncio.sleep(0.2)
-            await publish(events, followed)
+            return await append(events, followed)
 
         # What is followed is written while a pipeline is changed, and while it is dropped.
         for wanted in ((replace(config, confidence=60.0),), ()):
@@ -733,12 +734,12 @@ async def test_a_change_whose_hub_goes_away_leaves_no_camera_behind(
             await until(lambda: it.looks)
             going.clear()
             with monkeypatch.context() as patched:
-                patched.setattr(records, "publish", slow)
+                patched.setattr(archive, "append", slow)
                 task = asyncio.create_task(it.node.configure(Configure(pipelines=wanted)))
                 await until(going.is_set)
                 task.cancel()
                 with pytest.raises(asyncio.CancelledError):
                     await task
-                await until(lambda: not it.node._configuring.locked())
-            assert len(it.node.lives.pids) == len(wanted)
+                await until(lambda: not it.node.pipelines.busy)
+            assert len(it.node.cameras.pids) == len(wanted)
         await until(lambda: camera.readers == 0)

@@ -9,10 +9,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from edge_vision_node import node as node_module
 from edge_vision_node.errors import ModelLoadingError
 from edge_vision_node.models.store import ModelStore
 from edge_vision_node.node import Node
+from edge_vision_node.pipelines import loading
 from edge_vision_node.protocol import Configure, LookRequest, NodeStatus, PipelineConfig
 from edge_vision_node.workers.lane import Place
 from edge_vision_node.workers.messages import Order, Unload
@@ -61,12 +61,12 @@ def states(status: NodeStatus) -> dict[str, str]:
 
 async def loaded(node: Node) -> None:
     """Wait until nothing is being loaded, however long that takes."""
-    await until(lambda: not node._loads)
+    await until(lambda: not node.loader.busy)
 
 
 async def look(node: Node, pipeline_id: str, picture: bytes) -> str:
     request = LookRequest(pipeline_id=pipeline_id, captured_at="2026-11-01T12:00:00+00:00")
-    return (await node.look(request, memoryview(picture))).engine
+    return (await node.pipelines.look(request, memoryview(picture))).engine
 
 
 @two_engines
@@ -92,7 +92,7 @@ async def test_configure_answers_at_once_and_the_status_tells_when_a_model_is_lo
 async def test_a_look_at_a_model_that_is_being_loaded_is_neither_a_failure_nor_an_empty_picture(
     node: Node, street: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(node_module, "_PATIENCE_S", 0.1)
+    monkeypatch.setattr(loading, "_PATIENCE_S", 0.1)
     with stopped(node, await started(node)):
         await node.configure(Configure(pipelines=(PORCH,)))
         with pytest.raises(ModelLoadingError):
@@ -113,7 +113,7 @@ async def test_a_model_that_takes_long_to_come_back_after_a_crash_is_loading_aga
     os.kill(pid, signal.SIGKILL)
     # Its process is gone before it is known that nothing more comes from it.
     await node._workers.lane(SLOW).worker.ended()
-    monkeypatch.setattr(node_module, "_PATIENCE_S", 0.1)
+    monkeypatch.setattr(loading, "_PATIENCE_S", 0.1)
     with stopped(node, await started(node)):
         with pytest.raises(ModelLoadingError):
             await look(node, "porch", street)
@@ -129,7 +129,7 @@ async def test_whoever_is_moved_while_its_model_is_loaded_does_not_wait_for_that
     pid = await started(node)
     os.kill(pid, signal.SIGSTOP)  # for good: nobody is going to need it
     await node.configure(Configure(pipelines=(PORCH,)))
-    assert node._loads
+    assert node.loader.busy
     moved = PipelineConfig(pipeline_id="porch", name="Porch", engine=OTHER, accelerator="cpu")
     await node.configure(Configure(pipelines=(moved,)))
     await loaded(node)

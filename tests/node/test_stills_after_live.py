@@ -44,7 +44,7 @@ class Porch:
         for _ in range(times):
             at = datetime.now(UTC).isoformat()
             request = LookRequest(pipeline_id="porch", captured_at=at)
-            look = await self.it.node.look(request, memoryview(picture))
+            look = await self.it.node.pipelines.look(request, memoryview(picture))
         return look
 
     @property
@@ -105,7 +105,7 @@ async def test_who_comes_besides_is_told(tmp_path: Path) -> None:
     async with porch(tmp_path) as at:
         await at.follow()
         followed = len(at.starts)
-        inherited = at.it.node._pipelines["porch"]
+        inherited = at.it.node.pipelines.get("porch")
         await at.stills(STREET, times=1)
         # As if one of them had not been there before.
         inherited.inherit({"person": followed - 1})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import logging
 import os
@@ -16,8 +15,10 @@ from pathlib import Path
 
 import pytest
 from edge_vision_node.errors import NoPictureError, StorageError
-from edge_vision_node.storage import archive as records_module
-from edge_vision_node.storage.archive import Records
+from edge_vision_node.pipelines.background import Background
+from edge_vision_node.pipelines.telling import Teller
+from edge_vision_node.storage import archive as archive_module
+from edge_vision_node.storage.archive import Archive
 from edge_vision_node.storage.event_pictures import EvidenceStore
 from edge_vision_node.storage.last_pictures import PictureStore
 
@@ -30,9 +31,9 @@ IDS = [f"{number:026d}" for number in range(20)]
 
 
 @asynccontextmanager
-async def records(folder: Path) -> AsyncIterator[tuple[Records, list[str | None]]]:
+async def archive(folder: Path) -> AsyncIterator[tuple[Archive, list[str | None]]]:
     told: list[str | None] = []
-    them = Records(folder, asyncio.create_task, lambda: told.append(them.error))
+    them = Archive(folder, lambda: told.append(them.error))
     try:
         yield them, told
     finally:
@@ -56,7 +57,7 @@ def full(folder: Path, room: int, monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_on_a_full_disk_the_oldest_pictures_give_way(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with records(tmp_path) as (them, told):
+    async with archive(tmp_path) as (them, told):
         for event_id in IDS[:10]:
             await them.keep(them.evidence.write, event_id, b"c" * 100, b"a" * 100)
         full(tmp_path / "evidence", 2000, monkeypatch)
@@ -69,7 +70,7 @@ async def test_on_a_full_disk_the_oldest_pictures_give_way(
 async def test_a_disk_that_stays_full_is_told_until_it_is_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with records(tmp_path) as (them, told):
+    async with archive(tmp_path) as (them, told):
         with monkeypatch.context() as patch:
             full(tmp_path / "evidence", 50, patch)
             for _ in range(2):
@@ -86,11 +87,11 @@ async def test_a_disk_that_stays_full_is_told_until_it_is_not(
 async def test_that_a_log_is_newer_is_said_as_long_as_it_is_what_fails_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(records_module, "_TRY_EVERY_S", 0.01)
+    monkeypatch.setattr(archive_module, "_TRY_EVERY_S", 0.01)
     with closing(sqlite3.connect(tmp_path / "results.db")) as db:
         db.execute("PRAGMA user_version=99")
-    async with records(tmp_path) as (them, told):
-        await them.publish([event()])
+    async with archive(tmp_path) as (them, told):
+        await Teller(them, Background(lambda: None)).tell([event()])
         assert them.newer
         full(tmp_path / "evidence", 50, monkeypatch)
         with pytest.raises(StorageError, match="No space left"):
@@ -107,16 +108,17 @@ async def test_that_a_log_is_newer_is_said_as_long_as_it_is_what_fails_first(
 async def test_that_the_log_can_be_read_does_not_say_that_it_can_be_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(records_module, "_TRY_EVERY_S", 0.01)
-    async with records(tmp_path) as (them, told):
-        await them.publish([event()])
+    monkeypatch.setattr(archive_module, "_TRY_EVERY_S", 0.01)
+    async with archive(tmp_path) as (them, told):
+        teller = Teller(them, Background(lambda: None))
+        await teller.tell([event()])
         other = sqlite3.connect(tmp_path / "results.db", isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
         assert them._log is not None
         them._log._db.execute("PRAGMA busy_timeout=10")
         heard: list[tuple[int | None, str]] = []
-        them.listen(lambda seq, item: heard.append((seq, item.label)))
-        await them.publish([event("cat")])
+        teller.listen_events(lambda seq, item: heard.append((seq, item.label)))
+        await teller.tell([event("cat")])
         assert heard == [(None, "cat")]
         for _ in range(3):
             assert [item.seq for item in await them.newest_events(None, 5)] == [1]
@@ -127,17 +129,17 @@ async def test_that_the_log_can_be_read_does_not_say_that_it_can_be_written(
         await them._trying  # without another event
         assert them.error is None
         assert len(told) == 2
-        await them.publish([event("dog")])
+        await teller.tell([event("dog")])
         assert heard[-1] == (2, "dog")
 
 
 async def test_a_data_folder_that_is_deleted_comes_again(tmp_path: Path) -> None:
     data = tmp_path / "data"
-    async with records(data) as (them, _):
-        await them.publish([event()])
+    async with archive(data) as (them, _):
+        await them.append([event()])
         await them.keep(them.evidence.write, IDS[0], b"clean", b"annotated")
         shutil.rmtree(data)
-        await them.publish([event("cat")])
+        await them.append([event("cat")])
         await them.keep(them.evidence.write, IDS[1], b"clean", b"annotated")
         await them.keep(them.pictures.write, "door", b"annotated", NOW)
         assert [item.event.label for item in await them.events_after(0)] == ["person", "cat"]
@@ -151,9 +153,9 @@ async def test_an_event_names_only_a_picture_that_is_there_or_may_still_come(
     tmp_path: Path,
 ) -> None:
     now = datetime.now(UTC).isoformat()
-    async with records(tmp_path) as (them, _):
+    async with archive(tmp_path) as (them, _):
         await them.keep(them.evidence.write, IDS[0], b"clean", b"annotated")
-        await them.publish(
+        await them.append(
             [
                 replace(event("kept"), evidence=IDS[0]),
                 replace(event("gone"), evidence=IDS[1]),

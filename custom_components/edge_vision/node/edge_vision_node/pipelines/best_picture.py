@@ -92,7 +92,7 @@ class _Chance:
         self.story.looked_at = -math.inf
 
 
-class Keeper:
+class BestPictures:
     """Chooses the pictures of one pipeline. Used from the event loop."""
 
     def __init__(self, save: Save, spawn: Spawn) -> None:

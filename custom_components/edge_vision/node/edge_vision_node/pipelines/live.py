@@ -6,15 +6,12 @@ import asyncio
 import json
 import logging
 import time
-from collections import deque
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from typing import Protocol, TypeVar
+from functools import partial
 
 import numpy as np
-from ulid_transform import ulid_now
 
 from ..cameras.messages import CameraFrame, Motion, Pictured, Source, View
 from ..cameras.stream import Cameras
@@ -40,29 +37,31 @@ from ..protocol import (
     LookRequest,
     NodeEvent,
     Phase,
-    PipelineConfig,
+    PipelineState,
+    PipelineStatus,
     Point,
-    ProtocolError,
     SlowedBy,
     SourceState,
     SourceStatus,
     Task,
     Video,
-    decode_text,
     write,
 )
 from ..rules.scene import RuleEvent, SceneObject, SceneState
-from ..rules.scene_rules import Watch
-from ..storage.archive import Records
-from ..tracking.follower import Follower, end_all, end_labels, labels_in
+from ..storage.archive import Archive
+from ..tracking.follower import Follower, end_all, labels_in
 from ..workers.lane import Crops, Lane, Place
 from ..workers.messages import CropsResult
-from .best_picture import Keeper
+from .best_picture import BestPictures
+from .loading import Loader
+from .memory import CAMERA, LEFT, end_presence, read_snapshot, watch_of
+from .pictures import Pictures
 from .pipeline import Pipeline
+from .rate import Rate
+from .stills import Stills
+from .telling import Moment, Teller, parse_time
 
 _LOGGER = logging.getLogger(__name__)
-_T = TypeVar("_T")
-
 # Tasks other than detection look at whole pictures, as often as people and their states change.
 _PICTURES_PER_S = 2.0
 _PICTURE_WIDTH = 1280
@@ -79,66 +78,7 @@ _READ_AGAIN_EVERY_S = 10.0
 # In the live view, a frame with boxes is shown for so long: where nothing moves, the whole frame is
 # looked at every few seconds only.
 _SHOWN_S = 3.0
-# Of the newest frames: more than so many left out means that something cannot keep up.
-_RECENT, _MOST_LEFT_OUT = 50, 0.2
-_RATE_OVER = 20
-# In what is kept of what was followed: all of that has ended, and stills have been looked at since.
-_CAMERA = "camera"
-_LEFT = "left"
 _NO_BOXES = np.empty((0, 4))
-
-
-class Host(Protocol):
-    """What a live pipeline needs of its node."""
-
-    records: Records
-
-    async def ready(self, pipeline: Pipeline) -> Place:
-        """Return where the pipeline's model is loaded. Raises `NodeError`."""
-
-    async def run_in(
-        self, pipeline: Pipeline, work: Callable[[Lane, Place], Awaitable[_T]]
-    ) -> tuple[Place, _T]:
-        """Do work where the pipeline's model runs, or may run instead. Raises `NodeError`."""
-
-    async def look_at(self, request: LookRequest, data: memoryview) -> Look:
-        """Look at a whole picture, as if the hub had sent it. Raises `NodeError`."""
-
-    def show(self, look: Look) -> None:
-        """Push what holds now."""
-
-    def changed(self) -> None:
-        """Push the status."""
-
-
-@dataclass
-class _Rate:
-    """How many frames were looked at lately, and how many left out."""
-
-    times: deque[float]
-    outcomes: deque[bool]
-
-    def looked(self, at: float) -> None:
-        self.times.append(at)
-        self.outcomes.append(True)
-
-    @property
-    def frames_per_second(self) -> float | None:
-        if len(self.times) < 2 or self.times[-1] <= self.times[0]:
-            return None
-        return round((len(self.times) - 1) / (self.times[-1] - self.times[0]), 1)
-
-    @property
-    def new(self) -> bool:
-        """Whether it is of so few frames that it still changes."""
-        return len(self.times) < _RATE_OVER
-
-    def is_slowed(self, *, before: bool) -> bool:
-        """Return whether too many are left out; once they are, until clearly fewer are."""
-        outcomes = self.outcomes
-        left_out = len(outcomes) - sum(outcomes)
-        most = _MOST_LEFT_OUT * _RECENT
-        return len(outcomes) == _RECENT and left_out > (most / 2 if before else most)
 
 
 @dataclass(frozen=True)
@@ -164,6 +104,19 @@ def source_of(video: Video) -> Source:
     )
 
 
+@dataclass(frozen=True)
+class LiveParts:
+    """What live pipelines share; `changed` is called when one changes state."""
+
+    cameras: Cameras
+    archive: Archive
+    loader: Loader
+    stills: Stills
+    teller: Teller
+    pictures: Pictures
+    changed: Callable[[], None]
+
+
 class LivePipeline:
     """One pipeline's eye on a camera's stream. Used from the event loop.
 
@@ -175,15 +128,19 @@ class LivePipeline:
         self,
         pipeline: Pipeline,
         video: Video,
-        cameras: Cameras,
-        host: Host,
-        keeper: Keeper,
+        parts: LiveParts,
     ) -> None:
-        """Begin to watch. Must be called in the event loop."""
+        """Start to watch. Must be called in the event loop."""
         self.pipeline = pipeline
         self.video = video
-        self._host = host
-        self._keeper = keeper
+        self._archive = parts.archive
+        self._loader = parts.loader
+        self._stills = parts.stills
+        self._teller = parts.teller
+        self._changed = parts.changed
+        self._best = BestPictures(
+            partial(parts.pictures.keep_shot, pipeline), partial(parts.pictures.take, pipeline)
+        )
         config = pipeline.config
         self._watch = watch_of(config)
         # Where nobody can tell whether something moves.
@@ -203,7 +160,7 @@ class LivePipeline:
         self._moved: list[Box] = []
         self._unsure = False
         self._fresh = asyncio.Event()
-        self._rate = _Rate(deque(maxlen=_RATE_OVER), deque(maxlen=_RECENT))
+        self._rate = Rate()
         # What cannot keep up, so that frames are left out; None while nothing is.
         self.slowed_by: SlowedBy | None = None
         self._failures = 0
@@ -216,7 +173,7 @@ class LivePipeline:
         self._tuned_at = 0.0
         self._picture_at = 0.0
         self._looked: _Looked | None = None
-        self._watcher = cameras.watch(
+        self._watcher = parts.cameras.watch(
             config.name,
             source_of(video),
             View(
@@ -228,6 +185,7 @@ class LivePipeline:
             on_frame=self._on_frame,
             on_state=self._on_state,
         )
+        pipeline.on_picture = self._show_picture
         self._task = asyncio.create_task(self._work())
 
     # --- What it says about itself ---------------------------------------------------------------
@@ -249,11 +207,29 @@ class LivePipeline:
         """Return what holds, as it was pushed last; None before the first look."""
         return self._look
 
+    def add_to_status(self, status: PipelineStatus) -> PipelineStatus:
+        """Return a pipeline's status with what live video adds to it."""
+        status = replace(
+            status,
+            source=self.source,
+            slowed=self.slowed_by is not None,
+            slowed_by=self.slowed_by,
+            presence=self.presence,
+        )
+        if self.trouble is None or status.state != PipelineState.READY:
+            return status
+        return replace(
+            status,
+            state=PipelineState.FAILED,
+            error_code=self.trouble.code,
+            error=str(self.trouble),
+        )
+
     # --- Frames ----------------------------------------------------------------------------------
 
     def _on_frame(self, frame: CameraFrame, motion: Motion) -> None:
         if self._fresh.is_set():
-            self._rate.outcomes.append(False)
+            self._rate.left_out()
             self.pipeline.dropped += 1
         self._frame = frame
         # What moved in a frame that is left out has moved all the same.
@@ -265,7 +241,7 @@ class LivePipeline:
         self._told = None  # who hears that it is back wants to know what there is to see
         if state.state != SourceState.LIVE:
             self._frame = self._looked = None
-        self._host.changed()
+        self._changed()
 
     async def _work(self) -> None:
         while True:
@@ -308,7 +284,7 @@ class LivePipeline:
         if self._failures >= _FAILURES_TO_TELL and tell:
             _LOGGER.warning("Pipeline %s cannot look: %s", self.pipeline.config.name, err)
             self.trouble = err
-            self._host.changed()
+            self._changed()
         if self._failures >= _FAILURES_TO_TELL:
             # A model that cannot be loaded takes longer to become one that can.
             hopeless = self.pipeline.error is not None
@@ -323,14 +299,14 @@ class LivePipeline:
             slowed_by = SlowedBy.MODEL
         if self.trouble is not None or slowed_by is not self.slowed_by:
             self.trouble, self.slowed_by = None, slowed_by
-            self._host.changed()
+            self._changed()
 
     async def _look_at(self, frame: CameraFrame, moved: list[Box], *, unsure: bool) -> bool:
         """Look at a frame where there is anything to look for; return whether it was time to."""
         started = time.perf_counter()
         if self.pipeline.place is None:
             self._told = None  # who hears that it can look again wants to know what there is to see
-        place = await self._host.ready(self.pipeline)
+        place = await self._loader.ready(self.pipeline)
         if place.model.manifest.task != Task.DETECTION:
             return await self._look_at_picture(frame)
         follower, planner = await self._prepare(place, frame)
@@ -353,18 +329,16 @@ class LivePipeline:
         events, self._inherited = [*self._inherited, *events], []
         self.pipeline.looks += 1
         self._rate.looked(frame.captured_monotonic)
-        told = [
-            *self._ended,
-            *(self._event(event, frame, place, inference_ms, shown) for event in events),
-        ]
+        moment = Moment(self.pipeline, place, parse_time(frame.captured_at), inference_ms)
+        told = [*self._ended, *(self._event(event, moment, shown) for event in events)]
         self._ended = []
         if any(event.phase != Phase.END for event in told):
             self.pipeline.last_detection_at = frame.captured_at
         # The picture is asked for at once, for the camera keeps its frames for a moment only.
         followed = [item.track_id for item in follower.objects]
-        self._keeper.look(self._watcher, frame, followed, told, shown)
+        self._best.look(self._watcher, frame, followed, told, shown)
         if told:
-            await self._host.records.publish(told, self._followed(follower))
+            await self._teller.tell(told, self._followed(follower))
         node_ms = (time.perf_counter() - started) * 1000
         self._show(self._now(follower, frame, place, inference_ms, node_ms))
         self._tune(follower)
@@ -376,21 +350,20 @@ class LivePipeline:
         if self._follower is None or self._follower.labels != place.model.labels:
             self._follower = Follower(self._watch, place.model.labels)
             try:
-                snapshot = await self._host.records.followed(self.pipeline.config.pipeline_id)
+                snapshot = await self._archive.followed(self.pipeline.config.pipeline_id)
                 self._unread_at = None
             except StorageError:
                 self._unread_at, snapshot = frame.captured_monotonic, None
                 # A number means one object for ever, and which there were nobody knows.
                 first_id = int(time.time())
                 self._follower = Follower(self._watch, place.model.labels, first_id)
-            before: Mapping[str, object] = {_LEFT: True} if self._unread_at is None else {}
+            before: Mapping[str, object] = {LEFT: True} if self._unread_at is None else {}
             if snapshot is not None:
-                before = _read(snapshot)
+                before = read_snapshot(snapshot)
             if self.pipeline.told_of != "live":
-                if self.pipeline.told_of == "stills" or _LEFT in before:
-                    moment = datetime.fromisoformat(frame.captured_at).astimezone(UTC)
-                    followed = labels_in(before)
-                    self._ended = self.pipeline.end_presence(moment, place, besides=followed)
+                if self.pipeline.told_of == "stills" or LEFT in before:
+                    moment = Moment(self.pipeline, place, parse_time(frame.captured_at))
+                    self._ended = end_presence(moment, besides=labels_in(before))
                 self.pipeline.forget_presence()
             self.pipeline.told_of, self.pipeline.elsewhere = "live", False
             if snapshot is not None:
@@ -407,8 +380,8 @@ class LivePipeline:
         self, follower: Follower, before: Mapping[str, object], at: float
     ) -> list[RuleEvent]:
         """Go on from a snapshot; return what has ended since."""
-        if before.get(_CAMERA, self._camera) == self._camera:
-            self._keeper.restore(before)
+        if before.get(CAMERA, self._camera) == self._camera:
+            self._best.restore(before)
             return follower.restore(before, at)
         # Whoever was there is not here. Numbers go on, for one means one object for ever.
         ended, _ = end_all(self._watch, before, at)
@@ -421,10 +394,10 @@ class LivePipeline:
             return
         self._unread_at = at
         with suppress(StorageError):
-            snapshot = await self._host.records.followed(self.pipeline.config.pipeline_id)
+            snapshot = await self._archive.followed(self.pipeline.config.pipeline_id)
             self._unread_at = None
             if snapshot is not None:
-                before = _read(snapshot)
+                before = read_snapshot(snapshot)
                 ended, _ = end_all(self._watch, before, at)
                 self._inherited += ended
                 follower.add_totals(before)
@@ -457,7 +430,7 @@ class LivePipeline:
                 self.pipeline.class_ids,
             )
 
-        place, result = await self._host.run_in(self.pipeline, work)
+        place, result = await self._loader.run_in(self.pipeline, work)
         found = [
             Detections(
                 np.array(item.boxes, dtype=np.float32).reshape(-1, 4),
@@ -476,7 +449,7 @@ class LivePipeline:
         request = LookRequest(
             pipeline_id=self.pipeline.config.pipeline_id, captured_at=frame.captured_at
         )
-        look = await self._host.look_at(request, memoryview(jpeg))
+        look = await self._stills.look(self.pipeline, request, memoryview(jpeg))
         self._picture_at = frame.captured_monotonic
         self._looked = _Looked(frame, look.objects, look.classes, jpeg)
         self._rate.looked(frame.captured_monotonic)
@@ -486,41 +459,13 @@ class LivePipeline:
     # --- What is told ----------------------------------------------------------------------------
 
     def _event(
-        self,
-        event: RuleEvent,
-        frame: CameraFrame,
-        place: Place,
-        inference_ms: float,
-        shown: tuple[DetectedObject, ...],
+        self, event: RuleEvent, moment: Moment, shown: tuple[DetectedObject, ...]
     ) -> NodeEvent:
-        item, event_id = event.item, ulid_now()
-        zones = (event.zone,) if event.zone else ()
-        if item is not None and self._follower is not None:
-            zones = tuple(dict.fromkeys((*zones, *self._follower.rules.zones_of(item.track_id))))
-        return NodeEvent(
-            event_id=event_id,
-            pipeline_id=self.pipeline.config.pipeline_id,
-            kind=event.kind,
-            phase=event.phase,
-            label=event.label,
-            confidence=item.confidence if item else 0.0,
-            count=event.count,
-            box=item.box if item else None,
-            model=place.model.id,
-            model_version=place.model.manifest.version,
-            engine=place.engine,
-            accelerator=place.accelerator,
-            pattern=self.pipeline.config.pattern,
-            captured_at=_utc(frame.captured_at),
-            inference_ms=inference_ms,
-            track_id=item.track_id if item else None,
-            zones=zones,
-            zone=event.zone,
-            line=event.line,
-            direction=event.direction,
-            total=event.total,
-            evidence=self._keeper.evidence(event, event_id, shown),
-        )
+        zones: tuple[str, ...] = ()
+        if event.item is not None and self._follower is not None:
+            zones = self._follower.rules.zones_of(event.item.track_id)
+        told = moment.rule_event(event, zones)
+        return replace(told, evidence=self._best.evidence(event, told.event_id, shown))
 
     @property
     def objects(self) -> tuple[DetectedObject, ...]:
@@ -541,7 +486,7 @@ class LivePipeline:
         pipeline = self.pipeline
         return Look(
             pipeline_id=pipeline.config.pipeline_id,
-            captured_at=_utc(frame.captured_at),
+            captured_at=parse_time(frame.captured_at).isoformat(),
             width=frame.width,
             height=frame.height,
             objects=self.objects,
@@ -584,9 +529,9 @@ class LivePipeline:
         if news != self._told or now - self._told_at >= every_s:
             self._told, self._told_at = news, now
             self._told_new_rate = self._rate.new
-            self._host.show(look)
+            self._teller.show(look)
 
-    def show_picture(self) -> None:
+    def _show_picture(self) -> None:
         """Tell that there is a newer picture of an event."""
         if self._look is not None and (at := self.pipeline.picture_at) is not None:
             self._show(replace(self._look, picture_at=at.isoformat()))
@@ -641,54 +586,21 @@ class LivePipeline:
     def _followed(self, follower: Follower) -> tuple[str, str] | None:
         if self._unread_at is not None:
             return None
-        snapshot = {**follower.snapshot(), **self._keeper.snapshot(), _CAMERA: self._camera}
+        snapshot = {**follower.snapshot(), **self._best.snapshot(), CAMERA: self._camera}
         return self.pipeline.config.pipeline_id, json.dumps(snapshot)
 
     async def stop(self) -> None:
-        """Look no more, and remember what was there."""
+        """Stop looking, and remember what was there."""
+        self.pipeline.on_picture = None
         self._task.cancel()
         with suppress(asyncio.CancelledError):
             await self._task
         if self._follower is not None:
-            await self._host.records.publish([], self._followed(self._follower))
+            await self._teller.tell([], self._followed(self._follower))
 
     async def release(self) -> None:
         """Let go of the camera; its process ends where nobody else watches."""
         await self._watcher.close()
-
-
-def watch_of(config: PipelineConfig) -> Watch:
-    """Return what somebody wants to be told of a pipeline's live video."""
-    return Watch(
-        labels=config.labels,
-        confidence=config.confidence,
-        limits=config.limits,
-        zones=config.zones,
-        lines=config.lines,
-        cooldown_s=config.cooldown_s,
-    )
-
-
-def leave(config: PipelineConfig, snapshot: str) -> tuple[list[RuleEvent], Mapping[str, int], str]:
-    """Return what comes of what was followed, now that there are stills.
-
-    Returns:
-        the ends of what was followed at another camera; label → how many go on, until stills do
-        not show them; and what there is to remember.
-    """
-    before = _read(snapshot)
-    if before.get(_CAMERA, config.camera) == config.camera:
-        return [], labels_in(before), json.dumps({**before, _LEFT: True})
-    ended, data = end_all(watch_of(config), before, time.monotonic())
-    return ended, {}, json.dumps({**data, _LEFT: True})
-
-
-def leave_labels(
-    config: PipelineConfig, snapshot: str, labels: Collection[str]
-) -> tuple[list[RuleEvent], str]:
-    """Return the ends of what was followed and stills show no more, and what to remember."""
-    ended, data = end_labels(watch_of(config), _read(snapshot), labels, time.monotonic())
-    return ended, json.dumps(data)
 
 
 def _shown(item: SceneObject, zones: tuple[str, ...]) -> DetectedObject:
@@ -714,15 +626,3 @@ def _around(polygon: Sequence[Point]) -> Box:
 
 def _box(values: list[float]) -> Box:
     return Box(x_min=values[0], y_min=values[1], x_max=values[2], y_max=values[3])
-
-
-def _utc(text: str) -> str:
-    return datetime.fromisoformat(text).astimezone(UTC).isoformat()
-
-
-def _read(snapshot: str) -> dict[str, object]:
-    try:
-        return decode_text(snapshot)
-    except ProtocolError as err:
-        _LOGGER.warning("What was followed before cannot be read: %s", err)
-        return {}

@@ -1,82 +1,237 @@
-"""The live pipelines of a node, their cameras and their pictures."""
+"""All pipelines of a node: configured, changed, removed."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import time
-from collections.abc import Coroutine
-from contextlib import suppress
+import re
+from collections.abc import Mapping
 from dataclasses import replace
-from datetime import UTC, datetime
-from functools import partial
-from typing import Any, Protocol
 
-from ..cameras.messages import CameraFrame, Motion
-from ..cameras.stream import Cameras
-from ..errors import CameraError, NodeError, NoPictureError, StorageError
-from ..imaging.service import Imaging
+from ..errors import (
+    CameraError,
+    ConfigurationError,
+    ModelLoadingError,
+    NodeError,
+    SupersededError,
+    UnknownPipelineError,
+)
 from ..protocol import (
-    EvidenceRequest,
-    Findings,
-    LiveRequest,
+    Configure,
+    ErrorCode,
     Look,
     LookRequest,
-    OutlineRequest,
     Picture,
+    PipelineConfig,
     PipelineState,
     PipelineStatus,
+    ProtocolError,
     SourceState,
-    Video,
 )
-from .best_picture import Keeper, Save, Shot
-from .live import Host, LivePipeline, source_of
+from .background import Background
+from .live import LiveParts, LivePipeline
 from .pipeline import Pipeline
 
 _LOGGER = logging.getLogger(__name__)
 
-_JPEG = "image/jpeg"
-# Whose pictures those are that a flow draws on.
-_FLOWS = "flows"
-_TRIM_EVERY_S = 600.0
-_MOST_WIDTH = 3840
-# Some cameras send a key frame only every ten seconds.
-_PEEK_S = 20.0
-_PEEK_AWAY_S = 5.0
-_PEEK_AGAIN_S = 3.0
-# How long who asks for a picture waits for one that is being taken.
-_COMING_S = 10.0
+_PIPELINE_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+# In pixels, of a frame that somebody asks for.
+MOST_WIDTH = 3840
 
 
-class LiveHost(Host, Protocol):
-    """What they need of their node besides what each of them does."""
+class Registry:
+    """Pipelines by their ids. Used from the event loop."""
 
-    imaging: Imaging
-
-    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Do something that nobody need wait for; it is finished before the node ends."""
-
-
-class LivePipelines:
-    """All of them. Used from the event loop."""
-
-    def __init__(self, host: LiveHost) -> None:
-        """Begin with none."""
-        self._host = host
-        self._cameras = Cameras()
+    def __init__(self, parts: LiveParts, background: Background) -> None:
+        """Initialize without pipelines."""
+        self._parts = parts
+        self._archive = parts.archive
+        self._loader = parts.loader
+        self._pictures = parts.pictures
+        self._background = background
+        self._pipelines: dict[str, Pipeline] = {}
         self._live: dict[str, LivePipeline] = {}
-        self._trimmed_at: float | None = None
-        # The pictures of events that are being taken: of which pipeline, and which events.
-        self._coming: dict[asyncio.Task[None], tuple[str, tuple[str, ...]]] = {}
+        # Id → why, of those that could not be set up.
+        self._refused: dict[str, str] = {}
+        self._configuring = asyncio.Lock()
+        self._closing = False
 
     @property
-    def pids(self) -> list[int]:
-        """Return the ids of the cameras' processes."""
-        return self._cameras.pids
+    def ids(self) -> set[str]:
+        """Return the ids of all pipelines."""
+        return set(self._pipelines)
+
+    @property
+    def busy(self) -> bool:
+        """Return whether pipelines are being configured."""
+        return self._configuring.locked()
+
+    def users_of(self, model_id: str) -> list[str]:
+        """Return the names of the pipelines that are configured to use a model."""
+        return [
+            pipeline.config.name
+            for pipeline in self._pipelines.values()
+            if pipeline.config.model == model_id
+        ]
+
+    def get(self, pipeline_id: str) -> Pipeline:
+        """Return a pipeline. Raises `UnknownPipelineError`, `ConfigurationError`."""
+        try:
+            return self._pipelines[pipeline_id]
+        except KeyError:
+            if pipeline_id in self._refused:
+                raise ConfigurationError(self._refused[pipeline_id]) from None
+            raise UnknownPipelineError(f"This node has no pipeline {pipeline_id!r}") from None
+
+    def live(self, pipeline_id: str) -> LivePipeline:
+        """Return a live pipeline. Raises `CameraError` if it watches no live video."""
+        try:
+            return self._live[pipeline_id]
+        except KeyError:
+            raise CameraError("This pipeline watches no live video") from None
+
+    # --- Configuring -----------------------------------------------------------------------------
+
+    async def configure(self, wanted: Configure, refused: Mapping[str, str] | None = None) -> None:
+        """Keep just these pipelines. Each loads its model by itself; the status tells when.
+
+        A pipeline that cannot be set up, or load its model, fails alone. `refused`: id → why, of
+        those whose configuration cannot be read. Raises `ProtocolError` if an id is none.
+        """
+        bad = dict(refused or {})
+        configs: dict[str, PipelineConfig] = {}
+        for pipeline_id in (*bad, *(config.pipeline_id for config in wanted.pipelines)):
+            if not _PIPELINE_ID.fullmatch(pipeline_id):
+                raise ProtocolError(f"{pipeline_id[:80]!r} is not a pipeline id")
+        for config in wanted.pipelines:
+            try:
+                config.check()
+            except ProtocolError as err:
+                bad[config.pipeline_id] = str(err)
+            else:
+                configs[config.pipeline_id] = config
+        # A change that stops in the middle would leave cameras that nothing ends.
+        await self._background.finish(self._configure(configs, bad))
+
+    async def _configure(self, configs: dict[str, PipelineConfig], bad: dict[str, str]) -> None:
+        # Two at once would each make what the other is just making.
+        async with self._configuring:
+            if self._closing:
+                return
+            for pipeline_id in self._pipelines.keys() - configs.keys():
+                await self._remove(pipeline_id)
+            for config in configs.values():
+                try:
+                    await self._set_up(config)
+                except (NodeError, ArithmeticError, LookupError, TypeError, ValueError) as err:
+                    bad[config.pipeline_id] = f"{type(err).__name__}: {err}"
+                    await self._remove(config.pipeline_id)
+            for pipeline_id, reason in bad.items():
+                _LOGGER.warning("Pipeline %s cannot be set up: %s", pipeline_id, reason)
+            self._refused = bad
+        await self._loader.unload_unused()
+        self._archive.begin_to_tidy(lambda: set(self._pipelines))
+
+    async def _set_up(self, config: PipelineConfig) -> None:
+        pipeline = self._pipelines.get(config.pipeline_id)
+        changed = pipeline is None or pipeline.config != config
+        masked = pipeline is not None and pipeline.config.privacy_masks == config.privacy_masks
+        if pipeline is None:
+            archive = self._archive
+            taken_at = await archive.on_disk(archive.pictures.taken_at, config.pipeline_id)
+            pipeline = Pipeline(config, taken_at)
+            if (history := await archive.history(config.pipeline_id)) is not None:
+                pipeline.restore(history)
+            self._pipelines[config.pipeline_id] = pipeline
+            self._loader.add(pipeline)
+        elif changed:
+            if pipeline.reconfigure(config):
+                await self._loader.stop(pipeline)
+            elif pipeline.place is not None:
+                try:
+                    pipeline.use(pipeline.place, pipeline.fallback_from)
+                except NodeError as err:
+                    self._loader.fail(pipeline, err)
+        if pipeline.place is None:
+            self._loader.begin(pipeline)
+        if changed:
+            await self._watch(pipeline)
+        if config.privacy_masks and not masked:
+            await self._pictures.hide(pipeline)
+
+    async def _watch(self, pipeline: Pipeline) -> None:
+        """Start or stop to watch live video, as a pipeline's configuration says."""
+        pipeline_id, video = pipeline.config.pipeline_id, pipeline.config.video
+        before = self._live.pop(pipeline_id, None)
+        if before is not None:
+            await before.stop()
+        try:
+            if video is not None:
+                self._live[pipeline_id] = LivePipeline(pipeline, video, self._parts)
+        finally:
+            if before is not None:
+                # Only now, so that a camera that both want goes on.
+                await before.release()
+
+    async def _remove(self, pipeline_id: str) -> None:
+        """Stop a pipeline, and forget what it followed."""
+        if (pipeline := self._pipelines.pop(pipeline_id, None)) is not None:
+            pipeline.removed = True
+            await self._loader.remove(pipeline)
+        if (live := self._live.pop(pipeline_id, None)) is not None:
+            await live.stop()
+            await live.release()
+        await self._archive.unfollow(pipeline_id)
+
+    async def forget(self, pipeline_id: str) -> None:
+        """Delete what is kept of a pipeline that its user has removed.
+
+        Raises `ProtocolError` if there still is such a pipeline, `StorageError`.
+        """
+        if not _PIPELINE_ID.fullmatch(pipeline_id) or pipeline_id in self._pipelines:
+            raise ProtocolError(f"{pipeline_id!r} is no pipeline that was removed")
+        await self._background.settled()  # pictures may be on their way to disk
+        await self._archive.delete(pipeline_id)
+
+    # --- Looking ---------------------------------------------------------------------------------
+
+    async def look(self, request: LookRequest, data: memoryview) -> Look:
+        """Run one still of a pipeline.
+
+        Raises `UnknownPipelineError`, `PictureError`, `SupersededError`, `InferenceError`, or why
+        the model cannot be loaded.
+        """
+        pipeline = self.get(request.pipeline_id)
+        try:
+            return await self._parts.stills.look(pipeline, request, data, still=True)
+        except (SupersededError, ModelLoadingError):
+            pipeline.dropped += 1
+            raise
+        except NodeError:
+            pipeline.failures += 1
+            raise
+
+    async def scan(self, pipeline_id: str) -> Look:
+        """Look once at the newest frame of live video; states are left as they are.
+
+        Raises as `look` does, or `CameraError`.
+        """
+        pipeline = self.get(pipeline_id)
+        live = self.live(pipeline_id)
+        pictured, jpeg = await live.picture(MOST_WIDTH)
+        look = await self._parts.stills.scan(pipeline, pictured.captured_at, jpeg)
+        return replace(look, presence=self.live(pipeline_id).presence)
+
+    async def last_picture(self, pipeline_id: str) -> tuple[Picture, bytes]:
+        """Return the annotated picture of a pipeline's last event. Raises `NoPictureError`."""
+        self.get(pipeline_id)
+        return await self._pictures.last(pipeline_id)
+
+    # --- State -----------------------------------------------------------------------------------
 
     @property
     def looks(self) -> list[Look]:
-        """Return what holds of each that has looked."""
+        """Return what each live pipeline shows now that has looked."""
         return [
             live.last_look
             for live in self._live.values()
@@ -85,219 +240,32 @@ class LivePipelines:
             and live.source.state == SourceState.LIVE
         ]
 
-    async def apply(self, pipeline: Pipeline, *, changed: bool) -> None:
-        """Have a pipeline watch live video, or not, as its configuration says."""
-        pipeline_id = pipeline.config.pipeline_id
-        before = self._live.get(pipeline_id)
-        if before is not None and not changed:
-            return
-        if before is not None:
-            del self._live[pipeline_id]
-            await before.stop()
-        try:
-            self._begin(pipeline)
-        finally:
-            if before is not None:
-                # Only now, so that a camera that both want goes on.
-                await before.release()
-
-    def _begin(self, pipeline: Pipeline) -> None:
-        pipeline_id, video = pipeline.config.pipeline_id, pipeline.config.video
-        if video is not None:
-            self._live[pipeline_id] = LivePipeline(
-                pipeline,
-                video,
-                self._cameras,
-                self._host,
-                Keeper(self._saver(pipeline), partial(self.take, pipeline)),
-            )
-
-    async def drop(self, pipeline_id: str) -> None:
-        """End a pipeline that is not wanted any more, and forget what it followed."""
-        if (live := self._live.pop(pipeline_id, None)) is not None:
-            await live.stop()
-            await live.release()
-        await self._host.records.unfollow(pipeline_id)
-
-    def status(self, status: PipelineStatus) -> PipelineStatus:
-        """Return a pipeline's status with what live video adds to it."""
-        live = self._live.get(status.pipeline_id)
-        if live is None:
-            return status
-        status = replace(
-            status,
-            source=live.source,
-            slowed=live.slowed_by is not None,
-            slowed_by=live.slowed_by,
-            presence=live.presence,
-        )
-        if live.trouble is not None and status.state == PipelineState.READY:
-            status = replace(
-                status,
-                state=PipelineState.FAILED,
-                error_code=live.trouble.code,
-                error=str(live.trouble),
-            )
-        return status
-
-    def watches(self, pipeline_id: str) -> bool:
-        """Return whether a pipeline watches live video."""
-        return pipeline_id in self._live
-
-    def get(self, pipeline_id: str) -> LivePipeline:
-        """Return a live pipeline. Raises `CameraError` where it watches no live video."""
-        try:
-            return self._live[pipeline_id]
-        except KeyError:
-            raise CameraError("This pipeline watches no live video") from None
-
-    async def still(self, pipeline_id: str) -> tuple[LookRequest, bytes]:
-        """Return the newest frame for a look of its own. Raises `CameraError`."""
-        pictured, jpeg = await self.get(pipeline_id).picture(_MOST_WIDTH)
-        request = LookRequest(pipeline_id=pipeline_id, captured_at=pictured.captured_at, scan=True)
-        return request, jpeg
-
-    async def picture(self, request: LiveRequest) -> tuple[Picture, bytes]:
-        """Return what is to be seen just now. Raises `CameraError`."""
-        live = self.get(request.pipeline_id)
-        width = min(max(request.max_width, 64), _MOST_WIDTH)
-        if request.motion:
-            pictured, jpeg = await live.motion_view(width)
-            captured_at = pictured.captured_at
-        else:
-            captured_at, jpeg, findings = await live.view(width)
-            if findings.objects or findings.classes:
-                user = request.pipeline_id
-                _, jpeg = await self._host.imaging.draw(user, jpeg, findings)
-        return Picture(content_type=_JPEG, at=_utc(captured_at)), jpeg
-
-    async def peek(self, video: Video) -> tuple[Picture, bytes]:
-        """Return one frame of live video, nothing masked. Raises `CameraError` where none comes."""
-        video.check()
-        settled, again = asyncio.Event(), asyncio.Event()
-        # By the one transport, then by the other.
-        tries = 2 if video.url.lower().startswith("rtsp") and video.transport == "auto" else 1
-        reasons: list[str] = []
-
-        def on_frame(frame: CameraFrame, _motion: Motion) -> None:
-            # Of a camera that is watched already, a frame may come before it knows of us.
-            if watcher.is_in(frame):
-                (again if settled.is_set() else settled).set()
-
-        def on_failure(reason: str) -> None:
-            reasons.append(reason)
-            if len(reasons) >= tries:
-                settled.set()
-
-        watcher = self._cameras.watch(
-            "that is tried",
-            # As it is read already, where it is: who watches must not notice.
-            self._cameras.reading(source_of(video)),
-            fps=video.fps,
-            on_frame=on_frame,
-            on_failure=on_failure,
-        )
-        # Where others try in vain already, it is known why.
-        away = watcher.camera.state.state == SourceState.UNAVAILABLE
-        try:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(_PEEK_AWAY_S if away else _PEEK_S):
-                    await settled.wait()
-            state = watcher.camera.state
-            if watcher.camera.frame is None or state.state != SourceState.LIVE:
-                reason = state.reason or f"no picture has come within {_PEEK_S:g} s"
-                raise CameraError(next(iter(reasons), reason))
-            pictured, jpeg = await watcher.picture(max_width=_MOST_WIDTH)
-            # Over HTTP it may be a single picture, which is known when a second one comes.
-            if video.url.lower().startswith("http"):
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(_PEEK_AGAIN_S):
-                        await again.wait()
-            single = watcher.camera.state.single_pictures
-        finally:
-            await watcher.close()
-        at = _utc(pictured.captured_at)
-        return Picture(content_type=_JPEG, at=at, single_pictures=single), jpeg
-
-    async def evidence(self, request: EvidenceRequest) -> tuple[Picture, bytes]:
-        """Return an event's picture. Raises `NoPictureError`, `StorageError`."""
-        if request.pipeline_id is not None:
-            owner = await self._host.records.pipeline_of(request.event_id)
-            if owner not in (None, request.pipeline_id):
-                raise NoPictureError("This is another camera's event")
-        await self.settled(event_id=request.event_id)
-
-        def read() -> tuple[bytes, datetime]:
-            return self._host.records.evidence.read(request.event_id, clean=request.clean)
-
-        try:
-            jpeg, at = await self._host.records.on_disk(read)
-        except OSError as err:
-            raise StorageError(f"The picture cannot be read: {err.strerror}") from err
-        return Picture(content_type=_JPEG, at=at.isoformat()), jpeg
-
-    async def outline(self, request: OutlineRequest, data: memoryview) -> tuple[Picture, bytes]:
-        """Return a picture with zones, lines and masks drawn in. Raises `PictureError`."""
-        jpeg = await self._host.imaging.outline(_FLOWS, data, request)
-        return Picture(content_type=_JPEG, at=datetime.now(UTC).isoformat()), jpeg
-
-    def _saver(self, pipeline: Pipeline) -> Save:
-        async def save(shot: Shot) -> None:
-            findings, user = Findings(objects=shot.shown), pipeline.config.pipeline_id
-            try:
-                _, annotated = await self._host.imaging.draw(
-                    user, shot.jpeg, findings, (shot.subject,)
+    @property
+    def statuses(self) -> tuple[PipelineStatus, ...]:
+        """Return how each pipeline is doing, also of those that could not be set up."""
+        return (
+            *(self._status(pipeline) for pipeline in self._pipelines.values()),
+            *(
+                PipelineStatus(
+                    pipeline_id=pipeline_id,
+                    state=PipelineState.FAILED,
+                    error_code=ErrorCode.BAD_MESSAGE,
+                    error=reason,
                 )
-                await self.keep(pipeline, shot.event_id, shot.jpeg, annotated, shot.captured_at)
-            except (OSError, NodeError) as err:
-                _LOGGER.error("A picture cannot be kept: %s", err)
+                for pipeline_id, reason in self._refused.items()
+            ),
+        )
 
-        return save
-
-    # --- The pictures of events ------------------------------------------------------------------
-
-    def take(
-        self, pipeline: Pipeline, event_ids: tuple[str, ...], work: Coroutine[Any, Any, None]
-    ) -> None:
-        """Have the picture of some events taken; who asks for it meanwhile waits for it."""
-        task = self._host.spawn(work)
-        self._coming[task] = (pipeline.config.pipeline_id, event_ids)
-        task.add_done_callback(self._coming.pop)
-
-    async def settled(self, *, pipeline_id: str | None = None, event_id: str | None = None) -> None:
-        """Wait for pictures that are being taken, of a pipeline or of an event; not for ever."""
-        coming = {
-            task
-            for task, (its_pipeline, its_events) in self._coming.items()
-            if its_pipeline == pipeline_id or event_id in its_events
-        }
-        if coming:
-            await asyncio.wait(coming, timeout=_COMING_S)
-
-    async def keep(
-        self, pipeline: Pipeline, event_id: str, clean: bytes, annotated: bytes, at: datetime
-    ) -> None:
-        """Keep an event's picture, which is the pipeline's last one, too. Raises `StorageError`."""
-        records, pipeline_id = self._host.records, pipeline.config.pipeline_id
-        await records.keep(records.evidence.write, event_id, clean, annotated)
-        await records.keep(records.pictures.write, pipeline_id, annotated, at)
-        pipeline.picture_at = at.astimezone(UTC)
-        if (live := self._live.get(pipeline_id)) is not None:
-            live.show_picture()
-        now = time.monotonic()
-        if self._trimmed_at is None or now - self._trimmed_at > _TRIM_EVERY_S:
-            self._trimmed_at = now
-            await records.on_disk(records.evidence.trim, datetime.now(UTC))
+    def _status(self, pipeline: Pipeline) -> PipelineStatus:
+        live, status = self._live.get(pipeline.config.pipeline_id), pipeline.status
+        return status if live is None else live.add_to_status(status)
 
     async def close(self) -> None:
-        """End all."""
-        lives = list(self._live.values())
-        self._live.clear()
-        for live in lives:
-            await live.stop()
-        await asyncio.gather(*(live.release() for live in lives))
-        await self._cameras.close()
-
-
-def _utc(text: str) -> str:
-    return datetime.fromisoformat(text).astimezone(UTC).isoformat()
+        """Stop all live pipelines."""
+        self._closing = True
+        async with self._configuring:  # what is just being made ends, too
+            lives = list(self._live.values())
+            self._live.clear()
+            for live in lives:
+                await live.stop()
+            await asyncio.gather(*(live.release() for live in lives))

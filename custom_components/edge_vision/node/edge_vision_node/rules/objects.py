@@ -7,6 +7,7 @@ or the other way round, and when it is gone; the same object is not told twice."
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol
 
 from ..protocol import Kind, ObjectLimits, Phase
 from .scene import RuleEvent, SceneObject
@@ -121,7 +122,12 @@ class Announcements:
         return events
 
 
-def count_labels(objects: Iterable[SceneObject]) -> dict[str, int]:
+class _Labeled(Protocol):
+    @property
+    def label(self) -> str: ...
+
+
+def count_labels(objects: Iterable[_Labeled]) -> dict[str, int]:
     """Return label → how many."""
     counts: dict[str, int] = {}
     for item in objects:

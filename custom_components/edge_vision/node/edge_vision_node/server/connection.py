@@ -305,7 +305,7 @@ class _Connection:
 
     async def _look(self, header: dict[str, Any], picture: memoryview | None) -> _Answer:
         assert picture is not None  # by _WITH_PICTURE
-        return await self._node.look(read(LookRequest, header), picture), None
+        return await self._node.pipelines.look(read(LookRequest, header), picture), None
 
     async def _detect(self, header: dict[str, Any], picture: memoryview | None) -> _Answer:
         assert picture is not None  # by _WITH_PICTURE
@@ -317,35 +317,35 @@ class _Connection:
         return await self._node.self_test(read(SelfTestRequest, header)), None
 
     async def _picture(self, header: dict[str, Any], _picture: memoryview | None) -> _Answer:
-        return await self._node.picture(read(PictureRequest, header).pipeline_id)
+        return await self._node.pipelines.last_picture(read(PictureRequest, header).pipeline_id)
 
     async def _live(self, header: dict[str, Any], _picture: memoryview | None) -> _Answer:
-        return await self._node.lives.picture(read(LiveRequest, header))
+        return await self._node.previews.live_view(read(LiveRequest, header))
 
     async def _forget(self, header: dict[str, Any], _picture: memoryview | None) -> _Answer:
-        await self._node.forget(read(Forget, header).pipeline_id)
+        await self._node.pipelines.forget(read(Forget, header).pipeline_id)
         return Nothing(), None
 
     async def _peek(self, header: dict[str, Any], _picture: memoryview | None) -> _Answer:
-        return await self._node.lives.peek(read(PeekRequest, header).video)
+        return await self._node.previews.peek(read(PeekRequest, header).video)
 
     async def _evidence(self, header: dict[str, Any], _picture: memoryview | None) -> _Answer:
-        return await self._node.lives.evidence(read(EvidenceRequest, header))
+        return await self._node.pictures.evidence(read(EvidenceRequest, header))
 
     async def _outline(self, header: dict[str, Any], picture: memoryview | None) -> _Answer:
         assert picture is not None  # by _WITH_PICTURE
         request = read(OutlineRequest, header)
         zones = (zone.points for zone in request.zones)
         check_polygons((*zones, *request.privacy_masks, *request.motion_masks))
-        return await self._node.lives.outline(request, picture)
+        return await self._node.previews.outline(request, picture)
 
     async def _scan(self, header: dict[str, Any], _picture: memoryview | None) -> _Answer:
-        return await self._node.scan(read(ScanRequest, header).pipeline_id), None
+        return await self._node.pipelines.scan(read(ScanRequest, header).pipeline_id), None
 
     async def _results(self, header: dict[str, Any], _picture: memoryview | None) -> _Answer:
         request = read(ResultsRequest, header)
         limit = min(max(request.limit, 1), _MAX_RESULTS)
-        events = await self._node.records.results(request, limit)
+        events = await self._node.archive.results(request, limit)
         return Results(events=tuple(events)), None
 
     async def _catalogue(self, _header: dict[str, Any], _picture: memoryview | None) -> _Answer:
@@ -400,14 +400,14 @@ class _Connection:
             raise ProtocolError("this connection has subscribed already")
         # Listen first, then read what was missed: nothing falls between the two.
         self._stop_listening = [
-            self._node.records.listen(self._push_event),
+            self._node.teller.listen_events(self._push_event),
             self._node.listen_status(self._push_status),
-            self._node.listen_looks(self._push_look),
+            self._node.teller.listen_looks(self._push_look),
         ]
-        for look in self._node.lives.looks:
+        for look in self._node.pipelines.looks:
             self._push_look(look)
         try:
-            log, newest = await self._node.records.position()
+            log, newest = await self._node.archive.position()
             answer = Subscribed(seq=newest, log=log)
         except StorageError:  # shown in the status; events still come, without numbers
             answer = Subscribed(seq=_UNKNOWN)
@@ -417,7 +417,7 @@ class _Connection:
         return answer, None
 
     def _push_event(self, seq: int | None, event: NodeEvent) -> None:
-        self._enqueue(_event_message(seq, self._node.records.log_id, event))
+        self._enqueue(_event_message(seq, self._node.archive.log_id, event))
 
     def _push_status(self, status: NodeStatus) -> None:
         self._enqueue({"type": "status", "status": write(status)})
@@ -438,7 +438,7 @@ class _Connection:
 
     async def _push(self, request: Subscribe, answer: Subscribed) -> None:
         """Send the events that were missed, then everything new as it comes."""
-        records = self._node.records
+        archive = self._node.archive
         log, newest = answer.log, answer.seq
         try:
             sent = None if log is None else await self._send_missed(request, log, newest)
@@ -447,7 +447,7 @@ class _Connection:
                 seq = message.get("seq")
                 if seq is not None and sent is None:
                     # The log can be read again, or has been begun.
-                    log, newest = await records.position()
+                    log, newest = await archive.position()
                     missed_none = request.after is None
                     sent = seq - 1 if missed_none else await self._send_missed(request, log, newest)
                 if seq is None or sent is None or message["log"] != log or seq > sent:
@@ -469,7 +469,7 @@ class _Connection:
             return newest
         # Of another log, it knows nothing. A number beyond the newest is of one, too.
         sent = min(request.after, newest) if request.log in (None, log) else 0
-        while missed := await self._node.records.events_after(sent):
+        while missed := await self._node.archive.events_after(sent):
             for logged in missed:
                 await self._send_news(_event_message(logged.seq, log, logged.event))
                 sent = logged.seq

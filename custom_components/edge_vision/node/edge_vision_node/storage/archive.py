@@ -10,16 +10,15 @@ import asyncio
 import errno
 import logging
 import threading
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from ..errors import NewerLogError, StorageError
-from ..pipelines.pipeline import History
 from ..protocol import LoggedEvent, NodeEvent, ResultsRequest
 from .event_log import FILE_NAME, ResultLog
 from .event_pictures import EvidenceStore
@@ -35,9 +34,13 @@ _TRY_EVERY_S = 30.0
 _WRITE, _READ, _PICTURES = _KINDS = ("write", "read", "pictures")
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
-# (sequence number or None where the event could not be written, event)
-EventListener = Callable[[int | None, NodeEvent], None]
-Spawn = Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
+
+@dataclass(frozen=True)
+class History:
+    """What the event log says of a pipeline: label → count of what was present, last answer."""
+
+    present: dict[str, int]
+    answer: NodeEvent | None
 
 
 @dataclass(frozen=True)
@@ -48,17 +51,16 @@ class _Failure:
     newer: bool = False
 
 
-class Records:
+class Archive:
     """All of it. Used from the event loop.
 
-    A node looks and tells even where nothing can be kept.
+    A node goes on looking and pushing events even if nothing can be kept.
     """
 
-    def __init__(self, data: Path, spawn: Spawn, changed: Callable[[], None]) -> None:
-        """Use a data folder. Raises `OSError` where it cannot be written.
+    def __init__(self, data: Path, changed: Callable[[], None]) -> None:
+        """Use a data folder. Raises `OSError` if it cannot be written.
 
-        `spawn` begins what is finished before the node ends; `changed` is called when `error` comes
-        or goes.
+        `changed` is called when `error` appears or is gone.
         """
         self.pictures = PictureStore(data / "pictures")
         self.evidence = EvidenceStore(data / "evidence")
@@ -68,12 +70,10 @@ class Records:
         self._path = data / FILE_NAME
         self._log: ResultLog | None = None
         self._opening = threading.Lock()
-        self._spawn = spawn
         self._changed = changed
         self._writing = ThreadPoolExecutor(1, thread_name_prefix="log-write")
         self._reading = ThreadPoolExecutor(1, thread_name_prefix="log-read")
         self._disk = ThreadPoolExecutor(1, thread_name_prefix="disk")
-        self._listeners: set[EventListener] = set()
         self._tidying: asyncio.Task[None] | None = None
         self._trying: asyncio.Task[None] | None = None
 
@@ -107,32 +107,14 @@ class Records:
 
     # --- Events ---------------------------------------------------------------------------
 
-    def listen(self, listener: EventListener) -> Callable[[], None]:
-        """Call back for every event from now on; returns how to stop that."""
-        self._listeners.add(listener)
-        return lambda: self._listeners.discard(listener)
+    async def append(
+        self, events: Sequence[NodeEvent], followed: tuple[str, str] | None = None
+    ) -> list[int]:
+        """Write events in one transaction; return their numbers. Raises `StorageError`.
 
-    async def publish(
-        self, events: list[NodeEvent], followed: tuple[str, str] | None = None
-    ) -> None:
-        """Write events to the log, then push them. A log that fails does not silence the node.
-
-        `followed`: a pipeline and what it follows now, written in the same transaction.
+        `followed` is a pipeline and what it follows now, written with them.
         """
-        if events or followed is not None:
-            # Whoever asked may be told to stop meanwhile: what is written is pushed all the same.
-            await asyncio.shield(self._spawn(self._publish(events, followed)))
-
-    async def _publish(self, events: list[NodeEvent], followed: tuple[str, str] | None) -> None:
-        numbers: Iterable[int | None]
-        try:
-            numbers = await self._write(ResultLog.append, events, followed)
-        except StorageError as err:
-            _LOGGER.error("%s", err)
-            numbers = [None] * len(events)
-        for seq, event in zip(numbers, events, strict=True):
-            for listener in tuple(self._listeners):
-                listener(seq, event)
+        return await self._write(ResultLog.append, events, followed)
 
     async def events_after(self, seq: int) -> list[LoggedEvent]:
         """Return up to 1000 events that follow a number, oldest first. Raises `StorageError`.
