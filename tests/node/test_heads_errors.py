@@ -134,7 +134,7 @@ def test_a_class_that_the_manifest_does_not_know_is_an_error(name: str) -> None:
         outputs[0][..., 5] = 99
     else:
         outputs[0 if name == "detr_decoded" else 1][:] = 99
-    with pytest.raises(InferenceError, match="found something of class"):
+    with pytest.raises(InferenceError, match="returned class"):
         head(outputs, 0.4)
 
 

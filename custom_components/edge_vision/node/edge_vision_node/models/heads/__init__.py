@@ -1,4 +1,4 @@
-"""Heads: pure functions from a model's raw tensors to results, one file per model family."""
+"""Heads: pure functions that turn the raw tensors of a model into results, one file per family."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from . import (
     yunet,
 )
 
-# (outputs in the manifest's order, lowest score of interest 0-1) → result
+# (outputs in the order of the manifest, minimum score 0-1) → result
 Head = Callable[[Sequence[NDArray[np.float32]], float], Result]
 
 # `head.type` → (the manifest's `head`, (width, height) of the model's input) → head
@@ -59,12 +59,12 @@ HEAD_TYPES = tuple(_BUILDERS)
 
 
 def build_head(spec: Mapping[str, Any], size: tuple[int, int]) -> Head:
-    """Return the head that a manifest's `head` describes.
+    """Return the head described by the `head` of a manifest.
 
-    `size` is width and height of the model's input, for families whose coordinates are pixels.
+    `size` is the width and height of the model's input, for families with pixel coordinates.
     Raises `ModelError`.
     """
     kind = spec.get("type")
     if kind not in _BUILDERS:
-        raise ModelError(f"Unknown head {kind!r}; this version knows {', '.join(_BUILDERS)}")
+        raise ModelError(f"Unknown head {kind!r}; this version supports {', '.join(_BUILDERS)}")
     return _BUILDERS[kind](spec, size)

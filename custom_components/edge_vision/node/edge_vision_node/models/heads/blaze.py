@@ -4,9 +4,9 @@ Sources: Bazarevsky et al., "BlazeFace: Sub-millisecond Neural Face Detection on
 (2019); Bazarevsky et al., "BlazePose" (2020); the options of MediaPipe's SsdAnchorsCalculator and
 TensorsToDetectionsCalculator in its face_detection and pose_detection modules.
 
-Outputs: regressors float32 [1, N, 4 + 2 K]: centre x, centre y, width, height, then x and y of K
-keypoints, all in pixels of the input relative to the anchor's centre; and logits float32 [1, N, 1].
-Anchors have no size of their own, only a place.
+Outputs: regressors float32 [1, N, 4 + 2 K]: center x, center y, width, height, then x and y of K
+keypoints, all in pixels of the input relative to the anchor's center; and logits float32 [1, N, 1].
+Anchors have a position but no size.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from .decoding import (
     corners,
     grid,
     logit,
-    normalised,
-    normalised_keypoints,
+    normalized,
+    normalized_keypoints,
     read_spec,
     sigmoid,
     strongest,
@@ -38,10 +38,10 @@ from .decoding import (
 class BlazeSpec:
     """The manifest's `head` for this family.
 
-    `strides`: of the layers of anchors, from fine to coarse; layers of the same stride share a
-    grid. `anchors`: how many each layer has in a cell. `circle`: two keypoints, the middle of a
-    circle and a point on it: the detection's box goes round that circle. BlazePose marks a whole
-    body so, while its own box is the head's.
+    `strides`: strides of the anchor layers, from fine to coarse; layers with the same stride share
+    a grid. `anchors`: anchors per cell in each layer. `circle`: two keypoints, the center of a
+    circle and a point on it; the box of the detection encloses that circle. BlazePose marks whole
+    bodies this way, while its own box is that of the head.
     """
 
     keypoints: int
@@ -70,7 +70,7 @@ class BlazeHead:
         self._anchors: NDArray[np.float32] = np.concatenate(layers)
 
     def __call__(self, outputs: Sequence[NDArray[np.float32]], min_score: float) -> Detections:
-        """Return what scores at least `min_score`."""
+        """Return the detections that score at least `min_score`."""
         count, values = len(self._anchors), 4 + 2 * self._spec.keypoints
         regressors, logits = tensors(outputs, (count, values), (count, 1))
         chosen = strongest(logits[:, 0], logit(min_score))
@@ -80,13 +80,13 @@ class BlazeHead:
         points[..., :2] = (
             found[:, 4:].reshape(len(found), self._spec.keypoints, 2) + anchors[:, np.newaxis]
         )
-        # The model gives keypoints no score of their own.
+        # The model has no scores for single keypoints.
         points[..., 2] = scores[:, np.newaxis]
         candidates = Detections(
-            normalised(corners(found[:, :2] + anchors, found[:, 2:4]), self._size),
+            normalized(corners(found[:, :2] + anchors, found[:, 2:4]), self._size),
             scores,
             np.zeros(len(found), dtype=np.int32),
-            normalised_keypoints(points, self._size),
+            normalized_keypoints(points, self._size),
         )
         candidates = candidates.keep(candidates.upright)
         result = blended(candidates, self._spec.iou_threshold)
@@ -96,15 +96,15 @@ class BlazeHead:
         assert found.keypoints is not None
         points = found.keypoints[:, list(self._spec.circle), :2] * np.array(self._size)
         radii = np.linalg.norm(points[:, 1] - points[:, 0], axis=1, keepdims=True)
-        boxes = normalised(corners(points[:, 0], np.tile(2 * radii, 2)), self._size)
+        boxes = normalized(corners(points[:, 0], np.tile(2 * radii, 2)), self._size)
         return Detections(boxes, found.scores, found.class_ids, found.keypoints)
 
 
 def blended(candidates: Detections, iou_threshold: float) -> Detections:
     """Return one detection for each cluster of overlapping ones, best first.
 
-    Its coordinates are the mean of the cluster's, weighted by score: in a video that is steadier
-    than picking the best (BlazeFace, section 4.2). Its score is the best one's.
+    The coordinates are the mean of the cluster, weighted by score, which is steadier in a video
+    than the best box (BlazeFace, section 4.2). The score is that of the best one.
     """
     order = np.argsort(-candidates.scores, kind="stable")
     ordered = candidates.keep(order)
@@ -122,7 +122,7 @@ def blended(candidates: Detections, iou_threshold: float) -> Detections:
         overlap = np.maximum(extent, 0).prod(axis=1)
         union = areas[first] + areas[left] - overlap
         together = overlap > iou_threshold * union
-        together[0] = True  # a box without an area overlaps nothing, not even itself
+        together[0] = True  # a box without an area does not overlap anything, not even itself
         cluster = left[together]
         weights = scores[cluster] / scores[cluster].sum()
         kept.append(int(first))

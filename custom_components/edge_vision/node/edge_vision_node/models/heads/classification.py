@@ -1,7 +1,7 @@
 """Classification: one score for each label.
 
-Output: float32 [1, C], or with further dimensions of length 1: logits, or scores (0-1) of a model
-whose graph ends in a softmax or in sigmoids. Quantised outputs come from the engine in their real
+Output: float32 [1, C], possibly with more dimensions of length 1: logits, or scores (0-1) if the
+graph ends in a softmax or in sigmoids. The engine converts quantized outputs to their real
 units. Example: Sandler et al., "MobileNetV2" (2018).
 """
 
@@ -18,7 +18,7 @@ from ...errors import InferenceError
 from ...findings import Classification
 from .decoding import one_of, read_spec, sigmoid, softmax, vector
 
-# Of a quantised or half-precision score that should be 0 or 1.
+# How far a quantized or half-precision score may be outside 0-1.
 _TOLERANCE = 0.01
 
 
@@ -26,8 +26,8 @@ _TOLERANCE = 0.01
 class ClassificationSpec:
     """The manifest's `head` for this family.
 
-    `classes`: C. `score`: how scores come from the output: "none" (they are scores), "softmax", or
-    "sigmoid" for labels that do not exclude each other.
+    `classes`: C. `score`: how to compute scores from the output: "none" (the output has scores),
+    "softmax", or "sigmoid" for labels that do not exclude each other.
     """
 
     classes: int
@@ -43,7 +43,7 @@ class ClassificationHead:
         self._classes = spec.classes
 
     def __call__(self, outputs: Sequence[NDArray[np.float32]], _min_score: float) -> Classification:
-        """Return the score of every label, whatever it is: who reads them picks the best."""
+        """Return the scores of all labels, including low ones; the caller picks the best."""
         values = vector(outputs, self._classes)
         if self._score == "softmax":
             return Classification(softmax(values))
@@ -51,7 +51,7 @@ class ClassificationHead:
             return Classification(sigmoid(values))
         if values.min() < -_TOLERANCE or values.max() > 1 + _TOLERANCE:
             raise InferenceError(
-                f"The model's scores reach from {values.min():.3g} to {values.max():.3g}, not from"
+                f"The model's scores range from {values.min():.3g} to {values.max():.3g} instead of"
                 " 0 to 1: its manifest should say softmax or sigmoid"
             )
         return Classification(np.clip(values, 0, 1))

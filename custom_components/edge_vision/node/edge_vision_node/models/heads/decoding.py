@@ -1,4 +1,4 @@
-"""What the heads share: checked outputs, grids, box forms, candidates."""
+"""Functions shared by the heads: checked outputs, grids, box formats, candidates."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from ...detections import Detections, non_maximum_suppression
 from ...errors import InferenceError, ModelError
 from ...protocol import ProtocolError, read
 
-# The bound on candidates keeps the time of suppression small in the most crowded frame: a dense
-# head has some ten candidates for each object, so this is a hundred objects.
+# Limits the time of suppression in crowded frames. A dense head has about ten candidates for each
+# object, so this is enough for a hundred objects.
 MAX_CANDIDATES = 1000
 MAX_DETECTIONS = 100
 MAX_CLASSES = 100_000
 _MOST_STRIDE = 1024
 _MOST_CELLS = 2_000_000
-# Of a box round points, as a share of the frame.
+# Minimum side of a box around keypoints, as a share of the frame.
 _LEAST_BODY = 0.005
 
 _SpecT = TypeVar("_SpecT")
 
 
 def read_spec(cls: type[_SpecT], spec: Mapping[str, Any]) -> _SpecT:
-    """Build a head's parameters from the manifest's `head`. Raises `ModelError`."""
+    """Return the parameters of a head from the `head` of a manifest. Raises `ModelError`."""
     try:
         return read(cls, dict(spec))
     except ProtocolError as err:
@@ -37,7 +37,7 @@ def read_spec(cls: type[_SpecT], spec: Mapping[str, Any]) -> _SpecT:
 def one_of(what: str, value: str, choices: tuple[str, ...]) -> str:
     """Return `value` if it is one of `choices`. Raises `ModelError`."""
     if value not in choices:
-        raise ModelError(f"Unknown {what} {value!r}; this version knows {', '.join(choices)}")
+        raise ModelError(f"Unknown {what} {value!r}; this version supports {', '.join(choices)}")
     return value
 
 
@@ -46,9 +46,9 @@ def tensors(
 ) -> list[NDArray[np.float32]]:
     """Return the outputs of one picture as float32, without the batch dimension.
 
-    `shapes` are those without the batch; None stands for any length. Exporters add dimensions of
-    length 1, and leave that of the batch away: they do not matter. Raises `InferenceError` for
-    another number of outputs, another shape, or numbers that are not finite.
+    `shapes` are the expected shapes without the batch; None means any length. Exporters may add
+    dimensions of length 1 or omit the batch; both are accepted. Raises `InferenceError` for a
+    different number of outputs, a different shape, or numbers that are not finite.
     """
     wanted = [(1, *shape) for shape in shapes]
     fitted = [_fitted(*pair) for pair in zip(outputs, wanted, strict=False)]
@@ -65,9 +65,9 @@ def tensors(
 
 
 def _fitted(output: NDArray[Any], wanted: tuple[int | None, ...]) -> NDArray[Any] | None:
-    """Return an output in the shape that is wanted, None where it has another one.
+    """Return an output in the wanted shape, or None if it does not fit.
 
-    It may have dimensions of length 1 too many, or none for the batch.
+    It may have additional dimensions of length 1, or none for the batch.
     """
     if output.ndim == len(wanted) - 1:
         output = output[np.newaxis]
@@ -82,7 +82,7 @@ def _fitted(output: NDArray[Any], wanted: tuple[int | None, ...]) -> NDArray[Any
 
 
 def vector(outputs: Sequence[NDArray[Any]], length: int) -> NDArray[np.float32]:
-    """Return the one output, a vector [1, length] with or without dimensions of length 1.
+    """Return the only output, a vector [1, length], possibly with more dimensions of length 1.
 
     Raises `InferenceError` as `tensors` does.
     """
@@ -92,13 +92,13 @@ def vector(outputs: Sequence[NDArray[Any]], length: int) -> NDArray[np.float32]:
 
 
 def check_finite(array: NDArray[np.float32]) -> None:
-    """Raise `InferenceError` where a number is NaN or infinite."""
+    """Raise `InferenceError` if a number is NaN or infinite."""
     if not np.isfinite(array).all():
-        raise InferenceError("The model answered with numbers that are not finite")
+        raise InferenceError("The model returned numbers that are not finite")
 
 
 def rows_of(outputs: Sequence[NDArray[Any]]) -> int | None:
-    """Return how many rows the first output has; None where it has no such dimension."""
+    """Return the number of rows of the first output, or None if it has no such dimension."""
     return int(outputs[0].shape[1]) if len(outputs) and outputs[0].ndim > 1 else None
 
 
@@ -116,7 +116,7 @@ def softmax(values: NDArray[np.float32], axis: int = -1) -> NDArray[np.float32]:
 
 
 def logit(score: float) -> float:
-    """Return the x of which `score` (0-1, exclusive of both ends) is the sigmoid."""
+    """Return the x whose sigmoid is `score` (0-1, both ends excluded)."""
     return float(np.log(score / (1 - score)))
 
 
@@ -125,17 +125,17 @@ def grid(
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return the cells of feature maps over an input of `size` (width, height), in pixels.
 
-    Maps come in the order of `strides`; a map's cells row by row, and one more where the stride
-    does not divide the size.
+    The maps are in the order of `strides` and the cells of a map row by row, with one more row or
+    column if the stride does not divide the size.
 
     Returns:
-        float32 [N, 2] column and row of each cell, and float32 [N, 1] the cell's stride.
+        float32 [N, 2]: column and row of each cell; float32 [N, 1]: the stride of the cell.
     """
     cells, sizes = [], []
     if not all(1 <= stride <= _MOST_STRIDE for stride in strides):
-        raise ModelError(f"The manifest's strides are 1 to {_MOST_STRIDE} pixels")
+        raise ModelError(f"The strides in the manifest must be 1 to {_MOST_STRIDE} pixels")
     if sum(-(-size[0] // s) * -(-size[1] // s) for s in strides) > _MOST_CELLS:
-        raise ModelError("The manifest's strides make more cells than any model has")
+        raise ModelError("The strides in the manifest result in more cells than any model has")
     for stride in strides:
         columns, rows = -(-size[0] // stride), -(-size[1] // stride)
         y, x = np.divmod(np.arange(rows * columns), columns)
@@ -144,14 +144,14 @@ def grid(
     return np.concatenate(cells).astype(np.float32), np.concatenate(sizes).astype(np.float32)
 
 
-def corners(centres: NDArray[np.float32], sizes: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return boxes [N, 4] x_min, y_min, x_max, y_max of centres and sizes, both [N, 2] x, y."""
+def corners(centers: NDArray[np.float32], sizes: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return boxes [N, 4] x_min, y_min, x_max, y_max from centers and sizes, both [N, 2] x, y."""
     half = sizes / 2
-    return np.concatenate([centres - half, centres + half], axis=1)
+    return np.concatenate([centers - half, centers + half], axis=1)
 
 
 def expected_distances(logits: NDArray[np.float32], bins: int) -> NDArray[np.float32]:
-    """Return the distances [N, 4] that distributions [N, 4 * bins] over 0, 1, … bins - 1 expect.
+    """Return the expected distances [N, 4] of distributions [N, 4 * bins] over 0, 1, … bins - 1.
 
     Li et al., "Generalized Focal Loss" (2020), section 3.2.
     """
@@ -161,7 +161,7 @@ def expected_distances(logits: NDArray[np.float32], bins: int) -> NDArray[np.flo
 
 
 def strongest(scores: NDArray[np.float32], lowest: float) -> NDArray[np.intp]:
-    """Return where scores [N] are at least `lowest`; the best ones where that is a crowd."""
+    """Return the indices of scores [N] of at least `lowest`, limited to the best ones."""
     chosen = np.flatnonzero(scores >= lowest)
     if len(chosen) > MAX_CANDIDATES:
         best = np.argpartition(-scores[chosen], MAX_CANDIDATES)[:MAX_CANDIDATES]
@@ -169,12 +169,12 @@ def strongest(scores: NDArray[np.float32], lowest: float) -> NDArray[np.intp]:
     return chosen
 
 
-def normalised(
+def normalized(
     boxes: NDArray[np.float32], size: tuple[int, int] | None = None
 ) -> NDArray[np.float32]:
-    """Return boxes [N, 4] divided by `size` (None: they are normalised already).
+    """Return boxes [N, 4] divided by `size` (None: they are already normalized).
 
-    Raises `InferenceError` where a number is not finite.
+    Raises `InferenceError` if a number is not finite.
     """
     check_finite(boxes)
     if size is None:
@@ -183,12 +183,12 @@ def normalised(
     return result
 
 
-def normalised_keypoints(
+def normalized_keypoints(
     points: NDArray[np.float32], size: tuple[int, int] | None = None
 ) -> NDArray[np.float32]:
-    """Return keypoints [N, K, 3] with x and y normalised by `size`; scores stay.
+    """Return keypoints [N, K, 3] with x and y normalized by `size`; scores are kept.
 
-    They may lie outside the frame: a model guesses where a hidden foot is.
+    Keypoints may be outside the frame: a model guesses the position of a hidden foot.
     """
     check_finite(points)
     if size is None:
@@ -200,8 +200,8 @@ def normalised_keypoints(
 def around(points: NDArray[np.float32], min_score: float) -> NDArray[np.float32]:
     """Return the box [1, 4] of one set of keypoints [1, K, 3].
 
-    It goes round the points of at least `min_score`, and round the best three in any case. Points
-    on a line have a box with some area, too: that of a body that lies.
+    It encloses the points that score at least `min_score`, and always the best three. Even points
+    on a line, such as those of a lying body, result in a box with an area.
     """
     scores = points[0, :, 2]
     third = np.sort(scores)[-3:][0]
@@ -213,42 +213,42 @@ def around(points: NDArray[np.float32], min_score: float) -> NDArray[np.float32]
 
 
 def suppressed(candidates: Detections, iou_threshold: float) -> Detections:
-    """Return what non-maximum suppression leaves of candidates, best first, within the frame."""
-    # Not cut yet: what lies outside tells two objects at an edge apart.
+    """Return the candidates left after non-maximum suppression, best first, within the frame."""
+    # Boxes are cut to the frame later: the parts outside distinguish two objects at an edge.
     candidates = candidates.keep(candidates.upright)
     return non_maximum_suppression(candidates, iou_threshold, MAX_DETECTIONS).in_frame()
 
 
 def best_first(detections: Detections) -> Detections:
-    """Return detections of a model that suppresses for itself, best first, within the frame."""
+    """Return the detections of a model with built-in suppression, best first, within the frame."""
     found = detections.in_frame()
     return found.keep(np.argsort(-found.scores, kind="stable")[:MAX_DETECTIONS])
 
 
 def class_of_column(class_ids: Sequence[int], columns: int) -> NDArray[np.int32]:
-    """Return the label of each of a model's classes, -1 for those without one.
+    """Return the label of each class of a model, and -1 for classes without a label.
 
-    `class_ids` is the model's class for each label; empty where they are the same.
+    `class_ids` is the model's class for each label, or empty if they are the same.
     Raises `ModelError`.
     """
     if not 0 < columns <= MAX_CLASSES:
-        raise ModelError(f"A model has 1 to {MAX_CLASSES} classes, not {columns}")
+        raise ModelError(f"A model can have 1 to {MAX_CLASSES} classes, not {columns}")
     if not class_ids:
         return np.arange(columns, dtype=np.int32)
     if not all(0 <= class_id < columns for class_id in class_ids):
-        raise ModelError(f"The manifest's class_ids must be in 0 to {columns - 1}")
+        raise ModelError(f"The class_ids in the manifest must be 0 to {columns - 1}")
     labels = np.full(columns, -1, dtype=np.int32)
     labels[list(class_ids)] = np.arange(len(class_ids))
     return labels
 
 
 def checked_classes(values: NDArray[np.float32], classes: int) -> NDArray[np.int32]:
-    """Return class numbers [N] as int32. Raises `InferenceError` for one that is out of range."""
+    """Return class numbers [N] as int32. Raises `InferenceError` if one is out of range."""
     class_ids = values.astype(np.int32)
     if len(values) and not (class_ids.min() >= 0 and class_ids.max() < classes):
         strange = class_ids.max() if class_ids.min() >= 0 else class_ids.min()
         raise InferenceError(
-            f"The model found something of class {strange}, but only {classes} classes are known:"
-            " its labels are another model's, or some are missing"
+            f"The model returned class {strange}, but only {classes} classes are known: its labels"
+            " belong to another model, or some are missing"
         )
     return class_ids

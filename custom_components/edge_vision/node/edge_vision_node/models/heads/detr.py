@@ -4,13 +4,13 @@ Sources: Carion et al., "End-to-End Object Detection with Transformers" (2020); 
 "DETRs Beat YOLOs on Real-time Object Detection" (2024); Peng et al., "D-FINE" (2024); Robinson
 et al., "RF-DETR" (2025).
 
-Two forms of outputs:
-    "raw": logits float32 [1, Q, C] and boxes float32 [1, Q, 4] centre x, centre y, width, height,
-        normalised. Class scores are sigmoids of the logits; a query may hold several classes.
-    "decoded": labels [1, Q], boxes [1, Q, 4] corners, scores float32 [1, Q] (0-1), as the official
-        exports of RT-DETR and D-FINE give them. Their second input, the size of the picture, is a
-        constant of the manifest: width and height of the input, so that boxes are in its pixels.
-No suppression: the model's queries do not repeat each other.
+Outputs, in one of two forms:
+    "raw": logits float32 [1, Q, C] and boxes float32 [1, Q, 4] center x, center y, width, height,
+        normalized. Class scores are sigmoids of the logits; a query may have several classes.
+    "decoded": labels [1, Q], boxes [1, Q, 4] corners, scores float32 [1, Q] (0-1), as in the
+        official exports of RT-DETR and D-FINE. Their second input, the size of the picture, is a
+        constant in the manifest: width and height of the input, so that boxes are in its pixels.
+No suppression is needed: the queries of the model do not repeat each other.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from .decoding import (
     class_of_column,
     corners,
     logit,
-    normalised,
+    normalized,
     one_of,
     read_spec,
     rows_of,
@@ -44,9 +44,9 @@ from .decoding import (
 class DetrSpec:
     """The manifest's `head` for this family.
 
-    `classes`: C. `class_ids`: the model's class for each label, where they differ (RF-DETR has
-    COCO's category ids). `form`: "raw" or "decoded". `score`, of the raw form: "sigmoid", or
-    "softmax" for the first DETR, whose last class means "nothing".
+    `classes`: C. `class_ids`: the model's class for each label, if they differ (RF-DETR uses
+    the category IDs of COCO). `form`: "raw" or "decoded". `score`, for the raw form: "sigmoid", or
+    "softmax" for the first DETR, whose last class means "no object".
     """
 
     classes: int
@@ -67,7 +67,7 @@ class DetrHead:
         self._size = size
 
     def __call__(self, outputs: Sequence[NDArray[np.float32]], min_score: float) -> Detections:
-        """Return what scores at least `min_score`."""
+        """Return the detections that score at least `min_score`."""
         found = (self._read if self._decoded else self._decode)(outputs, min_score)
         return best_first(found.keep(found.class_ids >= 0))
 
@@ -77,7 +77,7 @@ class DetrHead:
         chosen = strongest(scores, min_score)
         columns = checked_classes(labels[chosen], self._columns)
         return Detections(
-            normalised(boxes[chosen], self._size), scores[chosen], self._class_of_column[columns]
+            normalized(boxes[chosen], self._size), scores[chosen], self._class_of_column[columns]
         )
 
     def _decode(self, outputs: Sequence[NDArray[np.float32]], min_score: float) -> Detections:
@@ -95,7 +95,7 @@ class DetrHead:
         queries, class_ids = np.divmod(chosen, columns)
         found = boxes[queries]
         return Detections(
-            normalised(corners(found[:, :2], found[:, 2:])),
+            normalized(corners(found[:, :2], found[:, 2:])),
             scores,
             self._class_of_column[class_ids],
         )

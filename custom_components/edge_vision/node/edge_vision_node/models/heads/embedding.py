@@ -1,7 +1,8 @@
-"""Embeddings: a vector that lies near those of similar pictures.
+"""Embeddings: vectors that are close to those of similar pictures.
 
-Output: float32 [1, D], or with further dimensions of length 1: the features before a network's
-last layer. They are scaled to length 1, so that the dot product of two is their cosine similarity.
+Output: float32 [1, D], possibly with more dimensions of length 1: the features before the last
+layer of a network. They are scaled to length 1, so that the dot product of two is their cosine
+similarity.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from ...errors import InferenceError, ModelError
 from ...findings import Embedding
 from .decoding import read_spec, vector
 
-# Each of them is in every answer; the largest in use have 4096.
+# Every result contains all of them; the largest models in use have 4096.
 MOST_DIMENSIONS = 16_384
 
 
@@ -35,17 +36,17 @@ class EmbeddingHead:
         """Check the parameters."""
         if not 1 <= spec.dimensions <= MOST_DIMENSIONS:
             raise ModelError(
-                f"An embedding has 1 to {MOST_DIMENSIONS} numbers, not {spec.dimensions}"
+                f"An embedding can have 1 to {MOST_DIMENSIONS} numbers, not {spec.dimensions}"
             )
         self._dimensions = spec.dimensions
 
     def __call__(self, outputs: Sequence[NDArray[np.float32]], _min_score: float) -> Embedding:
-        """Return the vector; the score does not matter."""
+        """Return the vector; the minimum score is ignored."""
         values = vector(outputs, self._dimensions)
-        # Scaled by the largest number first: squares of float32 overflow early.
+        # Scale by the largest number first, because squares of float32 overflow early.
         largest = np.abs(values).max()
         if largest == 0:
-            raise InferenceError("The model answered with zeros only, which point nowhere")
+            raise InferenceError("The model returned only zeros, which have no direction")
         values = values / largest
         return Embedding(values / np.linalg.norm(values))
 

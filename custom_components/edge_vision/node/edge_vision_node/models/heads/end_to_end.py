@@ -4,13 +4,13 @@ Sources: Wang et al., "YOLOv10: Real-Time End-to-End Object Detection" (2024); t
 Ultralytics' export mode (`nms=True`).
 
 Output: float32 [1, N, 6 + 3 K]: x_min, y_min, x_max, y_max, score, class, and for each of K
-keypoints x, y and visibility (0-1). Rows that are not used have score 0, or a class below 0. ONNX
-exports give pixels of the input, TFLite ones normalised numbers.
+keypoints x, y and visibility (0-1). Unused rows have score 0, or a class below 0. ONNX exports use
+pixels of the input, TFLite exports use normalized coordinates.
 
-Others have the same numbers in another order, or one more, the number of the picture: YOLOv7,
-YOLOv6 and DAMO-YOLO ("batch", box, "class", "score"), YOLO-NAS ("batch", box, "score", "class"),
-PaddleDetection ("class", "score", box), OpenVINO's DetectionOutput ("batch", "class", "score",
-box). `columns` says which. Models that know one class only may leave it out.
+Other exporters use another order, or add the number of the picture: YOLOv7, YOLOv6 and DAMO-YOLO
+("batch", box, "class", "score"), YOLO-NAS ("batch", box, "score", "class"), PaddleDetection
+("class", "score", box), OpenVINO's DetectionOutput ("batch", "class", "score", box). `columns`
+specifies the order. Models with only one class may omit it.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from .decoding import (
     best_first,
     checked_classes,
     class_of_column,
-    normalised,
-    normalised_keypoints,
+    normalized,
+    normalized_keypoints,
     read_spec,
     strongest,
     tensors,
@@ -43,9 +43,9 @@ _NEEDED = {*BOX, "score"}
 class EndToEndSpec:
     """The manifest's `head` for this family.
 
-    `classes`: how many there are. `keypoints`: K. `normalised`: whether coordinates are in 0-1 and
-    not in pixels. `columns`: what the numbers of a row are, before its keypoints. `class_ids`: the
-    model's class for each label, where they differ.
+    `classes`: number of classes. `keypoints`: K. `normalised`: whether coordinates are 0-1 instead
+    of pixels. `columns`: the meaning of the numbers in a row, before its keypoints. `class_ids`:
+    the model's class for each label, if they differ.
     """
 
     classes: int
@@ -64,11 +64,11 @@ class EndToEndHead:
             _NEEDED <= set(spec.columns) <= {*_NEEDED, "class", "batch"}
         ):
             raise ModelError(
-                "The manifest's columns should be class, score, x_max, x_min, y_max, y_min in the"
-                f" model's order, perhaps with batch; they are {', '.join(spec.columns)}"
+                "The columns in the manifest must be class, score, x_max, x_min, y_max, y_min in"
+                f" the model's order, optionally with batch; they are {', '.join(spec.columns)}"
             )
         if "class" not in spec.columns and spec.classes != 1:
-            raise ModelError("The manifest's columns have no class, so that there can be only one")
+            raise ModelError("The columns in the manifest have no class, so there can be only one")
         self._box = [spec.columns.index(name) for name in BOX]
         self._score = spec.columns.index("score")
         self._class = spec.columns.index("class") if "class" in spec.columns else None
@@ -78,12 +78,12 @@ class EndToEndHead:
         self._size = None if spec.normalised else size
 
     def __call__(self, outputs: Sequence[NDArray[np.float32]], min_score: float) -> Detections:
-        """Return what scores at least `min_score`."""
+        """Return the detections that score at least `min_score`."""
         first_keypoint, count = len(self._spec.columns), self._spec.keypoints
         (rows,) = tensors(outputs, (None, first_keypoint + 3 * count))
         if self._class is not None:
             rows = rows[rows[:, self._class] >= 0]
-        if self._batch is not None:  # there is one picture; other rows are not in use
+        if self._batch is not None:  # there is only one picture; other rows are unused
             rows = rows[rows[:, self._batch] == 0]
         found = rows[strongest(rows[:, self._score], min_score)]
         numbers = np.zeros(len(found), np.float32) if self._class is None else found[:, self._class]
@@ -91,8 +91,8 @@ class EndToEndHead:
         keypoints = None
         if count:
             points = found[:, first_keypoint:].reshape(len(found), count, 3)
-            keypoints = normalised_keypoints(points, self._size)
-        boxes = normalised(found[:, self._box], self._size)
+            keypoints = normalized_keypoints(points, self._size)
+        boxes = normalized(found[:, self._box], self._size)
         class_ids = self._class_of_column[columns]
         detections = Detections(boxes, found[:, self._score], class_ids, keypoints)
         return best_first(detections.keep(class_ids >= 0))

@@ -1,9 +1,9 @@
 """FastestDet: one small grid of objectness, box and classes.
 
-Source: the official repository (dog-qiuqiu/FastestDet), model exported to ONNX by it.
+Source: the official repository (dog-qiuqiu/FastestDet) and its ONNX export.
 
 Output: float32 [1, 5 + C, rows, columns]: objectness (0-1), x, y, width, height, class scores
-(0-1). The centre is (tanh(x) + column) / columns, the width sigmoid(width) of the input. The score
+(0-1). The center is (tanh(x) + column) / columns, the width sigmoid(width) of the input. The score
 is objectness ** 0.6 * class score ** 0.4.
 """
 
@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...detections import Detections
-from .decoding import corners, normalised, read_spec, sigmoid, strongest, suppressed, tensors
+from .decoding import corners, normalized, read_spec, sigmoid, strongest, suppressed, tensors
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,11 +32,11 @@ class FastestDetHead:
     """Decodes [predictions float32 [1, 5 + C, rows, columns]]."""
 
     def __init__(self, spec: FastestDetSpec) -> None:
-        """Keep the parameters; the grid is the output's."""
+        """Initialize the head; the grid is that of the output."""
         self._spec = spec
 
     def __call__(self, outputs: Sequence[NDArray[np.float32]], min_score: float) -> Detections:
-        """Return what scores at least `min_score`."""
+        """Return the detections that score at least `min_score`."""
         (output,) = tensors(outputs, (5 + self._spec.classes, None, None))
         rows, columns = output.shape[1:]
         predictions = output.reshape(len(output), -1)
@@ -47,9 +47,9 @@ class FastestDetHead:
         y, x = np.divmod(chosen, columns)
         cells = np.stack([x, y], axis=1).astype(np.float32)
         shape = np.array([columns, rows], dtype=np.float32)
-        centres = (np.tanh(found[:, 1:3]) + cells) / shape
+        centers = (np.tanh(found[:, 1:3]) + cells) / shape
         candidates = Detections(
-            normalised(corners(centres, sigmoid(found[:, 3:5]))),
+            normalized(corners(centers, sigmoid(found[:, 3:5]))),
             scores[chosen],
             found[:, 5:].argmax(axis=1).astype(np.int32),
         )

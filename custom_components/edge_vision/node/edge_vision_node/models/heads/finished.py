@@ -1,13 +1,13 @@
-"""Finished detections in tensors of their own: boxes, scores, classes, perhaps how many there are.
+"""Finished detections in separate tensors: boxes, scores, classes, optionally their number.
 
 Sources: TensorRT's EfficientNMS and BatchedNMS plug-ins (YOLOv7, YOLOv6, DAMO-YOLO and others
 export to them), the "batch" form of SuperGradients' export of YOLO-NAS, MMDeploy's `dets` and
 `labels`, TorchVision's detection models, the TensorFlow Object Detection API's SavedModels.
 
-Outputs, each with or without dimensions of length 1, in the order that the manifest gives them:
+Outputs, each with or without dimensions of length 1, in the order given in the manifest:
     "boxes": float32 [N, 4], corners; "scores": float32 [N], 0-1; "classes": [N];
-    "scored_boxes": float32 [N, 5], corners and score, in the place of the first two;
-    "count": how many of the N rows are in use; the others hold whatever was in memory.
+    "scored_boxes": float32 [N, 5], corners and score, instead of the first two;
+    "count": the number of used rows; the other rows contain arbitrary memory.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from .decoding import (
     check_finite,
     checked_classes,
     class_of_column,
-    normalised,
+    normalized,
     one_of,
     read_spec,
     strongest,
 )
 
-# Which columns are x_min, y_min, x_max and y_max.
+# Columns of x_min, y_min, x_max and y_max.
 _ORDERS = {"xyxy": [0, 1, 2, 3], "yxyx": [1, 0, 3, 2]}
 
 
@@ -40,9 +40,9 @@ _ORDERS = {"xyxy": [0, 1, 2, 3], "yxyx": [1, 0, 3, 2]}
 class FinishedSpec:
     """The manifest's `head` for this family.
 
-    `classes`: how many there are. `parts`: what each output is. `class_ids`: the model's class for
-    each label, where they differ. `box`: "xyxy", or "yxyx" as TensorFlow has them. `normalised`:
-    whether coordinates are in 0-1 and not in pixels.
+    `classes`: number of classes. `parts`: the meaning of each output. `class_ids`: the model's
+    class for each label, if they differ. `box`: "xyxy", or "yxyx" as in TensorFlow. `normalised`:
+    whether coordinates are 0-1 instead of pixels.
     """
 
     classes: int
@@ -53,7 +53,7 @@ class FinishedSpec:
 
 
 class FinishedHead:
-    """Reads the outputs that `parts` names."""
+    """Reads the outputs named by `parts`."""
 
     def __init__(self, spec: FinishedSpec, size: tuple[int, int]) -> None:
         """Prepare for an input of `size` (width, height). Raises `ModelError`."""
@@ -61,8 +61,8 @@ class FinishedHead:
         needed = {"scored_boxes", "classes"} if scored else {"boxes", "scores", "classes"}
         if len(set(spec.parts)) != len(spec.parts) or set(spec.parts) - {"count"} != needed:
             raise ModelError(
-                "The manifest's parts should be boxes, scores and classes, or scored_boxes and"
-                f" classes, perhaps with count; they are {', '.join(spec.parts)}"
+                "The parts in the manifest must be boxes, scores and classes, or scored_boxes and"
+                f" classes, optionally with count; they are {', '.join(spec.parts)}"
             )
         self._parts = spec.parts
         self._class_of_column = class_of_column(spec.class_ids, spec.classes)
@@ -70,10 +70,11 @@ class FinishedHead:
         self._size = None if spec.normalised else size
 
     def __call__(self, outputs: Sequence[NDArray[np.float32]], min_score: float) -> Detections:
-        """Return what scores at least `min_score`."""
+        """Return the detections that score at least `min_score`."""
         if len(outputs) != len(self._parts):
             raise InferenceError(
-                f"The model gave {len(outputs)} outputs; its manifest expects {len(self._parts)}"
+                f"The model returned {len(outputs)} outputs, but its manifest expects"
+                f" {len(self._parts)}"
             )
         found = dict(zip(self._parts, outputs, strict=True))
         boxes, scores = self._boxes(found)
@@ -91,7 +92,7 @@ class FinishedHead:
         columns = checked_classes(classes[chosen], len(self._class_of_column))
         boxes = boxes[chosen][:, self._columns]
         detections = Detections(
-            normalised(boxes, self._size), scores[chosen], self._class_of_column[columns]
+            normalized(boxes, self._size), scores[chosen], self._class_of_column[columns]
         )
         return best_first(detections.keep(detections.class_ids >= 0))
 
@@ -109,7 +110,7 @@ class FinishedHead:
 def _table(output: NDArray[np.float32], columns: int) -> NDArray[np.float32]:
     if output.ndim < 2 or output.shape[-1] != columns:
         raise InferenceError(
-            f"The model's output {tuple(output.shape)} should have {columns} numbers in a row"
+            f"The model's output {tuple(output.shape)} should have {columns} numbers per row"
         )
     return output.reshape(-1, columns).astype(np.float32, copy=False)
 
@@ -117,14 +118,14 @@ def _table(output: NDArray[np.float32], columns: int) -> NDArray[np.float32]:
 def _column(output: NDArray[np.float32]) -> NDArray[np.float32]:
     if sum(side != 1 for side in output.shape) > 1:
         raise InferenceError(
-            f"The model's output {tuple(output.shape)} should have one number for each box"
+            f"The model's output {tuple(output.shape)} should have one number per box"
         )
     return output.ravel().astype(np.float32, copy=False)
 
 
 def _count(output: NDArray[np.float32], most: int) -> int:
     if output.size != 1 or not 0 <= output.ravel()[0] <= most:
-        raise InferenceError(f"The model's count of detections {output.ravel()[:5]} is not a count")
+        raise InferenceError(f"The model's number of detections {output.ravel()[:5]} is invalid")
     return int(output.ravel()[0])
 
 

@@ -1,16 +1,15 @@
-"""MoveNet, single pose: the keypoints of the one person in the middle of attention.
+"""MoveNet, single pose: the keypoints of the most prominent person.
 
 Sources: the model card "MoveNet.SinglePose" (Google, 2021); Zhou et al., "Objects as Points"
-(2019), whose way of decoding it has; the end of TensorFlow Hub's graph singlepose/lightning/4, from
-which the constants are.
+(2019) for the decoding; the end of TensorFlow Hub's graph singlepose/lightning/4 for the constants.
 
-A file ends in one of two forms:
+The outputs have one of two forms:
 
-- decoded: float32 [1, 1, K, 3]: y, x (normalised) and score of COCO's K = 17 keypoints;
-- raw, where an engine has no operators for the decoding. On a grid of H x W cells: logits of a
-  person's middle [1, 1, H, W]; where such a middle expects each keypoint [1, 2 K, H, W] (y and x in
-  cells, from there); logits of the keypoints [1, K, H, W]; and where in its cell each is
-  [1, 2 K, H, W] (y and x in cells).
+- decoded: float32 [1, 1, K, 3]: y, x (normalized) and score of COCO's K = 17 keypoints;
+- raw, for engines without the operators for decoding. On a grid of H x W cells: logits of a
+  person's center [1, 1, H, W]; the expected offset of each keypoint from such a center
+  [1, 2 K, H, W] (y and x in cells); logits of the keypoints [1, K, H, W]; and the position of each
+  keypoint in its cell [1, 2 K, H, W] (y and x in cells).
 """
 
 from __future__ import annotations
@@ -23,9 +22,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...detections import Detections
-from .decoding import around, normalised_keypoints, read_spec, sigmoid, tensors
+from .decoding import around, normalized_keypoints, read_spec, sigmoid, tensors
 
-# How many cells away from where it is expected a score counts half as much as there.
+# The distance in cells from the expected position at which a score counts half.
 _TOLERANCE = 1.8
 
 
@@ -33,7 +32,7 @@ _TOLERANCE = 1.8
 class MoveNetSpec:
     """The manifest's `head` for this family.
 
-    `keypoint_score`: keypoints of at least this score (0-1) make the person's box.
+    `keypoint_score`: the box of a person encloses keypoints that score at least this (0-1).
     """
 
     keypoints: int = 17
@@ -44,20 +43,20 @@ class MoveNetHead:
     """Reads [float32 [1, 1, K, 3]], or the four raw outputs."""
 
     def __init__(self, spec: MoveNetSpec) -> None:
-        """Keep the parameters."""
+        """Initialize the head."""
         self._spec = spec
 
     def __call__(self, outputs: Sequence[NDArray[np.float32]], min_score: float) -> Detections:
-        """Return the person, or nobody.
+        """Return the person, if there is one.
 
-        The model gives no score for the person. It is the mean of the better half of the
-        keypoints: half a body in the picture is a person, three lucky points are not.
+        The model has no score for the person. It is computed as the mean of the better half of the
+        keypoints: half a body in the picture is a person, three random points are not.
         """
         if len(outputs) == 4:
-            keypoints = normalised_keypoints(self._decoded(outputs))
+            keypoints = normalized_keypoints(self._decoded(outputs))
         else:
             (output,) = tensors(outputs, (1, self._spec.keypoints, 3))
-            keypoints = normalised_keypoints(output[..., [1, 0, 2]])
+            keypoints = normalized_keypoints(output[..., [1, 0, 2]])
         scores = np.sort(keypoints[0, :, 2])[::-1]
         person = scores[: (len(scores) + 1) // 2].mean()
         found = Detections(
@@ -69,10 +68,10 @@ class MoveNetHead:
         return found.keep(found.scores >= min_score).in_frame()
 
     def _decoded(self, outputs: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
-        """Return keypoints float32 [1, K, 3] x, y (normalised), score of the raw outputs.
+        """Return keypoints float32 [1, K, 3] x, y (normalized), score from the raw outputs.
 
-        The best middle is that of the person nearest to the picture's; of a keypoint's cells the
-        best is the one nearest to where that middle expects it.
+        Centers close to the center of the picture are preferred. For each keypoint, cells close to
+        the position expected from that center are preferred.
         """
         count = self._spec.keypoints
         height, width = outputs[0].shape[2:] if outputs[0].ndim == 4 else (None, None)
@@ -84,8 +83,8 @@ class MoveNetHead:
             (2 * count, height, width),
         )
         sides = np.array(middle.shape[1:])
-        centred = sigmoid(middle) / _distances(sides, sides[np.newaxis] // 2)
-        _, y, x = np.unravel_index(centred.argmax(), centred.shape)
+        centered = sigmoid(middle) / _distances(sides, sides[np.newaxis] // 2)
+        _, y, x = np.unravel_index(centered.argmax(), centered.shape)
         places = expected[:, y, x].reshape(count, 2) + np.array([y, x])
         scores = sigmoid(scores)
         near = scores / _distances(sides, places)
@@ -98,7 +97,7 @@ class MoveNetHead:
 
 
 def _distances(sides: NDArray[np.intp], places: NDArray[Any]) -> NDArray[np.float32]:
-    """Return how far cells are from each of `places` [N, 2] y, x, and the tolerance: [N, H, W]."""
+    """Return the distances [N, H, W] of all cells from `places` [N, 2] y, x, plus the tolerance."""
     y, x = (
         (np.arange(side, dtype=np.float32) - place[:, np.newaxis].astype(np.float32)) ** 2
         for side, place in zip(sides, places.T, strict=True)

@@ -1,11 +1,11 @@
-"""NanoDet and NanoDet-Plus: class scores and distributions over the distances to four edges.
+"""NanoDet and NanoDet-Plus: class scores and distributions of the distances to four edges.
 
 Source: the NanoDet-Plus head of the official repository (RangiLyu/nanodet), exported by its
 `tools/export_onnx.py`; Li et al., "Generalized Focal Loss" (2020).
 
 Output: float32 [1, N, C + 4 * bins]: class scores (already 0-1), then for left, top, right and
-bottom the logits of a distribution over 0 … bins - 1 strides, for the cells of every stride's
-grid, from fine to coarse.
+bottom the logits of a distribution over 0 … bins - 1 strides, for the cells of the grids of all
+strides, from fine to coarse.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ...detections import Detections
 from .decoding import (
     expected_distances,
     grid,
-    normalised,
+    normalized,
     read_spec,
     strongest,
     suppressed,
@@ -33,8 +33,8 @@ from .decoding import (
 class NanoDetSpec:
     """The manifest's `head` for this family.
 
-    `classes`: C. `bins`: one more than the model's `reg_max`. `offset`: where in a cell its point
-    lies, as a share of the stride: 0 in NanoDet-Plus, 0.5 in the first NanoDet.
+    `classes`: C. `bins`: one more than the model's `reg_max`. `offset`: position of the point in
+    its cell, as a share of the stride: 0 in NanoDet-Plus, 0.5 in the first NanoDet.
     """
 
     classes: int
@@ -55,7 +55,7 @@ class NanoDetHead:
         self._points = (cells + np.float32(spec.offset)) * self._strides
 
     def __call__(self, outputs: Sequence[NDArray[np.float32]], min_score: float) -> Detections:
-        """Return what scores at least `min_score`."""
+        """Return the detections that score at least `min_score`."""
         classes, bins = self._spec.classes, self._spec.bins
         (predictions,) = tensors(outputs, (len(self._points), classes + 4 * bins))
         rows = strongest(predictions[:, :classes].max(axis=1), min_score)
@@ -65,7 +65,7 @@ class NanoDetHead:
         distances = expected_distances(found[:, classes:], bins) * self._strides[rows]
         points = self._points[rows]
         boxes = np.concatenate([points - distances[:, :2], points + distances[:, 2:]], axis=1)
-        candidates = Detections(normalised(boxes, self._size), scores, class_ids.astype(np.int32))
+        candidates = Detections(normalized(boxes, self._size), scores, class_ids.astype(np.int32))
         return suppressed(candidates, self._spec.iou_threshold)
 
 

@@ -1,12 +1,12 @@
 """Semantic segmentation: a class for every cell of a grid over the input.
 
-Sources: Long et al., "Fully Convolutional Networks for Semantic Segmentation" (2015); for one
-channel MediaPipe's Selfie Segmentation model card.
+Sources: Long et al., "Fully Convolutional Networks for Semantic Segmentation" (2015); for a single
+channel, the model card of MediaPipe's Selfie Segmentation.
 
-Output, one of
-    "classes": a score or logit of every class, float32 [1, C, H, W] or [1, H, W, C]; the best wins;
-    "map": the number of the class, [1, H, W], also with a channel of length 1;
-    "mask": a score (0-1) of one class against the background, with a channel of length 1;
+The output is one of
+    "classes": a score or logit for each class, float32 [1, C, H, W] or [1, H, W, C]; the best wins;
+    "map": class numbers [1, H, W], possibly with a channel of length 1;
+    "mask": the score (0-1) of one class against the background, with a channel of length 1;
     "mask_logits": the logit of that score.
 """
 
@@ -30,8 +30,8 @@ _FORMS = ("classes", "map", "mask", "mask_logits")
 class SegmentationSpec:
     """The manifest's `head` for this family.
 
-    `classes`: C; 1 for a mask. `class_ids`: the model's class for each label, where they differ;
-    classes without a label are background. `layout`: of the output, NCHW or NHWC.
+    `classes`: C; 1 for a mask. `class_ids`: the model's class for each label, if they differ;
+    classes without a label are background. `layout`: layout of the output, NCHW or NHWC.
     """
 
     classes: int
@@ -41,7 +41,7 @@ class SegmentationSpec:
 
 
 class SegmentationHead:
-    """Reads the one output; see the module."""
+    """Reads the only output; see the module."""
 
     def __init__(self, spec: SegmentationSpec) -> None:
         """Check the parameters and prepare the labels of the model's classes."""
@@ -50,7 +50,7 @@ class SegmentationHead:
         self._class_of_column = class_of_column(spec.class_ids, spec.classes)
 
     def __call__(self, outputs: Sequence[NDArray[np.float32]], min_score: float) -> Segmentation:
-        """Return the class of every cell. `min_score` decides for masks only."""
+        """Return the class of every cell. `min_score` only applies to masks."""
         channels = len(self._class_of_column) if self._form == "classes" else 1
         outputs = [self._with_channel(output) for output in outputs]
         shape = (channels, None, None) if self._channel == 0 else (None, None, channels)
@@ -63,7 +63,7 @@ class SegmentationHead:
             return Segmentation(self._class_of_column[columns].reshape(values.shape))
         if self._form == "mask" and (values.min() < -0.01 or values.max() > 1.01):
             raise InferenceError(
-                f"The mask's scores reach from {values.min():.3g} to {values.max():.3g}, not from"
+                f"The mask's scores range from {values.min():.3g} to {values.max():.3g} instead of"
                 ' 0 to 1: its manifest should say "mask_logits"'
             )
         lowest = min_score if self._form == "mask" else logit(min_score)

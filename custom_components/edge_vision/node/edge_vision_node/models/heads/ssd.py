@@ -1,4 +1,4 @@
-"""SSD with raw outputs: box encodings against anchors, and class logits.
+"""SSD with raw outputs: box encodings relative to anchors, and class logits.
 
 Sources: Liu et al., "SSD: Single Shot MultiBox Detector" (2016); anchors and box coder as in the
 TensorFlow Object Detection API (multiple-grid anchors, faster-rcnn box coder).
@@ -18,7 +18,7 @@ from ...detections import Detections, non_maximum_suppression
 from ...errors import InferenceError
 from .decoding import read_spec
 
-# More candidates than this are noise; the limit bounds the time of a crowded frame.
+# More candidates than this are noise; limits the time for crowded frames.
 _MAX_CANDIDATES = 400
 _MAX_DETECTIONS = 100
 
@@ -27,10 +27,10 @@ _MAX_DETECTIONS = 100
 class AnchorSpec:
     """Anchors over several square grids, from fine to coarse.
 
-    Scales are spread evenly from `min_scale` to `max_scale` over the grids. Each cell of a grid
-    has one anchor per aspect ratio (width : height), and one of `interpolated_aspect_ratio` at
-    the geometric mean of this grid's scale and the next's. With `reduce_lowest` the finest grid
-    has three only: `lowest_scale` at 1:1, and its own scale at 2:1 and 1:2.
+    Scales are distributed evenly from `min_scale` to `max_scale` over the grids. Each cell of a
+    grid has one anchor per aspect ratio (width : height), and one of `interpolated_aspect_ratio`
+    at the geometric mean of the scales of this grid and the next. With `reduce_lowest`, the finest
+    grid has only three: `lowest_scale` at 1:1, and its own scale at 2:1 and 1:2.
     """
 
     grid_sizes: tuple[int, ...]
@@ -56,7 +56,7 @@ class SsdSpec:
 
 
 def make_anchors(spec: AnchorSpec) -> NDArray[np.float32]:
-    """Return anchors as float32 [N, 4]: centre y, centre x, height, width, normalised."""
+    """Return anchors as float32 [N, 4]: center y, center x, height, width, normalized."""
     count = len(spec.grid_sizes)
     scales = [*np.linspace(spec.min_scale, spec.max_scale, count).tolist(), 1.0]
     layers = []
@@ -68,10 +68,10 @@ def make_anchors(spec: AnchorSpec) -> NDArray[np.float32]:
             between = math.sqrt(scales[i] * scales[i + 1])
             shapes.append((between, spec.interpolated_aspect_ratio))
         sizes = np.array([(scale / math.sqrt(r), scale * math.sqrt(r)) for scale, r in shapes])
-        centres = (np.arange(grid) + 0.5) / grid
+        centers = (np.arange(grid) + 0.5) / grid
         layer = np.empty((grid, grid, len(shapes), 4), dtype=np.float32)
-        layer[..., 0] = centres[:, np.newaxis, np.newaxis]
-        layer[..., 1] = centres[np.newaxis, :, np.newaxis]
+        layer[..., 0] = centers[:, np.newaxis, np.newaxis]
+        layer[..., 1] = centers[np.newaxis, :, np.newaxis]
         layer[..., 2:] = sizes
         layers.append(layer.reshape(-1, 4))
     return np.concatenate(layers)
@@ -81,16 +81,16 @@ class SsdHead:
     """Decodes [boxes float32 [1, N, 4], logits float32 [1, N, C]]."""
 
     def __init__(self, spec: SsdSpec) -> None:
-        """Prepare anchors and the columns of the labels."""
+        """Prepare the anchors and the columns of the labels."""
         self._anchors = make_anchors(spec.anchors)
-        # column of the logits → class id; -1 for columns that have no label (background, gaps)
+        # column of the logits → class ID; -1 for columns without a label (background, gaps)
         self._class_of_column = np.full(max(spec.class_ids) + 1, -1, dtype=np.int32)
         self._class_of_column[list(spec.class_ids)] = np.arange(len(spec.class_ids))
         self._box_scales = np.asarray(spec.box_scales, dtype=np.float32)
         self._iou_threshold = spec.iou_threshold
 
     def __call__(self, outputs: Sequence[NDArray[np.float32]], min_score: float) -> Detections:
-        """Return what scores at least `min_score` (0-1, exclusive of both ends)."""
+        """Return the detections that score at least `min_score` (0-1, both ends excluded)."""
         encodings, logits = outputs[0][0], outputs[1][0]
         columns = len(self._class_of_column)
         if encodings.shape != self._anchors.shape or logits.shape != (len(encodings), columns):
@@ -99,15 +99,15 @@ class SsdHead:
                 f" {len(self._anchors)} anchors and {columns} columns"
             )
         if not np.isfinite(logits).all():
-            raise InferenceError("The model answered with numbers that are not finite")
-        # Thresholding logits spares the sigmoid of everything that is not kept, and searching
-        # them flat is several times faster than in two dimensions.
+            raise InferenceError("The model returned numbers that are not finite")
+        # Comparing logits avoids computing the sigmoid of everything that is not kept. Searching a
+        # flat array is several times faster than searching in two dimensions.
         flat = np.flatnonzero(logits >= math.log(min_score / (1 - min_score)))
         rows, column = np.divmod(flat, columns)
         class_ids = self._class_of_column[column]
-        labelled = class_ids >= 0
-        rows, class_ids = rows[labelled], class_ids[labelled]
-        chosen = logits.ravel()[flat[labelled]]
+        labeled = class_ids >= 0
+        rows, class_ids = rows[labeled], class_ids[labeled]
+        chosen = logits.ravel()[flat[labeled]]
         if len(chosen) > _MAX_CANDIDATES:
             best = np.argpartition(-chosen, _MAX_CANDIDATES)[:_MAX_CANDIDATES]
             rows, class_ids, chosen = rows[best], class_ids[best], chosen[best]
@@ -123,10 +123,10 @@ class SsdHead:
         self, encodings: NDArray[np.float32], anchors: NDArray[np.float32]
     ) -> NDArray[np.float32]:
         scaled = encodings / self._box_scales
-        centre = scaled[:, :2] * anchors[:, 2:] + anchors[:, :2]
+        center = scaled[:, :2] * anchors[:, 2:] + anchors[:, :2]
         half = np.exp(scaled[:, 2:]) * anchors[:, 2:] / 2
         # y, x order → x_min, y_min, x_max, y_max
-        corners = [(centre - half)[:, ::-1], (centre + half)[:, ::-1]]
+        corners = [(center - half)[:, ::-1], (center + half)[:, ::-1]]
         boxes: NDArray[np.float32] = np.concatenate(corners, axis=1)
         np.clip(boxes, 0, 1, out=boxes)
         return boxes

@@ -1,11 +1,11 @@
 """SSD whose graph ends in `TFLite_Detection_PostProcess`: finished detections.
 
-Source: the TensorFlow Object Detection API's `export_tflite_ssd_graph.py`; the operator's own
-documentation. This is the form of the SSD models for the Edge TPU.
+Source: the TensorFlow Object Detection API's `export_tflite_ssd_graph.py` and the documentation of
+the operator. SSD models for the Edge TPU have this form.
 
 Outputs, in this order in the manifest: boxes float32 [1, N, 4] y_min, x_min, y_max, x_max,
-normalised; classes float32 [1, N]; scores float32 [1, N] (0-1); how many of the N rows are in use,
-float32 [1]. TensorFlow 2's exports have the same four under other names.
+normalized; classes float32 [1, N]; scores float32 [1, N] (0-1); the number of used rows, float32
+[1]. The exports of TensorFlow 2 have the same four outputs under other names.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from .decoding import (
     best_first,
     checked_classes,
     class_of_column,
-    normalised,
+    normalized,
     read_spec,
     strongest,
     tensors,
@@ -34,8 +34,8 @@ from .decoding import (
 class SsdPostprocessSpec:
     """The manifest's `head` for this family.
 
-    `classes`: how many classes the model names, without the background. `class_ids`: the model's
-    class for each label, where they differ (COCO's 90 category ids have gaps).
+    `classes`: number of classes, without the background. `class_ids`: the model's class for each
+    label, if they differ (the 90 category IDs of COCO have gaps).
     """
 
     classes: int
@@ -50,23 +50,25 @@ class SsdPostprocessHead:
         self._class_of_column = class_of_column(spec.class_ids, spec.classes)
 
     def __call__(self, outputs: Sequence[NDArray[np.float32]], min_score: float) -> Detections:
-        """Return what scores at least `min_score`."""
+        """Return the detections that score at least `min_score`."""
         if len(outputs) != 4:
-            raise InferenceError(f"The model gave {len(outputs)} outputs; its manifest expects 4")
+            raise InferenceError(
+                f"The model returned {len(outputs)} outputs, but its manifest expects 4"
+            )
         count = outputs[3].ravel()
         if count.size != 1 or not 0 <= count[0] <= outputs[1].size:
-            raise InferenceError(f"The model's count of detections {count} is not a count")
-        # Rows beyond the count hold whatever was in memory: they are cut before any check.
+            raise InferenceError(f"The model's number of detections {count} is invalid")
+        # Unused rows contain arbitrary memory, so remove them before any check.
         rows = int(count[0])
         found = [
-            output[:, :rows] if output.ndim == sides else output[:rows]  # the batch may be left out
+            output[:, :rows] if output.ndim == sides else output[:rows]  # the batch may be omitted
             for output, sides in zip(outputs[:3], (3, 2, 2), strict=True)
         ]
         boxes, classes, scores = tensors(found, (rows, 4), (rows,), (rows,))
         chosen = strongest(scores, min_score)
         columns = checked_classes(classes[chosen], len(self._class_of_column))
         detections = Detections(
-            normalised(boxes[chosen][:, [1, 0, 3, 2]]),
+            normalized(boxes[chosen][:, [1, 0, 3, 2]]),
             scores[chosen],
             self._class_of_column[columns],
         )

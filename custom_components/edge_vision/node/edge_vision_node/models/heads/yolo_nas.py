@@ -1,6 +1,6 @@
 """YOLO-NAS and PP-YOLOE: decoded corner boxes and class scores, as two outputs.
 
-Source: the documentation of SuperGradients' `model.export()`, with its post-processing left out.
+Source: the documentation of SuperGradients' `model.export()`, without its post-processing.
 
 Outputs: boxes float32 [1, N, 4] x_min, y_min, x_max, y_max in pixels of the input, and scores
 float32 [1, N, C] (0-1).
@@ -16,15 +16,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...detections import Detections
-from .decoding import normalised, read_spec, rows_of, strongest, suppressed, tensors
+from .decoding import normalized, read_spec, rows_of, strongest, suppressed, tensors
 
 
 @dataclass(frozen=True, kw_only=True)
 class YoloNasSpec:
     """The manifest's `head` for this family.
 
-    `classes`: C. `transposed`: whether scores are [1, C, N], as PaddleDetection's are.
-    `normalised`: whether coordinates are in 0-1 and not in pixels.
+    `classes`: C. `transposed`: whether scores are [1, C, N], as in PaddleDetection.
+    `normalised`: whether coordinates are 0-1 instead of pixels.
     """
 
     classes: int
@@ -42,7 +42,7 @@ class YoloNasHead:
         self._size = None if spec.normalised else size
 
     def __call__(self, outputs: Sequence[NDArray[np.float32]], min_score: float) -> Detections:
-        """Return what scores at least `min_score`."""
+        """Return the detections that score at least `min_score`."""
         shape = (rows_of(outputs), self._spec.classes)
         boxes, classes = tensors(
             outputs, (None, 4), shape[::-1] if self._spec.transposed else shape
@@ -53,7 +53,7 @@ class YoloNasHead:
         found = classes[chosen]
         class_ids = found.argmax(axis=1)
         candidates = Detections(
-            normalised(boxes[chosen], self._size),
+            normalized(boxes[chosen], self._size),
             found[np.arange(len(found)), class_ids],
             class_ids.astype(np.int32),
         )

@@ -1,9 +1,9 @@
-"""YOLOv5 (and v7, which exports the same): decoded boxes with objectness.
+"""YOLOv5 (and v7, which has the same export): decoded boxes with objectness.
 
 Source: the `export.py` of the YOLOv5 repository, without `--nms`.
 
-Output: float32 [1, N, 5 + C]: centre x, centre y, width, height, objectness and class scores
-(0-1). ONNX and OpenVINO exports give boxes in pixels of the input, TFLite ones normalised.
+Output: float32 [1, N, 5 + C]: center x, center y, width, height, objectness and class scores
+(0-1). ONNX and OpenVINO exports have boxes in pixels of the input, TFLite exports normalized ones.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...detections import Detections
-from .decoding import corners, normalised, read_spec, suppressed, tensors
+from .decoding import corners, normalized, read_spec, suppressed, tensors
 from .yolox import objects
 
 
@@ -24,7 +24,7 @@ from .yolox import objects
 class YoloV5Spec:
     """The manifest's `head` for this family.
 
-    `classes`: C. `normalised`: whether boxes are in 0-1 and not in pixels.
+    `classes`: C. `normalised`: whether boxes are 0-1 instead of pixels.
     """
 
     classes: int
@@ -41,11 +41,11 @@ class YoloV5Head:
         self._size = None if spec.normalised else size
 
     def __call__(self, outputs: Sequence[NDArray[np.float32]], min_score: float) -> Detections:
-        """Return what scores at least `min_score`."""
+        """Return the detections that score at least `min_score`."""
         (predictions,) = tensors(outputs, (None, 5 + self._spec.classes))
         rows, scores, class_ids = objects(predictions, min_score)
         found = predictions[rows]
-        boxes = normalised(corners(found[:, :2], found[:, 2:4]), self._size)
+        boxes = normalized(corners(found[:, :2], found[:, 2:4]), self._size)
         return suppressed(Detections(boxes, scores, class_ids), self._spec.iou_threshold)
 
 

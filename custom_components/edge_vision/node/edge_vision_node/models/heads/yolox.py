@@ -4,8 +4,8 @@ Source: Ge et al., "YOLOX: Exceeding YOLO Series in 2021"; exported by the offic
 `tools/export_onnx.py`, without or with `--decode_in_inference`.
 
 Output: float32 [1, N, 5 + C]: x, y, w, h, objectness and class scores (both already 0-1), for the
-cells of every stride's grid, from fine to coarse. Raw boxes are relative to their cell: the centre
-is (x + column) * stride, the width exp(w) * stride. Decoded ones are in pixels of the input.
+cells of the grids of all strides, from fine to coarse. Raw boxes are relative to their cell: the
+center is (x + column) * stride, the width exp(w) * stride. Decoded boxes are in input pixels.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...detections import Detections
-from .decoding import corners, grid, normalised, read_spec, strongest, suppressed, tensors
+from .decoding import corners, grid, normalized, read_spec, strongest, suppressed, tensors
 
 
 @dataclass(frozen=True, kw_only=True)
 class YoloxSpec:
     """The manifest's `head` for this family.
 
-    `classes`: C. `decoded`: whether the model's graph decodes the boxes.
+    `classes`: C. `decoded`: whether the graph of the model decodes the boxes.
     """
 
     classes: int
@@ -44,29 +44,29 @@ class YoloxHead:
         self._cells, self._strides = grid(size, spec.strides)
 
     def __call__(self, outputs: Sequence[NDArray[np.float32]], min_score: float) -> Detections:
-        """Return what scores at least `min_score`."""
+        """Return the detections that score at least `min_score`."""
         shape = (len(self._cells), 5 + self._spec.classes)
         (predictions,) = tensors(outputs, shape)
         rows, scores, class_ids = objects(predictions, min_score)
         found = predictions[rows]
-        centres, sizes = found[:, :2], found[:, 2:4]
+        centers, sizes = found[:, :2], found[:, 2:4]
         if not self._spec.decoded:
             strides = self._strides[rows]
-            centres = (centres + self._cells[rows]) * strides
-            with np.errstate(over="ignore"):  # normalised() refuses what is not finite
+            centers = (centers + self._cells[rows]) * strides
+            with np.errstate(over="ignore"):  # normalized() refuses what is not finite
                 sizes = np.exp(sizes) * strides
-        boxes = normalised(corners(centres, sizes), self._size)
+        boxes = normalized(corners(centers, sizes), self._size)
         return suppressed(Detections(boxes, scores, class_ids), self._spec.iou_threshold)
 
 
 def objects(
     predictions: NDArray[np.float32], min_score: float
 ) -> tuple[NDArray[np.intp], NDArray[np.float32], NDArray[np.int32]]:
-    """Return the rows of predictions [N, 5 + C] that hold objects, with score and best class.
+    """Return the rows of predictions [N, 5 + C] that contain objects, with score and best class.
 
     The score is objectness times class score.
     """
-    # A score is never above its objectness: that alone rules out nearly all rows.
+    # A score is never higher than its objectness, which alone rules out nearly all rows.
     rows = np.flatnonzero(predictions[:, 4] >= min_score)
     classes = predictions[rows, 5:]
     class_ids = classes.argmax(axis=1)

@@ -1,11 +1,11 @@
 """YuNet: faces with five keypoints.
 
-Source: Wu et al., "YuNet: A Tiny Millisecond-level Face Detector" (2023); the model of the OpenCV
-model zoo that OpenCV's FaceDetectorYN reads.
+Source: Wu et al., "YuNet: A Tiny Millisecond-level Face Detector" (2023); the model in the OpenCV
+model zoo for OpenCV's FaceDetectorYN.
 
 Outputs: class scores [1, N, 1] for each stride, then objectness [1, N, 1], then boxes [1, N, 4],
 then keypoints [1, N, 10], each for all strides from fine to coarse; all float32, scores 0-1.
-The centre is (x + column) * stride, the width exp(w) * stride, a keypoint (x + column) * stride;
+The center is (x + column) * stride, the width exp(w) * stride, a keypoint (x + column) * stride;
 the score is the square root of class score times objectness.
 """
 
@@ -22,8 +22,8 @@ from ...detections import Detections
 from .decoding import (
     corners,
     grid,
-    normalised,
-    normalised_keypoints,
+    normalized,
+    normalized_keypoints,
     read_spec,
     strongest,
     suppressed,
@@ -63,17 +63,17 @@ class YuNetHead:
         chosen = strongest(scores, min_score)
         cells, strides = self._cells[chosen], self._strides[chosen]
         found, scores = boxes[chosen], scores[chosen]
-        with np.errstate(over="ignore"):  # normalised() refuses what is not finite
+        with np.errstate(over="ignore"):  # normalized() refuses what is not finite
             sizes = np.exp(found[:, 2:]) * strides
         points = np.empty((len(chosen), self._spec.keypoints, 3), dtype=np.float32)
         offsets = keypoints[chosen].reshape(len(chosen), self._spec.keypoints, 2)
         points[..., :2] = (offsets + cells[:, np.newaxis]) * strides[:, np.newaxis]
         points[..., 2] = scores[:, np.newaxis]
         candidates = Detections(
-            normalised(corners((found[:, :2] + cells) * strides, sizes), self._size),
+            normalized(corners((found[:, :2] + cells) * strides, sizes), self._size),
             scores,
             np.zeros(len(chosen), dtype=np.int32),
-            normalised_keypoints(points, self._size),
+            normalized_keypoints(points, self._size),
         )
         return suppressed(candidates, self._spec.iou_threshold)
 
