@@ -756,5 +756,5 @@ def test_more_rows_in_use_than_there_are_is_an_error() -> None:
     found = head([floats(1), boxes, ones, ones], 0.4)
     assert isinstance(found, Detections) and len(found) == 1
     for count in (6, -1, np.nan):
-        with pytest.raises(InferenceError, match="number of detections .* is invalid"):
+        with pytest.raises(InferenceError, match=r"number of detections .* is invalid"):
             head([floats(count), boxes, ones, ones], 0.4)

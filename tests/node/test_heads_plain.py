@@ -141,7 +141,7 @@ def test_finished_ssd_detections() -> None:
     # best first; class 1 has no label; the fourth row is beyond the count
     assert found.class_ids.tolist() == [1, 0]
     np.testing.assert_allclose(found.boxes, [[0.5, 0, 1, 0.6], [0.2, 0.1, 0.4, 0.3]], atol=1e-6)
-    with pytest.raises(InferenceError, match="number of detections .* is invalid"):
+    with pytest.raises(InferenceError, match=r"number of detections .* is invalid"):
         head([a.astype(np.float32) for a in (boxes, classes, scores, np.array([5]))], 0.5)
 
 

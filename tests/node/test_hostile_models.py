@@ -53,9 +53,9 @@ ONNX: dict[str, tuple[bytes, str]] = {
     "a length beyond its end": (WHOLE + varint(7 << 3 | 2) + varint(2**40), "damaged"),
     "many metadata": (
         WHOLE + field(14, field(1, b"k") + field(2, b"x" * 1_000_000)) * 40,
-        "more text",
+        "too much text",
     ),
-    "many parts": (WHOLE + field(7, field(1, b"")) * 15_000, "more parts"),
+    "many parts": (WHOLE + field(7, field(1, b"")) * 15_000, "too many parts"),
     "many outputs": (
         answering(PICTURE, {f"o{i}": np.zeros(1, np.float32) for i in range(MAX_ENDS + 1)}),
         "inputs and outputs",
@@ -86,7 +86,7 @@ def test_of_several_places_for_weights_all_are_checked(
     (tmp_path / "w.bin").write_bytes(bytes(12))
     (tmp_path / "m.onnx").write_bytes(WHOLE + field(7, field(5, external(*places))))
     content = read_model_file(tmp_path / "m.onnx")
-    with pytest.raises(ModelError, match="outside its own folder"):
+    with pytest.raises(ModelError, match="outside its folder"):
         check_external(content, tmp_path, {"w.bin"})
 
 
@@ -132,8 +132,8 @@ def many_tags(path: Path) -> None:
     ("name", "make", "reason"),
     [
         ("m.tflite", tensors_that_share, "damaged"),
-        ("m.param", many_lines, "more layers"),
-        ("m.xml", many_tags, "more layers"),
+        ("m.param", many_lines, "too many layers"),
+        ("m.xml", many_tags, "too many layers"),
     ],
 )
 def test_other_files_that_are_made_to_hurt_are_refused(

@@ -200,9 +200,9 @@ async def test_without_a_hailo_accelerator_it_is_described_and_not_tried(bench: 
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"inputs": []}, "should name one input, and at least one output"),
+        ({"inputs": []}, "must name one input and at least one output"),
         ({"outputs": "net/nms"}, "outputs: a list was expected"),
-        ({"engines": {}}, "has engines; what it can say is task, input, head, inputs"),
+        ({"engines": {}}, "has engines; supported keys are task, input, head, inputs"),
         ({"dtype": "int8"}, 'the dtype "uint8" or "float32"'),
         ({"input": {"width": 48}}, "input.height is missing"),
         ({"input": {"width": 48, "height": 32, "scale": [0, 1, 1]}}, "three numbers"),
@@ -218,12 +218,12 @@ async def test_a_description_that_makes_no_sense_says_why(
 async def test_a_hailo_model_alone_or_damaged_says_what_is_wanted(bench: Bench) -> None:
     path = bench.folder / "m.hef"
     path.write_bytes(HEF)
-    with pytest.raises(ModelError, match=r"bring a model\.json with it that names its tensors"):
+    with pytest.raises(ModelError, match=r"add a model\.json that names its tensors"):
         await bench.look(path)
     (bench.folder / "m.json").write_text("[")
     with pytest.raises(ModelError, match=r"m\.json does not describe a Hailo model"):
         await bench.look(path)
     (bench.folder / "m.json").write_text(json.dumps(DESCRIPTION))
     path.write_bytes(b"something else")
-    with pytest.raises(ModelError, match="does not begin as a Hailo model does"):
+    with pytest.raises(ModelError, match="does not start like a Hailo model"):
         await bench.look(path)

@@ -1,5 +1,5 @@
-"""What is in a model file, read without any engine: tensors, metadata, labels, operators.
+"""Readers of model files that need no engine: tensors, metadata, labels, operators.
 
-These readers are plain Python over bytes that anybody may have made: every offset is checked, what
-is read is bounded, and what makes no sense is a `ModelError` that says where.
+They are plain Python and treat files as untrusted: every offset is checked, the amount of data read
+is limited, and invalid content raises `ModelError` with its location.
 """

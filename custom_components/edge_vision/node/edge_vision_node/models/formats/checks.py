@@ -1,4 +1,4 @@
-"""What a model's files are checked for before any engine sees them."""
+"""Checks of the files of a model before an engine loads them."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from ..manifest import Model
 from .model_file import ModelFile
 from .reading import read_model_file
 
-# Roles whose files this project can read; others (.hef) are for their engine alone.
+# Roles of files that this project can read; others (.hef) can only be read by their engine.
 _READABLE = ("model", "edgetpu", "param")
 
 
 def check_model(model: Model, engine: str) -> None:
-    """Check the files that a model has for an engine. Raises `ModelError`."""
+    """Check the files of a model for an engine. Raises `ModelError`."""
     check_files(model.files(engine), model.folder)
 
 
 def check_files(files: EngineFiles, folder: Path) -> None:
-    """Raise `ModelError` where a file is damaged, absurd, or reaches out of the model's folder."""
+    """Raise `ModelError` if a file is damaged, absurd, or refers to files outside `folder`."""
     for role, path in files.paths.items():
         if role in _READABLE and path.suffix.lower() != ".hef":
             content = read_model_file(path)
@@ -28,19 +28,19 @@ def check_files(files: EngineFiles, folder: Path) -> None:
 
 
 def check_external(content: ModelFile, folder: Path, known: set[str]) -> None:
-    """Raise `ModelError` where a file reads its weights from a place that is not the model's.
+    """Raise `ModelError` if a file refers to weights that do not belong to the model.
 
-    `known`: names of the files that belong to the model, whose digests its manifest names.
+    `known`: names of the files of the model; their digests are in its manifest.
     """
     for location in content.external:
         path = PurePosixPath(location)
         plain = location and path.name == location and PureWindowsPath(location).name == location
         if not plain or location in (".", ".."):
             raise ModelError(
-                f"The model wants to read {location!r}, outside its own folder, and is refused"
+                f"The model was rejected: it refers to {location!r}, which is outside its folder"
             )
         target = folder / location
         if target.is_symlink() or not target.is_file():
-            raise ModelError(f"The model's weights {location} are missing; bring them along")
+            raise ModelError(f"The weights {location} of the model are missing; add this file, too")
         if location not in known:
-            raise ModelError(f"The model's weights {location} are not in its manifest")
+            raise ModelError(f"The weights {location} of the model are not in its manifest")

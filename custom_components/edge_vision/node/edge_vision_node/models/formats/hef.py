@@ -1,7 +1,7 @@
-"""Hailo's compiled models (.hef). What they do not tell, a small `model.json` beside them does.
+"""Compiled models for Hailo (.hef) with a small `model.json` next to them.
 
-A .hef file is for Hailo's own library alone, so its tensors, its input and how it is read must be
-named: docs/models.md has an example.
+Only Hailo's own library can read a .hef file, so the `model.json` has to describe its tensors, its
+input and its head: docs/models.md has an example.
 """
 
 from __future__ import annotations
@@ -17,8 +17,6 @@ from .model_file import Description, ModelFile, Tensor
 MAGIC = b"\x01HEF"
 _NAMES = ("model.json", "{stem}.json")
 _MAX_BYTES = 1024 * 1024
-
-
 _KEYS = tuple(item.name for item in fields(Description))
 
 
@@ -28,12 +26,12 @@ def read_hef(path: Path) -> ModelFile:
     beside = next((place for place in places if place.is_file() and not place.is_symlink()), None)
     if beside is None:
         raise ModelError(
-            f"{path.name} is a Hailo model, which does not say how it is read: bring a model.json"
-            " with it that names its tensors, both packed as .zip; docs/models.md has an example"
+            f"{path.name} is a Hailo model, which does not describe its outputs: add a model.json"
+            " that names its tensors, and pack both as .zip; docs/models.md has an example"
         )
     with path.open("rb") as file:
         if file.read(len(MAGIC)) != MAGIC:
-            raise ModelError(f"{path.name} is damaged: it does not begin as a Hailo model does")
+            raise ModelError(f"{path.name} is damaged: it does not start like a Hailo model")
     described = _read_description(beside)
     picture = described.input
     shape = (1, picture.height, picture.width, 3)
@@ -66,13 +64,15 @@ def _read_description(path: Path) -> Description:
         raise ModelError(f"{path.name} does not describe a Hailo model: {err}") from err
     if strange := sorted(set(document) - set(_KEYS)):
         raise ModelError(
-            f"{path.name} has {', '.join(strange)}; what it can say is {', '.join(_KEYS)}"
+            f"{path.name} has {', '.join(strange)}; supported keys are {', '.join(_KEYS)}"
         )
     if len(described.inputs) != 1 or not described.outputs:
-        raise ModelError(f"{path.name} should name one input, and at least one output")
+        raise ModelError(f"{path.name} must name one input and at least one output")
     if described.dtype not in ("uint8", "float32"):
-        raise ModelError(f'{path.name} should have the dtype "uint8" or "float32"')
+        raise ModelError(f'{path.name} must have the dtype "uint8" or "float32"')
     scaling = (described.input.mean, described.input.scale)
     if any(len(values) != 3 for values in scaling) or 0 in described.input.scale:
-        raise ModelError(f"{path.name} should have three numbers for mean and for scale, not 0")
+        raise ModelError(
+            f"{path.name} must have three numbers for mean, and three for scale other than 0"
+        )
     return described

@@ -1,4 +1,4 @@
-"""What a reader of model files returns, and the limits of what it may find."""
+"""The result of reading a model file, and limits for its content."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from typing import Any
 
 from ...errors import ModelError
 
-# 1 GiB of float32: no picture model comes near it, and a larger one is made to hurt.
+# 1 GiB of float32: far more than any picture model needs; larger tensors are malicious.
 MAX_ELEMENTS = 2**28
-# Of all outputs together: 150 classes for each of 512 x 512 cells are 40 million numbers.
+# For all outputs together: 150 classes for each of 512 x 512 cells are 40 million numbers.
 MAX_ANSWER = 2**26
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tensor:
-    """An input or output. A side of `shape` is None where the file leaves it open.
+    """An input or output. A side of `shape` is None if the file does not define it.
 
-    `batch`: what an ONNX file calls its first side, where that is open and has a name.
+    `batch`: the name of the first side in an ONNX file, if it is undefined and has a name.
     """
 
     name: str
@@ -29,16 +29,16 @@ class Tensor:
 
     @property
     def text(self) -> str:
-        """Return it in words."""
+        """Return a description for messages."""
         sides = ", ".join("any" if side is None else str(side) for side in self.shape)
         return f"{self.name} [{sides}] {self.dtype}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class PictureDescription:
-    """What the model wants to see, as `InputSpec` has it; the layout is always NHWC.
+    """The input picture, with the fields of `InputSpec`; the layout is always NHWC.
 
-    Compiled models mostly scale the pixels themselves, so by default they get them as they are.
+    Most compiled models scale pixels themselves, so by default pixels are passed unchanged.
     """
 
     width: int
@@ -52,10 +52,10 @@ class PictureDescription:
 
 @dataclass(frozen=True, kw_only=True)
 class Description:
-    """The content of the `model.json` beside a .hef file.
+    """The content of the `model.json` next to a .hef file.
 
-    `inputs` and `outputs` are the tensors' names, as `hailortcli parse-hef` prints them; the
-    outputs in the order in which the head wants them. `dtype`: "uint8" or "float32".
+    `inputs` and `outputs` are the names of the tensors as printed by `hailortcli parse-hef`, the
+    outputs in the order that the head expects. `dtype`: "uint8" or "float32".
     """
 
     task: str
@@ -72,21 +72,21 @@ class Description:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelFile:
-    """What a file says about itself.
+    """The content of a model file.
 
     Attributes:
         format: "ONNX", "TensorFlow Lite", "ncnn", "OpenVINO IR" or "Hailo HEF".
-        engine: id of the engine that reads this format first.
-        roles: role → file, as the engine wants them.
-        inputs, outputs: tensors in the file's order.
-        metadata: keys and values as found, and "producer" where the file says it.
-        labels: where the file brings some.
-        custom_operators: that need an accelerator or library of their own.
-        quantised: (scale, zero point) of the input, where it has them.
-        normalised: (mean, standard deviation) per channel, where the metadata tells.
-        external: files that this one reads its weights from.
-        description: what a file beside it says, where the model says nothing of itself.
-        beside: that file.
+        engine: ID of the preferred engine for this format.
+        roles: role → file, as expected by the engine.
+        inputs, outputs: tensors in the order of the file.
+        metadata: keys and values as found, and "producer" if the file names it.
+        labels: labels in the file, if any.
+        custom_operators: operators that need a specific accelerator or library.
+        quantised: (scale, zero point) of the input, if it has them.
+        normalised: (mean, standard deviation) per channel, if the metadata contains them.
+        external: files that contain the weights of this one.
+        description: description in a file next to the model, for formats without metadata.
+        beside: the file with the description.
     """
 
     format: str
@@ -105,22 +105,22 @@ class ModelFile:
 
 
 def sibling(path: Path, suffix: str) -> Path:
-    """Return the file of the same name with another suffix, in small letters or in capitals."""
+    """Return the file with the same name and another suffix, in lowercase or uppercase."""
     capital = path.with_suffix(suffix.upper())
     return capital if capital.is_file() else path.with_suffix(suffix)
 
 
 def require_sane(name: str, shape: tuple[int | None, ...]) -> None:
-    """Raise `ModelError` where a tensor is larger than any picture model's."""
+    """Raise `ModelError` if a tensor is larger than in any picture model."""
     sides = [1 if side is None else side for side in shape]
     if len(sides) > 8 or min(sides, default=1) < 0 or math.prod(sides) > MAX_ELEMENTS:
         raise ModelError(f"The tensor {name} has the absurd shape {sides}")
 
 
 def require_answer(numbers: int) -> None:
-    """Raise `ModelError` where a model answers one picture with more than any head can read."""
+    """Raise `ModelError` if the outputs for one picture are larger than any head can read."""
     if numbers > MAX_ANSWER:
         raise ModelError(
-            f"It answers one picture with {numbers} numbers; the limit is {MAX_ANSWER}, which is"
+            f"It returns {numbers} numbers for one picture; the limit is {MAX_ANSWER}, which is"
             " more than any model for pictures needs"
         )

@@ -12,18 +12,18 @@ _MAX_LAYERS = 20_000
 
 
 def read(path: Path) -> ModelFile:
-    """Read a .param file; its .bin lies beside it. Raises `ModelError`.
+    """Read a .param file with its .bin next to it. Raises `ModelError`.
 
-    The text names inputs and outputs; their shapes it mostly leaves open.
+    The text names inputs and outputs, mostly without their shapes.
     """
     if path.stat().st_size > _MAX_BYTES:
         raise ModelError(f"{path.name} is too large for an ncnn graph")
     weights = sibling(path, ".bin")
     if not weights.is_file():
-        raise ModelError(f"{path.name} needs its weights, {weights.name}, beside it")
+        raise ModelError(f"{path.name} needs its weights, {weights.name}, next to it")
     text = path.read_text("utf-8", "replace")
     if text.count("\n") > 2 * _MAX_LAYERS:
-        raise ModelError(f"{path.name} has more layers than any model")
+        raise ModelError(f"{path.name} has too many layers")
     lines = text.split("\n")
     try:
         layers = int(lines[1].split()[0])
@@ -41,7 +41,7 @@ def read(path: Path) -> ModelFile:
                 inputs.append(_input(blobs[bottoms] if tops else name, values))
     except (ValueError, IndexError) as err:
         raise ModelError(
-            f"{path.name} is damaged or cut short: it is not a whole ncnn graph"
+            f"{path.name} is damaged or cut short: it is not a complete ncnn graph"
         ) from err
     return ModelFile(
         format="ncnn",

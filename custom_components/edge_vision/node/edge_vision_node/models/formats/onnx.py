@@ -9,12 +9,12 @@ from pathlib import Path
 from ...errors import ModelError
 from .model_file import ModelFile, Tensor, require_sane
 
-# A graph of a picture model has some thousand nodes; more fields than this are made to hurt.
+# The graph of a picture model has a few thousand nodes; files with more fields are malicious.
 _MAX_FIELDS = 2_000_000
 _MAX_DEPTH = 16
 _MAX_TEXT = 1024 * 1024
 _MAX_TEXTS = 32 * 1024 * 1024
-# Field 1 with the first kind, and all of 32 bits.
+# Field 1 with the first wire type, and the largest 32-bit number.
 _LEAST_TAG, _MOST_TAG = 8, 2**32 - 1
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
@@ -39,7 +39,7 @@ _DTYPES = {
 
 
 def looks_like(head: bytes) -> bool:
-    """Return whether bytes begin as an ONNX file does: with its IR version, then its producer."""
+    """Return whether bytes start like an ONNX file: with its IR version, then its producer."""
     return (
         len(head) > 4 and head[0] == 0x08 and 1 <= head[1] <= 32 and head[2] in (0x12, 0x1A, 0x3A)
     )
@@ -52,8 +52,8 @@ def read(path: Path) -> ModelFile:
     reader = _Reader(path.name)
     reader.model(memoryview(mapped))
     if not reader.found_graph:
-        raise ModelError(f"{path.name} is no ONNX model: it holds no graph")
-    inputs = tuple(item for item in reader.inputs if item.name not in reader.initialisers)
+        raise ModelError(f"{path.name} is not an ONNX model: it contains no graph")
+    inputs = tuple(item for item in reader.inputs if item.name not in reader.initializers)
     return ModelFile(
         format="ONNX",
         engine="onnxruntime",
@@ -74,7 +74,7 @@ class _Reader:
         self.found_graph = False
         self.inputs: list[Tensor] = []
         self.outputs: list[Tensor] = []
-        self.initialisers: set[str] = set()
+        self.initializers: set[str] = set()
         self.external: set[str] = set()
         self.metadata: dict[str, str] = {}
         self.foreign_domains: set[str] = set()
@@ -107,7 +107,7 @@ class _Reader:
             if number == 1:
                 self._node(self._bytes(value), depth)
             elif number == 5:
-                self.initialisers.add(self._tensor(self._bytes(value)))
+                self.initializers.add(self._tensor(self._bytes(value)))
             elif number == 15:
                 self._sparse(self._bytes(value))
             elif number in (11, 12):
@@ -139,7 +139,7 @@ class _Reader:
                 self._tensor(self._bytes(value))
 
     def _tensor(self, view: memoryview) -> str:
-        """Note where a tensor has its data; returns its name."""
+        """Record where the data of a tensor is stored, and return its name."""
         name, dims, locations, external = "", [], {""}, False
         for number, value in self._walk(view):
             if number == 1:
@@ -155,7 +155,7 @@ class _Reader:
                 external = external or value == _EXTERNAL
         require_sane(name or "a constant", tuple(dims))
         if external:
-            # Which of several an engine takes is its own affair: all have to be right.
+            # If there are several, engines choose differently, so all have to be valid.
             self.external |= locations - {""} or {""}
         return name
 
@@ -167,7 +167,7 @@ class _Reader:
             elif number == 2:
                 for kind, tensor_type in self._walk(self._bytes(value)):
                     if kind != 1:
-                        continue  # a sequence or map: no picture model has one that matters
+                        continue  # a sequence or map: not relevant for picture models
                     for part, item in self._walk(self._bytes(tensor_type)):
                         if part == 1:
                             dtype = _DTYPES.get(item, "unknown") if isinstance(item, int) else dtype
@@ -183,7 +183,7 @@ class _Reader:
         return Tensor(name=name, shape=tuple(shape), dtype=dtype, batch=batch)
 
     def _side(self, view: memoryview) -> tuple[int | None, str | None]:
-        """Return a side's length, or what it is called; a file may say neither."""
+        """Return the length or the name of a side; a file may contain neither."""
         for number, value in self._walk(view):
             if number == 1 and isinstance(value, int):
                 return value if value > 0 else None, None
@@ -198,15 +198,15 @@ class _Reader:
     # --- Protobuf's wire format --------------------------------------------------------------
 
     def _walk(self, view: memoryview) -> Iterator[tuple[int, int | memoryview]]:
-        """Return (field number, value) of a message; groups and what else is odd are refused."""
+        """Yield (field number, value) of a message; groups and invalid fields raise an error."""
         at, end = 0, len(view)
         while at < end:
             self._fields += 1
             if self._fields > _MAX_FIELDS:
-                raise ModelError(f"{self._name} has more parts than any model")
+                raise ModelError(f"{self._name} has too many parts")
             tag, at = self._varint(view, at)
             if not _LEAST_TAG <= tag <= _MOST_TAG:
-                # Engines cut it to 32 bits, and would see another field than is checked here.
+                # Engines truncate it to 32 bits and would read a different field than this check.
                 raise self._damaged()
             kind = tag & 7
             if kind == _VARINT:
@@ -256,8 +256,8 @@ class _Reader:
         view = self._bytes(value)
         self._text_bytes += len(view)
         if len(view) > _MAX_TEXT or self._text_bytes > _MAX_TEXTS:
-            raise ModelError(f"{self._name} has more text than any model")
+            raise ModelError(f"{self._name} has too much text")
         return str(view, "utf-8", "replace")
 
     def _damaged(self) -> ModelError:
-        return ModelError(f"{self._name} is damaged or cut short: it is not a whole ONNX file")
+        return ModelError(f"{self._name} is damaged or cut short: it is not a complete ONNX file")

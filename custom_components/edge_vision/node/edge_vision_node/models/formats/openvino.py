@@ -1,4 +1,4 @@
-"""OpenVINO's intermediate representation: an XML graph beside its weights."""
+"""OpenVINO's intermediate representation: an XML graph with a file of weights."""
 
 from __future__ import annotations
 
@@ -23,28 +23,28 @@ _DTYPES = {
 
 
 def read(path: Path) -> ModelFile:
-    """Read an .xml file; its .bin lies beside it. Raises `ModelError`."""
+    """Read an .xml file with its .bin next to it. Raises `ModelError`."""
     if path.stat().st_size > _MAX_BYTES:
         raise ModelError(f"{path.name} is too large for an OpenVINO graph")
     data = path.read_bytes()
     if b"<!DOCTYPE" in data or b"<!ENTITY" in data:
-        # An entity may name other files, or itself a billion times; no graph needs one.
+        # Entities can refer to other files or expand a billion times; no graph needs them.
         raise ModelError(f"{path.name} declares XML entities, which no model needs")
     if data.count(b"<") > _MAX_TAGS:
-        raise ModelError(f"{path.name} has more layers than any model")
+        raise ModelError(f"{path.name} has too many layers")
     try:
-        root = ET.fromstring(data)  # noqa: S314 - entities have been refused above
+        root = ET.fromstring(data)  # noqa: S314 - entities are rejected above
         inputs = [_tensor(x, "output") for x in root.iterfind("layers/layer[@type='Parameter']")]
         outputs = [_tensor(x, "input") for x in root.iterfind("layers/layer[@type='Result']")]
     except (ET.ParseError, ValueError, RecursionError) as err:
         raise ModelError(
-            f"{path.name} is damaged or cut short: it is not a whole OpenVINO graph"
+            f"{path.name} is damaged or cut short: it is not a complete OpenVINO graph"
         ) from err
     if root.tag != "net" or not inputs:
-        raise ModelError(f"{path.name} is an XML file, but no OpenVINO graph")
+        raise ModelError(f"{path.name} is an XML file, but not an OpenVINO graph")
     weights = sibling(path, ".bin")
     if not weights.is_file():
-        raise ModelError(f"{path.name} needs its weights, {weights.name}, beside it")
+        raise ModelError(f"{path.name} needs its weights, {weights.name}, next to it")
     metadata = {x.tag: x.get("value", "") for x in root.iterfind("rt_info/model_info/*")}
     labels = metadata.pop("labels", "")
     return ModelFile(

@@ -1,4 +1,4 @@
-"""Reads a model file of any format that is known."""
+"""Reading of model files of all supported formats."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from ...plain_files import open_plain
 from . import hef, ncnn, onnx, openvino, strangers, tflite
 from .model_file import ModelFile, require_answer, require_sane
 
-# What the main file of a model ends in.
+# Suffixes of the main file of a model.
 MODEL_SUFFIXES = (".onnx", ".tflite", ".param", ".xml", ".hef")
-# Of inputs and outputs together: detectors of faces have a dozen.
+# For inputs and outputs together: face detectors have a dozen.
 MAX_ENDS = 256
 
 
 def read_model_file(path: Path) -> ModelFile:
-    """Read a model file of any known format; what belongs to it lies beside it.
+    """Read a model file of any supported format; related files are next to it.
 
-    Raises `ModelError` saying what was found instead, or that its tensors are absurd.
+    Raises `ModelError` if the file has another format or tensors of absurd size.
     """
     content = _read_model_file(path)
     ends = len(content.inputs) + len(content.outputs)
     if ends > MAX_ENDS:
-        raise ModelError(f"{path.name} has {ends} inputs and outputs; {MAX_ENDS} are the most")
+        raise ModelError(f"{path.name} has {ends} inputs and outputs; the maximum is {MAX_ENDS}")
     for tensor in content.inputs:
         require_sane(tensor.name, tensor.shape)
     require_answer(sum(math.prod(side or 1 for side in out.shape) for out in content.outputs))

@@ -1,4 +1,4 @@
-"""TensorFlow Lite files: FlatBuffers of TensorFlow's `schema.fbs`, metadata of TFLite Support's."""
+"""TensorFlow Lite files: FlatBuffers of TensorFlow's `schema.fbs`, with TFLite Support metadata."""
 
 from __future__ import annotations
 
@@ -33,17 +33,17 @@ _DTYPES = {
 }
 _CUSTOM = 32  # BuiltinOperator.CUSTOM
 _MAX_ITEMS = 200_000
-_MAX_BLOB_BYTES = 16 * 1024 * 1024  # of metadata; weights are not read
+_MAX_BLOB_BYTES = 16 * 1024 * 1024  # for metadata; weights are not read
 _MAX_PACKED = 64
 _NOTES = ("metadata.json", "temp_meta.txt", "metadata.yaml")
 _MAX_SIDES = 16
 _MAX_TEXT_BYTES = 16 * 1024
-_NORMALISATION = 1  # ProcessUnitOptions.NormalizationOptions
+_NORMALIZATION = 1  # ProcessUnitOptions.NormalizationOptions
 
 
 @dataclass(frozen=True)
 class _Table:
-    """A FlatBuffers table: fields by number, each 0 or None where it is not there."""
+    """A FlatBuffers table with fields by number; missing fields are 0 or None."""
 
     data: mmap.mmap | bytes
     at: int
@@ -61,7 +61,7 @@ class _Table:
         return 0 if at is None else int(struct.unpack_from(kind, self.data, _inside(at))[0])
 
     def _vector(self, number: int) -> tuple[int, int]:
-        """Return (place of the first element, how many)."""
+        """Return (offset of the first element, number of elements)."""
         at = self._field(number)
         if at is None:
             return 0, 0
@@ -75,7 +75,7 @@ class _Table:
         return struct.unpack_from(f"<{count}{kind}", self.data, at) if count else ()
 
     def require(self, number: int) -> tuple[int, int]:
-        """Return where a blob begins and ends. Raises `IndexError` where that is no place."""
+        """Return the start and end of a blob. Raises `IndexError` if they are out of range."""
         at, count = self._vector(number)
         if at + count > len(self.data):
             raise IndexError
@@ -89,7 +89,7 @@ class _Table:
 
     def text(self, number: int) -> str:
         begin, end = self.require(number)
-        if end - begin > _MAX_TEXT_BYTES:  # many tensors may share one
+        if end - begin > _MAX_TEXT_BYTES:  # many tensors can share one
             raise IndexError
         return self.data[begin:end].decode("utf-8", "replace")
 
@@ -113,7 +113,7 @@ def read(path: Path) -> ModelFile:
         return _read(path, data)
     except (struct.error, IndexError, ValueError, RecursionError) as err:
         raise ModelError(
-            f"{path.name} is damaged or cut short: it is not a whole TensorFlow Lite file"
+            f"{path.name} is damaged or cut short: it is not a complete TensorFlow Lite file"
         ) from err
 
 
@@ -121,7 +121,7 @@ def _read(path: Path, data: mmap.mmap) -> ModelFile:
     model = _Table(data, _u32(data, 0))
     subgraphs = model.tables(2)
     if not subgraphs:
-        raise ModelError(f"{path.name} holds no graph")
+        raise ModelError(f"{path.name} contains no graph")
     buffers = model.tables(4)
     for buffer in buffers:
         buffer.require(0)
@@ -153,7 +153,7 @@ def _read(path: Path, data: mmap.mmap) -> ModelFile:
         metadata=metadata,
         labels=labels,
         custom_operators=tuple(sorted(custom)),
-        quantised=_quantisation(inputs[0]) if inputs else None,
+        quantised=_quantization(inputs[0]) if inputs else None,
         normalised=normalised,
     )
 
@@ -167,7 +167,7 @@ def _tensor(tensor: _Table) -> Tensor:
     return Tensor(name=tensor.text(3), shape=_sides(tensor), dtype=dtype)
 
 
-def _quantisation(tensor: _Table) -> tuple[float, int] | None:
+def _quantization(tensor: _Table) -> tuple[float, int] | None:
     table = tensor.table(4)
     if table is None:
         return None
@@ -180,7 +180,7 @@ def _quantisation(tensor: _Table) -> tuple[float, int] | None:
 def _read_metadata(
     blob: bytes, metadata: dict[str, str]
 ) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
-    """Take in name and licence; returns the picture's mean and standard deviation."""
+    """Add name and license to `metadata`; return mean and standard deviation of the picture."""
     root = _Table(blob, _u32(blob, 0))
     for number, key in ((0, "name"), (2, "version"), (4, "author"), (5, "license")):
         if text := root.text(number):
@@ -189,7 +189,7 @@ def _read_metadata(
         for tensor in subgraph.tables(2)[:1]:
             for unit in tensor.tables(4):
                 options = unit.table(1)
-                if unit.number(0, "<B") == _NORMALISATION and options is not None:
+                if unit.number(0, "<B") == _NORMALIZATION and options is not None:
                     return options.numbers(0, "f"), options.numbers(1, "f")
     return None
 
@@ -197,7 +197,7 @@ def _read_metadata(
 def _read_packed(path: Path, metadata: dict[str, str]) -> tuple[str, ...]:
     """Return the labels that TFLite Support appends to a model as a zip archive.
 
-    Ultralytics appends its notes there instead; they become metadata.
+    Ultralytics appends its own metadata there instead; it is added to `metadata`.
     """
     labels: tuple[str, ...] = ()
     if not zipfile.is_zipfile(path):
