@@ -192,7 +192,7 @@ def test_a_picture_that_cannot_be_read_is_told_and_the_others_are_looked_at(
     ("arguments", "status", "reason"),
     [
         (["detect", "x.jpg", "--model", "nonsense"], 1, "No model 'nonsense'"),
-        (["detect", "x.jpg", "--engine", "nonsense"], 1, "this node knows onnxruntime,"),
+        (["detect", "x.jpg", "--engine", "nonsense"], 1, "this node supports onnxruntime,"),
         (["detect", "x.jpg", "--accelerator", "cuda:0"], 1, "no accelerator 'cuda:0'"),
         (["detect", "x.jpg", "--labels", "unicorn"], 1, "no label unicorn"),
         (["detect", "x.jpg", "--confidence", "200"], 2, "between 0 and 100"),

@@ -38,7 +38,7 @@ def hef(kind: str, dtype: str = "uint8", output: str | None = None) -> EngineFil
 
 
 def test_it_says_that_it_was_not_tried_on_hardware() -> None:
-    assert "not tried on hardware" in HailoEngine().name
+    assert "not tested on hardware" in HailoEngine().name
 
 
 @pytest.mark.skipif("hailo_platform" in sys.modules, reason="hailo_platform is here")
@@ -49,7 +49,7 @@ def test_without_the_package_it_says_what_to_install() -> None:
 
 def test_without_a_device_it_is_not_usable(imitation: ModuleType) -> None:
     imitation.Device = SimpleNamespace(scan=list)
-    with pytest.raises(EngineMissingError, match="finds no Hailo accelerator"):
+    with pytest.raises(EngineMissingError, match="found no Hailo accelerator"):
         HailoEngine().version()
 
 

@@ -208,7 +208,7 @@ def test_qualcomms_npu_is_offered_where_its_delegate_is_but_not_by_default(
     monkeypatch.setattr(Host, "has_library", lambda host, name: name == "libQnnTFLiteDelegate.so*")
     assert [(item.id, item.name) for item in LiteRtEngine().accelerators()] == [
         ("cpu", "CPU"),
-        ("qnn", "Qualcomm Hexagon NPU (not tried)"),
+        ("qnn", "Qualcomm Hexagon NPU (not tested)"),
     ]
     monkeypatch.setattr(litert, "_QNN_LIBRARY", str(echo_library(tmp_path)))
     monkeypatch.setattr(Host, "has_library", lambda host, name: True)
@@ -313,7 +313,7 @@ def test_a_delegate_that_takes_nothing_is_an_error_not_a_silent_fallback(
     delegate: ctypes.CDLL, reshape: EngineFiles, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(DELEGATE_OPTIONS_VARIABLE, "idle=1; erase=0")
-    with pytest.raises(AcceleratorError, match="The delegate can run no part of reshape"):
+    with pytest.raises(AcceleratorError, match="The delegate cannot run any part of reshape"):
         LiteRtEngine().load(reshape, "delegate", 1)
 
 
@@ -321,7 +321,9 @@ def test_a_litert_that_does_not_tell_what_the_delegate_took_is_not_believed(
     delegate: ctypes.CDLL, reshape: EngineFiles, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delattr(litert._package()[0].Interpreter, "_get_ops_details")
-    with pytest.raises(AcceleratorError, match="does not tell whether the delegate runs any part"):
+    with pytest.raises(
+        AcceleratorError, match="does not report whether the delegate runs any part"
+    ):
         LiteRtEngine().load(reshape, "delegate", 1)
 
 

@@ -44,7 +44,7 @@ def test_graphics_cards_come_first_and_small_gpus_after_the_processor(
 def test_a_program_that_imitates_a_gpu_is_called_that(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine_module, "_package", lambda: vulkan(("llvmpipe", 3)))
     _, imitation = NcnnEngine().accelerators()
-    assert imitation.name == "llvmpipe: no GPU, a program that imitates one on the processor"
+    assert imitation.name == "llvmpipe: emulates a GPU on the processor"
 
 
 async def test_an_imitated_gpu_is_not_measured_whatever_kind_it_says_it_is(

@@ -350,7 +350,7 @@ async def test_errors_of_the_engine_come_back_with_their_type(
     nowhere = Place(MODEL, ENGINE, "cuda:0")
     with pytest.raises(AcceleratorError, match="cuda:0"):
         await run(workers.lane(nowhere), nowhere, street)
-    with pytest.raises(EngineMissingError, match="this node knows"):
+    with pytest.raises(EngineMissingError, match="this node supports"):
         await workers.choose(MODEL, "nonsense", None)
 
 

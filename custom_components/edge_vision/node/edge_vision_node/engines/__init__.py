@@ -1,4 +1,4 @@
-"""The engines this node knows, and what each can do on this machine."""
+"""The supported inference engines, and what each of them can do on this machine."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ __all__ = [
     "why_unavailable",
 ]
 
-# In order of preference: the first that works here is the default.
+# In order of preference: the first one that works here is the default.
 ENGINES: dict[str, Engine] = {
     engine.id: engine
     for engine in (
@@ -44,8 +44,8 @@ ENGINES: dict[str, Engine] = {
 }
 
 
-# One process at a time can have these: the libraries of the Edge TPU and of Hailo claim the device,
-# and of a delegate that the user named nobody knows.
+# Only one process at a time can use these: the libraries for the Edge TPU and Hailo claim the
+# device, and a delegate set by the user may do the same.
 _EXCLUSIVE = ("edgetpu:", "hailo:", "delegate")
 
 
@@ -55,23 +55,25 @@ def is_exclusive(accelerator: str) -> bool:
 
 
 def get_engine(engine_id: str) -> Engine:
-    """Return an engine. Raises `EngineMissingError` where this node knows none of that name."""
+    """Return an engine. Raises `EngineMissingError` if there is none with this ID."""
     try:
         return ENGINES[engine_id]
     except KeyError:
         known = ", ".join(ENGINES)
-        raise EngineMissingError(f"No engine {engine_id!r}; this node knows {known}") from None
+        raise EngineMissingError(
+            f"Unknown engine {engine_id!r}; this node supports {known}"
+        ) from None
 
 
 def default_accelerator(
     accelerators: Iterable[AcceleratorInfo], roles: Iterable[str]
 ) -> str | None:
-    """Return the best accelerator that a model has a file for; None where it has for none.
+    """Return the best accelerator that the model has a file for, or None if there is none.
 
     Args:
-        accelerators: an engine's, best first.
-        roles: of the model's files for that engine. An Edge TPU needs a file compiled for it,
-            which in turn runs on nothing else.
+        accelerators: the accelerators of an engine, best first.
+        roles: roles of the files of the model for that engine. An Edge TPU needs a file compiled
+            for it, which does not run on anything else.
     """
     compiled, plain = "edgetpu" in roles, any(role != "edgetpu" for role in roles)
     for item in accelerators:
@@ -82,12 +84,12 @@ def default_accelerator(
 
 @cache
 def describe_engines() -> tuple[EngineInfo, ...]:
-    """Return what every engine can do here. Imports their packages: slow the first time."""
+    """Return what every engine can do here. Imports their packages, so the first call is slow."""
     return tuple(describe_engine(engine_id) for engine_id in ENGINES)
 
 
 def is_installed(engine_id: str) -> bool:
-    """Return whether an engine's package is there; it may still not work. Imports nothing."""
+    """Return whether the package of an engine is installed, without importing it."""
     return any(find_spec(module) for module in get_engine(engine_id).modules)
 
 
@@ -106,7 +108,7 @@ def describe_engine(engine_id: str) -> EngineInfo:
 
 
 def why_unavailable(engines: Iterable[str], system: System | None = None) -> str | None:
-    """Return why none of these engines is available here; None if one is, or can be installed."""
+    """Return why none of these engines is available, or None if one is or can be installed."""
     system = system or this_system()
     wanted = list(engines)
     if any(is_installed(engine) or has_package(engine, system) for engine in wanted):

@@ -1,4 +1,4 @@
-"""The small interface behind which every inference engine stands."""
+"""The interface of inference engines."""
 
 from __future__ import annotations
 
@@ -32,14 +32,13 @@ class EngineFiles:
     """The files of one model for one engine, checked and ready to load.
 
     Attributes:
-        model_id: for messages.
+        model_id: ID of the model, for messages.
         paths: role ("model", "param", "bin", …) → file.
-        inputs, outputs: tensor names, in the order in which the head knows them. The first input
-            takes the picture.
+        inputs, outputs: tensor names, in the order expected by the head. The first input takes the
+            picture.
         constants: input → (dtype, value) of inputs that are the same for every frame.
-        dtype: of the picture: "float32", or "uint8" for pixels as they are.
-        cache: folder of these very files in which an engine may keep what it compiled from them;
-            None: nowhere.
+        dtype: dtype of the picture: "float32", or "uint8" for unchanged pixels.
+        cache: folder where an engine may store what it compiled from these files, or None.
     """
 
     model_id: str
@@ -51,7 +50,7 @@ class EngineFiles:
     cache: Path | None = None
 
     def path(self, role: str) -> Path:
-        """Return the file of a role. Raises `ModelError` where the model has none."""
+        """Return the file of a role. Raises `ModelError` if there is none."""
         try:
             return self.paths[role]
         except KeyError:
@@ -63,9 +62,9 @@ class EngineFiles:
 
 
 def cannot_use(engine: Engine, err: Exception | str) -> EngineMissingError:
-    """Return what to say of an engine whose package cannot be imported.
+    """Return the error for an engine whose package cannot be imported.
 
-    Where it is not installed, whether it could be is more to the point than Python's own words.
+    If it is not installed, the message says whether it can be, instead of quoting the import error.
     """
     if isinstance(err, ModuleNotFoundError) and err.name in engine.modules:
         return EngineMissingError(why_missing(engine.id, engine.name))
@@ -75,26 +74,26 @@ def cannot_use(engine: Engine, err: Exception | str) -> EngineMissingError:
 class Session(Protocol):
     """A model loaded on an accelerator. Used by one thread at a time.
 
-    `batches`: it says that it takes several pictures at once.
+    `batches`: whether it accepts several pictures at once.
     """
 
     batches: bool
 
     def infer(self, tensor: NDArray[Any]) -> tuple[NDArray[np.float32], ...]:
-        """Run the model on one picture [1, …] (float32, or uint8 for a quantised model).
+        """Run the model on one picture [1, …] (float32, or uint8 for a quantized model).
 
-        The outputs come in the manifest's order; quantised ones come back as float32 in their
-        real units. Raises `InferenceError`.
+        The outputs are in the order of the manifest; quantized ones are converted to float32 in
+        their real units. Raises `InferenceError`.
         """
 
     def close(self) -> None:
-        """Give the memory back; the session is of no use afterwards."""
+        """Free the memory. The session cannot be used afterwards."""
 
 
 class Engine(Protocol):
-    """An inference runtime. Its package is imported when it is first asked for, not before.
+    """An inference runtime. Its package is imported when it is needed for the first time.
 
-    `modules`: what its package may be imported as; without any of them it is not installed.
+    `modules`: names of modules of its package; without any of them, it is not installed.
     """
 
     id: str
@@ -102,10 +101,10 @@ class Engine(Protocol):
     modules: tuple[str, ...]
 
     def version(self) -> str:
-        """Return the package's version. Raises `EngineMissingError` where it cannot be used."""
+        """Return the version of the package. Raises `EngineMissingError` if it cannot be used."""
 
     def accelerators(self) -> tuple[AcceleratorInfo, ...]:
-        """Return the accelerators that are really here, best first."""
+        """Return the accelerators of this machine, best first."""
 
     def load(self, files: EngineFiles, accelerator: str, threads: int) -> Session:
         """Load a model.
@@ -120,18 +119,18 @@ def with_cache(
     accelerator: str,
     load: Callable[[Path | None], _Session],
 ) -> _Session:
-    """Load with a folder for compiled engines; what is in it may spoil the loading.
+    """Load a model with a folder for compiled engines, and retry without its old content.
 
-    A driver or an engine that was updated may refuse what its predecessor compiled. But a failure
-    may also have nothing to do with it, and compiling takes up to a quarter of an hour. So what
-    was kept is moved aside and comes back unless the model loads without it.
+    An updated driver or engine may reject what the previous version compiled. A failure can also
+    have other reasons, and compiling takes up to a quarter of an hour. Therefore the old content is
+    only deleted if the model loads without it, and restored otherwise.
 
     Args:
         cache: `EngineFiles.cache`.
-        engine: id and version. What other versions compiled for this accelerator is deleted when
-            this one has loaded.
-        accelerator: each has a folder of its own.
-        load: loads, given the folder (there already) or None.
+        engine: ID and version. Once the model is loaded, the content compiled by other versions
+            for this accelerator is deleted.
+        accelerator: each accelerator has its own folder.
+        load: function that loads the model, given the existing folder or None.
     """
     if cache is None:
         return load(None)
@@ -140,18 +139,18 @@ def with_cache(
     folder = cache / f"{start}{_as_name(version)}{end}"
     aside = cache / f".{folder.name}"
     try:
-        _restore(aside, folder)  # from a process that was ended in the middle
+        _restore(aside, folder)  # left by a process that was killed
         folder.mkdir(parents=True, exist_ok=True)
         used = any(folder.iterdir())
     except OSError as err:
-        _LOGGER.warning("No compiled engines are kept: %s", err)
+        _LOGGER.warning("Compiled engines cannot be cached: %s", err)
         return load(None)
     try:
         session = load(folder)
     except NodeError as err:
         if not used:
             raise
-        _LOGGER.warning("The compiled engine in %s is made anew: %s", folder, err)
+        _LOGGER.warning("The compiled engine in %s is rebuilt: %s", folder, err)
         folder.rename(aside)
         folder.mkdir()
         try:
@@ -178,9 +177,9 @@ def _restore(aside: Path, folder: Path) -> None:
 
 @contextmanager
 def native_output_off() -> Iterator[None]:
-    """Keep what native code writes to stderr to ourselves. For one thread of a process at a time.
+    """Suppress what native code writes to stderr. Only for one thread of a process at a time.
 
-    With the log level "debug" it is shown.
+    With the log level "debug", it is not suppressed.
     """
     if _LOGGER.isEnabledFor(logging.DEBUG):
         yield
@@ -197,5 +196,5 @@ def native_output_off() -> Iterator[None]:
 
 
 def default_threads() -> int:
-    """Return how many threads one inference gets: more than four gain little on these models."""
+    """Return the number of threads for one inference; more than four gain little."""
     return min(4, usable_cores())

@@ -1,7 +1,7 @@
-"""HailoRT: Hailo-8, 8L and 10H. Reads .hef files, which Hailo's compiler makes.
+"""HailoRT: Hailo-8, 8L and 10H. Reads .hef files created by Hailo's compiler.
 
-Written against Hailo's documentation of the InferModel interface (HailoRT 4.17 and newer) and
-tested against an imitation of it only: NOT TRIED ON HARDWARE.
+Based on Hailo's documentation of the InferModel interface (HailoRT 4.17 and newer), and tested with
+a simulation only: NOT TESTED ON HARDWARE.
 """
 
 from __future__ import annotations
@@ -38,27 +38,27 @@ class HailoEngine:
 
     id = "hailort"
     modules: tuple[str, ...] = ("hailo_platform",)
-    name = "HailoRT (not tried on hardware)"
+    name = "HailoRT (not tested on hardware)"
 
     def version(self) -> str:
-        """Return the package's version; without a device there is nothing to run on."""
+        """Return the version of the package. Raises `EngineMissingError` without a device."""
         package = _package()
         if not _devices(package):
-            raise EngineMissingError("HailoRT finds no Hailo accelerator on this device")
+            raise EngineMissingError("HailoRT found no Hailo accelerator on this device")
         try:
             return package_version("hailort")
         except PackageNotFoundError:
             return str(getattr(package, "__version__", "unknown"))
 
     def accelerators(self) -> tuple[AcceleratorInfo, ...]:
-        """Return the devices that HailoRT finds."""
+        """Return the devices found by HailoRT."""
         return tuple(
             AcceleratorInfo(id=f"{_PREFIX}{number}", name=f"Hailo {device}")
             for number, device in enumerate(_devices(_package()))
         )
 
     def load(self, files: EngineFiles, accelerator: str, threads: int) -> Session:  # noqa: ARG002
-        """Load a .hef file; the CPU has no part in it."""
+        """Load a .hef file. The number of threads is ignored: the CPU is not involved."""
         package = _package()
         devices = dict(
             zip((item.id for item in self.accelerators()), _devices(package), strict=True)
@@ -75,11 +75,11 @@ def _devices(package: ModuleType) -> list[str]:
     try:
         return [str(device) for device in package.Device.scan()]
     except Exception as err:  # HailoRT's exceptions share no public base
-        raise EngineMissingError(f"HailoRT cannot look for accelerators: {err}") from err
+        raise EngineMissingError(f"HailoRT cannot search for accelerators: {err}") from err
 
 
 class _HailoSession:
-    """One model on one device, which other processes may share by HailoRT's scheduler."""
+    """A model on a device, which other processes can share through the scheduler of HailoRT."""
 
     batches = False
 
@@ -87,7 +87,7 @@ class _HailoSession:
         params = package.VDevice.create_params()
         params.scheduling_algorithm = package.HailoSchedulingAlgorithm.ROUND_ROBIN
         try:
-            # All three are held: HailoRT does not keep the device for the model's sake.
+            # Keep references to all three: the model does not keep the device open.
             self._device = package.VDevice(params, device_ids=[device])
         except Exception as err:
             raise AcceleratorError(
@@ -102,7 +102,7 @@ class _HailoSession:
             pixels = files.dtype == "uint8"
             kind = package.FormatType.UINT8 if pixels else package.FormatType.FLOAT32
             self._model.input(files.inputs[0]).set_format_type(kind)
-            for name in files.outputs:  # HailoRT turns its integers into real units
+            for name in files.outputs:  # HailoRT converts its integers to real units
                 outputs[name].set_format_type(package.FormatType.FLOAT32)
             self._configured = self._model.configure()
             self._buffers = {
@@ -129,7 +129,7 @@ class _HailoSession:
 
     def infer(self, tensor: NDArray[Any]) -> tuple[NDArray[np.float32], ...]:
         try:
-            # HailoRT knows no batch: [1, H, W, C] goes in as [H, W, C], outputs get theirs back.
+            # HailoRT has no batch dimension: remove it from the input, and add it to the outputs.
             self._bindings.input(self._input).set_buffer(np.ascontiguousarray(tensor[0]))
             self._configured.run([self._bindings], _TIMEOUT_MS)
             buffers = {name: self._bindings.output(name).get_buffer() for name in self._outputs}
@@ -148,10 +148,10 @@ class _HailoSession:
 
 
 def _rows(by_class: list[NDArray[Any]]) -> NDArray[np.float32]:
-    """Return what non-maximum suppression on the device left, as other engines' models give it.
+    """Return the result of non-maximum suppression on the device in the form of other engines.
 
     Args:
-        by_class: for each class an array [N, 5] of y1, x1, y2, x2 (0-1 of the input) and score.
+        by_class: an array [N, 5] of y1, x1, y2, x2 (0-1 of the input) and score for each class.
 
     Returns:
         [1, N, 6] of x1, y1, x2, y2, score and class.

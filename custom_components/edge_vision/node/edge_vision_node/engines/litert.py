@@ -1,7 +1,8 @@
 """LiteRT (TensorFlow Lite's successor): .tflite models on the CPU, Edge TPUs and delegates.
 
-Edge TPUs follow libedgetpu's documentation and Qualcomm's NPU that of its QNN delegate
-(docs.qualcomm.com, 80-63442-10, "External Delegate Options"). NEITHER WAS TRIED ON HARDWARE.
+The support for Edge TPUs is based on the documentation of libedgetpu, and the support for NPUs of
+Qualcomm on that of the QNN delegate (docs.qualcomm.com, 80-63442-10, "External Delegate Options").
+NEITHER WAS TESTED ON HARDWARE.
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ from .base import CPU, EngineFiles, Session, cannot_use, native_output_off
 
 _LOGGER = logging.getLogger(__name__)
 
-# The same interpreter under its new name and its old one, which ends at Python 3.11. The package
-# `pycoral` is left alone: the one that package indexes hold is not Google's.
+# The same interpreter under its new and its old name, which ends at Python 3.11. The package
+# `pycoral` is not used: the one on package indexes is not from Google.
 _PACKAGES = (
     ("ai_edge_litert.interpreter", "ai-edge-litert"),
     ("tflite_runtime.interpreter", "tflite-runtime"),
@@ -38,12 +39,12 @@ _EDGE_TPU = "edgetpu:"
 _EDGE_TPU_LIBRARY = "libedgetpu.so.1"
 _QNN = "qnn"
 _QNN_LIBRARY = "libQnnTFLiteDelegate.so"
-# What a library has to have to be a delegate (external_delegate_interface.h).
+# Functions that make a library a delegate (external_delegate_interface.h).
 _DELEGATE_FUNCTIONS = ("tflite_plugin_create_delegate", "tflite_plugin_destroy_delegate")
 _EDGE_TPU_OPERATION = "edgetpu-custom-op"
 _UNKNOWN_OPERATION = re.compile(r"unresolved custom op: ([^\s.]+)")
 
-# Any other delegate: a shared library, and what it is told, "key=value;key=value".
+# Any other delegate: a shared library, and its options as "key=value;key=value".
 DELEGATE = AcceleratorInfo(id="delegate", name="Delegate")
 DELEGATE_VARIABLE = "EDGE_VISION_LITERT_DELEGATE"
 DELEGATE_OPTIONS_VARIABLE = "EDGE_VISION_LITERT_DELEGATE_OPTIONS"
@@ -56,14 +57,14 @@ class _Library:
 
 
 def _package() -> tuple[ModuleType, str]:
-    """Return the interpreter's module, and the distribution that it comes from."""
+    """Return the module of the interpreter and its distribution."""
     reasons: list[Exception] = []
     for module, distribution in _PACKAGES:
         try:
             return import_module(module), distribution
         except Exception as err:  # noqa: BLE001 - a broken native library raises more than ImportError
             reasons.append(err)
-    # One that is there and does not work says more than one that is not there.
+    # A broken package is more informative than a missing one.
     broken = [err for err in reasons if not isinstance(err, ModuleNotFoundError)]
     raise cannot_use(LiteRtEngine(), (broken or reasons)[0])
 
@@ -79,16 +80,16 @@ def _external() -> _Library | None:
 
 
 def _found(start: str) -> list[Found]:
-    """Return what is there of a kind: `start` is the start of its accelerators' ids."""
+    """Return the accelerators whose IDs start with `start`."""
     return [item for item in find_all(Host()) if (LiteRtEngine.id, start) in item.places]
 
 
 def _qualcomm() -> list[AcceleratorInfo]:
-    """Return Qualcomm's NPU where its delegate is installed."""
+    """Return Qualcomm's NPU if its delegate is installed."""
     if not Host().has_library(f"{_QNN_LIBRARY}*"):
         return []
     ready = [item for item in _found(_QNN) if item.missing is None]
-    return [AcceleratorInfo(id=_QNN, name=f"{item.name} (not tried)") for item in ready]
+    return [AcceleratorInfo(id=_QNN, name=f"{item.name} (not tested)") for item in ready]
 
 
 class LiteRtEngine:
@@ -99,13 +100,13 @@ class LiteRtEngine:
     name = "LiteRT"
 
     def version(self) -> str:
-        """Return the package's version."""
+        """Return the version of the package."""
         return package_version(_package()[1])
 
     def accelerators(self) -> tuple[AcceleratorInfo, ...]:
-        """Return Edge TPUs that are ready, a delegate that the user named, the CPU, and the rest.
+        """Return Edge TPUs that are ready, the delegate set by the user, the CPU, and the rest.
 
-        Nobody has tried Qualcomm's NPU, so it is not what one gets without asking.
+        Qualcomm's NPU is untested, so it is never the default.
         """
         _package()
         ready = [item for item in _found(_EDGE_TPU) if item.missing is None]
@@ -120,7 +121,7 @@ class LiteRtEngine:
         return (*infos, CPU, *_qualcomm())
 
     def load(self, files: EngineFiles, accelerator: str, threads: int) -> Session:
-        """Load a .tflite file; an Edge TPU takes the one that was compiled for it."""
+        """Load a .tflite file; an Edge TPU uses the file compiled for it."""
         module, _ = _package()
         if accelerator == CPU.id:
             return _LiteRtSession(module, files, files.path("model"), None, threads)
@@ -150,9 +151,9 @@ class LiteRtEngine:
 
 
 def _edge_tpu(number: str) -> str:
-    """Return what libedgetpu calls an Edge TPU that is ready.
+    """Return the name of an Edge TPU in libedgetpu.
 
-    Raises `AcceleratorError` saying what keeps it from being used.
+    Raises `AcceleratorError` with the reason if it cannot be used.
     """
     found = _found(_EDGE_TPU)
     ready = [item for item in found if item.missing is None]
@@ -207,15 +208,15 @@ class _LiteRtSession:
         )
 
     def close(self) -> None:
-        # The delegate must outlive the interpreter that calls it.
+        # The delegate must exist longer than the interpreter that calls it.
         self._interpreter = None
         self._delegate = None
 
 
 def _load_delegate(module: ModuleType, library: _Library) -> Any:
     try:
-        # The package's own class stumbles over itself when it cannot open a library, and says so
-        # on stderr.
+        # If it cannot open a library, the class of the package fails in its destructor and prints a
+        # traceback on stderr.
         shared = ctypes.CDLL(library.path)
         for name in _DELEGATE_FUNCTIONS:
             getattr(shared, name)
@@ -237,7 +238,7 @@ def _load_interpreter(
         )
         if delegate is not None:
             _check_delegate(interpreter, files.model_id)
-        with native_output_off():  # "Created TensorFlow Lite XNNPACK delegate for CPU": no news
+        with native_output_off():  # hides "Created TensorFlow Lite XNNPACK delegate"
             interpreter.allocate_tensors()
     except (RuntimeError, ValueError) as err:
         raise ModelError(_explain(files.model_id, str(err))) from err
@@ -245,22 +246,22 @@ def _load_interpreter(
 
 
 def _check_delegate(interpreter: Any, model_id: str) -> None:
-    """Raise `AcceleratorError` where a delegate took nothing, so that the CPU would run it all.
+    """Raise `AcceleratorError` if the delegate runs nothing, so that the CPU would run everything.
 
-    What a delegate takes becomes operations of its own, before the tensors are allocated and the
-    CPU's delegate takes its part. The interpreter has no public word for that; one that has none
-    at all is not believed.
+    The parts taken by a delegate appear as operations of their own before the tensors are allocated
+    and the CPU delegate takes its part. There is no public method for this. If the private one does
+    not exist, the delegate is not trusted.
     """
     list_operations = getattr(interpreter, "_get_ops_details", None)
     if list_operations is None:
         raise AcceleratorError(
-            f"This LiteRT does not tell whether the delegate runs any part of {model_id}; install"
-            " a newer one, or choose another accelerator"
+            f"This LiteRT does not report whether the delegate runs any part of {model_id}; install"
+            " a newer version, or choose another accelerator"
         )
     taken = sum(item["op_name"] == "DELEGATE" for item in list_operations())
     if taken == 0:
         raise AcceleratorError(
-            f"The delegate can run no part of {model_id}; choose another accelerator or model"
+            f"The delegate cannot run any part of {model_id}; choose another accelerator or model"
         )
     _LOGGER.info("The delegate runs %d parts of %s, and the CPU the rest", taken, model_id)
 
@@ -269,12 +270,12 @@ def _explain(model_id: str, text: str) -> str:
     if _EDGE_TPU_OPERATION in text:
         return (
             f"{model_id} is compiled for an Edge TPU and runs on nothing else: connect one and"
-            " choose it as the accelerator, or use the model's file for the CPU"
+            " choose it as the accelerator, or use the file of the model for the CPU"
         )
     if match := _UNKNOWN_OPERATION.search(text):
         return (
             f"{model_id} uses the operation {match[1]!r}, which LiteRT does not have: the model"
-            " needs the program or the delegate that it was made for"
+            " needs the program or the delegate that it was created for"
         )
     return f"LiteRT cannot load {model_id}: {' '.join(text.split())}"
 
@@ -283,10 +284,10 @@ def _explain(model_id: str, text: str) -> str:
 
 
 def _as_input(tensor: NDArray[Any], details: dict[str, Any]) -> NDArray[Any]:
-    """Return the picture as an input wants it.
+    """Return the picture in the dtype of an input.
 
-    Pixels (uint8) go into a signed input shifted by 128, as the converter shifts them. Scaled
-    floats are quantised with the input's own scale.
+    Pixels (uint8) are shifted by 128 for a signed input, as the converter does. Scaled floats are
+    quantized with the scale of the input.
     """
     wanted = np.dtype(details["dtype"])
     if tensor.dtype == wanted:
@@ -299,12 +300,12 @@ def _as_input(tensor: NDArray[Any], details: dict[str, Any]) -> NDArray[Any]:
     if not scale or wanted.kind not in "iu":
         return tensor.astype(wanted)
     limits = np.iinfo(wanted)
-    quantised: NDArray[Any] = np.clip(np.rint(tensor / scale + zero), limits.min, limits.max)
-    return quantised.astype(wanted)
+    quantized: NDArray[Any] = np.clip(np.rint(tensor / scale + zero), limits.min, limits.max)
+    return quantized.astype(wanted)
 
 
 def _as_float(values: NDArray[Any], details: dict[str, Any]) -> NDArray[np.float32]:
-    """Return an output in real units: quantised integers are scaled, other numbers kept."""
+    """Return an output in real units: quantized integers are scaled, other numbers are kept."""
     floats: NDArray[np.float32] = values.astype(np.float32)
     scale, zero = details["quantization"]
     if values.dtype.kind in "iu" and scale:

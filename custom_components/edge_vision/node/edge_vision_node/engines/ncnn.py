@@ -1,4 +1,4 @@
-"""ncnn: the engine with wheels for musl, so the default on Home Assistant OS. CPU and Vulkan."""
+"""ncnn: has wheels for musl, so it is the default on Home Assistant OS. CPU and Vulkan."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from ..protocol import AcceleratorInfo
 from .base import CPU, EngineFiles, Session, cannot_use, native_output_off
 
 _PREFIX = "vulkan:"
-# Drivers of Vulkan that draw on the processor, whatever kind of device they say they are.
+# Vulkan drivers that run on the processor, no matter what kind of device they report.
 _EMULATORS = ("llvmpipe", "lavapipe", "swiftshader", "softpipe")
-# Twice as many threads are worth it where a picture then takes this share of the time.
+# Twice as many threads are used if a picture then takes at most this share of the time.
 _TRIALS, _WORTH_IT = 3, 0.85
 
 
 def _package() -> ModuleType:
-    # The wheel's OpenMP threads spin while they wait. As soon as something else wants a core, each
-    # barrier then costs a time slice: 2000 ms instead of 30 ms a picture, measured beside one busy
-    # process on two cores. Read once, when the library is loaded.
+    # By default, the OpenMP threads of the wheel spin while they wait. If another process needs a
+    # core, each barrier then costs a time slice: 2000 ms instead of 30 ms per picture, measured
+    # with one busy process on two cores. The variable is read when the library is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
         return import_module("ncnn")
@@ -36,7 +36,7 @@ def _package() -> ModuleType:
 
 
 class _Kind(IntEnum):
-    """Kinds of Vulkan devices as ncnn numbers them."""
+    """Kinds of Vulkan devices, as numbered by ncnn."""
 
     DISCRETE = 0
     INTEGRATED = 1
@@ -45,10 +45,10 @@ class _Kind(IntEnum):
 
 
 def _vulkan_devices(package: ModuleType) -> list[tuple[AcceleratorInfo, int]]:
-    """Return what Vulkan offers; a program that draws on the processor is called that."""
+    """Return the Vulkan devices with their kind; emulators are marked as such."""
     if not hasattr(package, "get_gpu_count"):  # a build without Vulkan
         return []
-    with native_output_off():  # "vkCreateInstance failed" where there is no GPU: no news
+    with native_output_off():  # hides "vkCreateInstance failed" on systems without a GPU
         count = package.get_gpu_count()
     devices = []
     for number in range(count):
@@ -56,7 +56,7 @@ def _vulkan_devices(package: ModuleType) -> list[tuple[AcceleratorInfo, int]]:
         name, kind = str(gpu.device_name()), int(gpu.type())
         emulated = kind == _Kind.PROCESSOR or any(word in name.lower() for word in _EMULATORS)
         if emulated:
-            name = f"{name}: no GPU, a program that imitates one on the processor"
+            name = f"{name}: emulates a GPU on the processor"
         info = AcceleratorInfo(id=f"{_PREFIX}{number}", name=name, emulated=emulated)
         devices.append((info, _Kind.PROCESSOR if emulated else kind))
     return devices
@@ -75,10 +75,9 @@ class NcnnEngine:
         return package_version("ncnn")
 
     def accelerators(self) -> tuple[AcceleratorInfo, ...]:
-        """Return the CPU and the devices of Vulkan.
+        """Return the CPU and the Vulkan devices.
 
-        Only a graphics card of its own goes before the CPU: the small GPUs that share a chip with
-        it are often slower than it.
+        Only a discrete graphics card comes before the CPU: integrated GPUs are often slower.
         """
         devices = _vulkan_devices(_package())
         cards = [info for info, kind in devices if kind == _Kind.DISCRETE]
@@ -88,7 +87,7 @@ class NcnnEngine:
     def load(self, files: EngineFiles, accelerator: str, threads: int) -> Session:
         """Load a .param and .bin pair."""
         ncnn = _package()
-        # Looking for GPUs takes memory that a CPU has no use for.
+        # Searching for GPUs takes memory, which is not needed to run on the CPU.
         known_ids = [] if accelerator == CPU.id else [item.id for item in self.accelerators()]
         if accelerator != CPU.id and accelerator not in known_ids:
             known = ", ".join(known_ids)
@@ -99,7 +98,7 @@ class NcnnEngine:
 
 
 def _net(package: ModuleType, files: EngineFiles, accelerator: str, threads: int) -> Any:
-    """Return a loaded network; how many threads it has is settled then."""
+    """Return a loaded network. The number of threads cannot be changed later."""
     net = package.Net()
     net.opt.num_threads = threads
     net.opt.use_vulkan_compute = accelerator != CPU.id
@@ -139,10 +138,11 @@ class _NcnnSession:
         return self._infer(tensor)
 
     def _choose_threads(self, counts: list[int], tensor: NDArray[Any]) -> None:
-        """Take more threads than one where they are worth it, when the model is warmed up.
+        """Use more than one thread if this is faster, measured with a warm model.
 
-        After each layer they wait for each other, asleep: on two virtual cores a small model took
-        eight times as long with two threads as with one, and the default model half as long again.
+        Threads sleep and wait for each other after each layer. On two virtual cores, two threads
+        took eight times as long as one for a small model, and 1.5 times as long for the default
+        model.
         """
         chosen, chosen_s = self._net, self._seconds(tensor)
         for count in counts:
@@ -163,10 +163,10 @@ class _NcnnSession:
         return min(times)
 
     def _infer(self, tensor: NDArray[Any]) -> tuple[NDArray[np.float32], ...]:
-        # ncnn knows no batch: [1, C, H, W] goes in as [C, H, W], and outputs get theirs back.
+        # ncnn has no batch dimension: remove it from the input, and add it to the outputs.
         extractor = self._net.create_extractor()
-        # A copy: a graph that begins with arithmetic does it in place, and in memory that is not
-        # its own ncnn's process dies of that.
+        # Copy the input: a graph that starts with arithmetic modifies it in place, which crashes
+        # the process if the memory does not belong to ncnn.
         if extractor.input(self._input, self._package.Mat(tensor[0]).clone()) != 0:
             raise InferenceError(f"ncnn has no input {self._input!r}")
         outputs = []

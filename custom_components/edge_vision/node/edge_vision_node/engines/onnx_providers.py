@@ -1,7 +1,6 @@
-"""ONNX Runtime's execution providers: which are here, what each runs on, what each is told.
+"""The execution providers of ONNX Runtime: which ones are installed, their devices and options.
 
-The options are those that each provider documents,
-https://onnxruntime.ai/docs/execution-providers/.
+The options are documented at https://onnxruntime.ai/docs/execution-providers/.
 """
 
 from __future__ import annotations
@@ -33,11 +32,11 @@ class Target:
     """A device that an execution provider runs models on.
 
     Attributes:
-        id: as the node calls the accelerator, `cuda:0`.
-        name: for people.
-        provider: as ONNX Runtime calls it, `CUDAExecutionProvider`.
-        device: its number among the provider's devices, or the provider's own name for it.
-        ep_device: ONNX Runtime's handle; None where a built-in provider has none.
+        id: ID of the accelerator in the node, such as `cuda:0`.
+        name: name to display.
+        provider: name in ONNX Runtime, such as `CUDAExecutionProvider`.
+        device: its number among the devices of the provider, or its name in the provider.
+        ep_device: handle of ONNX Runtime, or None if a built-in provider has none.
     """
 
     id: str
@@ -49,7 +48,7 @@ class Target:
 
 @dataclass(frozen=True)
 class _Provider:
-    """What the node knows about a provider; better ones come first in `_PROVIDERS`."""
+    """A supported provider; better ones come first in `_PROVIDERS`."""
 
     name: str
     id: str
@@ -59,7 +58,7 @@ class _Provider:
     keeps_context: bool = False
 
 
-# --- What each provider is told -------------------------------------------------------------------
+# --- Options of each provider ---------------------------------------------------------------------
 
 
 def _tensorrt(target: Target, _threads: int, cache: Path | None) -> dict[str, str]:
@@ -79,7 +78,7 @@ def _tensorrt_rtx(_target: Target, _threads: int, cache: Path | None) -> dict[st
 
 
 def _cuda(target: Target, _threads: int, _cache: Path | None) -> dict[str, str]:
-    # Growing by powers of two takes memory that a small board shares with everything else.
+    # Growing by powers of two wastes memory, which is scarce on small boards.
     return {"device_id": target.device, "arena_extend_strategy": "kSameAsRequested"}
 
 
@@ -89,7 +88,7 @@ def _migraphx(target: Target, _threads: int, cache: Path | None) -> dict[str, st
 
 
 def _coreml(_target: Target, _threads: int, cache: Path | None) -> dict[str, str]:
-    # An ML Program may use the Neural Engine and the GPU; the system divides the work.
+    # An ML Program can use the Neural Engine and the GPU; the system distributes the work.
     options = {"ModelFormat": "MLProgram", "MLComputeUnits": "ALL"}
     return options | ({"ModelCacheDirectory": str(cache)} if cache else {})
 
@@ -111,7 +110,7 @@ def _openvino(target: Target, threads: int, cache: Path | None) -> dict[str, str
         return options | ({"cache_dir": str(cache)} if cache else {})
     settings: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
     if target.device == "CPU":
-        # As in openvino.py, where the reasons are.
+        # See openvino.py for the reasons.
         settings |= {
             "INFERENCE_PRECISION_HINT": "f32",
             "INFERENCE_NUM_THREADS": threads,
@@ -141,31 +140,31 @@ _BY_NAME = {provider.name: provider for provider in _PROVIDERS}
 
 
 def options_for(target: Target, threads: int, cache: Path | None) -> dict[str, str]:
-    """Return the options of a target's provider; one that the node does not know gets none."""
+    """Return the options of the provider of a target; unknown providers get none."""
     provider = _BY_NAME.get(target.provider)
     return provider.options(target, threads, cache) if provider else {}
 
 
 def others_for(target: Target) -> tuple[str, ...]:
-    """Return the providers that may take the operations which the target's cannot."""
+    """Return the providers for operations that the provider of a target does not support."""
     provider = _BY_NAME.get(target.provider)
     return (*(provider.others if provider else ()), CPU_PROVIDER)
 
 
 def keeps_context(target: Target) -> bool:
-    """Return whether compiled models are kept as ONNX Runtime's own "EP context" files."""
+    """Return whether compiled models are cached as "EP context" files of ONNX Runtime."""
     provider = _BY_NAME.get(target.provider)
     return provider is not None and provider.keeps_context
 
 
-# --- Plug-in providers, which come as packages of their own ---------------------------------------
+# --- Plug-in providers in separate packages -------------------------------------------------------
 
-_PLUGIN_PREFIX = "onnxruntime-ep-"  # the name that ONNX Runtime recommends to their makers
+_PLUGIN_PREFIX = "onnxruntime-ep-"  # the name recommended by ONNX Runtime
 _OTHER_PLUGINS = ("onnxruntime-qnn", "nxrt-ep-cpu")
 
 
 def plugin_packages() -> list[str]:
-    """Return the installed distributions that bring a plug-in provider, by name."""
+    """Return the names of installed distributions with a plug-in provider, sorted."""
     names = {(item.name or "").lower().replace("_", "-") for item in distributions()}
     return sorted(
         name for name in names if name.startswith(_PLUGIN_PREFIX) or name in _OTHER_PLUGINS
@@ -174,9 +173,9 @@ def plugin_packages() -> list[str]:
 
 @cache
 def register_plugins(package: ModuleType) -> tuple[str, ...]:
-    """Register the installed plug-in providers with ONNX Runtime, once; returns their packages.
+    """Register the installed plug-in providers with ONNX Runtime once, and return their packages.
 
-    One that cannot be loaded is named in the log and does without its devices.
+    If one cannot be loaded, this is logged and its devices are not available.
     """
     registered = []
     for name in plugin_packages():
@@ -184,20 +183,20 @@ def register_plugins(package: ModuleType) -> tuple[str, ...]:
             plugin = import_module(name.replace("-", "_"))
             ep_name = plugin.get_ep_name() if hasattr(plugin, "get_ep_name") else name
             package.register_execution_provider_library(ep_name, plugin.get_library_path())
-        except Exception as err:  # noqa: BLE001 - whatever foreign packages raise
-            _LOGGER.warning("The execution provider of %s cannot be loaded: %s", name, err)
+        except Exception as err:  # noqa: BLE001 - other packages may raise anything
+            _LOGGER.warning("The execution provider in %s cannot be loaded: %s", name, err)
         else:
             registered.append(name)
     return tuple(registered)
 
 
-# --- What is here ---------------------------------------------------------------------------------
+# --- Available devices ----------------------------------------------------------------------------
 
 
 def find_targets(package: ModuleType, host: Host | None = None) -> list[Target]:
-    """Return the devices that providers other than the CPU's run on, best first.
+    """Return the devices of all providers except the CPU provider, best first.
 
-    Those that only run on the processor by another way come last, after ONNX Runtime's own.
+    Devices that are only another way to use the processor come last.
     """
     targets = [*_from_ep_devices(package), *_built_in(package, host or Host())]
     ranks = {provider.name: rank for rank, provider in enumerate(_PROVIDERS)}
@@ -220,7 +219,7 @@ def _from_ep_devices(package: ModuleType) -> Iterator[Target]:
     numbers: Counter[str] = Counter()
     for item in package.get_ep_devices():
         provider, kind = item.ep_name, item.device.type.name
-        # ".AUTO" and its like choose a device themselves, and then nobody knows which one ran.
+        # ".AUTO" and similar choose a device themselves, without reporting which one was used.
         if provider == CPU_PROVIDER or "." in provider:
             continue
         if provider == "QNNExecutionProvider" and kind == "CPU":
@@ -242,7 +241,7 @@ def _from_ep_devices(package: ModuleType) -> Iterator[Target]:
 
 
 def _built_in(package: ModuleType, host: Host) -> Iterator[Target]:
-    """Return targets of providers that this build of ONNX Runtime has but does not enumerate."""
+    """Yield targets of providers in this build of ONNX Runtime that it does not enumerate."""
     enumerated = set()
     if hasattr(package, "get_ep_devices"):
         enumerated = {item.ep_name for item in package.get_ep_devices()}

@@ -1,4 +1,4 @@
-"""ONNX Runtime: the default engine where it has wheels (glibc Linux, macOS, Windows)."""
+"""ONNX Runtime: the default engine if it has wheels (Linux with glibc, macOS, Windows)."""
 
 from __future__ import annotations
 
@@ -32,21 +32,21 @@ from .onnx_providers import (
 
 _LOGGER = logging.getLogger(__name__)
 
-# What ONNX Runtime's exceptions are called where the file, not the accelerator, is at fault.
+# Names of ONNX Runtime exceptions caused by the file, not by the accelerator.
 _FILE_ERRORS = ("InvalidProtobuf", "InvalidGraph", "NoModel", "NoSuchFile")
 _PREFIX = re.compile(
     r"^\[ONNXRuntimeError\] : \d+ : \w+ : (?:Load model from .{1,500}? failed:\s*)?"
 )
 _LOG_ERRORS = 3
-# Errors of a session are raised; its log would quote names of the model, with their line breaks.
+# Errors of a session are raised. Its log would quote names in the model, including line breaks.
 _LOG_NOTHING = 4
-# The method by which a session tells which provider got which operations.
+# The session method that returns which provider runs which operations.
 _ASSIGNMENT = "get_provider_graph_assignment_info"
 
 
 def _package() -> ModuleType:
-    # From 1.32 on the package reports its use to its maker, beginning when it is imported, unless
-    # this is set before. Nothing leaves this device unasked, so it is not a default to override.
+    # From 1.32 on, the package sends usage data to its publisher as soon as it is imported, unless
+    # this is set. Nothing may leave this device unasked, so users cannot override it.
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"
     try:
         package = import_module("onnxruntime")
@@ -64,18 +64,18 @@ class OnnxRuntimeEngine:
     name = "ONNX Runtime"
 
     def version(self) -> str:
-        """Return the package's version."""
+        """Return the version of the package."""
         return str(_package().__version__)
 
     def accelerators(self) -> tuple[AcceleratorInfo, ...]:
-        """Return the devices of all execution providers that are installed."""
+        """Return the devices of all installed execution providers."""
         targets = find_targets(_package())
         infos = [AcceleratorInfo(id=item.id, name=item.name) for item in targets]
         better = sum(not on_processor(item) for item in targets)
         return (*infos[:better], CPU, *infos[better:])
 
     def load(self, files: EngineFiles, accelerator: str, threads: int) -> Session:
-        """Load an ONNX file. Raises `AcceleratorError` where it would run somewhere else."""
+        """Load an ONNX file. Raises `AcceleratorError` if it would run on another device."""
         package = _package()
         if accelerator == CPU.id:
             return _OnnxSession(_load_on_cpu(package, files, threads), files, None)
@@ -99,14 +99,14 @@ def _options(package: ModuleType, threads: int) -> Any:
     options = package.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    # Spinning worker threads would take the cores from whatever else the device does.
+    # Spinning worker threads would block the cores for everything else on this device.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = _LOG_NOTHING
     return options
 
 
 def _in_words(err: Exception) -> str:
-    """Return what the engine says of a file, without its codes and paths, and what to do."""
+    """Return the engine's message about a file without codes and paths, and what to do."""
     text = _PREFIX.sub("", " ".join(str(err).split()))
     return (
         f"{text[:300].rstrip('. ')}; export the model again, for an older opset or another format"
@@ -127,9 +127,9 @@ def _load_on_cpu(package: ModuleType, files: EngineFiles, threads: int) -> Any:
 def _load_on(
     package: ModuleType, files: EngineFiles, target: Target, threads: int, cache: Path | None
 ) -> tuple[Any, Callable[[], None] | None]:
-    """Return a session of which the target runs at least a part.
+    """Return a session that runs at least partly on the target.
 
-    Also returns what is to be called after the first run where only that can tell whether it does.
+    Also return a function to call after the first run, if only a run shows whether it does.
     """
     path = files.path("model")
     options = _options(package, threads)
@@ -145,7 +145,7 @@ def _load_on(
     providers: list[Any] | None = None
     profile: TemporaryDirectory[str] | None = None
     try:
-        if not hasattr(package.InferenceSession, _ASSIGNMENT):  # an older one
+        if not hasattr(package.InferenceSession, _ASSIGNMENT):  # an older version
             profile = TemporaryDirectory(prefix="edge-vision-")
             options.enable_profiling = True
             options.profile_file_prefix = f"{profile.name}/"
@@ -153,7 +153,7 @@ def _load_on(
             options.add_provider_for_devices([target.ep_device], provider_options)
         else:
             providers = [(target.provider, provider_options), *others_for(target)]
-        # Without this, the Python wrapper tries again on the CPU and only prints a line.
+        # Without this, the Python wrapper falls back to the CPU and only prints a message.
         session = package.InferenceSession(
             str(path), options, providers=providers, enable_fallback=0
         )
@@ -171,42 +171,41 @@ def _load_on(
     if profile is None:
         _check_placement(operations_by_provider(session), target, files.model_id)
         return session, None
-    kept = profile  # the folder goes with the last one that holds it
+    kept = profile  # the folder is deleted with its last reference
     return session, lambda: _check_placement(_profiled(session, kept), target, files.model_id)
 
 
 def _check_placement(placed: Mapping[str, int], target: Target, model_id: str) -> None:
-    """Raise `AcceleratorError` where ONNX Runtime quietly put the model somewhere else.
+    """Raise `AcceleratorError` if ONNX Runtime silently runs the model on another device.
 
-    That other providers take what one cannot do is normal; it is logged.
+    It is normal that other providers run the parts that one does not support; this is logged.
 
     Args:
-        placed: provider → how many parts of the model it got; empty where ONNX Runtime does not
-            tell.
-        target: the accelerator that was asked for.
-        model_id: for messages.
+        placed: provider → number of parts of the model; empty if ONNX Runtime does not report it.
+        target: the requested accelerator.
+        model_id: ID of the model, for messages.
     """
     if not placed:
         raise AcceleratorError(
-            f"This ONNX Runtime does not tell whether {target.name} runs any part of {model_id};"
-            " install a newer one, or choose another accelerator"
+            f"This ONNX Runtime does not report whether {target.name} runs any part of {model_id};"
+            " install a newer version, or choose another accelerator"
         )
     mine = placed.get(target.provider, 0)
     if mine == 0:
         raise AcceleratorError(
-            f"{target.name} can run no part of {model_id}; choose another accelerator or model"
+            f"{target.name} cannot run any part of {model_id}; choose another accelerator or model"
         )
     total = sum(placed.values())
     if mine < total:
         others = ", ".join(sorted(placed.keys() - {target.provider}))
         _LOGGER.info(
-            "%s runs %d of the %d parts of %s, and %s the others",
+            "%s runs %d of %d parts of %s, and %s the others",
             *(target.name, mine, total, model_id, others),
         )
 
 
 def operations_by_provider(session: Any) -> Mapping[str, int]:
-    """Return provider → number of the model's operations that it was given."""
+    """Return provider → number of operations of the model assigned to it."""
     placed: Counter[str] = Counter()
     for part in getattr(session, _ASSIGNMENT)():
         placed[part.ep_name] += len(part.get_nodes())
@@ -214,9 +213,9 @@ def operations_by_provider(session: Any) -> Mapping[str, int]:
 
 
 def _profiled(session: Any, folder: TemporaryDirectory[str]) -> Mapping[str, int]:
-    """Return provider → number of parts that it ran since the session began; ends profiling.
+    """End profiling and return provider → number of parts run since the session started.
 
-    What a provider compiles into one counts as one part.
+    Operations that a provider compiles into one count as one part.
     """
     with folder:
         try:
@@ -251,7 +250,7 @@ class _OnnxSession:
                 )
         self._half = types[self._input] == "tensor(float16)"
         shapes = {item.name: item.shape for item in session.get_inputs()}
-        # A size that has a name, or none, is left open.
+        # A batch size with a name, or without a value, is variable.
         self.batches = not isinstance(shapes[self._input][0], int) and not self._constants
 
     def infer(self, tensor: NDArray[Any]) -> tuple[NDArray[np.float32], ...]:

@@ -18,16 +18,16 @@ from ..protocol import AcceleratorInfo
 from .base import CPU, EngineFiles, Session, cannot_use, with_cache
 
 _PREFIX = "openvino:"
-# The GPU answers soonest where there is one; an NPU saves power.
+# A GPU is the fastest; an NPU saves power.
 _ORDER = ("GPU", "NPU", "CPU")
 
 
 def _package() -> ModuleType:
-    # On import, OpenVINO's conversion tool reports to its maker's statistics over the network, from
-    # a process that it forks, and writes an id into the user's home. Nothing leaves from here. It
-    # does without when the reporting package cannot be imported.
+    # On import, the conversion tool of OpenVINO forks a process that sends statistics over the
+    # network, and stores an ID in the user's home folder. Nothing may leave this device, so the
+    # package for this is blocked; OpenVINO works without it.
     if "openvino" not in sys.modules:
-        sys.modules["openvino_telemetry"] = None  # type: ignore[assignment] # how to forbid one
+        sys.modules["openvino_telemetry"] = None  # type: ignore[assignment] # blocks its import
     try:
         return import_module("openvino")
     except Exception as err:  # a broken native library raises more than ImportError
@@ -42,11 +42,11 @@ class OpenVinoEngine:
     name = "OpenVINO"
 
     def version(self) -> str:
-        """Return the package's version."""
+        """Return the version of the package."""
         return str(_package().__version__).partition("-")[0]
 
     def accelerators(self) -> tuple[AcceleratorInfo, ...]:
-        """Return the devices for which OpenVINO has a plug-in and a driver."""
+        """Return the devices with a plug-in of OpenVINO and a driver."""
         core = _package().Core()
         devices = sorted(core.available_devices, key=_rank)
         return tuple(
@@ -59,7 +59,7 @@ class OpenVinoEngine:
         )
 
     def load(self, files: EngineFiles, accelerator: str, threads: int) -> Session:
-        """Load a model; one in OpenVINO's own format has its weights beside it."""
+        """Load a model; in OpenVINO's own format, its weights are in a separate file."""
         package = _package()
         core = package.Core()
         device = "CPU" if accelerator == CPU.id else accelerator.removeprefix(_PREFIX)
@@ -93,12 +93,12 @@ def _compile(
     settings: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
     if device == "CPU":
         settings |= {
-            # A processor that knows bfloat16 gets it by default. Measured on one with AVX-512 (but
-            # not AMX), the default model then takes half as long again, and its boxes are off.
+            # By default, processors with bfloat16 use it. Measured on one with AVX-512 (but not
+            # AMX), the default model then takes 1.5 times as long, and its boxes are inaccurate.
             "INFERENCE_PRECISION_HINT": "f32",
             "INFERENCE_NUM_THREADS": threads,
-            # Threads bound to cores wait there for other work: two nodes, or a node and another
-            # OpenVINO program, are bound to the same ones.
+            # Pinned threads have to wait for other work on their core: two nodes, or a node and
+            # another OpenVINO program, are pinned to the same cores.
             "ENABLE_CPU_PINNING": False,
         }
     if cache is not None:
@@ -118,19 +118,19 @@ def _compile(
 
 
 def _reason(err: RuntimeError) -> str:
-    """Return the last line of OpenVINO's message: those before it are places in its source."""
+    """Return the last line of OpenVINO's message; the others refer to its source code."""
     return str(err).strip().splitlines()[-1].strip()
 
 
-# --- Quantised outputs ----------------------------------------------------------------------------
+# --- Quantized outputs ----------------------------------------------------------------------------
 
 _Scale = Callable[[NDArray[Any]], NDArray[np.float32]]
-# What may stand between the quantisation of an output and the output itself.
+# Operations allowed between the quantization of an output and the output itself.
 _PASSING = ("Convert", "Transpose", "Reshape", "Squeeze", "Unsqueeze")
 
 
 def _plain(values: NDArray[Any]) -> NDArray[np.float32]:
-    return np.array(values, dtype=np.float32)  # a copy: the engine uses its memory again
+    return np.array(values, dtype=np.float32)  # a copy, because the engine reuses its memory
 
 
 def _real(
@@ -144,10 +144,9 @@ def _real(
 
 
 def _scales(model: Any, files: EngineFiles) -> dict[str, _Scale]:
-    """Return output → how its numbers become real units.
+    """Return output → function that converts its numbers to real units.
 
-    A quantised model's integers mean what the last FakeQuantize before them says: it maps the
-    range of real values onto the integers.
+    The last FakeQuantize before an integer output maps the range of real values to the integers.
     """
     scales: dict[str, _Scale] = {}
     for result in model.get_results():
@@ -159,7 +158,7 @@ def _scales(model: Any, files: EngineFiles) -> dict[str, _Scale]:
         while node.get_type_name() in _PASSING:
             node = node.input_value(0).get_node()
         if node.get_type_name() != "FakeQuantize":
-            continue  # integers by nature, such as a count or an index
+            continue  # real integers, such as a count or an index
         ends = [node.input_value(i).get_node() for i in range(1, 5)]
         real_low, real_high, low, high = (float(end.data.ravel()[0]) for end in ends)
         scale = partial(
@@ -184,17 +183,19 @@ class _OpenVinoSession:
         except RuntimeError:
             names = [", ".join(port.get_names()) for port in (*compiled.inputs, *compiled.outputs)]
             raise ModelError(
-                f"{files.model_id} has not all of the inputs and outputs"
+                f"{files.model_id} does not have all of the inputs and outputs"
                 f" {', '.join((*files.inputs, *files.outputs))}; the file has {'; '.join(names)}"
             ) from None
         if wanted not in (np.dtype(files.dtype), np.float32, np.float16):
-            raise ModelError(f"{files.model_id} takes {wanted}, its manifest says {files.dtype}")
+            raise ModelError(
+                f"{files.model_id} needs {wanted}, but its manifest says {files.dtype}"
+            )
         self._dtype = wanted
 
     def infer(self, tensor: NDArray[Any]) -> tuple[NDArray[np.float32], ...]:
         inputs = {self._input: tensor.astype(self._dtype, copy=False), **self._constants}
         try:
-            # The request reads the picture where it lies; it is not changed while this runs.
+            # The picture is not copied; it is not modified during inference.
             self._request.infer(inputs, share_inputs=True, share_outputs=True)
         except RuntimeError as err:
             raise InferenceError(f"OpenVINO failed: {_reason(err)}") from err
