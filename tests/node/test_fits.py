@@ -129,7 +129,7 @@ def test_the_firmwares_own_arena_counts(relu: Path) -> None:
 def test_a_file_larger_than_the_flash_does_not_fit(relu: Path) -> None:
     fit = fit_of(relu, tflite(weights=3 * 2**20))
     assert not fit.fits
-    assert "8 MiB of flash have 2560 KiB for a model" in fit.problems[0]
+    assert "leaves only 2560 KiB of the 8 MiB of flash" in fit.problems[0]
     assert fit.arena_bytes is not None, "it still says what it needs"
 
 
@@ -239,14 +239,14 @@ def test_a_package_that_does_not_load_is_not_the_models_fault(
 def test_a_model_that_crashes_the_interpreter_only_ends_its_own_process() -> None:
     fit = check_fit(TEST_DATA / "models" / "model_invoking_error.tflite", ESP32_S3)
     assert fit.problems == (
-        "The model crashed the interpreter (SIGSEGV), perhaps over CUSTOM fake-op-double.",
+        "The model crashed the interpreter (SIGSEGV), possibly because of CUSTOM fake-op-double.",
     )
 
 
 @needs_test_data
 def test_old_quantisation_is_named() -> None:
     fit = check_fit(TEST_DATA / "models" / "mobilenet_v2_1.0_224_quant.tflite", ESP32_S3)
-    assert "full integer quantisation (int8)" in fit.problems[0]
+    assert "full integer quantization (int8)" in fit.problems[0]
     assert "flash" in fit.problems[1]
 
 

@@ -173,14 +173,22 @@ def test_a_board_that_has_everything_is_ready(
         ("intel_n100", {"without": "libigdrcl"}, "install intel-opencl-icd"),
         ("amd_ryzen", {"without": "libvulkan"}, "install mesa-vulkan-drivers"),
         # The permission
-        ("coral_usb", {"forbidden": "usb/002/003"}, "This user may not open /dev/bus/usb/002/003"),
-        ("intel_n100", {"forbidden": "renderD128"}, "may not open /dev/dri/renderD128: add it to"),
+        (
+            "coral_usb",
+            {"forbidden": "usb/002/003"},
+            "This user has no access to /dev/bus/usb/002/003",
+        ),
+        (
+            "intel_n100",
+            {"forbidden": "renderD128"},
+            "has no access to /dev/dri/renderD128: add it to",
+        ),
         # The engine is there, and was asked before the device came
-        ("coral_usb", {}, "LITERT is installed but has not seen it: restart the node"),
-        ("intel_n100", {}, "OPENVINO is installed but has not seen it"),
+        ("coral_usb", {}, "LITERT is installed but did not find it: restart the node"),
+        ("intel_n100", {}, "OPENVINO is installed but did not find it"),
         # Another build of the engine
         ("jetson_orin_nano", {}, "ONNX Runtime built for this JetPack"),
-        ("nvidia_desktop", {}, "package onnxruntime-gpu in the place of onnxruntime"),
+        ("nvidia_desktop", {}, "package onnxruntime-gpu instead of onnxruntime"),
         ("qualcomm_qcs6490", {}, "Python package onnxruntime-qnn"),
     ],
 )
@@ -199,7 +207,10 @@ def test_what_is_missing_is_said_in_one_sentence(
     ("name", "sentence"),
     [
         ("coral_usb", "Install the Python package ai-edge-litert."),
-        ("raspberry_pi_5_hailo_8", "Install Hailo's Python package hailo_platform of the driver"),
+        (
+            "raspberry_pi_5_hailo_8",
+            "Install Hailo's Python package hailo_platform in the version of the driver",
+        ),
         ("intel_n100", "Install the Python package openvino."),
         ("apple_m2", "Install the Python package onnxruntime."),
     ],
@@ -324,7 +335,7 @@ def test_nouveau_is_named(board: MakeHost) -> None:
     host = board("nvidia_desktop", without="drivers/nvidia", also=(f"{driver} -> drivers/nouveau",))
     (device,) = find_devices(CPU_ONLY, host)
     assert device.missing is not None
-    assert "nouveau cannot compute" in device.missing
+    assert "nouveau cannot run models" in device.missing
 
 
 def test_a_dsp_that_does_not_run_is_named(board: MakeHost) -> None:
@@ -376,7 +387,7 @@ def test_on_home_assistant_os_the_app_or_its_protection_is_the_answer(board: Mak
     assert core.container is Container.HOME_ASSISTANT_OS
     (device,) = find_devices(CPU_ONLY, core)
     assert device.missing is not None
-    assert "Edge Vision has no app that may use it yet" in device.missing
+    assert "Edge Vision has no app that can use it yet" in device.missing
 
 
 def test_musl_is_named_where_an_engine_has_no_package_for_it(board: MakeHost) -> None:

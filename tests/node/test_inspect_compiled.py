@@ -192,7 +192,7 @@ async def test_without_a_hailo_accelerator_it_is_described_and_not_tried(bench: 
     found = await bench.look(zipped(bench.folder))
     assert found.problem is not None
     assert "It was not tried:" in found.problem
-    assert "hailo_platform" in found.problem or "finds no Hailo" in found.problem
+    assert "hailo_platform" in found.problem or "found no Hailo" in found.problem
     assert found.proposal is not None
     assert found.proposal.labels == ("nut", "bolt", "washer")
 

@@ -1,1 +1,1 @@
-"""What this device is and how it feels."""
+"""The hardware of this device and its current state."""

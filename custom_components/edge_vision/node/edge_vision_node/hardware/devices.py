@@ -1,10 +1,10 @@
-"""Accelerators as the operating system shows them, and what is missing to use them.
+"""Accelerators as shown by the operating system, and what is missing to use them.
 
-Pure readers of a `Host`: no engine is imported and no device is started. What an engine offers is
-compared afterwards (`discovery.find_devices`).
+These functions only read a `Host`: they import no engine and start no device.
+`discovery.find_devices` compares the result with what the engines offer.
 
-Identifiers: the kernel's drivers (`apex`, `hailo`, `hailo1x`, `i915`, `xe`, `intel_vpu`, `amdgpu`,
-`fastrpc`) and device trees, and the vendors' documents.
+Sources of identifiers: the kernel drivers (`apex`, `hailo`, `hailo1x`, `i915`, `xe`, `intel_vpu`,
+`amdgpu`, `fastrpc`), device trees, and the documentation of the vendors.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ _USB = "/sys/bus/usb/devices"
 
 @dataclass(frozen=True)
 class Found:
-    """An accelerator, as far as the operating system knows it.
+    """An accelerator as shown by the operating system.
 
     Attributes:
-        places: (engine, start of the accelerator's id) of everything that can use it, best first.
-        missing: what the operating system lacks, as one sentence; None: nothing.
-        package: what to install when the operating system is ready and the engine is not there.
-        address: what the vendor's library calls it, where that is needed.
+        places: (engine, start of the accelerator's ID) of everything that can use it, best first.
+        missing: a sentence about what the operating system lacks, or None if nothing is missing.
+        package: what to install if the operating system is ready but the engine is missing.
+        address: its name in the vendor's library, if needed.
     """
 
     id: str
@@ -67,15 +67,15 @@ def find_all(host: Host) -> tuple[Found, ...]:
     return tuple(found for finder in finders for found in finder(host))
 
 
-# --- What stands between a device and this process ------------------------------------------
+# --- Access to a device from this process ---------------------------------------------------
 
 
 def _how_to_pass(host: Host, node: str, flag: str | None = None) -> str:
     match host.container:
         case Container.HOME_ASSISTANT_OS:
             return (
-                f"Home Assistant OS keeps {node} from Home Assistant itself, and Edge Vision has no"
-                " app that may use it yet: models run on the processor."
+                f"Home Assistant OS does not pass {node} to Home Assistant, and Edge Vision has no"
+                " app that can use it yet: models run on the processor."
             )
         case Container.APP:
             return (
@@ -86,7 +86,7 @@ def _how_to_pass(host: Host, node: str, flag: str | None = None) -> str:
 
 
 def _access(host: Host, node: str, driver: str | None, flag: str | None = None) -> str | None:
-    """Return what keeps this process from a device node; `driver` is what its driver lacks."""
+    """Return why this process cannot use a device node; `driver` is the reason of its driver."""
     if driver is not None:
         return driver
     if not host.exists(node):
@@ -98,11 +98,11 @@ def _access(host: Host, node: str, driver: str | None, flag: str | None = None) 
     if host.container is not Container.NONE:
         return _how_to_pass(host, node, flag)
     group = host.group_of(node)
-    return f"This user may not open {node}: add it to the group {group} and log in again."
+    return f"This user has no access to {node}: add it to the group {group} and log in again."
 
 
 def _library(host: Host, pattern: str, text: str) -> str | None:
-    """Return `text` where a library is missing that could be installed: none is made for musl."""
+    """Return `text` if a library is missing and can be installed; there are none for musl."""
     return None if host.is_musl or host.has_library(pattern) else text
 
 
@@ -123,7 +123,7 @@ def _gpus(host: Host, vendor: str) -> Iterator[_PciDevice]:
 
 
 def _child_node(host: Host, device: _PciDevice, kind: str, pattern: str) -> str:
-    """Return the device node that a driver made for a PCI device (`drm/renderD128`)."""
+    """Return the device node that a driver created for a PCI device (`drm/renderD128`)."""
     names = host.names(f"{_PCI}/{device.address}/{kind}", pattern)
     folder = "dri" if kind == "drm" else kind
     default = "renderD128" if kind == "drm" else "accel0"
@@ -132,14 +132,14 @@ def _child_node(host: Host, device: _PciDevice, kind: str, pattern: str) -> str:
 
 # --- Add-on accelerators ------------------------------------------------------------------------
 
-# A Coral stick is the first of these until its firmware is loaded, then the second.
+# A Coral stick has the first of these IDs until its firmware is loaded, then the second.
 _EDGE_TPU_USB = {("1a6e", "089a"), ("18d1", "9302")}
 
 
 def _edge_tpus(host: Host) -> Iterator[Found]:
-    """Find Edge TPUs. Their addresses are those of the option "device" of libedgetpu's delegate.
+    """Find Edge TPUs. Their addresses are values for the option "device" of libedgetpu's delegate.
 
-    It counts all that are connected, each kind on its own, those that may not be opened included.
+    The library counts all connected ones separately by kind, including inaccessible ones.
     """
     library = _library(
         host,
@@ -155,7 +155,7 @@ def _edge_tpus(host: Host) -> Iterator[Found]:
             continue
         bus, number = (host.read(f"{_USB}/{name}/{key}") or "" for key in ("busnum", "devnum"))
         node = f"/dev/bus/usb/{bus.zfill(3)}/{number.zfill(3)}"
-        # The stick changes its number when its firmware is loaded, so one node is not enough.
+        # The number of the stick changes when its firmware is loaded, so one node is not enough.
         flag = "--volume /dev/bus/usb:/dev/bus/usb --device-cgroup-rule 'c 189:* rmw'"
         missing = _access(host, node, None, flag) or library
         yield Found(
@@ -187,16 +187,17 @@ def _edge_tpus(host: Host) -> Iterator[Found]:
         )
 
 
-# PCI ids as the drivers of HailoRT 4 (hailo) and 5 (hailo1x) list them.
+# PCI IDs from the drivers of HailoRT 4 (hailo) and 5 (hailo1x).
 _HAILO = {"2864": "Hailo-8", "45c4": "Hailo-10H", "43a2": "Hailo-15L", "26a2": "Hailo Mars"}
 _HAILO_4 = ("2864",)
 _HAILO_CLASS = "/sys/class/hailo_chardev"
 
 
 def _hailo_name(host: Host, device: _PciDevice) -> str:
-    """Hailo-8 and Hailo-8L have the same PCI id; Raspberry Pi's HATs say which they carry.
+    """Return the name of a Hailo accelerator.
 
-    Their names are those of Raspberry Pi's overlay `hat_map`. Where nothing tells, both are named.
+    Hailo-8 and Hailo-8L have the same PCI ID. HATs for the Raspberry Pi contain the name, as in the
+    overlay `hat_map`; otherwise, both are named.
     """
     name = _HAILO.get(device.device, "Hailo accelerator")
     hat = host.read("/proc/device-tree/hat/product") or ""
@@ -209,10 +210,10 @@ def _hailo_name(host: Host, device: _PciDevice) -> str:
 
 
 def _hailo_node(host: Host, device: _PciDevice, index: int) -> str:
-    """Return a Hailo's device node, which the driver made for it or would make.
+    """Return the device node of a Hailo, which the driver created or would create.
 
-    Both drivers tell in `device_id` of a node which device it is of. HailoRT 5.3 and newer call
-    it `h1x-0`, all before `hailo0`.
+    With both drivers, `device_id` of a node contains its device. The node is called `h1x-0` with
+    HailoRT 5.3 and newer, and `hailo0` with older versions.
     """
     for name in host.names(_HAILO_CLASS):
         if host.read(f"{_HAILO_CLASS}/{name}/device_id") == device.address:
@@ -239,7 +240,7 @@ def _hailos(host: Host) -> Iterator[Found]:
         missing = _access(host, node, driver) or _library(
             host,
             "libhailort.so*",
-            "HailoRT is not installed: install the hailort package of the driver's version.",
+            "HailoRT is not installed: install the hailort package in the version of the driver.",
         )
         yield Found(
             f"pci:{device.address}",
@@ -247,7 +248,7 @@ def _hailos(host: Host) -> Iterator[Found]:
             _hailo_name(host, device),
             (("hailort", "hailo:"),),
             missing,
-            "Install Hailo's Python package hailo_platform of the driver's version.",
+            "Install Hailo's Python package hailo_platform in the version of the driver.",
         )
 
 
@@ -278,7 +279,7 @@ def _jetson(host: Host) -> Iterator[Found]:
 
 
 def _line(text: str, start: str) -> str:
-    """Return what stands behind the start of a line; empty where there is no such line."""
+    """Return the rest of the line that starts with `start`, or an empty string."""
     return text.partition(start)[2].partition("\n")[0].strip()
 
 
@@ -286,12 +287,14 @@ def _nvidia_gpus(host: Host) -> Iterator[Found]:
     for index, device in enumerate(_gpus(host, "10de")):
         driver = None
         if device.driver == "nouveau":
-            driver = "The driver nouveau cannot compute: install NVIDIA's own driver and restart."
+            driver = (
+                "The driver nouveau cannot run models: install NVIDIA's own driver and restart."
+            )
         elif device.driver is None:
             driver = "NVIDIA's driver is not loaded: install it and restart."
         information = host.read(f"/proc/driver/nvidia/gpus/{device.address}/information") or ""
         model = _line(information, "Model:")
-        # Not always in the order of the bus.
+        # The numbers are not always in the order of the bus.
         minor = _line(information, "Device Minor:") or str(index)
         yield Found(
             f"pci:{device.address}",
@@ -299,13 +302,13 @@ def _nvidia_gpus(host: Host) -> Iterator[Found]:
             model or "NVIDIA GPU",
             (("onnxruntime", "tensorrt:"), ("onnxruntime", "cuda:"), ("ncnn", "vulkan:")),
             _access(host, f"/dev/nvidia{minor}", driver, "--gpus all"),
-            "Install the Python package onnxruntime-gpu in the place of onnxruntime.",
+            "Install the Python package onnxruntime-gpu instead of onnxruntime.",
         )
 
 
 # --- Intel and AMD --------------------------------------------------------------------------------
 
-# Meteor, Arrow, Lunar, Panther and Wildcat Lake, as the driver intel_vpu lists them.
+# Meteor, Arrow, Lunar, Panther and Wildcat Lake, from the driver intel_vpu.
 _INTEL_NPU = {"7d1d", "ad1d", "643e", "b03e", "fd3e"}
 _OPENVINO = "Install the Python package openvino."
 
@@ -316,7 +319,9 @@ def _intel_npus(host: Host) -> Iterator[Found]:
             continue
         driver = None
         if device.driver is None:
-            driver = "The NPU's driver intel_vpu is not loaded: Linux 6.8 or newer has it."
+            driver = (
+                "The NPU's driver intel_vpu is not loaded: it is included in Linux 6.8 and newer."
+            )
         node = _child_node(host, device, "accel", "accel*")
         missing = _access(host, node, driver) or _library(
             host,
@@ -362,8 +367,8 @@ def _amd_gpus(host: Host) -> Iterator[Found]:
         missing = _access(host, _child_node(host, device, "drm", "renderD*"), driver, flag)
         if missing is None and not host.exists("/opt/rocm") and not host.has_library("libvulkan*"):
             missing = (
-                "No compute runtime is installed: install mesa-vulkan-drivers, or ROCm where AMD"
-                " supports this GPU."
+                "No compute runtime is installed: install mesa-vulkan-drivers, or ROCm if AMD"
+                " supports it on this GPU."
             )
         yield Found(
             f"pci:{device.address}",
@@ -382,7 +387,7 @@ def _amd_npus(host: Host) -> Iterator[Found]:
             yield Found(f"pci:{device.address}", "npu", "AMD NPU", (), text, text)
 
 
-# --- Boards whose accelerator is part of the chip ----------------------------------------------
+# --- Boards with an accelerator on the chip -----------------------------------------------------
 
 
 def _qualcomm(host: Host) -> Iterator[Found]:
@@ -400,7 +405,7 @@ def _qualcomm(host: Host) -> Iterator[Found]:
     if states.get("cdsp") not in (None, "running"):
         driver = "The Hexagon DSP is not running: install the board's DSP firmware and restart."
     elif not host.exists(node) and host.container is Container.NONE:
-        driver = "The driver fastrpc is not loaded: use the kernel of the board's maker."
+        driver = "The driver fastrpc is not loaded: use the kernel of the board's manufacturer."
     yield Found(
         "board:qcom",
         "npu",

@@ -1,4 +1,4 @@
-"""The device: processor, memory, board, temperature, accelerators. None is "not known"."""
+"""The device: processor, memory, board, temperature, accelerators. None means unknown."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from ..protocol import BoardProfile, DeviceInfo, EngineInfo, HardwareInfo
 from ..system import this_system
 from .devices import Found, find_all
 from .host import Host, usable_cores
-from .profiles import recognise
+from .profiles import recognize
 
 _THIS = Host()
-# Engines of which other packages know other accelerators.
+# Engines with other packages for other accelerators.
 _OTHER_BUILDS = ("onnxruntime",)
 
 
 def _field(text: str | None, name: str) -> str | None:
-    """Return a `name : value` line's value, as /proc/cpuinfo and /proc/meminfo have them."""
+    """Return the value of a `name : value` line, as in /proc/cpuinfo and /proc/meminfo."""
     for line in (text or "").splitlines():
         key, _, value = line.partition(":")
         if key.strip() == name:
@@ -38,7 +38,7 @@ def _memory_bytes(host: Host) -> int | None:
 
 
 def describe_hardware(host: Host = _THIS) -> HardwareInfo:
-    """Return what this device is."""
+    """Return a description of this device."""
     board = host.board or None
     cpu = _field(host.read("/proc/cpuinfo"), "model name") or platform.processor()
     return HardwareInfo(
@@ -54,15 +54,15 @@ def describe_hardware(host: Host = _THIS) -> HardwareInfo:
 
 
 def find_devices(engines: Iterable[EngineInfo], host: Host = _THIS) -> tuple[DeviceInfo, ...]:
-    """Return the accelerators that are really there, each with what is missing to use it.
+    """Return the accelerators of this device, each with what is missing to use it.
 
-    An engine that offers an accelerator has the last word: what it can use is ready.
+    If an engine offers an accelerator, it is ready, whatever the operating system shows.
     """
     by_id = {engine.id: engine for engine in engines}
     seen: dict[tuple[str, str], int] = {}
     all_found = find_all(host)
     devices: dict[str, DeviceInfo] = {}
-    # Engines number what they can use. So those that lack nothing are counted first.
+    # Engines only number accelerators that they can use, so count those that lack nothing first.
     for found in sorted(all_found, key=lambda item: item.missing is not None):
         devices[found.id] = _conclude(found, by_id, seen, host)
         for place in found.places:
@@ -73,13 +73,13 @@ def find_devices(engines: Iterable[EngineInfo], host: Host = _THIS) -> tuple[Dev
 def _conclude(
     found: Found, engines: dict[str, EngineInfo], seen: dict[tuple[str, str], int], host: Host
 ) -> DeviceInfo:
-    """Compare what the operating system shows with what the engines offer."""
+    """Combine what the operating system shows with what the engines offer."""
     for place in found.places:
         engine_id, start = place
         engine = engines.get(engine_id)
         offered = [item.id for item in engine.accelerators] if engine else []
         fitting = [item for item in offered if item.startswith(start)]
-        # The second stick is ready when the engine offers two of its kind.
+        # The second stick is ready if the engine offers two of its kind.
         if len(fitting) > seen.get(place, 0):
             return DeviceInfo(
                 id=found.id,
@@ -103,35 +103,35 @@ def _conclude(
 
 
 def _package(found: Found, engines: dict[str, EngineInfo], host: Host) -> str:
-    """Say what to do where the operating system is ready, but no engine offers the device."""
+    """Return what to do if the operating system is ready, but no engine offers the device."""
     engine_id, _ = found.places[0]
     engine = engines.get(engine_id)
     if engine is None:
         return f"This version of Edge Vision has no engine {engine_id}."
     if engine.version is None and host.is_musl:
         return (
-            f"{engine.name} has no package for this system's C library (musl): today it takes Home"
-            " Assistant Core on a Linux with glibc, such as Debian, and nodes on other devices are"
+            f"{engine.name} has no package for the C library of this system (musl): it needs Home"
+            " Assistant Core on Linux with glibc, such as Debian. Nodes on other devices are"
             " planned."
         )
     if engine.version is not None and engine_id not in _OTHER_BUILDS:
         return (
-            f"{engine.name} is installed but has not seen it: restart the node (reload Edge Vision"
+            f"{engine.name} is installed but did not find it: restart the node (reload Edge Vision"
             " in Home Assistant)."
         )
     return found.package
 
 
 def board_profile(devices: Iterable[DeviceInfo], host: Host = _THIS) -> BoardProfile | None:
-    """Return the profile that describes this device best, None where there is none."""
-    return recognise(host, describe_hardware(host).cpu, devices)
+    """Return the profile that describes this device best, or None if there is none."""
+    return recognize(host, describe_hardware(host).cpu, devices)
 
 
 def resident_bytes(pids: Iterable[int] = ()) -> int | None:
-    """Return the memory that this process and others hold, pages they share counted once.
+    """Return the memory used by this process and others, counting shared pages once.
 
-    That is the sum of their proportional set sizes; where the kernel does not tell one, that
-    process's resident set.
+    This is the sum of their proportional set sizes, or of resident sets if the kernel does not
+    report the former.
     """
     sizes = [_process_bytes("self"), *(_process_bytes(str(pid)) for pid in pids)]
     if sizes[0] is None:
@@ -140,7 +140,7 @@ def resident_bytes(pids: Iterable[int] = ()) -> int | None:
 
 
 def _process_bytes(pid: str) -> int | None:
-    """Return what one process holds; None for one that is gone, or where there is no /proc."""
+    """Return the memory used by a process, or None if it is gone or there is no /proc."""
     share = _field(_THIS.read(f"/proc/{pid}/smaps_rollup"), "Pss")
     if share is not None:
         return int(share.split()[0]) * 1024
@@ -149,7 +149,7 @@ def _process_bytes(pid: str) -> int | None:
 
 
 def temperature_c() -> float | None:
-    """Return the hottest thermal zone's temperature in °C."""
+    """Return the temperature of the hottest thermal zone in °C."""
     readings = []
     for zone in Path("/sys/class/thermal").glob("thermal_zone*/temp"):
         text = _THIS.read(str(zone))

@@ -1,4 +1,4 @@
-"""Where hardware is read from: /sys, /proc and /dev below a root, so that a recording will do."""
+"""Access to /sys, /proc and /dev below a root, which can be a recording of another device."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _LIBRARY_FOLDERS = (
 
 
 class Container(StrEnum):
-    """What keeps this process apart from the device's hardware."""
+    """The kind of container that separates this process from the hardware."""
 
     NONE = "none"
     PLAIN = "plain"
@@ -37,10 +37,10 @@ class Container(StrEnum):
 
 
 def may_open(path: Path) -> bool:
-    """Return whether this process may use a device node.
+    """Return whether this process can use a device node.
 
-    It is also opened, for reading only (some drivers hand the device to whoever opens it for
-    writing): a container's device rules show in no permission bit.
+    The node is also opened, because the device rules of a container do not show in its permissions;
+    only for reading, because some drivers claim the device when it is opened for writing.
     """
     if not os.access(path, os.R_OK | os.W_OK):
         return False
@@ -52,7 +52,7 @@ def may_open(path: Path) -> bool:
 
 
 def usable_cores() -> int:
-    """Return how many cores this process may use (containers and affinity included)."""
+    """Return the number of cores that this process can use, respecting containers and affinity."""
     try:
         return len(os.sched_getaffinity(0))
     except AttributeError:  # not on macOS
@@ -61,7 +61,7 @@ def usable_cores() -> int:
 
 @dataclass(frozen=True)
 class Host:
-    """A device as its operating system shows it. Paths are absolute, and looked up below `root`."""
+    """A device as shown by its operating system. Paths are absolute and resolved below `root`."""
 
     root: Path = Path("/")
     system: str = field(default_factory=platform.system)
@@ -70,23 +70,23 @@ class Host:
     may_open_path: Callable[[Path], bool] = may_open
 
     def path(self, name: str) -> Path:
-        """Return where an absolute path really lies."""
+        """Return the real location of an absolute path."""
         return self.root / name.lstrip("/")
 
     def read(self, name: str) -> str | None:
-        """Return a small text file without its padding, None where it cannot be read."""
+        """Return a small text file without padding, or None if it cannot be read."""
         try:
             return self.path(name).read_text("utf-8", errors="replace").strip("\0\n ")
         except OSError:
             return None
 
     def read_list(self, name: str) -> tuple[str, ...]:
-        """Return a list of strings as device trees hold them."""
+        """Return a list of strings from a device tree."""
         text = self.read(name)
         return tuple(text.split("\0")) if text else ()
 
     def names(self, folder: str, pattern: str = "*") -> list[str]:
-        """Return what lies in a folder, in the order in which a person would count it."""
+        """Return the names in a folder in natural order (2 before 10)."""
         try:
             found = [path.name for path in self.path(folder).glob(pattern)]
         except OSError:
@@ -94,30 +94,30 @@ class Host:
         return sorted(found, key=lambda name: (len(name), name))
 
     def exists(self, name: str) -> bool:
-        """Return whether something is there."""
+        """Return whether a path exists."""
         return self.path(name).exists()
 
     def may_open(self, name: str) -> bool:
-        """Return whether this process may use a device node."""
+        """Return whether this process can use a device node."""
         return self.may_open_path(self.path(name))
 
     def link(self, name: str) -> str | None:
-        """Return the last part of what a symbolic link points at; it need not exist."""
+        """Return the name of the target of a symbolic link, which does not have to exist."""
         try:
             return self.path(name).readlink().name
         except OSError:
             return None
 
     def group_of(self, name: str) -> str:
-        """Return the group that a device node belongs to."""
+        """Return the group of a device node."""
         number = self.path(name).stat().st_gid
         try:
             return grp.getgrgid(number).gr_name
-        except KeyError:  # the device's group is unknown inside most containers
+        except KeyError:  # the group is unknown inside most containers
             return str(number)
 
     def has_library(self, pattern: str) -> bool:
-        """Return whether a shared library is installed where the loader looks."""
+        """Return whether a shared library is installed in a folder of the loader."""
         return any(
             next(iter(folder.glob(pattern)), None) is not None
             for parent in _LIBRARY_FOLDERS
@@ -126,19 +126,19 @@ class Host:
 
     @property
     def board(self) -> str | None:
-        """Return the board's or computer's name."""
+        """Return the name of the board or computer."""
         return self.read("/proc/device-tree/model") or self.read("/sys/class/dmi/id/product_name")
 
     @property
     def compatible(self) -> tuple[str, ...]:
-        """Return what the device tree says the board is, the most exact name first."""
+        """Return the names of the board in the device tree, the most specific first."""
         return self.read_list("/proc/device-tree/compatible")
 
     @property
     def container(self) -> Container:
-        """Return what kind of container this process is in."""
+        """Return the kind of container that this process runs in."""
         if "SUPERVISOR_TOKEN" in self.environment:
-            # Home Assistant's own image keeps its source here; an app's has no reason to.
+            # The image of Home Assistant has its source here; images of apps have no reason to.
             core = self.exists("/usr/src/homeassistant")
             return Container.HOME_ASSISTANT_OS if core else Container.APP
         plain = self.exists("/.dockerenv") or self.exists("/run/.containerenv")
@@ -148,7 +148,7 @@ class Host:
     def is_musl(self) -> bool:
         """Return whether the C library is musl, for which most engines have no package.
 
-        Of this system, the library that this process runs on; a package may have brought another.
+        For this system, this is the library that the process uses; others may be installed, too.
         """
         if self.root == Path("/"):
             return this_system().libc == "musl"

@@ -1,8 +1,8 @@
-"""Kinds of boards: what they can do, draw, cost, and what they are good for.
+"""Kinds of boards with their performance, power, price and recommended use.
 
-Performance is what makers state (peak 8-bit operations), power and price are what is usual. The
-power of modules and whole computers and the N100's performance are estimates. So the figures
-compare boards with each other and say nothing about frames per second: for those there is `bench`.
+The performance is stated by the manufacturers (peak 8-bit operations); power and price are typical
+values. The power of modules and whole computers and the performance of the N100 are estimates. The
+figures only compare boards with each other; `bench` measures frames per second.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ PROFILES: dict[str, BoardProfile] = {
             watts_max=4.0,
             price_min_usd=129,
             price_max_usd=129,
-            best_for="a node of its own for a few cameras, with models compiled for the Edge TPU",
+            best_for="a separate node for a few cameras, with models compiled for the Edge TPU",
         ),
         BoardProfile(
             id="coral_usb",
@@ -43,7 +43,7 @@ PROFILES: dict[str, BoardProfile] = {
             watts_max=4.5,
             price_min_usd=60,
             price_max_usd=60,
-            best_for="giving a computer that is already there enough for several cameras",
+            best_for="upgrading an existing computer for several cameras",
         ),
         BoardProfile(
             id="coral_pcie",
@@ -83,7 +83,7 @@ PROFILES: dict[str, BoardProfile] = {
             watts_max=8.0,
             price_min_usd=70,
             price_max_usd=200,
-            best_for="giving a computer with a free M.2 slot enough for many cameras",
+            best_for="upgrading a computer with a free M.2 slot for many cameras",
         ),
         BoardProfile(
             id="apple_neural_engine",
@@ -113,12 +113,12 @@ PROFILES: dict[str, BoardProfile] = {
             watts_max=0.5,
             price_min_usd=3,
             price_max_usd=3,
-            best_for="one tiny model beside a sensor or small camera; it cannot run a node",
+            best_for="one tiny model next to a sensor or small camera; it cannot run a node",
         ),
         BoardProfile(
             id="intel_n100",
             name="Intel N100",
-            tops=1.0,  # 24 execution units x 64 operations x 0.75 GHz; Intel states none
+            tops=1.0,  # 24 execution units x 64 operations x 0.75 GHz; not stated by Intel
             watts_min=6.0,
             watts_max=20.0,
             price_min_usd=120,
@@ -143,7 +143,7 @@ PROFILES: dict[str, BoardProfile] = {
             watts_max=None,
             price_min_usd=None,
             price_max_usd=None,
-            best_for="starting at once; one to a few cameras, looking every few seconds",
+            best_for="getting started: one to a few cameras, analyzed every few seconds",
         ),
     )
 }
@@ -152,10 +152,10 @@ PROFILES: dict[str, BoardProfile] = {
 _HATS = {"Hailo-8": "raspberry_pi_5_hailo_8", "Hailo-8L": "raspberry_pi_5_hailo_8l"}
 
 
-def recognise(host: Host, cpu: str, devices: Iterable[DeviceInfo]) -> BoardProfile | None:
-    """Return the profile that describes a device best; None where it is of a kind we do not list.
+def recognize(host: Host, cpu: str, devices: Iterable[DeviceInfo]) -> BoardProfile | None:
+    """Return the profile that describes a device best, or None if there is no profile for it.
 
-    A board of its own comes before an accelerator in a computer, and that before the processor.
+    Complete boards take precedence over accelerators in a computer, and those over the processor.
     """
     name = _board(host) or _accelerator(host, tuple(devices)) or _processor(cpu)
     return PROFILES.get(name)
@@ -171,7 +171,7 @@ def _board(host: Host) -> str | None:
         if name in ("qcom,qcs6490", "qcom,qcm6490") or "qcs6490" in name:
             return "qualcomm_qcs6490"
         if name.startswith("nvidia,tegra"):
-            # Another Jetson has other figures; better none than wrong ones.
+            # Other Jetsons have other figures; no figures are better than wrong ones.
             return "jetson_orin_nano" if "Orin Nano" in board else "jetson_other"
     return None
 
@@ -180,7 +180,7 @@ def _accelerator(host: Host, devices: tuple[DeviceInfo, ...]) -> str | None:
     hailo = next((item for item in devices if item.kind == "hailo"), None)
     if hailo is not None:
         if not hailo.name.startswith("Hailo-8"):
-            return "hailo_other"  # with other figures; better none than wrong ones
+            return "hailo_other"  # with other figures; no figures are better than wrong ones
         if "raspberrypi,5-model-b" in host.compatible and hailo.name in _HATS:
             return _HATS[hailo.name]
         return "hailo_8_m2"

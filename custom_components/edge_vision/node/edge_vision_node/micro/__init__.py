@@ -1,1 +1,1 @@
-"""Microcontrollers: they cannot run a node, but a tiny model may fit one."""
+"""Microcontrollers: too small for a node, but large enough for a tiny model."""

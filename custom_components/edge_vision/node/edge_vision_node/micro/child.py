@@ -1,9 +1,9 @@
-"""Runs a model in TensorFlow Lite Micro: `python -m edge_vision_node.micro.child MODEL ARENA`.
+"""Run a model in TensorFlow Lite Micro: `python -m edge_vision_node.micro.child MODEL ARENA`.
 
-A process of its own, because a model may crash the interpreter: it does not check what it reads,
-and goes on after an allocation that failed. Prints a JSON line when the package is there, one when
-it has read the model, and one when it has run it, so that its end tells how far it came. What the
-interpreter has to say goes to stderr, and so does any error.
+This is a separate process, because a model can crash the interpreter: it does not validate its
+input, and continues after a failed allocation. A JSON line is printed after the package was
+imported, after the model was read, and after it was run, so the caller knows how far it got. The
+messages of the interpreter and all errors go to stderr.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-# 64-bit address space for interpreter, model and the largest arena; a bomb ends here.
+# Address space for the interpreter, the model and the largest arena; stops malicious models.
 _MEMORY_BYTES = 4 * 2**30
 _CPU_S = 120
 
 
 def main() -> None:
-    """Read and run the model."""
+    """Read the model and run it."""
     resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_BYTES, _MEMORY_BYTES))
     resource.setrlimit(resource.RLIMIT_CPU, (_CPU_S, _CPU_S))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -45,7 +45,7 @@ def _names(enumeration: type) -> dict[int, str]:
 
 
 def _operators(runtime: Any, model: Any) -> dict[str, int]:
-    """Return how often each operator is used."""
+    """Return the number of uses of each operator."""
     known = _names(runtime.schema_fb.BuiltinOperator)
     counts: Counter[str] = Counter()
     for graph in model.subgraphs:
@@ -60,13 +60,13 @@ def _operators(runtime: Any, model: Any) -> dict[str, int]:
 
 
 def _printable(name: bytes) -> str:
-    """Return a name that a stranger gave, fit for a terminal and a comment in a header."""
+    """Return an untrusted name in a form that is safe for a terminal and a comment in a header."""
     text = name.decode("utf-8", "replace")[:60]
     return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
 def _run(interpreter: Any, model: Any) -> dict[str, Any]:
-    """Run the model once on zeros; the arena's use is printed on stderr."""
+    """Run the model once on zeros; its use of the arena is printed on stderr."""
     numpy = import_module("numpy")
     graph = model.subgraphs[0]
     inputs = [interpreter.get_input_details(index) for index in range(len(graph.inputs))]

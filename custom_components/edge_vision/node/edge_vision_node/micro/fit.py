@@ -1,7 +1,7 @@
-"""Whether a model fits a microcontroller: asked of the real interpreter, in its own process.
+"""Check whether a model fits a microcontroller, using the real interpreter in a separate process.
 
 The interpreter is TensorFlow Lite Micro, https://github.com/tensorflow/tflite-micro, with all its
-operators. Its arena is the one block of memory that it works in.
+operators. Its arena is the single block of memory that it works in.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ..errors import EngineMissingError, ModelError
 from ..plain_files import read_plain
 
 _KIB = 1024
-# Enough to say "needs 30 MiB" of a model that is much too large.
+# Large enough to report "needs 30 MiB" for a model that is much too large.
 _TRY_ARENA_BYTES = 64 * 2**20
 _MOST_MODEL_BYTES = 64 * 2**20
 _DEADLINE_S = 60.0
@@ -32,14 +32,14 @@ _MODULE = f"{__package__}.child"
 
 @dataclass(frozen=True)
 class Microcontroller:
-    """A chip with a common module around it.
+    """A chip on a typical module.
 
     Attributes:
-        sram_kib: memory on the chip; `arena_kib` of it are left for a model beside a firmware
-            with Wi-Fi.
-        psram_kib: slower memory beside the chip.
-        flash_kib: for firmware and models; `model_kib` of it are left for a model beside a
-            firmware that can update itself, which needs its place twice.
+        sram_kib: memory on the chip; `arena_kib` of it are free for a model next to a firmware with
+            Wi-Fi.
+        psram_kib: slower memory outside the chip.
+        flash_kib: memory for firmware and models; `model_kib` of it are free for a model next to a
+            firmware with over-the-air updates, which needs two slots.
     """
 
     id: str
@@ -54,9 +54,9 @@ class Microcontroller:
 BOARDS = {
     board.id: board
     for board in (
-        # Of the 512 KiB, 338 are for a program's data (as Espressif's size tool counts); a
-        # firmware with Wi-Fi takes some 150. The module: 8 MiB PSRAM and 8 MiB flash, in two
-        # slots of 3.75 MiB, with a firmware of 1.25.
+        # 338 of the 512 KiB are available for data (according to Espressif's size tool); a firmware
+        # with Wi-Fi takes about 150. The module has 8 MiB PSRAM and 8 MiB flash, in two slots of
+        # 3.75 MiB, of which the firmware takes 1.25.
         Microcontroller("esp32-s3", "ESP32-S3", 512, 192, 8192, 8192, 2560),
     )
 }
@@ -72,10 +72,10 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Fit:
-    """What a model needs, and what keeps it from a board (`problems`; none: it fits).
+    """The requirements of a model, and the `problems` that prevent it from fitting a board.
 
-    `arena_bytes` was proven: the model ran in an arena of just that size, on this computer. It is
-    None where the model did not run. `memory` is where an arena of that size goes: sram or psram.
+    `arena_bytes` was verified by running the model in an arena of that size on this computer. It is
+    None if the model did not run. `memory` is the memory for an arena of that size: sram or psram.
     """
 
     model: str
@@ -92,13 +92,13 @@ class Fit:
 
     @property
     def fits(self) -> bool:
-        """Return whether nothing speaks against it."""
+        """Return whether the model fits."""
         return not self.problems
 
 
 @dataclass(frozen=True)
 class _Outcome:
-    """One run in the child: what it said before it ended, and why it ended early."""
+    """One run in the child: its output, and the reason if it failed."""
 
     operators: dict[str, int] | None
     inputs: tuple[Tensor, ...]
@@ -108,10 +108,10 @@ class _Outcome:
 
 
 def check_fit(path: Path, board: Microcontroller, arena_kib: int | None = None) -> Fit:
-    """Run a model in TensorFlow Lite Micro and compare its needs with a board's.
+    """Run a model in TensorFlow Lite Micro and compare its requirements with a board.
 
-    `arena_kib` is what a firmware of yours gives the model; None: what is usual. Raises
-    `EngineMissingError`, or `ModelError` for a file that is no TensorFlow Lite model.
+    `arena_kib` is the memory that your firmware gives the model; None means a typical value. Raises
+    `EngineMissingError`, or `ModelError` if the file is not a TensorFlow Lite model.
     """
     if find_spec("tflite_micro") is None:
         raise EngineMissingError(
@@ -134,8 +134,9 @@ def check_fit(path: Path, board: Microcontroller, arena_kib: int | None = None) 
     problems = [] if first.problem is None else [first.problem]
     if len(data) > board.model_kib * _KIB:
         problems.append(
-            f"The file has {_size(len(data))}, but beside a firmware the {board.flash_kib // 1024}"
-            f" MiB of flash have {_size(board.model_kib * _KIB)} for a model."
+            f"The file has {_size(len(data))}, but a firmware leaves only"
+            f" {_size(board.model_kib * _KIB)} of the {board.flash_kib // 1024} MiB of flash for a"
+            " model."
         )
     if first.arena_bytes is None:
         return replace(fit, problems=tuple(problems))
@@ -161,14 +162,14 @@ def _read(path: Path) -> bytes:
         raise ModelError(f"{path}: {err.strerror}") from err
     if not data:
         raise ModelError(f"{path} is empty")
-    # The file identifier of the FlatBuffers schema.
+    # File identifier of the FlatBuffers schema.
     if data[4:8] != b"TFL3":
         raise ModelError(f"{path} is not a TensorFlow Lite model (.tflite)")
     return data
 
 
 def _run(path: Path, arena_bytes: int) -> _Outcome:
-    """Run the model once, in a process of its own with a deadline."""
+    """Run the model once in a separate process with a deadline."""
     inherited = os.environ.get("PYTHONPATH")
     search = os.pathsep.join([str(_PACKAGE_PARENT), *([inherited] if inherited else [])])
     command = [sys.executable, "-P", "-m", _MODULE, str(path.absolute()), str(arena_bytes)]
@@ -211,7 +212,7 @@ def _tensors(items: object) -> tuple[Tensor, ...]:
 
 
 def _explain(status: int, stderr: str, operators: dict[str, int] | None) -> str:
-    """Say in one sentence why the interpreter did not run the model."""
+    """Return one sentence about why the interpreter did not run the model."""
     if operators is None:
         if status < 0:
             return f"reading the file crashed the reader ({_signal(status)}): it is damaged"
@@ -227,18 +228,18 @@ def _explain(status: int, stderr: str, operators: dict[str, int] | None) -> str:
         return f"TensorFlow Lite Micro has no custom operator {names}."
     too_large = re.search(r"Failed to .*Requested: (\d+)", stderr)
     if too_large:
-        return f"One allocation wants {_size(int(too_large[1]))}: the arena is far too large."
+        return f"One allocation needs {_size(int(too_large[1]))}: the arena is far too large."
     if "Hybrid models are not supported" in stderr:
         return (
-            "Its weights are of another type than its inputs, or quantised in the old uint8 way:"
-            " convert it with full integer quantisation (int8)."
+            "Its weights have a different type than its inputs, or are quantized to uint8 in the"
+            " old way: convert it with full integer quantization (int8)."
         )
     if status < 0:
-        suspects = f", perhaps over {', '.join(custom)}" if custom else ""
+        suspects = f", possibly because of {', '.join(custom)}" if custom else ""
         return f"The model crashed the interpreter ({_signal(status)}){suspects}."
     said, _, error = stderr.partition("Traceback")
     words = [line.strip(" .") for line in said.splitlines() if line.strip()]
-    return f"The interpreter refused it: {'; '.join(words[:2] or error.splitlines()[-1:])}."
+    return f"The interpreter rejected it: {'; '.join(words[:2] or error.splitlines()[-1:])}."
 
 
 def _signal(status: int) -> str:
@@ -249,7 +250,7 @@ def _signal(status: int) -> str:
 
 
 def _prove(path: Path, arena_bytes: int) -> int:
-    """Return the arena in which the model really ran: what was counted, or a little more."""
+    """Return the size of an arena in which the model ran: the reported size, or slightly more."""
     for spare in (0, 1 * _KIB, 16 * _KIB):
         if _run(path, arena_bytes + spare).problem is None:
             return arena_bytes + spare
@@ -261,7 +262,7 @@ def _prove(path: Path, arena_bytes: int) -> int:
 def _place(
     arena_bytes: int, board: Microcontroller, arena_kib: int | None
 ) -> tuple[str | None, str | None]:
-    """Return the memory in which an arena fits, and what is wrong where none does."""
+    """Return the memory that fits an arena, or None and the problem."""
     if arena_kib is not None:
         memory = "sram" if arena_kib <= board.sram_kib else "psram"
         if arena_bytes <= arena_kib * _KIB and arena_kib <= board.psram_kib:
@@ -282,12 +283,14 @@ def _place(
 def _notes(fit: Fit, memory: str | None) -> list[str]:
     notes = [
         (
-            "Espressif's fast kernels (ESP-NN) need working memory of their own in the arena: give"
-            " it a quarter more, and measure on the chip."
+            "Espressif's fast kernels (ESP-NN) need additional working memory in the arena: give it"
+            " a quarter more, and measure on the chip."
         )
     ]
     if any(item.dtype == "float32" for item in fit.inputs):
-        notes.append("It computes in float32; quantised to int8 it would run several times faster.")
+        notes.append(
+            "It computes in float32; quantized to int8, it would run several times faster."
+        )
     if memory == "psram":
         notes.append("PSRAM is several times slower than SRAM, and not every module has it.")
     return notes
@@ -302,7 +305,7 @@ def _size(size_bytes: int) -> str:
 
 
 def c_array(data: bytes, fit: Fit, version: str) -> str:
-    """Return a C and C++ header that holds the model for a firmware."""
+    """Return a C and C++ header that contains the model for a firmware."""
     name = re.sub(r"\W", "_", Path(fit.model).stem, flags=re.ASCII) + "_model"
     if name[0].isdigit():
         name = f"_{name}"
@@ -319,12 +322,12 @@ def c_array(data: bytes, fit: Fit, version: str) -> str:
     ]
     if fit.arena_bytes is not None:
         lines += [
-            "// What the model used on a 64-bit computer. Give it more: see `fits`.",
+            "// Used by the model on a 64-bit computer. Give it more: see `fits`.",
             f"#define {name.upper()}_ARENA_BYTES {fit.arena_bytes}",
             "",
         ]
     lines += [
-        "// The interpreter reads the tensors where they lie, so they have to be aligned.",
+        "// The interpreter reads the tensors in place, so they have to be aligned.",
         f"static const uint8_t {name}[{len(data)}] __attribute__((aligned(16))) = {{",
     ]
     for start in range(0, len(data), 12):
