@@ -69,7 +69,6 @@ ROOMS_IN_CIRCLES = {
 LONG = {
     "flows/camera_settings.py",
     "flows/models.py",
-    f"{NODE_AT}/cameras/stream.py",
     f"{NODE_AT}/pipelines/live.py",
     f"{NODE_AT}/server/connection.py",
     "runtime/pipeline.py",

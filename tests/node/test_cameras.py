@@ -17,7 +17,7 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-from edge_vision_node.cameras import stream as camera_module
+from edge_vision_node.cameras import process as camera_process
 from edge_vision_node.cameras.messages import CameraFrame, Motion, Push, Source, View
 from edge_vision_node.cameras.reader import Backlog, Player
 from edge_vision_node.cameras.soundness import Soundness
@@ -515,7 +515,7 @@ async def test_a_decoder_that_hangs_is_ended_and_another_begins(
     # In the camera's process; what runs there cannot be changed from here.
     (tmp_path / "sitecustomize.py").write_text(HANGS)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    monkeypatch.setattr(camera_module, "_ALIVE_EVERY_S", 0.5)
+    monkeypatch.setattr(camera_process, "_ALIVE_EVERY_S", 0.5)
     async with mjpeg_camera(WHITE) as camera, cameras() as them:
         states: list[SourceStatus] = []
         source = Source(url=camera.address, stall_s=1)
