@@ -1,14 +1,139 @@
-"""Whether corners make an area: pure geometry, in shares of a picture."""
+"""Zones, lines and masks as they are entered: parsing, checking, and writing them down again.
+
+Everything here is pure, so that a form and a page that draws can share it. A shape is what a
+subentry holds: a mask is a list of points, a zone or line has a name as well. Points are shares of
+the picture's width and height.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations, pairwise
+from typing import Any, Final
+
+from .const import CONF_LINES, CONF_MOTION_MASKS, CONF_PRIVACY_MASKS, CONF_ZONES
 
 type Corner = tuple[float, float]
+type Points = list[dict[str, float]]
 
-# Corners are typed with a few decimals; what arithmetic adds to them is far below this.
+# Where shapes are in a subentry's data.
+KINDS: Final = (CONF_ZONES, CONF_LINES, CONF_PRIVACY_MASKS, CONF_MOTION_MASKS)
+
+FIELD_NAME: Final = "name"
+FIELD_POINTS: Final = "points"
+FIELD_LABELS: Final = "labels"
+FIELD_CONFIDENCE: Final = "confidence"
+FIELD_LOITERING: Final = "loitering_s"
+FIELD_COUNTING: Final = "counting"
+
+_LEAST_CORNERS: Final = 3
+_MOST_CORNERS: Final = 40
+# Shares of the picture: a smaller area or shorter line is a slip, and nothing would ever be in it.
+_LEAST_AREA: Final = 0.0001
+_LEAST_LENGTH: Final = 0.005
+_LONGEST_NAME: Final = 50
+# Corners are typed with a few decimals; rounding errors are far below this.
 _NOTHING = 1e-9
+
+
+class BadShape(Exception):
+    """What was entered in `field` is no shape; the text is a key of the form's errors."""
+
+    def __init__(self, key: str, field: str = FIELD_POINTS) -> None:
+        """Set the reason and the field."""
+        super().__init__(key)
+        self.field = field
+
+
+def zone_from(form: Mapping[str, Any], lowest_confidence: float) -> dict[str, Any]:
+    """Return a zone. Raises `BadShape`.
+
+    `lowest_confidence`: of the camera for the labels of the zone, a percentage. A zone can only ask
+    for more than its camera.
+    """
+    confidence = form.get(FIELD_CONFIDENCE)
+    if confidence is not None and confidence < lowest_confidence:
+        raise BadShape("below_the_camera", FIELD_CONFIDENCE)
+    return {
+        "name": _checked_name(form),
+        "points": mask_from(form),
+        "labels": form[FIELD_LABELS],
+        "confidence": confidence,
+        "loitering_s": form.get(FIELD_LOITERING),
+        "counting": form[FIELD_COUNTING],
+    }
+
+
+def line_from(form: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a line. Raises `BadShape`."""
+    points = parse_points(form[FIELD_POINTS])
+    if len(points) != 2:
+        raise BadShape("not_a_line")
+    start, end = points
+    if math.hypot(end["x"] - start["x"], end["y"] - start["y"]) < _LEAST_LENGTH:
+        raise BadShape("not_a_line")
+    return {"name": _checked_name(form), "start": start, "end": end}
+
+
+def mask_from(form: Mapping[str, Any]) -> Points:
+    """Return the corners of an area. Raises `BadShape`."""
+    points = parse_points(form[FIELD_POINTS])
+    points = [point for number, point in enumerate(points) if point != points[number - 1]]
+    if not _LEAST_CORNERS <= len(points) <= _MOST_CORNERS:
+        raise BadShape("too_few_points")
+    corners = [(point["x"], point["y"]) for point in points]
+    if on_one_line(corners):
+        raise BadShape("no_area")
+    if crosses_itself(corners):
+        raise BadShape("crossing")
+    if area(corners) < _LEAST_AREA:
+        raise BadShape("no_area")
+    return points
+
+
+def parse_points(text: str) -> Points:
+    """Return the points in a text like `0.1,0.2 0.5,0.2 0.5,0.9`. Raises `BadShape`."""
+    points = []
+    for pair in re.sub(r"\s*,\s*", ",", text.replace(";", " ")).split():
+        try:
+            x, y = (float(value) for value in pair.split(","))
+        except ValueError:
+            raise BadShape("not_points") from None
+        if not (0 <= x <= 1 and 0 <= y <= 1):
+            raise BadShape("outside")
+        points.append({"x": x, "y": y})
+    return points
+
+
+def name_of(shape: Any) -> str | None:
+    """Return a shape's name; masks have none."""
+    return shape["name"] if isinstance(shape, Mapping) else None
+
+
+def points_of(shape: Any) -> Points:
+    """Return a shape's points."""
+    if not isinstance(shape, Mapping):
+        return list(shape)
+    return list(shape.get("points") or [shape["start"], shape["end"]])
+
+
+def as_text(points: Iterable[Mapping[str, float]]) -> str:
+    """Return points as `parse_points` reads them."""
+    return " ".join(f"{point['x']:g},{point['y']:g}" for point in points)
+
+
+def _checked_name(form: Mapping[str, Any]) -> str:
+    name = str(form[FIELD_NAME]).strip()
+    if not name or "@" in name:
+        raise BadShape("no_name", FIELD_NAME)
+    if len(name) > _LONGEST_NAME:
+        raise BadShape("long_name", FIELD_NAME)
+    return name
+
+
+# --- Geometry ------------------------------------------------------------------------------------
 
 
 def area(corners: Sequence[Corner]) -> float:

@@ -67,8 +67,6 @@ ROOMS_IN_CIRCLES = {
     "runtime",
 }
 LONG = {
-    "flows/camera_settings.py",
-    "flows/models.py",
     f"{NODE_AT}/pipelines/live.py",
     f"{NODE_AT}/server/connection.py",
     "runtime/pipeline.py",

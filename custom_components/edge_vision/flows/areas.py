@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, Final
 
@@ -26,7 +24,19 @@ from homeassistant.helpers.selector import (
 )
 
 from ..api.client import NodeError
-from ..areas import area, crosses_itself, on_one_line
+from ..areas import (
+    FIELD_COUNTING,
+    FIELD_LOITERING,
+    FIELD_POINTS,
+    KINDS,
+    BadShape,
+    as_text,
+    line_from,
+    mask_from,
+    name_of,
+    points_of,
+    zone_from,
+)
 from ..const import (
     CONF_CAMERA,
     CONF_CONFIDENCE,
@@ -51,10 +61,7 @@ from .forms import async_name_misfits, misfits, number
 from .picture import FlowPicture
 from .preview import async_see
 
-FIELD_POINTS: Final = "points"
 FIELD_ITEM: Final = "item"
-FIELD_LOITERING: Final = "loitering_s"
-FIELD_COUNTING: Final = "counting"
 # Step → where its shapes are in the subentry's data.
 STEPS: Final = {
     "zone": CONF_ZONES,
@@ -62,25 +69,10 @@ STEPS: Final = {
     "privacy_mask": CONF_PRIVACY_MASKS,
     "motion_mask": CONF_MOTION_MASKS,
 }
-KINDS: Final = tuple(STEPS.values())
 # Where the texts of the steps are.
 TEXTS: Final = f"config_subentries.{SUBENTRY_PIPELINE}.step"
-_LEAST_CORNERS: Final = 3
-_MOST_CORNERS: Final = 40
-# Shares of the picture: what is smaller than these is a slip, and nothing is ever in it.
-_LEAST_AREA: Final = 0.0001
-_LEAST_LENGTH: Final = 0.005
-_LONGEST_NAME: Final = 50
 _PEOPLE: Final = ("person", "people", "pedestrian", "human")
 _MOST_LOITERING_S: Final = 24 * 3600
-
-
-class BadShape(Exception):
-    """What was entered in a field is no shape; the text is a key of the form's errors."""
-
-    def __init__(self, key: str, field: str = FIELD_POINTS) -> None:
-        super().__init__(key)
-        self.field = field
 
 
 class AreaFlow(ConfigSubentryFlow):
@@ -135,37 +127,18 @@ class AreaFlow(ConfigSubentryFlow):
         }
 
         def build(form: Mapping[str, Any]) -> dict[str, Any]:
-            confidence, wanted = form.get(CONF_CONFIDENCE), form[CONF_LABELS] or labels
-            lowest = min(
-                (limits.get(label, {}).get("confidence", usual) for label in wanted), default=usual
+            lowest = (
+                limits.get(label, {}).get("confidence", usual)
+                for label in form[CONF_LABELS] or labels
             )
-            if confidence is not None and confidence < lowest:
-                raise BadShape("below_the_camera", CONF_CONFIDENCE)
-            return {
-                "name": _name(form),
-                "points": _corners(form),
-                "labels": form[CONF_LABELS],
-                "confidence": confidence,
-                "loitering_s": form.get(FIELD_LOITERING),
-                "counting": form[FIELD_COUNTING],
-            }
+            return zone_from(form, min(lowest, default=usual))
 
         return await self._edit("zone", fields, build, user_input)
 
     async def async_step_line(self, user_input: dict[str, Any] | None = None) -> SubentryFlowResult:
         """Add or change a line."""
         fields = {vol.Required(CONF_NAME): TextSelector(), vol.Required(FIELD_POINTS): _POINTS}
-
-        def build(form: Mapping[str, Any]) -> dict[str, Any]:
-            points = parse_points(form[FIELD_POINTS])
-            if len(points) != 2:
-                raise BadShape("not_a_line")
-            start, end = points
-            if math.hypot(end["x"] - start["x"], end["y"] - start["y"]) < _LEAST_LENGTH:
-                raise BadShape("not_a_line")
-            return {"name": _name(form), "start": start, "end": end}
-
-        return await self._edit("line", fields, build, user_input)
+        return await self._edit("line", fields, line_from, user_input)
 
     async def async_step_privacy_mask(
         self, user_input: dict[str, Any] | None = None
@@ -180,7 +153,7 @@ class AreaFlow(ConfigSubentryFlow):
         return await self._mask("motion_mask", user_input)
 
     async def _mask(self, step: str, user_input: dict[str, Any] | None) -> SubentryFlowResult:
-        return await self._edit(step, {vol.Required(FIELD_POINTS): _POINTS}, _corners, user_input)
+        return await self._edit(step, {vol.Required(FIELD_POINTS): _POINTS}, mask_from, user_input)
 
     async def _edit(
         self,
@@ -202,7 +175,7 @@ class AreaFlow(ConfigSubentryFlow):
                 others = list(shapes)
                 if self._editing is not None:
                     others.pop(self._editing[1])
-                if (name := _named(shape)) and any(same(name, _named(item)) for item in others):
+                if (name := name_of(shape)) and any(same(name, name_of(item)) for item in others):
                     raise BadShape("name_taken", CONF_NAME)
             except BadShape as err:
                 errors[err.field] = str(err)
@@ -229,7 +202,7 @@ class AreaFlow(ConfigSubentryFlow):
 
     def _note_name(self, kind: str, before: Any, after: Any) -> None:
         """Note that a zone or line has another name, under the one that it was saved with."""
-        old, new = _named(before), _named(after)
+        old, new = name_of(before), name_of(after)
         if old is None or new is None or old == new:
             return
         firsts = [key for key, name in self._renames.items() if key[0] == kind and name == old]
@@ -344,66 +317,18 @@ class AreaFlow(ConfigSubentryFlow):
 _POINTS = TextSelector(TextSelectorConfig(multiline=False))
 
 
-def parse_points(text: str) -> list[dict[str, float]]:
-    """Return the points in a text like `0.1,0.2 0.5,0.2 0.5,0.9`. Raises `BadShape`."""
-    points = []
-    for pair in re.sub(r"\s*,\s*", ",", text.replace(";", " ")).split():
-        try:
-            x, y = (float(value) for value in pair.split(","))
-        except ValueError:
-            raise BadShape("not_points") from None
-        if not (0 <= x <= 1 and 0 <= y <= 1):
-            raise BadShape("outside")
-        points.append({"x": x, "y": y})
-    return points
-
-
 def _people(labels: Iterable[str]) -> list[str]:
     """Return what a new zone is for, of what the camera looks for: people where it does."""
     return [label for label in labels if label.casefold() in _PEOPLE]
 
 
-def _corners(form: Mapping[str, Any]) -> list[dict[str, float]]:
-    """Return the corners of an area. Raises `BadShape`."""
-    points = parse_points(form[FIELD_POINTS])
-    points = [point for number, point in enumerate(points) if point != points[number - 1]]
-    if not _LEAST_CORNERS <= len(points) <= _MOST_CORNERS:
-        raise BadShape("too_few_points")
-    corners = [(point["x"], point["y"]) for point in points]
-    if on_one_line(corners):
-        raise BadShape("no_area")
-    if crosses_itself(corners):
-        raise BadShape("crossing")
-    if area(corners) < _LEAST_AREA:
-        raise BadShape("no_area")
-    return points
-
-
-def _name(form: Mapping[str, Any]) -> str:
-    name = str(form[CONF_NAME]).strip()
-    if not name or "@" in name:
-        raise BadShape("no_name", CONF_NAME)
-    if len(name) > _LONGEST_NAME:
-        raise BadShape("long_name", CONF_NAME)
-    return name
-
-
-def _named(shape: Any) -> str | None:
-    """Return a shape's name; masks have none."""
-    return shape["name"] if isinstance(shape, Mapping) else None
-
-
 def _as_form(shape: Any, labels: Collection[str]) -> dict[str, Any]:
-    """Return a shape as its form holds it, of its labels those that can be chosen."""
+    """Return a shape as its form holds it, with those of its labels that can be chosen."""
+    text = as_text(points_of(shape))
     if not isinstance(shape, Mapping):
-        return {FIELD_POINTS: _as_text(shape)}
-    points = shape.get("points") or [shape["start"], shape["end"]]
+        return {FIELD_POINTS: text}
     known = [label for label in shape.get("labels", ()) if label in labels]
-    return {**shape, FIELD_POINTS: _as_text(points), CONF_LABELS: known}
-
-
-def _as_text(points: Iterable[Mapping[str, float]]) -> str:
-    return " ".join(f"{point['x']:g},{point['y']:g}" for point in points)
+    return {**shape, FIELD_POINTS: text, CONF_LABELS: known}
 
 
 def _describe(kind: str, number: int, item: Any) -> str:
@@ -413,4 +338,4 @@ def _describe(kind: str, number: int, item: Any) -> str:
         CONF_PRIVACY_MASKS: "Privacy mask",
         CONF_MOTION_MASKS: "Motion mask",
     }
-    return f"{titles[kind]} {_named(item) or number + 1}"
+    return f"{titles[kind]} {name_of(item) or number + 1}"

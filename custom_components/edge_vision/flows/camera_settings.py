@@ -7,9 +7,9 @@ choose from are the model's. What was chosen is tried on a picture of the camera
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import PurePath
-from typing import Any, Final, override
+from typing import Any, override
 from urllib.parse import urlsplit
 
 import voluptuous as vol
@@ -19,60 +19,27 @@ from homeassistant.config_entries import (
     SubentryFlowContext,
     SubentryFlowResult,
 )
-from homeassistant.const import CONF_NAME, PERCENTAGE, Platform, UnitOfTime
+from homeassistant.const import Platform
 from homeassistant.core import callback
 from homeassistant.exceptions import HomeAssistantError
 from homeassistant.helpers import entity_registry as er
 from homeassistant.helpers.selector import (
-    BooleanSelector,
-    EntitySelector,
-    EntitySelectorConfig,
-    NumberSelectorMode,
-    SelectOptionDict,
-    Selector,
-    SelectSelector,
-    SelectSelectorConfig,
     SelectSelectorMode,
-    TextSelector,
 )
-from homeassistant.util import slugify
 
 from ..api.client import COMPILE_TIMEOUT_S, NodeCommandError, NodeDisconnected, NodeError
 from ..const import (
-    AUTO,
     CONF_ACCELERATOR,
-    CONF_ALLOW_FALLBACK,
     CONF_CAMERA,
     CONF_CONFIDENCE,
-    CONF_COOLDOWN,
     CONF_ENGINE,
     CONF_FPS,
-    CONF_HARDWARE_DECODING,
-    CONF_KEY_FRAMES_ONLY,
     CONF_LABELS,
-    CONF_LIMITS,
-    CONF_LOOK,
     CONF_MODEL,
-    CONF_MOTION,
-    CONF_ONLY_ON_REQUEST,
-    CONF_PATTERN,
     CONF_SCAN_INTERVAL,
-    CONF_SENSITIVITY,
     CONF_SOURCE,
-    CONF_TRANSPORT,
     CONF_VIDEO_ADDRESS,
-    DEFAULT_CONFIDENCE,
-    DEFAULT_FPS,
-    DEFAULT_SCAN_INTERVAL,
     DOMAIN,
-    MAX_CONFIDENCE,
-    MAX_COOLDOWN,
-    MAX_FPS,
-    MAX_SCAN_INTERVAL,
-    MIN_CONFIDENCE,
-    MIN_FPS,
-    MIN_SCAN_INTERVAL,
-    PATTERN_FULL_EDGE,
     PictureSource,
 )
 from ..markdown import Plain, placeholders
@@ -84,37 +51,28 @@ from ..node.edge_vision_node.protocol import (
     ErrorCode,
     ModelInfo,
     NodeInfo,
-    Sensitivity,
-    Task,
-    Thoroughness,
     redact,
 )
 from ..runtime.area_renames import async_rename_areas
 from ..runtime.benchmark_text import figure_of
 from ..runtime.damaged_settings import damage, usable
 from ..runtime.settings import chosen, may_be_live
-from ..runtime.stream_addresses import async_get_stream_address, lower_scheme
-from .areas import KINDS
-from .forms import FormSection, folded, misfits, number, optional, required, unfold
+from ..runtime.stream_addresses import async_get_stream_address
+from .camera_form import (
+    SECTION_DETECTION,
+    SECTION_SCHEDULE,
+    SECTION_VIDEO,
+    TASKS,
+    CameraForm,
+    sections_to_mend,
+)
+from .changes import merge_changes
+from .forms import misfits, select, unfold
 from .limits_and_motion import DetailFlow
 from .model_text import task_words
 from .preview import address_error, async_try_to_see
 from .progress import ProgressFlow
 
-SECTION_DETECTION: Final = "detection"
-SECTION_SCHEDULE: Final = "schedule"
-SECTION_VIDEO: Final = "video"
-SECTION_ADVANCED: Final = "advanced"
-# Errors of the whole form → the section where the user can do something about them.
-_MENDED_IN: Final = {"no_camera": SECTION_VIDEO, "cannot_run": SECTION_ADVANCED}
-TRANSPORTS: Final = (AUTO, "tcp", "udp")
-# One field for engine and accelerator: not every one of these goes with every one of those.
-FIELD_PLACE: Final = "place"
-_IN: Final = "/"
-
-DEFAULT_LABELS: Final = ("person", "cat", "dog", "car")
-# What entities can be made from. The node can do more, for models that work with others.
-TASKS: Final = (Task.DETECTION, Task.CLASSIFICATION, Task.POSE, Task.FACE)
 # A trial that takes longer shows that it is under way.
 _SHOW_PROGRESS_AFTER_S = 5.0
 
@@ -222,7 +180,7 @@ class PipelineFlow(
             self._model = models[user_input[CONF_MODEL]]
             return await self.async_step_settings()
         chosen = self._data.get(CONF_MODEL)
-        selector = _select(
+        selector = select(
             {model.id: self._described(model) for model in models.values()},
             mode=SelectSelectorMode.LIST,
         )
@@ -251,7 +209,7 @@ class PipelineFlow(
             named = await self._misfits("settings", user_input)
             return self._show_settings(errors, "", user_input, named)
         if user_input is not None:
-            self._take(user_input)
+            self._title, self._data = self._form.read(user_input)
             return await self._try_to_save()
         return self._show_settings({}, "")
 
@@ -294,105 +252,16 @@ class PipelineFlow(
         if self._trial is not None:
             self._trial.cancel()
 
-    def _show_settings(
-        self,
-        errors: dict[str, str],
-        reason: str,
-        answers: Mapping[str, Any] | None = None,
-        named: str = "",
-    ) -> SubentryFlowResult:
-        """Show the form, with answers that were not taken; `named` are those that do not fit."""
-        schema = self.add_suggested_values_to_schema(self._schema(), answers)
-        return self.async_show_form(
-            step_id="settings",
-            data_schema=unfold(schema, _sections_to_mend(errors)),
-            errors=errors,
-            description_placeholders=placeholders(
-                model=self._model.name, reason=Plain(reason), misfits=Plain(named)
-            ),
-            last_step=True,
-        )
-
-    def _take(self, form: Mapping[str, Any]) -> None:
-        """Turn the form's answers into the subentry's data."""
-        detection, schedule = form[SECTION_DETECTION], form[SECTION_SCHEDULE]
-        labels = _label_keys(self._model)
-        # What was not asked, for there is no choice, stays as it is.
-        advanced = form.get(SECTION_ADVANCED, {})
-        place = advanced.get(FIELD_PLACE, self._place)
-        fallback = advanced.get(CONF_ALLOW_FALLBACK, self._data.get(CONF_ALLOW_FALLBACK, False))
-        engine, _, accelerator = place.partition(_IN)
-        self._title = form.get(CONF_NAME, "").strip() or None
-        details = {
-            key: self._data[key] for key in (*KINDS, CONF_LIMITS, CONF_MOTION) if key in self._data
-        }
-        video = dict(form[SECTION_VIDEO])
-        if address := video.pop(CONF_VIDEO_ADDRESS, "").strip():
-            video[CONF_VIDEO_ADDRESS] = lower_scheme(address)
-        self._data = {
-            **details,
-            **video,
-            **{key: form[key] for key in (CONF_CAMERA,) if form.get(key)},
-            CONF_FPS: int(video[CONF_FPS]),
-            CONF_COOLDOWN: int(video[CONF_COOLDOWN]),
-            CONF_SOURCE: schedule[CONF_SOURCE],
-            CONF_MODEL: self._model.id,
-            CONF_LABELS: [labels[key] for key in detection[CONF_LABELS]],
-            CONF_CONFIDENCE: float(detection[CONF_CONFIDENCE]),
-            CONF_ONLY_ON_REQUEST: schedule[CONF_ONLY_ON_REQUEST],
-            CONF_SCAN_INTERVAL: int(schedule[CONF_SCAN_INTERVAL]),
-            CONF_ENGINE: engine,
-            CONF_ACCELERATOR: accelerator or AUTO,
-            CONF_ALLOW_FALLBACK: fallback,
-            CONF_PATTERN: self._data.get(CONF_PATTERN, PATTERN_FULL_EDGE),
-        }
-
-    def _schema(self) -> vol.Schema:
-        data = self._data
-        camera = EntitySelector(
-            EntitySelectorConfig(domain=Platform.CAMERA, exclude_entities=self._views())
-        )
-        fields: dict[Any, Any] = {
-            **optional(CONF_CAMERA, camera, data.get(CONF_CAMERA)),
-            **optional(CONF_NAME, TextSelector(), self._title),
-            vol.Required(SECTION_DETECTION): FormSection(self._detection_fields(data)),
-            vol.Required(SECTION_SCHEDULE): FormSection(_schedule_fields(data)),
-            vol.Required(SECTION_VIDEO): folded(_video_fields(data), _video_fields({})),
-        }
-        places = self._places()
-        if len(places) > 2:  # automatic, and more than one that it can be
-            usual = _advanced_fields(places, AUTO, allow_fallback=False)
-            fallback = bool(data.get(CONF_ALLOW_FALLBACK, False))
-            advanced = _advanced_fields(places, self._place, allow_fallback=fallback)
-            fields[vol.Required(SECTION_ADVANCED)] = folded(advanced, usual)
-        return vol.Schema(fields)
-
     @property
-    def _place(self) -> str:
-        """Return the place that was chosen, unless it is for another model."""
-        engine = self._data.get(CONF_ENGINE, AUTO)
-        if engine not in self._model.engines:
-            return AUTO
-        return _place(engine, self._data.get(CONF_ACCELERATOR, AUTO))
-
-    def _detection_fields(self, data: Mapping[str, Any]) -> dict[Any, Any]:
-        labels = {label: key for key, label in _label_keys(self._model).items()}
-        usual: tuple[str, ...] = DEFAULT_LABELS if self._model.task == Task.DETECTION else ()
-        if self._model.task in TASKS_WITH_OBJECTS and len(labels) == 1:
-            usual = tuple(labels)
-        wanted = [label for label in data.get(CONF_LABELS, usual) if label in labels]
-        choice = _select(
-            {key: label.capitalize() for label, key in labels.items()},
-            translation_key="label",
-            multiple=True,
+    def _form(self) -> CameraForm:
+        return CameraForm(
+            data=self._data,
+            title=self._title,
+            model=self._model,
+            info=self._info,
+            place_name=self._hub.place_name,
+            excluded=self._views(),
         )
-        confidence = number(
-            MIN_CONFIDENCE, MAX_CONFIDENCE, unit=PERCENTAGE, mode=NumberSelectorMode.SLIDER
-        )
-        return {
-            **required(CONF_LABELS, choice, [labels[label] for label in wanted], []),
-            **required(CONF_CONFIDENCE, confidence, data.get(CONF_CONFIDENCE), DEFAULT_CONFIDENCE),
-        }
 
     def _views(self) -> list[str]:
         """Return the cameras that Edge Vision itself has: what is drawn there is no news."""
@@ -402,23 +271,24 @@ class PipelineFlow(
             if entity.platform == DOMAIN and entity.domain == Platform.CAMERA
         ]
 
-    def _places(self) -> dict[str, str]:
-        """Return where the model can run, each with what was measured there."""
-        places = {AUTO: AUTO}
-        chosen = (self._data.get(CONF_ENGINE, AUTO), self._data.get(CONF_ACCELERATOR, AUTO))
-        for engine in self._info.engines:
-            if engine.version is None or engine.id not in self._model.engines:
-                continue
-            names = {item.id: item.name for item in engine.accelerators if not item.emulated}
-            if chosen == (engine.id, AUTO):
-                places[_place(engine.id, AUTO)] = engine.name  # as it was chosen before
-            for accelerator, name in names.items():
-                figure = figure_of(self._info.benchmarks, self._model.id, engine.id, accelerator)
-                label = f"{engine.name}, {name}"
-                places[_place(engine.id, accelerator)] = f"{label}: {figure}" if figure else label
-        if self._place not in places:  # not there just now; changing something else keeps it
-            places[self._place] = self._hub.place_name(*chosen)
-        return places
+    def _show_settings(
+        self,
+        errors: dict[str, str],
+        reason: str,
+        answers: Mapping[str, Any] | None = None,
+        named: str = "",
+    ) -> SubentryFlowResult:
+        """Show the form, with answers that were not taken; `named` are those that do not fit."""
+        schema = self.add_suggested_values_to_schema(self._form.schema(), answers)
+        return self.async_show_form(
+            step_id="settings",
+            data_schema=unfold(schema, sections_to_mend(errors)),
+            errors=errors,
+            description_placeholders=placeholders(
+                model=self._model.name, reason=Plain(reason), misfits=Plain(named)
+            ),
+            last_step=True,
+        )
 
     # --- Trying it -------------------------------------------------------------------------------
 
@@ -531,7 +401,7 @@ class PipelineFlow(
                 entry,
                 subentry,
                 title=subentry.title if title == old_title else title,
-                data=_changed(usable(subentry.data), old, self._data),
+                data=merge_changes(usable(subentry.data), old, self._data),
             )
         return self.async_create_entry(title=title, data=self._data)
 
@@ -542,120 +412,3 @@ class PipelineFlow(
             return urlsplit(address).hostname or PurePath(address).name
         state = self.hass.states.get(camera)
         return state.name if state else str(camera)
-
-
-def _changed(
-    now: Mapping[str, Any], before: Mapping[str, Any], after: Mapping[str, Any]
-) -> dict[str, Any]:
-    """Return data with what was changed from `before` to `after`, and all else as it is now.
-
-    Of zones, lines and masks each one counts by itself.
-    """
-    gone = before.keys() - after.keys()
-    new = {key: value for key, value in after.items() if key not in before or value != before[key]}
-    for key in KINDS:
-        if before.get(key) != after.get(key):
-            gone.discard(key)
-            new[key] = _changed_items(now.get(key, ()), before.get(key, ()), after.get(key, ()))
-    return {**{key: value for key, value in now.items() if key not in gone}, **new}
-
-
-def _changed_items(now: Sequence[Any], before: Sequence[Any], after: Sequence[Any]) -> list[Any]:
-    """Return a list's items, as `_changed`: zones and lines by their names, masks by themselves."""
-
-    def by_name(items: Sequence[Any]) -> dict[Any, Any]:
-        return {item["name"] if isinstance(item, Mapping) else str(item): item for item in items}
-
-    was, wanted, there = by_name(before), by_name(after), by_name(now)
-    kept = {
-        name: item
-        for name, item in there.items()
-        # What somebody else has removed, or changed, meanwhile stays so.
-        if name in wanted or name not in was
-    }
-    new = {name: item for name, item in wanted.items() if item != was.get(name)}
-    return list({**kept, **new}.values())
-
-
-def _sections_to_mend(errors: Mapping[str, str]) -> set[str]:
-    """Return the sections of the form in which errors can be mended."""
-    return {*errors, *(_MENDED_IN[key] for key in errors.values() if key in _MENDED_IN)}
-
-
-def _label_keys(model: ModelInfo) -> dict[str, str]:
-    """Return a model's labels by keys that a translation may have, each of its own."""
-    keys: dict[str, str] = {}
-    for label in dict.fromkeys(model.labels):
-        key = first = slugify(label)
-        number = 1
-        while key in keys:
-            number += 1
-            key = f"{first}_{number}"
-        keys[key] = label
-    return keys
-
-
-def _advanced_fields(
-    places: Mapping[str, str], place: str, *, allow_fallback: bool
-) -> dict[Any, Any]:
-    choice = _select(places, translation_key="place")
-    return {
-        **required(FIELD_PLACE, choice, place, AUTO),
-        **required(CONF_ALLOW_FALLBACK, BooleanSelector(), allow_fallback, False),
-    }
-
-
-def _schedule_fields(data: Mapping[str, Any]) -> dict[Any, Any]:
-    # A camera that was added before there was live video keeps what it has.
-    source = PictureSource.STILLS if data else PictureSource.AUTO
-    sources = _select({item: item for item in PictureSource}, translation_key="source")
-    interval = number(MIN_SCAN_INTERVAL, MAX_SCAN_INTERVAL, unit=UnitOfTime.SECONDS)
-    return {
-        **required(CONF_SOURCE, sources, data.get(CONF_SOURCE), source),
-        **required(CONF_ONLY_ON_REQUEST, BooleanSelector(), data.get(CONF_ONLY_ON_REQUEST), False),
-        **required(
-            CONF_SCAN_INTERVAL, interval, data.get(CONF_SCAN_INTERVAL), DEFAULT_SCAN_INTERVAL
-        ),
-    }
-
-
-def _video_fields(data: Mapping[str, Any]) -> dict[Any, Any]:
-    def field(key: str, selector: Selector[Any], default: Any) -> dict[vol.Required, Any]:
-        return required(key, selector, data.get(key), default)
-
-    looks = _select({item: item for item in Thoroughness}, translation_key="look")
-    sensitivities = _select({item: item for item in Sensitivity}, translation_key="sensitivity")
-    transports = _select({item: item for item in TRANSPORTS}, translation_key="transport")
-    return {
-        **optional(CONF_VIDEO_ADDRESS, TextSelector(), data.get(CONF_VIDEO_ADDRESS)),
-        **field(CONF_FPS, number(MIN_FPS, MAX_FPS, unit="fps"), DEFAULT_FPS),
-        **field(CONF_LOOK, looks, Thoroughness.BALANCED),
-        **field(CONF_SENSITIVITY, sensitivities, Sensitivity.MEDIUM),
-        **field(CONF_COOLDOWN, number(0, MAX_COOLDOWN, unit=UnitOfTime.SECONDS), 0),
-        **field(CONF_TRANSPORT, transports, AUTO),
-        **field(CONF_KEY_FRAMES_ONLY, BooleanSelector(), False),
-        **field(CONF_HARDWARE_DECODING, BooleanSelector(), False),
-    }
-
-
-def _place(engine: str, accelerator: str) -> str:
-    """Return engine and accelerator as one value of the form."""
-    return AUTO if engine == accelerator == AUTO else f"{engine}{_IN}{accelerator}"
-
-
-def _select(
-    options: Mapping[str, str],
-    *,
-    translation_key: str | None = None,
-    multiple: bool = False,
-    mode: SelectSelectorMode = SelectSelectorMode.DROPDOWN,
-) -> SelectSelector:
-    """Return a choice. A label here is what shows where there is no translation."""
-    config = SelectSelectorConfig(
-        options=[SelectOptionDict(value=value, label=label) for value, label in options.items()],
-        multiple=multiple,
-        mode=mode,
-    )
-    if translation_key is not None:
-        config["translation_key"] = translation_key
-    return SelectSelector(config)

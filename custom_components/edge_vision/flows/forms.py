@@ -20,7 +20,11 @@ from homeassistant.helpers.selector import (
     NumberSelector,
     NumberSelectorConfig,
     NumberSelectorMode,
+    SelectOptionDict,
     Selector,
+    SelectSelector,
+    SelectSelectorConfig,
+    SelectSelectorMode,
 )
 from homeassistant.helpers.translation import async_get_translations
 
@@ -86,6 +90,24 @@ def number(
     if unit is not None:
         config["unit_of_measurement"] = unit
     return _FormNumber(config)
+
+
+def select(
+    options: Mapping[str, str],
+    *,
+    translation_key: str | None = None,
+    multiple: bool = False,
+    mode: SelectSelectorMode = SelectSelectorMode.DROPDOWN,
+) -> SelectSelector:
+    """Return a choice of values with labels, which show where there is no translation."""
+    config = SelectSelectorConfig(
+        options=[SelectOptionDict(value=value, label=label) for value, label in options.items()],
+        multiple=multiple,
+        mode=mode,
+    )
+    if translation_key is not None:
+        config["translation_key"] = translation_key
+    return SelectSelector(config)
 
 
 def _fitting(selector: Selector[Any], value: Any) -> Any:
