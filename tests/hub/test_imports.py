@@ -68,7 +68,6 @@ ROOMS_IN_CIRCLES = {
 }
 LONG = {
     f"{NODE_AT}/pipelines/live.py",
-    f"{NODE_AT}/server/connection.py",
     "runtime/pipeline.py",
     "runtime/runtime.py",
 }

@@ -15,6 +15,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 from edge_vision_node import protocol
+from edge_vision_node.server.commands import HANDLERS
 from edge_vision_node.storage.event_log import ResultLog
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -25,6 +26,10 @@ from .conftest import SECRET, NodeProcess, StartNode, node_environment
 from .test_log_recovery import damage, pages
 
 DOOR = {"pipeline_id": "door", "name": "Door", "labels": ["person"], "confidence": 40.0}
+
+
+def test_every_command_has_a_handler() -> None:
+    assert set(HANDLERS) == set(protocol.Command)
 
 
 async def test_says_when_it_is_ready_and_how_it_greets(node: NodeProcess) -> None:
