@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 from edge_vision_node.frames.video_file import VideoFrame, read_video
-from edge_vision_node.inference.frame_detector import Looker
+from edge_vision_node.inference.frame_detector import FrameDetector
 from edge_vision_node.inference.runner import Runner
 from edge_vision_node.models.store import ModelStore
 from edge_vision_node.protocol import Thoroughness
@@ -39,13 +39,13 @@ def look(
     """Return figures of one setting; None stands for the whole of every frame."""
     person = runner.class_ids(("person",))
     follower = Follower(Watch(labels=("person",)), runner.labels)
-    looker = Looker(runner, setting, _LOWEST, person)
+    detector = FrameDetector(runner, setting, _LOWEST, person)
     found: list[tuple[float, int, Any]] = []
     looks, spent_s, tracks, people = 0, 0.0, set(), 0
     scale = np.array(frames[0].image.size * 2, dtype=np.float64)
     for shown in frames:
         started = time.perf_counter()
-        seen = looker.look(shown, follower.moving)
+        seen = detector.look(shown, follower.moving)
         follower.step(seen.detections, shown.at, seen.looked, seen.disturbed)
         spent_s += time.perf_counter() - started
         looks += seen.looks

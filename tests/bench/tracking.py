@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 from edge_vision_node.detections import Detections
 from edge_vision_node.frames.video_file import read_video
-from edge_vision_node.inference.frame_detector import Looker
+from edge_vision_node.inference.frame_detector import FrameDetector
 from edge_vision_node.inference.runner import Runner
 from edge_vision_node.models.store import ModelStore
 from edge_vision_node.protocol import Thoroughness
@@ -76,13 +76,13 @@ def detect(
     """Return what is found in every frame, and the frame's size."""
     runner = Runner(ModelStore().get(None), "onnxruntime")
     follower = Follower(Watch(labels=("person",)), runner.labels)
-    looker = Looker(runner, look, follower.confidence, runner.class_ids(("person",)))
+    detector = FrameDetector(runner, look, follower.confidence, runner.class_ids(("person",)))
     looks, size = [], (1, 1)
     for frame in read_video(str(video)):
         if (frame.number - 1) % step:
             continue
         size = frame.image.size
-        seen = looker.look(frame, follower.moving)
+        seen = detector.look(frame, follower.moving)
         follower.step(seen.detections, frame.at, seen.looked, seen.disturbed)
         looks.append(
             Look(frame.number, frame.at, seen.detections, seen.looked, seen.disturbed, seen.looks)

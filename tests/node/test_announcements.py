@@ -11,7 +11,7 @@ from functools import cache
 
 import pytest
 from edge_vision_node.frames.video_file import VideoFrame, read_video
-from edge_vision_node.inference.frame_detector import Looker
+from edge_vision_node.inference.frame_detector import FrameDetector
 from edge_vision_node.inference.runner import Runner
 from edge_vision_node.models.store import ModelStore
 from edge_vision_node.protocol import Kind, Phase, Thoroughness
@@ -58,14 +58,14 @@ def announced(images: Iterable[Image.Image], *, mirrored: bool) -> tuple[list[in
     runner = Runner(ModelStore().get(None), ENGINE)
     follower = Follower(Watch(labels=("person",)), runner.labels)
     balanced = Thoroughness.BALANCED
-    looker = Looker(runner, balanced, follower.confidence, runner.class_ids(("person",)))
+    detector = FrameDetector(runner, balanced, follower.confidence, runner.class_ids(("person",)))
     told, looks, frames = [], 0, 0
     for number, image in enumerate(images, 1):
         if number % 2 == 0:
             continue
         shown = ImageOps.mirror(image) if mirrored else image
         frame = VideoFrame(number, number / 10, shown)
-        seen = looker.look(frame, follower.moving)
+        seen = detector.look(frame, follower.moving)
         looks, frames = looks + seen.looks, frames + 1
         told += [
             number

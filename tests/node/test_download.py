@@ -17,12 +17,12 @@ import pytest
 from aiohttp import web
 from edge_vision_node.errors import DownloadError, ModelError, StorageError
 from edge_vision_node.library import unpack as archives
-from edge_vision_node.library.download import Download, Limits, download, require_space
+from edge_vision_node.library.download import Download, DownloadLimits, download, require_space
 from edge_vision_node.library.unpack import open_archive
 
 CONTENT = os.urandom(700_000)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
-QUICK = Limits(connect_s=2, silence_s=0.5, total_s=10, attempts=4, pause_s=0.01)
+QUICK = DownloadLimits(connect_s=2, silence_s=0.5, total_s=10, attempts=4, pause_s=0.01)
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Serve = Callable[[Handler], Awaitable[str]]
@@ -176,7 +176,7 @@ async def test_a_server_that_goes_on_at_another_place_is_not_believed(
 async def fails(serve: Serve, tmp_path: Path, handler: Handler, **changes: object) -> str:
     """Return why a download failed, after seeing that nothing of it is left."""
     limits = changes.pop("limits", QUICK)
-    assert isinstance(limits, Limits)
+    assert isinstance(limits, DownloadLimits)
     with pytest.raises(DownloadError) as caught:
         await download(wanted(await serve(handler), **changes), tmp_path / "m", None, limits)
     assert left_in(tmp_path) == []
@@ -207,7 +207,7 @@ async def test_a_silent_server_is_given_up(serve: Serve, tmp_path: Path) -> None
         await over.wait()
         return web.Response()
 
-    limits = Limits(silence_s=0.2, attempts=2, pause_s=0.01)
+    limits = DownloadLimits(silence_s=0.2, attempts=2, pause_s=0.01)
     assert "tried 2 times" in await fails(serve, tmp_path, handler, limits=limits)
     over.set()
 
@@ -229,7 +229,7 @@ async def test_an_endless_body_ends_at_the_size_that_is_known(serve: Serve, tmp_
 async def test_an_endless_body_of_unknown_size_ends_at_the_limit(
     serve: Serve, tmp_path: Path
 ) -> None:
-    limits = Limits(max_bytes=100_000)
+    limits = DownloadLimits(max_bytes=100_000)
     reason = await fails(serve, tmp_path, drip, limits=limits, size=None, sha256=None)
     assert "more than the 100000 bytes" in reason
 
@@ -237,7 +237,7 @@ async def test_an_endless_body_of_unknown_size_ends_at_the_limit(
 async def test_a_server_that_never_comes_to_an_end_is_given_up(
     serve: Serve, tmp_path: Path
 ) -> None:
-    limits = Limits(total_s=0.3)
+    limits = DownloadLimits(total_s=0.3)
     reason = await fails(serve, tmp_path, drip, limits=limits, size=None, sha256=None)
     assert "was not complete after 0.3 s" in reason
 
@@ -335,7 +335,9 @@ async def test_a_download_that_is_cancelled_leaves_nothing(serve: Serve, tmp_pat
 
 async def test_a_file_larger_than_the_limit_is_not_even_asked_for(tmp_path: Path) -> None:
     with pytest.raises(DownloadError, match="more than 10 are not fetched"):
-        await download(wanted("http://127.0.0.1:9/m"), tmp_path / "m", None, Limits(max_bytes=10))
+        await download(
+            wanted("http://127.0.0.1:9/m"), tmp_path / "m", None, DownloadLimits(max_bytes=10)
+        )
 
 
 # --- A full disk ------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from edge_vision_node.detections import FILLS, Detections, Placement
 from edge_vision_node.errors import InferenceError, ModelError
-from edge_vision_node.library.inspection.clues import Picture, find_picture
+from edge_vision_node.library.inspection.clues import PictureInput, find_picture
 from edge_vision_node.library.inspection.guess import Guess
 from edge_vision_node.library.inspection.recognise import further_inputs, recognise
 from edge_vision_node.models.formats.reading import read_model_file
@@ -427,7 +427,7 @@ CASES: dict[str, tuple[list[Tensor], Answers, Mapping[str, str], Mapping[str, An
 }
 
 
-def recognised(folder: Path, name: str, labels: tuple[str, ...]) -> tuple[Guess, Picture]:
+def recognised(folder: Path, name: str, labels: tuple[str, ...]) -> tuple[Guess, PictureInput]:
     inputs, answers, metadata, declared, _ = CASES[name]
     path = folder / "mine.onnx"
     path.write_bytes(answering(inputs, answers, metadata, declared))

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 from edge_vision_node.errors import EngineMissingError, ModelError
-from edge_vision_node.micro import fit as fit_module
-from edge_vision_node.micro.fit import BOARDS, Fit, Tensor, c_array, check_fit
+from edge_vision_node.micro import trial
+from edge_vision_node.micro.trial import BOARDS, Fit, FitTensor, c_array, check_fit
 
 from tests.pictures import TEST_DATA, needs_test_data
 
@@ -78,7 +78,7 @@ def test_a_small_model_fits_and_its_arena_is_what_it_needs(relu: Path) -> None:
     assert fit.fits
     assert fit.memory == "sram"
     assert fit.operators == {"RELU": 1}
-    assert fit.inputs == fit.outputs == (Tensor("float32", (1, 8, 8, 3)),)
+    assert fit.inputs == fit.outputs == (FitTensor("float32", (1, 8, 8, 3)),)
     tensors = 2 * 8 * 8 * 3 * 4
     assert fit.arena_bytes is not None
     assert tensors < fit.arena_bytes < tensors + 4096
@@ -211,7 +211,7 @@ def test_damage_anywhere_in_a_model_ends_in_an_answer(relu: Path) -> None:
 
 
 def test_a_model_that_does_not_end_is_ended(relu: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fit_module, "_DEADLINE_S", 0.01)
+    monkeypatch.setattr(trial, "_DEADLINE_S", 0.01)
     fit = check_fit(relu, ESP32_S3)
     assert "did not finish within 0.01 s" in fit.problems[0]
 
@@ -219,7 +219,7 @@ def test_a_model_that_does_not_end_is_ended(relu: Path, monkeypatch: pytest.Monk
 def test_without_the_package_the_answer_is_how_to_get_it(
     relu: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fit_module, "find_spec", lambda name: None)
+    monkeypatch.setattr(trial, "find_spec", lambda name: None)
     with pytest.raises(EngineMissingError, match=r"install edge-vision-node\[micro\]"):
         check_fit(relu, ESP32_S3)
 

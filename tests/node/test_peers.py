@@ -20,7 +20,7 @@ from edge_vision_node.node import Node
 from edge_vision_node.server import connection as server
 from edge_vision_node.server import listener as listening
 from edge_vision_node.server.connection import make_runner
-from edge_vision_node.server.listener import Failures, Listener, tcp_sockets, unix_socket
+from edge_vision_node.server.listener import Listener, LoginFailures, tcp_sockets, unix_socket
 
 pytestmark = pytest.mark.usefixtures("socket_enabled")
 
@@ -287,7 +287,7 @@ async def test_wrong_logins_are_bounded_for_each_address(
 
 def test_wrong_logins_are_forgiven_with_time() -> None:
     now = 0.0
-    failures = Failures(lambda: now)
+    failures = LoginFailures(lambda: now)
     for _ in range(100):
         if not failures.too_many("a"):
             failures.note("a")

@@ -24,7 +24,7 @@ from edge_vision_node.models.manifest import load_model
 from edge_vision_node.models.store import ModelStore
 from edge_vision_node.models.trust import Trust
 from edge_vision_node.workers import lane as lane_module
-from edge_vision_node.workers.lane import Crops, Lane, Place
+from edge_vision_node.workers.lane import Lane, Place, PreparedCrops
 from edge_vision_node.workers.messages import Load, Loaded, Order, RunResult, Unload
 from edge_vision_node.workers.pool import Workers
 from edge_vision_node.workers.process import model_process
@@ -98,7 +98,7 @@ async def test_parts_of_a_frame_give_boxes_in_the_frame(workers: Workers, street
     image = Image.open(io.BytesIO(street)).convert("RGB")
     left = image.crop((0, 0, image.width // 2, image.height))
     pixels = b"".join(part.resize(size, Image.Resampling.BOX).tobytes() for part in (image, left))
-    crops = Crops(pixels, ((1.0, 1.0, 0.0, 0.0), (2.0, 1.0, 0.0, 0.0)))
+    crops = PreparedCrops(pixels, ((1.0, 1.0, 0.0, 0.0), (2.0, 1.0, 0.0, 0.0)))
     people = MODEL.class_ids(("person",))
     whole, half = (await lane.run_crops("test", MINE, crops, 40.0, people)).crops
     assert len(whole.scores) >= 2 and len(half.scores) >= 1
@@ -106,7 +106,9 @@ async def test_parts_of_a_frame_give_boxes_in_the_frame(workers: Workers, street
     nearest = min(abs(np.array(whole.boxes) - np.array(half.boxes[0])).max(axis=1))
     assert nearest < 0.06
     with pytest.raises(PictureError, match="parts of a frame"):
-        await lane.run_crops("test", MINE, Crops(pixels[:-1], crops.placements), 40.0, people)
+        await lane.run_crops(
+            "test", MINE, PreparedCrops(pixels[:-1], crops.placements), 40.0, people
+        )
 
 
 async def test_a_model_runs_in_a_process_of_its_own(workers: Workers, street: bytes) -> None:

@@ -27,9 +27,9 @@ from .messages import (
     Cropped,
     Crops,
     Done,
+    FramePicture,
     Motion,
     Open,
-    Picture,
     Pictured,
     Push,
     Sharp,
@@ -185,9 +185,9 @@ class CameraChild:
             case CameraOrder.CROPS:
                 return self._crop(read(Crops, header))
             case CameraOrder.PICTURE:
-                return self._picture(read(Picture, header))
+                return self._picture(read(FramePicture, header))
             case CameraOrder.MOTION_VIEW:
-                return self._motion_view(read(Picture, header))
+                return self._motion_view(read(FramePicture, header))
             case CameraOrder.SHARPNESS:
                 wanted = read(Sharpness, header)
                 frame = self._frame(wanted.frame)
@@ -241,13 +241,13 @@ class CameraChild:
         crops_ms = round((time.perf_counter() - started) * 1000, 2)
         return Cropped(placements=tuple(placements), crops_ms=crops_ms), b"".join(content)
 
-    def _picture(self, order: Picture) -> tuple[Pictured, bytes]:
+    def _picture(self, order: FramePicture) -> tuple[Pictured, bytes]:
         frame = self._frame(order.frame)
         masks = self._view(order.view).masks
         jpeg, (width, height) = frame.jpeg(masks, order.max_width, order.quality)
         return _pictured(frame, width, height), jpeg
 
-    def _motion_view(self, order: Picture) -> tuple[Pictured, bytes]:
+    def _motion_view(self, order: FramePicture) -> tuple[Pictured, bytes]:
         frame = self._frame(None)
         view = self._view(order.view).picture()
         width = order.max_width or 640

@@ -191,7 +191,7 @@ class Cropped:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Picture:
+class FramePicture:
     """`picture` and `motion_view`: a view of a frame (None: the newest) as JPEG."""
 
     view: int

@@ -54,7 +54,7 @@ FailureListener = Callable[[str], None]
 
 
 @dataclass(eq=False)
-class Watch:
+class Subscription:
     """What one watcher of a camera wants, and the motion since its last frame.
 
     `due` is a time of `CameraFrame.captured_monotonic`.
@@ -123,7 +123,7 @@ class Camera:
         self.name = name
         self.state = SourceStatus(state=SourceState.CONNECTING, since=_now())
         self.frame: CameraFrame | None = None
-        self._watches: list[Watch] = []
+        self._watches: list[Subscription] = []
         self._worker = ChildProcess(
             f"camera {name}",
             _MODULE,
@@ -150,7 +150,7 @@ class Camera:
         """Ask the process for something. Raises `NodeError`."""
         return await self._worker.fetch(order, message, answer, deadline_s=_ANSWER_DEADLINE_S)
 
-    def add(self, watch: Watch) -> None:
+    def add(self, watch: Subscription) -> None:
         """Add a watcher; the first one starts the process."""
         self._watches.append(watch)
         if not self._tasks:
@@ -160,11 +160,11 @@ class Camera:
             ]
         self.retune()
 
-    def alone(self, watch: Watch) -> bool:
+    def alone(self, watch: Subscription) -> bool:
         """Return whether nobody else watches."""
         return self._watches == [watch]
 
-    async def remove(self, watch: Watch) -> None:
+    async def remove(self, watch: Subscription) -> None:
         """Remove a watcher; the last one ends the process."""
         with suppress(ValueError):
             self._watches.remove(watch)

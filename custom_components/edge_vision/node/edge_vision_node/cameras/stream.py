@@ -16,14 +16,14 @@ from .messages import (
     CameraOrder,
     Cropped,
     Crops,
-    Picture,
+    FramePicture,
     Pictured,
     Sharp,
     Sharpness,
     Source,
     View,
 )
-from .process import Camera, FailureListener, FrameListener, StateListener, Watch
+from .process import Camera, FailureListener, FrameListener, StateListener, Subscription
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +50,9 @@ class Watcher:
     if the process crashed or did not answer.
     """
 
-    def __init__(self, camera: Camera, watch: Watch, close: Callable[[], Awaitable[None]]) -> None:
+    def __init__(
+        self, camera: Camera, watch: Subscription, close: Callable[[], Awaitable[None]]
+    ) -> None:
         """Wrap a registered watch."""
         self.camera = camera
         self._watch = watch
@@ -95,13 +97,13 @@ class Watcher:
         self, frame: int | None = None, max_width: int | None = None
     ) -> tuple[Pictured, bytes]:
         """Return a frame (None: the newest) as JPEG, privacy masks burned in."""
-        order = Picture(view=self._watch.number, frame=frame, max_width=max_width)
+        order = FramePicture(view=self._watch.number, frame=frame, max_width=max_width)
         pictured, content = await self.camera.fetch(CameraOrder.PICTURE, order, Pictured)
         return pictured, bytes(content)
 
     async def motion_view(self, max_width: int | None = None) -> tuple[Pictured, bytes]:
         """Return as JPEG what the motion gate sees: change, ignored areas, boxes."""
-        order = Picture(view=self._watch.number, max_width=max_width)
+        order = FramePicture(view=self._watch.number, max_width=max_width)
         pictured, content = await self.camera.fetch(CameraOrder.MOTION_VIEW, order, Pictured)
         return pictured, bytes(content)
 
@@ -153,7 +155,7 @@ class Cameras:
         camera = self._cameras.get(key)
         if camera is None:
             camera = self._cameras[key] = Camera(name)
-        watch = Watch(
+        watch = Subscription(
             next(self._views),
             source,
             view or View(),

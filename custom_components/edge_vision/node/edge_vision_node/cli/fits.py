@@ -9,7 +9,7 @@ from pathlib import Path
 
 from .. import __version__
 from ..errors import CommandLineError
-from ..micro.fit import BOARDS, Fit, Tensor, c_array, check_fit
+from ..micro.trial import BOARDS, Fit, FitTensor, c_array, check_fit
 
 
 def add_options(command: argparse.ArgumentParser) -> None:
@@ -81,5 +81,5 @@ def _print(fit: Fit) -> None:
         print(f"  note       {note}")
 
 
-def _shape(tensor: Tensor) -> str:
+def _shape(tensor: FitTensor) -> str:
     return f"{tensor.dtype} {'x'.join(map(str, tensor.shape))}"

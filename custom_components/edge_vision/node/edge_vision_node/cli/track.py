@@ -16,7 +16,7 @@ import numpy as np
 
 from ..errors import CommandLineError
 from ..frames.video_file import VideoFrame, read_video
-from ..inference.frame_detector import Looker
+from ..inference.frame_detector import FrameDetector
 from ..inference.runner import Runner
 from ..protocol import Line, Point, Thoroughness, Zone, write
 from ..rules.scene import RuleEvent
@@ -101,12 +101,12 @@ def _follow(
 ) -> _Summary:
     follower, summary = Follower(watch, runner.labels), _Summary()
     look = None if options.look == _WHOLE else Thoroughness(options.look)
-    looker = Looker(runner, look, follower.confidence, runner.class_ids(watch.labels))
+    detector = FrameDetector(runner, look, follower.confidence, runner.class_ids(watch.labels))
     told: set[int] = set()
     told_at = time.monotonic()
     for frame in read_video(options.video, options.fps):
         started = time.perf_counter()
-        seen = looker.look(frame, follower.moving)
+        seen = detector.look(frame, follower.moving)
         looked = time.perf_counter()
         events = follower.step(
             seen.detections, frame.at, seen.looked, seen.disturbed, changed=seen.changed

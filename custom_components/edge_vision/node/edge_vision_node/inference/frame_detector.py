@@ -21,7 +21,7 @@ from .runner import Prepared, Runner
 
 
 @dataclass(frozen=True, eq=False)
-class Seen:
+class DetectedFrame:
     """What a frame shows.
 
     Attributes:
@@ -39,7 +39,7 @@ class Seen:
     changed: bool = False
 
 
-class Looker:
+class FrameDetector:
     """Looks at the frames of one video, one after the other."""
 
     def __init__(
@@ -64,13 +64,13 @@ class Looker:
         self._gate = MotionGate(MotionThresholds())
         self._planner: Planner | None = None
 
-    def look(self, frame: VideoFrame, moving: Floats) -> Seen:
+    def look(self, frame: VideoFrame, moving: Floats) -> DetectedFrame:
         """Look at a frame; `moving` are the boxes of what is followed, see `Follower.moving`.
 
         Raises `ModelError` where the model finds no objects, and what `Runner.run` raises.
         """
         if self._look is None or self._runner.finds_parts:
-            return Seen(self._run(frame, None), 1)
+            return DetectedFrame(self._run(frame, None), 1)
         size = frame.image.size
         if self._planner is None:
             self._planner = Planner(self._look, size, self._runner.preprocess.size)
@@ -78,7 +78,7 @@ class Looker:
         motion = self._gate.step(np.asarray(frame.image.convert("L")), frame.at)
         plan = self._planner.plan(frame.at, motion.boxes, moving, unsure=motion.calibrating)
         found = [self._run(frame, part) for part in plan.boxes.tolist()]
-        return Seen(
+        return DetectedFrame(
             merge(found, plan.boxes) if found else Detections.none(),
             len(found),
             None if plan.whole else plan.boxes,

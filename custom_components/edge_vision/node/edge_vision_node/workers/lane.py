@@ -48,7 +48,7 @@ _RUN_DEADLINE_S = 20.0
 
 
 @dataclass(frozen=True)
-class Crops:
+class PreparedCrops:
     """Parts of one frame, ready for a model.
 
     Attributes:
@@ -202,7 +202,12 @@ class Lane:
         return await self._run(user, place, Order.RUN, order, RunResult, content)
 
     async def run_crops(
-        self, user: str, place: Place, crops: Crops, confidence: float, class_ids: Iterable[int]
+        self,
+        user: str,
+        place: Place,
+        crops: PreparedCrops,
+        confidence: float,
+        class_ids: Iterable[int],
     ) -> CropsResult:
         """Run a detector on parts of a frame when it is the user's turn. Raises `NodeError`."""
         order = RunCrops(

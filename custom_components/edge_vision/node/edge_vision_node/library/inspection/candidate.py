@@ -23,7 +23,7 @@ from ...plain_files import open_plain, read_plain
 from ..download import MAX_MODEL_BYTES, require_space, writing
 from ..install import CANDIDATE
 from ..unpack import MAX_MEMBERS, is_archive, open_archive, plain_name
-from .clues import Picture
+from .clues import PictureInput
 from .guess import Guess
 from .members import beside, is_junk, is_named_for_labels, labels_of, the_model
 
@@ -139,7 +139,7 @@ class Candidate:
         return _EDGE_TPU in self.content.custom_operators
 
     def document(
-        self, picture: Picture, guess: Guess | None, constants: dict[str, Any]
+        self, picture: PictureInput, guess: Guess | None, constants: dict[str, Any]
     ) -> dict[str, Any]:
         """Return a manifest; without a guess one that is good enough to run the file."""
         content = self.content

@@ -24,7 +24,7 @@ _COMMON_OPERATORS = ("TFLite_Detection_PostProcess", "edgetpu-custom-op")
 
 
 @dataclass(frozen=True)
-class Picture:
+class PictureInput:
     """The input that takes the picture."""
 
     tensor: Tensor
@@ -73,7 +73,7 @@ class Clues:
     """All of it."""
 
     content: ModelFile
-    picture: Picture
+    picture: PictureInput
     outputs: tuple[Output, ...]
     labels: tuple[str, ...]
     background: bool  # whether the label file began with a line for "nothing"
@@ -91,7 +91,7 @@ class Clues:
         return sum(-(-width // stride) * -(-height // stride) for stride in strides)
 
 
-def find_picture(content: ModelFile, metadata: dict[str, str]) -> Picture:
+def find_picture(content: ModelFile, metadata: dict[str, str]) -> PictureInput:
     """Return the input that takes the picture. Raises `ModelError` where there is none."""
     for tensor in content.inputs:
         shape = tensor.shape
@@ -112,7 +112,7 @@ def find_picture(content: ModelFile, metadata: dict[str, str]) -> Picture:
             height, width = shape[1:3] if nhwc else shape[2:4]
             sides = [int(side) for side in re.findall(r"\d+", metadata.get("imgsz", ""))[:2]]
             default = sides[0] if sides else _DEFAULT_SIDE
-            return Picture(
+            return PictureInput(
                 tensor,
                 width or (sides[-1] if sides else default),
                 height or default,
@@ -132,7 +132,7 @@ def _strange_operations(content: ModelFile) -> str:
 
 
 def find_outputs(
-    content: ModelFile, picture: Picture, probed: tuple[ProbedOutput, ...]
+    content: ModelFile, picture: PictureInput, probed: tuple[ProbedOutput, ...]
 ) -> tuple[Output, ...]:
     """Return the outputs, with the shapes that a run gave where there was one."""
     found = []

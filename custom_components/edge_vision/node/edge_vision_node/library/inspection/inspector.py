@@ -21,7 +21,7 @@ from ...workers.proof import probe, trial
 from ..install import Installer
 from ..unpack import remove_folder
 from .candidate import Candidate, correct
-from .clues import Picture, describe, find_picture
+from .clues import PictureInput, describe, find_picture
 from .guess import Guess
 from .recognise import further_inputs, recognise
 
@@ -139,7 +139,7 @@ class Inspector:
         if wish.save_as is not None:
             await self._save(seen)
 
-    async def _place(self, seen: _Seen, picture: Picture, constants: dict[str, Any]) -> Place:
+    async def _place(self, seen: _Seen, picture: PictureInput, constants: dict[str, Any]) -> Place:
         """Return where to try the model. Raises `EngineMissingError`, `ModelError`."""
         document = seen.candidate.document(picture, None, constants)
         model = await asyncio.to_thread(seen.candidate.write, document)
@@ -174,7 +174,7 @@ def _corrected_labels(corrections: dict[str, Any]) -> tuple[Names, ...]:
     return (tuple(labels),) if labels else ()
 
 
-def _corrected_picture(picture: Picture, corrections: dict[str, Any]) -> Picture:
+def _corrected_picture(picture: PictureInput, corrections: dict[str, Any]) -> PictureInput:
     """Take the user's word for the input's size, before the model is run with it."""
     sides = [
         corrections.get(f"input.{side}", value)
@@ -185,7 +185,7 @@ def _corrected_picture(picture: Picture, corrections: dict[str, Any]) -> Picture
     ]
     if not all(isinstance(side, int) and 8 <= side <= 4096 for side in sides):
         raise ModelError("input.width and input.height are numbers of pixels from 8 to 4096")
-    return Picture(picture.tensor, sides[0], sides[1], picture.layout)
+    return PictureInput(picture.tensor, sides[0], sides[1], picture.layout)
 
 
 def _draw(wish: Wish, seen: _Seen) -> bytes | None:

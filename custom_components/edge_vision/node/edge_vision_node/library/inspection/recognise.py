@@ -11,7 +11,7 @@ from ...models.formats.model_file import Description, ModelFile, Tensor
 from ...models.labels import GAP, Names, from_metadata
 from ...workers.messages import ProbedOutput
 from . import detectors, others, rows
-from .clues import Clues, Picture, find_outputs, fit_labels, without_background
+from .clues import Clues, PictureInput, find_outputs, fit_labels, without_background
 from .guess import Guess
 
 _FAMILIES: tuple[Callable[[Clues], Guess | None], ...] = (
@@ -62,7 +62,7 @@ SUPPORTED = (
 
 def recognise(
     content: ModelFile,
-    picture: Picture,
+    picture: PictureInput,
     probed: tuple[ProbedOutput, ...],
     labels: Sequence[Names] = (),
 ) -> Guess:
@@ -193,7 +193,7 @@ def described(description: Description, labels: tuple[str, ...]) -> Guess:
     )
 
 
-def further_inputs(content: ModelFile, picture: Picture) -> dict[str, dict[str, Any]]:
+def further_inputs(content: ModelFile, picture: PictureInput) -> dict[str, dict[str, Any]]:
     """Return constants for inputs beside the picture. Raises `ModelError` where one is unknown."""
     constants: dict[str, dict[str, Any]] = {}
     for tensor in content.inputs:

@@ -63,7 +63,7 @@ BOARDS = {
 
 
 @dataclass(frozen=True)
-class Tensor:
+class FitTensor:
     """An input or output."""
 
     dtype: str
@@ -83,8 +83,8 @@ class Fit:
     size_bytes: int
     sha256: str
     operators: dict[str, int]
-    inputs: tuple[Tensor, ...] = ()
-    outputs: tuple[Tensor, ...] = ()
+    inputs: tuple[FitTensor, ...] = ()
+    outputs: tuple[FitTensor, ...] = ()
     arena_bytes: int | None = None
     memory: str | None = None
     problems: tuple[str, ...] = ()
@@ -101,8 +101,8 @@ class _Outcome:
     """One run in the child: its output, and the reason if it failed."""
 
     operators: dict[str, int] | None
-    inputs: tuple[Tensor, ...]
-    outputs: tuple[Tensor, ...]
+    inputs: tuple[FitTensor, ...]
+    outputs: tuple[FitTensor, ...]
     arena_bytes: int | None
     problem: str | None
 
@@ -205,10 +205,10 @@ def _run(path: Path, arena_bytes: int) -> _Outcome:
     )
 
 
-def _tensors(items: object) -> tuple[Tensor, ...]:
+def _tensors(items: object) -> tuple[FitTensor, ...]:
     if not isinstance(items, list):
         return ()
-    return tuple(Tensor(item["dtype"], tuple(item["shape"])) for item in items)
+    return tuple(FitTensor(item["dtype"], tuple(item["shape"])) for item in items)
 
 
 def _explain(status: int, stderr: str, operators: dict[str, int] | None) -> str:
