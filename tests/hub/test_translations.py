@@ -80,7 +80,7 @@ def test_a_text_is_plain(path: str, text: str) -> None:
     [
         ("config.error", ("local_node/",)),
         ("config.progress", ("config_flow.py",)),
-        ("config_subentries.pipeline.error", ("flows/",)),
+        ("config_subentries.pipeline.error", ("flows/", "areas.py")),
         *((f"options.{part}", ("flows/",)) for part in ("step", "progress", "error", "abort")),
         ("config_subentries.pipeline.step.no_picture.menu_options", ("flows/camera",)),
         ("common", ("runtime/event_words.py", "sensor.py", "media_source.py")),
