@@ -1,11 +1,11 @@
-"""Build the files of a release, and check that it can be one.
+"""Check and build the files of a release.
 
     scripts/build_release --prepare 1.2.3      set the version and date the changelog
     scripts/build_release --tag v1.2.3         check, and build into dist/
-    scripts/build_release                      only build, from whatever is there
+    scripts/build_release                      only build the working tree
 
-dist/ then has `edge_vision.zip` for the Marketplace and HACS, the node's wheel, and `notes.md`. The
-same commit gives the same bytes. Needs the packages `build` and `hatchling`.
+The files are `edge_vision.zip` for the Marketplace and HACS, the wheel of the node, and `notes.md`.
+The same commit results in the same bytes. Requires the packages `build` and `hatchling`.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ NODE = INTEGRATION / "node"
 MANIFEST = INTEGRATION / "manifest.json"
 NODE_VERSION = NODE / "edge_vision_node/__init__.py"
 CHANGELOG = Path("CHANGELOG.md")
-LICENCES = ("LICENSE", "NOTICE")
-ARCHIVE = "edge_vision.zip"  # hacs.json names it, too
+LICENSES = ("LICENSE", "NOTICE")
+ARCHIVE = "edge_vision.zip"  # also in hacs.json
 
-# Where a version stands: what comes before it, and what ends it.
+# The versions in the files, with what comes before and after them.
 _VERSIONS = {
     MANIFEST: re.compile(r'(?<="version": ")[^"]*(?=")'),
     NODE_VERSION: re.compile(r'(?<=^__version__ = ")[^"]*(?="$)', re.MULTILINE),
@@ -40,21 +40,21 @@ _UNRELEASED = "## [Unreleased]"
 
 
 class ReleaseError(Exception):
-    """Why something cannot be released."""
+    """The reason why something cannot be released."""
 
 
 def versions(root: Path) -> dict[str, str]:
-    """Return the version that each file names. Raises `ReleaseError`."""
+    """Return the version in each file. Raises `ReleaseError`."""
     found = {}
     for path, pattern in _VERSIONS.items():
         if (match := pattern.search((root / path).read_text())) is None:
-            raise ReleaseError(f"{path} names no version")
+            raise ReleaseError(f"{path} contains no version")
         found[str(path)] = match.group()
     return found
 
 
 def section(changelog: str, heading: str) -> str | None:
-    """Return what the changelog has under a heading that begins like this, None without it."""
+    """Return the content below the heading that starts with `heading`, or None."""
     match = re.search(
         rf"^{re.escape(heading)}.*?$(.*?)(?=^## |\Z)", changelog, re.MULTILINE | re.DOTALL
     )
@@ -62,33 +62,33 @@ def section(changelog: str, heading: str) -> str | None:
 
 
 def check(root: Path, tag: str) -> str:
-    """Return the version that a tag may release. Raises `ReleaseError`."""
+    """Return the version to release for a tag. Raises `ReleaseError`."""
     version = tag.removeprefix("v")
     if not tag.startswith("v") or not _VERSION.fullmatch(version):
-        raise ReleaseError(f"{tag} is no tag of a version, such as v1.2.3 or v1.2.3b1")
+        raise ReleaseError(f"{tag} is not a version tag such as v1.2.3 or v1.2.3b1")
     for path, named in versions(root).items():
         if named != version:
-            raise ReleaseError(f"The tag is {tag}, but {path} names {named}")
+            raise ReleaseError(f"The tag is {tag}, but {path} contains {named}")
     changelog = (root / CHANGELOG).read_text()
     heading = rf"^## \[{re.escape(version)}\] - \d{{4}}-\d\d-\d\d$"
     if not re.search(heading, changelog, re.MULTILINE) or not section(changelog, f"## [{version}]"):
-        raise ReleaseError(f"{CHANGELOG} has no dated section for {version}, or nothing in it")
+        raise ReleaseError(f"{CHANGELOG} has no dated section for {version}, or it is empty")
     if section(changelog, _UNRELEASED):
         raise ReleaseError(f"{CHANGELOG} still has entries under [Unreleased]")
     if changed := _git(root, "status", "--porcelain"):
-        raise ReleaseError(f"There are changes that are not committed:\n{changed}")
+        raise ReleaseError(f"There are uncommitted changes:\n{changed}")
     return version
 
 
 def prepare(root: Path, version: str, date: str) -> None:
-    """Set the version, and date what the changelog has as unreleased. Raises `ReleaseError`."""
+    """Set the version and date the unreleased section. Raises `ReleaseError`."""
     if not _VERSION.fullmatch(version):
-        raise ReleaseError(f"{version} is no version, such as 1.2.3 or 1.2.3b1")
+        raise ReleaseError(f"{version} is not a version such as 1.2.3 or 1.2.3b1")
     changelog = (root / CHANGELOG).read_text()
     if not section(changelog, _UNRELEASED):
-        raise ReleaseError(f"{CHANGELOG} has nothing under [Unreleased] that could be released")
+        raise ReleaseError(f"{CHANGELOG} has nothing under [Unreleased] to release")
     if section(changelog, f"## [{version}]") is not None:
-        raise ReleaseError(f"{CHANGELOG} has a section for {version} already")
+        raise ReleaseError(f"{CHANGELOG} already has a section for {version}")
     versions(root)
     for path, pattern in _VERSIONS.items():
         (root / path).write_text(pattern.sub(version, (root / path).read_text(), count=1))
@@ -97,11 +97,11 @@ def prepare(root: Path, version: str, date: str) -> None:
 
 
 def build(root: Path, target: Path) -> list[Path]:
-    """Build the archive and the wheel; return their paths. Raises `ReleaseError`."""
+    """Build the archive and the wheel, and return their paths. Raises `ReleaseError`."""
     target.mkdir(parents=True, exist_ok=True)
     committed_at = int(_git(root, "log", "-1", "--format=%ct"))
     with tempfile.TemporaryDirectory() as scratch:
-        # A copy of what is tracked: nothing that lies about gets in, and the checkout stays clean.
+        # Copy tracked files only, so that no other files are included and the checkout stays clean.
         copy = Path(scratch) / INTEGRATION.name
         for name in _git(root, "ls-files", "-z", "--", str(INTEGRATION)).split("\0"):
             if name and (root / name).is_file():
@@ -109,8 +109,8 @@ def build(root: Path, target: Path) -> list[Path]:
                 place.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(root / name, place)
         for folder in (copy, copy / NODE.relative_to(INTEGRATION)):
-            for licence in LICENCES:
-                shutil.copyfile(root / licence, folder / licence)
+            for license_file in LICENSES:
+                shutil.copyfile(root / license_file, folder / license_file)
         archive = target / ARCHIVE
         _pack(copy, archive, committed_at)
         wheel = _build_wheel(copy / NODE.relative_to(INTEGRATION), target, committed_at)
@@ -118,14 +118,14 @@ def build(root: Path, target: Path) -> list[Path]:
 
 
 def _pack(folder: Path, archive: Path, made_at: int) -> None:
-    """Write a folder's files to an archive whose bytes depend on them and the time only."""
+    """Write the files of a folder to an archive; its bytes only depend on them and the time."""
     moment = datetime.fromtimestamp(made_at, UTC).timetuple()[:6]
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as packed:
         for path in sorted(folder.rglob("*")):
             if path.is_file():
                 item = zipfile.ZipInfo(path.relative_to(folder).as_posix(), moment)
                 item.compress_type = zipfile.ZIP_DEFLATED
-                item.create_system = 3  # Unix, whose file modes follow
+                item.create_system = 3  # Unix, for the file modes below
                 item.external_attr = 0o100644 << 16
                 packed.writestr(item, path.read_bytes())
 
@@ -156,7 +156,7 @@ def _git(root: Path, *arguments: str) -> str:
 
 
 def main() -> int:
-    """Do what the command line asks for."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(
         prog="scripts/build_release",
         description=__doc__,
@@ -169,7 +169,7 @@ def main() -> int:
     try:
         if arguments.prepare:
             prepare(ROOT, arguments.prepare, datetime.now(UTC).date().isoformat())
-            print(f"Ready. Commit it, tag it v{arguments.prepare}, and push both.")
+            print(f"Ready. Commit the changes, tag the commit v{arguments.prepare}, and push both.")
             return 0
         version = check(ROOT, arguments.tag) if arguments.tag else None
         for path in build(ROOT, arguments.out):

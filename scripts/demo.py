@@ -1,4 +1,4 @@
-"""Edge Vision at work: a real Home Assistant, a camera that plays a clip, and what it detects."""
+"""Demonstrate Edge Vision: a real Home Assistant, a camera that plays a clip, and detections."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ DETECTION = "edge_vision_detection"
 
 @dataclass(frozen=True)
 class Settings:
-    """What the demo was asked to do."""
+    """The options of the demo."""
 
     clip: Path
     port: int
@@ -37,7 +37,7 @@ class Settings:
 
 
 def say(text: str) -> None:
-    """Print what happens, at once."""
+    """Print a message immediately."""
     print(text, flush=True)
 
 
@@ -54,9 +54,9 @@ async def add_camera(client: HaClient, camera: ClipCamera) -> None:
 
 
 async def add_edge_vision(client: HaClient) -> str:
-    """Add Edge Vision, and a pipeline for the camera, through their own flows.
+    """Add Edge Vision and a pipeline for the camera through their flows.
 
-    Returns the id of the config entry.
+    Return the ID of the config entry.
     """
     pipeline: Answers = {
         "settings": {
@@ -65,23 +65,23 @@ async def add_edge_vision(client: HaClient) -> str:
         }
     }
     created = await client.config_flow("edge_vision", {}, show_self_test)
-    # Edge Vision goes on with the first camera by itself.
+    # The flow continues with the first camera.
     await client.continue_flow(created["next_flow"], pipeline)
     return str(created["result"]["entry_id"])
 
 
 def show_self_test(step: str, shown: Mapping[str, str]) -> None:
-    """Print what the config flow shows before it creates the entry."""
+    """Print the result of the test that the config flow shows before it creates the entry."""
     if step == "confirm":
         text = (
             f"Edge Vision found {shown['found']} in its test picture with {shown['model']}, "
             f"{shown['place']}, in {shown['inference_ms']} ms."
         )
-        say(re.sub(r"\\(.)", r"\1", text))  # the frontend takes it for Markdown
+        say(re.sub(r"\\(.)", r"\1", text))  # the text is Markdown
 
 
 def line(event: dict[str, Any]) -> str:
-    """Return an event as a line for people."""
+    """Return an event as a line of text."""
     data = event["data"]
     track = data["track_id"] or ""
     moment = datetime.fromisoformat(event["time_fired"]).astimezone().strftime("%H:%M:%S")
@@ -93,7 +93,7 @@ def line(event: dict[str, Any]) -> str:
 
 
 async def watch(socket: HaSocket, wanted: int | None) -> None:
-    """Print events as the bus delivers them, until there were as many as wanted."""
+    """Print events as they arrive, until the wanted number is reached."""
     seen = 0
     while wanted is None or seen < wanted:
         event = await socket.events.get()
@@ -104,7 +104,7 @@ async def watch(socket: HaSocket, wanted: int | None) -> None:
 
 
 async def run(settings: Settings) -> None:
-    """Start everything, show it, end everything. Raises `HaError` and `TimeoutError`."""
+    """Start everything, print events, and stop everything. Raises `HaError` and `TimeoutError`."""
     began = time.monotonic()
     home = HomeAssistant(port=free_port(settings.port), password=secrets.token_urlsafe(9))
     camera = ClipCamera(settings.clip)
@@ -116,7 +116,7 @@ async def run(settings: Settings) -> None:
         say(f"  Home Assistant  {home.base}")
         say(f"  User            {USER}")
         say(f"  Password        {home.password}")
-        say(f"Ready after {time.monotonic() - began:.0f} s. Detections follow; Ctrl-C ends.")
+        say(f"Ready after {time.monotonic() - began:.0f} s. Press Ctrl-C to stop. Detections:")
         await watch(socket, settings.events)
 
 
@@ -138,14 +138,14 @@ async def main(settings: Settings) -> int:
         say("Stopped.")
         return 128 + signals[0]
     except TimeoutError as err:
-        return failed(err, f"not done within {settings.timeout_s:.0f} s")
+        return failed(err, f"not finished within {settings.timeout_s:.0f} s")
     except (ClipError, HaError, aiohttp.ClientError, OSError) as err:
         return failed(err, str(err))
     return 0
 
 
 def failed(err: Exception, reason: str) -> int:
-    """Report a failure, with what Home Assistant logged, and return the exit code."""
+    """Report a failure with the log of Home Assistant, and return the exit code."""
     notes = "\n".join(getattr(err, "__notes__", ()))
     print(f"{notes}\n\ndemo: error: {reason}", file=sys.stderr)
     return 1
@@ -154,9 +154,9 @@ def failed(err: Exception, reason: str) -> int:
 def parse() -> Settings:
     """Read the command line."""
     parser = argparse.ArgumentParser(prog="scripts/demo", description=__doc__)
-    parser.add_argument("--events", type=int, metavar="N", help="end after N detection events")
+    parser.add_argument("--events", type=int, metavar="N", help="stop after N detection events")
     parser.add_argument(
-        "--timeout", type=float, metavar="S", help="give up when they took longer (exit 1)"
+        "--timeout", type=float, metavar="S", help="stop with exit code 1 after this time"
     )
     parser.add_argument("--port", type=int, default=8123, help="default: 8123, or a free one")
     parser.add_argument("--clip", type=Path, default=CLIP, help="another video to play")

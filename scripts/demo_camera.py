@@ -1,4 +1,4 @@
-"""A camera made of a video clip: a web server on loopback with a live stream (MJPEG) and stills."""
+"""A camera that plays a video clip: a local web server with a live stream (MJPEG) and stills."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _BOUNDARY = "frame"
 
 @dataclass(frozen=True)
 class Clip:
-    """The frames of a clip as JPEG, and how many of them make a second."""
+    """The frames of a clip as JPEG, and its frame rate."""
 
     pictures: list[bytes]
     frame_rate: float
@@ -29,10 +29,10 @@ class ClipError(Exception):
 
 
 class ClipCamera:
-    """Plays a clip in real time, over and over: live at `stream_url`, as stills at `url`."""
+    """Plays a clip in a loop in real time: live at `stream_url`, as stills at `url`."""
 
     def __init__(self, clip: Path) -> None:
-        """Play this clip; it starts with the first picture asked for."""
+        """Play this clip, starting with the first request."""
         self.url = ""
         self.stream_url = ""
         self._clip = clip
@@ -41,7 +41,7 @@ class ClipCamera:
         self._runner: web.AppRunner
 
     async def __aenter__(self) -> Self:
-        """Open the server. The clip is read meanwhile; a picture asked for waits for it.
+        """Start the server. The clip is read in the background; requests wait for it.
 
         Raises `ClipError`.
         """
@@ -50,7 +50,7 @@ class ClipCamera:
         application = web.Application()
         application.router.add_get("/picture.jpg", self._answer)
         application.router.add_get("/video", self._stream)
-        # A stream never ends by itself; nobody has to wait for that.
+        # Streams never end, so do not wait for them.
         self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)
         await self._runner.setup()
         await web.TCPSite(self._runner, "127.0.0.1", 0).start()
@@ -59,7 +59,7 @@ class ClipCamera:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Close the server."""
+        """Stop the server."""
         await self._runner.cleanup()
 
     async def _answer(self, _: web.Request) -> web.Response:
@@ -78,7 +78,7 @@ class ClipCamera:
             head += f"Content-Length: {len(picture)}\r\n\r\n"
             try:
                 await response.write(head.encode() + picture + b"\r\n")
-            except ConnectionError:  # whoever watched has seen enough
+            except ConnectionError:  # the client disconnected
                 return response
             await asyncio.sleep(1 / clip.frame_rate)
 
@@ -101,7 +101,7 @@ def _check(clip: Path) -> None:
 
 
 def _read(clip: Path) -> Clip:
-    """Turn a clip into JPEG once and for all: a few MB, and no work while it plays."""
+    """Convert a clip to JPEG in advance: a few MB, and no work during playback."""
     pictures = []
     with av.open(str(clip)) as container:
         stream = container.streams.video[0]
@@ -109,7 +109,7 @@ def _read(clip: Path) -> Clip:
         rate = float(stream.average_rate or 10)
         for frame in container.decode(stream):
             buffer = io.BytesIO()
-            picture = frame.to_image()  # type: ignore[no-untyped-call]  # the library has none
+            picture = frame.to_image()  # type: ignore[no-untyped-call]  # the library is untyped
             picture.save(buffer, "JPEG", quality=_JPEG_QUALITY)
             pictures.append(buffer.getvalue())
     return Clip(pictures, rate)

@@ -1,4 +1,4 @@
-"""A client for a Home Assistant under test: REST, websocket, flows as the frontend runs them."""
+"""A client for a Home Assistant under test: REST, websocket, and flows as in the frontend."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Any, Self
 import aiohttp
 
 type Json = dict[str, Any]
-# For a step of a flow, what differs from the defaults of its form, or the choice from its menu.
+# Step of a flow → values that differ from the defaults of its form, or the choice from its menu.
 type Answers = Mapping[str, Mapping[str, Any]]
-# Called with each form's step and description placeholders.
+# Called with the step and the description placeholders of each form.
 type Watcher = Callable[[str, Mapping[str, str]], None]
 
 CONFIG_FLOW = "/api/config/config_entries/flow"
@@ -23,18 +23,18 @@ _FLOW_S = 120.0
 
 
 class HaError(Exception):
-    """Home Assistant answered with an error, or not at all."""
+    """Home Assistant returned an error or did not respond."""
 
 
 class FlowError(HaError):
-    """A flow ended, or stopped, where it should not."""
+    """A flow ended or stopped unexpectedly."""
 
 
 class HaClient:
-    """A user's session with one Home Assistant."""
+    """The session of a user."""
 
     def __init__(self, session: aiohttp.ClientSession, base: str, token: str) -> None:
-        """Use the instance at `base` (no slash at its end) as the owner of `token`."""
+        """Use the instance at `base` (without a trailing slash) with this token."""
         self.base = base
         self._session = session
         self._headers = {"Authorization": f"Bearer {token}"}
@@ -53,7 +53,7 @@ class HaClient:
         grant = {"grant_type": "authorization_code", "code": code, "client_id": client_id}
         async with session.post(f"{base}/auth/token", data=grant) as answer:
             client = cls(session, base, (await _checked(answer))["access_token"])
-        # That one is good for half an hour.
+        # That token is only valid for half an hour.
         wanted = {"client_name": name, "lifespan": 1}
         token = await client.command("auth/long_lived_access_token", **wanted)
         return cls(session, base, token)
@@ -61,31 +61,31 @@ class HaClient:
     # --- REST ------------------------------------------------------------------------------------
 
     async def get(self, path: str) -> Any:
-        """Return the JSON answer to a GET request."""
+        """Return the JSON response to a GET request."""
         async with self._session.get(self.base + path, headers=self._headers) as answer:
             return await _checked(answer)
 
     async def get_bytes(self, path: str) -> bytes:
-        """Return the body of the answer to a GET request."""
+        """Return the body of the response to a GET request."""
         async with self._session.get(self.base + path, headers=self._headers) as answer:
             if answer.status != 200:
                 raise HaError(f"GET {path}: {answer.status} {(await answer.text())[:300]}")
             return await answer.read()
 
     async def post(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
-        """Return the JSON answer to a POST request."""
+        """Return the JSON response to a POST request."""
         async with self._session.post(
             self.base + path, json=dict(body or {}), headers=self._headers
         ) as answer:
             return await _checked(answer)
 
     async def delete(self, path: str) -> Any:
-        """Return the JSON answer to a DELETE request."""
+        """Return the JSON response to a DELETE request."""
         async with self._session.delete(self.base + path, headers=self._headers) as answer:
             return await _checked(answer)
 
     async def states(self, domain: str = "") -> dict[str, Json]:
-        """Return the states, by entity id, of one domain or of all."""
+        """Return the states of one domain or of all, by entity ID."""
         return {
             state["entity_id"]: state
             for state in await self.get("/api/states")
@@ -95,7 +95,7 @@ class HaClient:
     async def call(
         self, domain: str, action: str, data: Mapping[str, Any], *, response: bool = False
     ) -> Any:
-        """Perform an action and return its response data, or the states that it changed."""
+        """Run an action and return its response data, or the states that it changed."""
         path = f"/api/services/{domain}/{action}{'?return_response' if response else ''}"
         answer = await self.post(path, data)
         return answer["service_response"] if response else answer
@@ -105,7 +105,7 @@ class HaClient:
     async def config_flow(
         self, domain: str, answers: Answers, watcher: Watcher | None = None
     ) -> Json:
-        """Run a config flow to its end. Raises `FlowError` where it creates nothing."""
+        """Run a config flow to its end. Raises `FlowError` if it creates nothing."""
         first = await self.post(CONFIG_FLOW, {"handler": domain})
         return await self._steps(CONFIG_FLOW, first, answers, watcher)
 
@@ -115,7 +115,7 @@ class HaClient:
         return await self._steps(SUBENTRY_FLOW, first, answers)
 
     async def continue_flow(self, next_flow: list[str], answers: Answers) -> Json:
-        """Run the flow that another one ended with (`next_flow`) to its end."""
+        """Run the `next_flow` of a finished flow to its end."""
         kind, flow_id = next_flow
         path = _FLOWS[kind]
         return await self._steps(path, await self.get(f"{path}/{flow_id}"), answers)
@@ -123,7 +123,7 @@ class HaClient:
     async def _steps(
         self, path: str, result: Json, answers: Answers, watcher: Watcher | None = None
     ) -> Json:
-        """Go from step to step as the frontend does: fill in forms, wait for what takes time."""
+        """Go from step to step as the frontend does: fill in forms, and wait for progress."""
         async with asyncio.timeout(_FLOW_S):
             while result["type"] != "create_entry":
                 flow = f"{path}/{result.get('flow_id')}"
@@ -168,13 +168,13 @@ class HaClient:
                 await socket.close()
 
     async def command(self, kind: str, **data: Any) -> Any:
-        """Send one websocket command on a connection of its own and return its result."""
+        """Send one websocket command on a new connection and return its result."""
         async with self.websocket() as socket:
             return await socket.command(kind, **data)
 
 
 class HaSocket:
-    """An open websocket: commands with results, and the bus's events as a queue."""
+    """An open websocket: commands with results, and a queue of events from the bus."""
 
     def __init__(self, connection: aiohttp.ClientWebSocketResponse) -> None:
         """Take over an authenticated connection."""
@@ -196,11 +196,11 @@ class HaSocket:
         return answer["result"]
 
     async def subscribe(self, event_type: str) -> None:
-        """Let the events of one type into `events`; None in it means that the connection ended."""
+        """Add events of this type to `events`; None in it means that the connection was closed."""
         await self.command("subscribe_events", event_type=event_type)
 
     async def close(self) -> None:
-        """End the connection."""
+        """Close the connection."""
         await self._connection.close()
         self._reader.cancel()
         with suppress(asyncio.CancelledError):
@@ -217,7 +217,7 @@ class HaSocket:
         finally:
             self.events.put_nowait(None)
             for future in self._waiting.values():
-                future.set_exception(HaError("the connection to Home Assistant ended"))
+                future.set_exception(HaError("The connection to Home Assistant was closed"))
 
 
 async def _checked(answer: aiohttp.ClientResponse) -> Any:
@@ -228,7 +228,7 @@ async def _checked(answer: aiohttp.ClientResponse) -> Any:
 
 
 def _filled_in(schema: list[Json], answers: Mapping[str, Any]) -> Json:
-    """Return a form's input as the frontend sends it: the defaults, and the answers over them."""
+    """Return the input of a form as sent by the frontend: defaults, updated with answers."""
     form: Json = {}
     for field in schema:
         name = field["name"]
@@ -241,5 +241,5 @@ def _filled_in(schema: list[Json], answers: Mapping[str, Any]) -> Json:
         elif (suggested := (field.get("description") or {}).get("suggested_value")) is not None:
             form[name] = suggested
     if unknown := answers.keys() - form.keys():
-        raise FlowError(f"the form has no field {', '.join(sorted(unknown))}")
+        raise FlowError(f"The form has no field {', '.join(sorted(unknown))}")
     return form

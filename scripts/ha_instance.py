@@ -1,4 +1,4 @@
-"""A real Home Assistant in a throw-away config folder, on loopback, for the demo and the tests."""
+"""A real Home Assistant with a temporary config folder on localhost, for the demo and the tests."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ history:
 logbook:
 media_source:
 system_health:
-# Files of their own, as in a new installation: what the editors of the UI save to.
+# Separate files, as in a new installation: the editors of the UI save to them.
 automation: !include automations.yaml
 script: !include scripts.yaml
 scene: !include scenes.yaml
@@ -52,7 +52,7 @@ logger:
 
 
 class HomeAssistant:
-    """One instance: its folder, its process, its owner."""
+    """One instance with its folder, process and owner."""
 
     def __init__(
         self,
@@ -65,8 +65,8 @@ class HomeAssistant:
     ) -> None:
         """Prepare an instance that runs in a virtual environment.
 
-        `port` None takes a free one; `integration` None leaves Edge Vision out; `program` is what
-        Python is started with.
+        If `port` is None, a free one is used; if `integration` is None, Edge Vision is not added.
+        `program` are the arguments for Python.
         """
         self.port = port or free_port()
         self.base = f"http://127.0.0.1:{self.port}"
@@ -82,13 +82,13 @@ class HomeAssistant:
 
     @property
     def client(self) -> HaClient:
-        """The owner's session."""
+        """Return the session of the owner."""
         if self._client is None:
             raise HaError("Home Assistant was not started")
         return self._client
 
     async def __aenter__(self) -> Self:
-        """Start it; nothing is left behind when that fails."""
+        """Start the instance; if this fails, everything is removed."""
         self.folder = Path(tempfile.mkdtemp(prefix="edge-vision-ha-"))
         self.log = self.folder / "home-assistant.out"
         try:
@@ -101,12 +101,12 @@ class HomeAssistant:
         return self
 
     async def __aexit__(self, _: object, err: BaseException | None, __: object) -> None:
-        """Stop it and remove its folder; an error takes the end of the log with it, as a note."""
+        """Stop the instance and remove its folder; errors get the end of the log as a note."""
         self._explain(err)
         await self.close()
 
     async def start(self) -> None:
-        """Start the process and wait until Home Assistant runs. Raises `HaError`."""
+        """Start the process and wait until Home Assistant is running. Raises `HaError`."""
         environment = {
             key: value
             for key, value in os.environ.items()
@@ -120,7 +120,7 @@ class HomeAssistant:
             *("--skip-pip-packages", ",".join(NEED_A_COMPILER)),
         ]
         with self.log.open("ab") as log:
-            # A session of its own: Ctrl-C is for the caller, who then stops it in good order.
+            # A new session: Ctrl-C only reaches the caller, which then stops this cleanly.
             self.process = await asyncio.create_subprocess_exec(
                 *_ends_with_us(),
                 *command,
@@ -138,7 +138,7 @@ class HomeAssistant:
             raise HaError(f"Home Assistant did not start within {_START_S:.0f} s") from None
 
     async def stop(self) -> None:
-        """Stop it in good order, or by force where that takes too long."""
+        """Stop the process cleanly, or kill it if this takes too long."""
         if self.process is None or self.process.returncode is not None:
             return
         self.process.terminate()
@@ -149,13 +149,13 @@ class HomeAssistant:
         await self._kill_group()
 
     async def kill(self) -> None:
-        """Kill Home Assistant itself, and nothing that it started."""
+        """Kill Home Assistant itself, but not its child processes."""
         if self.process is not None and self.process.returncode is None:
             self.process.kill()
             await self.process.wait()
 
     async def close(self) -> None:
-        """Stop it and remove what it left."""
+        """Stop the instance and remove its files."""
         try:
             await self.stop()
         finally:
@@ -165,7 +165,7 @@ class HomeAssistant:
             shutil.rmtree(self.folder, ignore_errors=True)
 
     async def _kill_group(self) -> None:
-        """Kill it with everything in its session, where it is still there."""
+        """Kill everything in its session, if it is still running."""
         if self.process is not None and self.process.returncode is None:
             os.killpg(self.process.pid, signal.SIGKILL)
             await self.process.wait()
@@ -217,8 +217,8 @@ class HomeAssistant:
         )
         for name, empty in (("automations", "[]"), ("scripts", "{}"), ("scenes", "[]")):
             (self.folder / f"{name}.yaml").write_text(f"{empty}\n")
-        # In YAML, http settings are only on trial and Home Assistant restarts itself without them:
-        # the confirmed settings live in its storage. So does what the wizard for newcomers did.
+        # Home Assistant only tries http settings from YAML and then restarts without them; its
+        # storage contains confirmed settings, and the state of the onboarding.
         http = {
             "stable": {
                 "server_host": ["127.0.0.1"],
@@ -243,7 +243,7 @@ class HomeAssistant:
         )
         components = self.folder / "custom_components"
         components.mkdir()
-        # Without it, another package of that name in the environment would be taken.
+        # Without this file, another package of that name in the environment would be used.
         (components / "__init__.py").touch()
         if self._integration is not None:
             link = components / self._integration.name
@@ -251,15 +251,17 @@ class HomeAssistant:
 
 
 def _ends_with_us() -> list[str]:
-    """Return what to put before a command so that Linux ends it even when we are killed."""
+    """Return a prefix for a command so that Linux ends it even if this process is killed."""
     setpriv = shutil.which("setpriv")
-    if setpriv is None or Path(setpriv).resolve().name != "setpriv":  # busybox has a smaller one
+    if (
+        setpriv is None or Path(setpriv).resolve().name != "setpriv"
+    ):  # the one of busybox lacks options
         return []
     return [setpriv, "--pdeathsig", "TERM"]
 
 
 def free_port(wanted: int | None = None) -> int:
-    """Return a free port on loopback: the wanted one where it is free."""
+    """Return a free port on localhost, preferably the wanted one."""
     for port in (wanted, 0):
         if port is None:
             continue
@@ -267,7 +269,7 @@ def free_port(wanted: int | None = None) -> int:
             trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             trial.bind(("127.0.0.1", port))
             return int(trial.getsockname()[1])
-    raise HaError("there is no free port on 127.0.0.1")
+    raise HaError("There is no free port on 127.0.0.1")
 
 
 def _store(path: Path, version: int, minor_version: int, data: dict[str, Any]) -> None:

@@ -1,18 +1,18 @@
-"""Try the node with ncnn only, as on Home Assistant OS.
+"""Test the node with ncnn only, as on Home Assistant OS.
 
-    python3 scripts/platform_test.py                      on musl, as Home Assistant OS is
+    python3 scripts/platform_test.py                      on musl, as on Home Assistant OS
     python3 scripts/platform_test.py --on musl-aarch64    on a Raspberry Pi with Home Assistant OS
     python3 scripts/platform_test.py --on glibc-aarch64   on a Raspberry Pi with Raspberry Pi OS
-    python3 scripts/platform_test.py --here               on the Python that runs this
+    python3 scripts/platform_test.py --here               with the Python that runs this script
 
-For the first three a Python is built or unpacked in the cache folder, without a container or root
-(scripts/musl_python, scripts/arm64_python). That of another processor is run by QEMU, up to a
-hundred times as slowly.
+For the first three, a Python is built or unpacked in the cache folder, without a container or root
+(scripts/musl_python, scripts/arm64_python). QEMU runs programs for other processors, up to a
+hundred times slower.
 
-It installs the node as a user does, runs its commands on the pictures and the clip that come along,
-compares what it detects with what the environment of the repository (.venv) detects where there is
-one, and runs those tests of the node that need no other engine (arguments: which; where it is
-emulated, by default some that say most about a processor). In a container:
+The script installs the node as a user does, runs its commands on the included pictures and clip,
+and compares the detections with those of the environment of the repository (.venv), if it exists.
+Then it runs the tests of the node that need no other engine. Use arguments to select tests; under
+emulation, only tests that depend on the processor run by default. In a container:
 
     docker run --rm -v "$PWD:/src" python:3.14-alpine python3 /src/scripts/platform_test.py --here
 """
@@ -37,7 +37,7 @@ CLIP = ROOT / "scripts" / "demo_data" / "footpath.mp4"
 ENVIRONMENT = ROOT / ".venv" / "bin" / "python"
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "edge-vision"
 ALL = ("tests/node",)
-# Where all of them would take hours: those that say most about a processor.
+# Tests that depend on the processor; under emulation, all tests would take hours.
 EMULATED = (
     "tests/node/test_decode.py",
     "tests/node/test_engine_ncnn.py",
@@ -53,10 +53,10 @@ TOOLS = (
     *("pytest>=9", "pytest-asyncio", "pytest-socket", "pytest-xdist"),
     *("build", "hatchling", "hypothesis"),
 )
-# Without them, the tests that need them are skipped.
+# Tests that need these are skipped without them.
 MORE_TOOLS = ("cryptography",)
 
-# What ncnn detects in the picture of the self-test, on x86-64 with glibc.
+# Detections by ncnn in the picture of the self-test, on x86-64 with glibc.
 Found = list[tuple[str, float, tuple[float, ...]]]
 EXPECTED: Found = [
     ("person", 98.2, (0.1526, 0.1502, 0.2443, 0.4388)),
@@ -64,26 +64,26 @@ EXPECTED: Found = [
     ("person", 96.3, (0.8896, 0.2781, 0.9785, 0.613)),
 ]
 PEOPLE_IN_CLIP = 4
-# Processors with 16-bit arithmetic differ by this much.
+# Processors with 16-bit arithmetic differ by up to this much.
 CONFIDENCE_WITHIN, BOX_WITHIN = 0.15, 0.001
 
 
 class PlatformError(Exception):
-    """What does not work here."""
+    """The reason why something does not work on this platform."""
 
 
 def say(text: str) -> None:
-    """Print what happens, at once."""
+    """Print a progress message immediately."""
     print(f"-- {text}", flush=True)
 
 
 def environment() -> dict[str, str]:
-    """Return an environment in which what is installed is tried, not what lies here."""
+    """Return an environment where Python imports installed packages, not those in this folder."""
     return {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
 
 
 def run(*command: str | Path, **more: str) -> str:
-    """Return what a command prints. Raises `PlatformError`."""
+    """Run a command and return its output. Raises `PlatformError`."""
     done = subprocess.run(
         command,
         cwd=tempfile.gettempdir(),
@@ -97,7 +97,7 @@ def run(*command: str | Path, **more: str) -> str:
 
 
 def python_on(platform: str) -> Path:
-    """Return a Python on a platform, made where there is none yet. Raises `PlatformError`."""
+    """Return the Python for a platform, creating it if necessary. Raises `PlatformError`."""
     folder = CACHE / platform
     if platform == GLIBC_ARM:
         run(ROOT / "scripts" / "arm64_python", folder)
@@ -111,14 +111,14 @@ def python_on(platform: str) -> Path:
 
 
 def install(python: Path, folder: Path, platform: str) -> Path:
-    """Make an environment with the node and what its tests need; return its Python."""
+    """Create an environment with the node and the requirements of its tests; return its Python."""
     run(python, "-m", "venv", folder)
     made = folder / "bin" / "python"
-    # Nothing is compiled: Home Assistant OS has no compiler either.
+    # Do not compile packages: Home Assistant OS has no compiler either.
     pip: tuple[str | Path, ...] = (made, "-m", "pip", "install", "--quiet")
     pip += ("--only-binary", ":all:")
     if platform == MUSL_ARM:
-        # Pip asks the program itself for its C library, which here is a script that runs QEMU.
+        # Pip reads the C library from the program itself, which is a script that runs QEMU here.
         (packages,) = folder.glob("lib/python3*/site-packages")
         pip += ("--target", packages, "--platform", f"musllinux_1_2_{AARCH64}")
         pip += ("--platform", f"musllinux_1_1_{AARCH64}")
@@ -126,12 +126,12 @@ def install(python: Path, folder: Path, platform: str) -> Path:
     try:
         run(*pip, *MORE_TOOLS)
     except PlatformError:
-        say(f"There is no package for this platform of {', '.join(MORE_TOOLS)}")
+        say(f"There is no package for this platform: {', '.join(MORE_TOOLS)}")
     return made
 
 
 def detect(python: Path, **more: str) -> list[Found]:
-    """Return what the node detects in the pictures with ncnn."""
+    """Return the detections of the node in the pictures, with ncnn."""
     command = (python, "-m", "edge_vision_node", "detect", *PICTURES, "--engine", "ncnn", "--json")
     return [rows(json.loads(line)) for line in run(*command, **more).splitlines()]
 
@@ -146,7 +146,7 @@ def rows(found: dict[str, Any]) -> Found:
 
 
 def compare(name: str, found: Found, expected: Found) -> None:
-    """Raise `PlatformError` where objects differ."""
+    """Raise `PlatformError` if objects differ."""
     same = len(found) == len(expected) and all(
         label == other
         and abs(confidence - sure) <= CONFIDENCE_WITHIN
@@ -154,11 +154,11 @@ def compare(name: str, found: Found, expected: Found) -> None:
         for (label, confidence, box), (other, sure, wanted) in zip(found, expected, strict=True)
     )
     if not same:
-        raise PlatformError(f"In {name} it detects {found}, not {expected}")
+        raise PlatformError(f"Detections in {name} are {found}, expected {expected}")
 
 
 def try_commands(python: Path) -> None:
-    """Run the node's commands on what comes along. Raises `PlatformError`."""
+    """Run the commands of the node on the included files. Raises `PlatformError`."""
     node = (python, "-m", "edge_vision_node")
     hardware = json.loads(run(*node, "hardware", "--json"))["hardware"]
     say(f"{hardware['cpu']}, {hardware['libc']}, Python {hardware['python']}")
@@ -170,16 +170,18 @@ def try_commands(python: Path) -> None:
         expected = detect(ENVIRONMENT, PYTHONPATH=str(NODE))
         for picture, mine, theirs in zip(PICTURES, found, expected, strict=True):
             compare(picture.name, mine, theirs)
-        say(f"Detections in {len(PICTURES)} pictures are those of {ENVIRONMENT.relative_to(ROOT)}")
+        say(f"Detections in {len(PICTURES)} pictures match {ENVIRONMENT.relative_to(ROOT)}")
     lines = run(*node, "track", CLIP, "--labels", "person", "--fps", "2", "--json").splitlines()
     people = {json.loads(line).get("track_id") for line in lines} - {None}
     if len(people) != PEOPLE_IN_CLIP:
-        raise PlatformError(f"In {CLIP.name} it follows {len(people)} people, not {PEOPLE_IN_CLIP}")
+        raise PlatformError(
+            f"{len(people)} people are tracked in {CLIP.name}, expected {PEOPLE_IN_CLIP}"
+        )
     say(f"Tracks in {CLIP.name} are as expected")
 
 
 def run_tests(python: Path, which: Sequence[str]) -> int:
-    """Run tests of the node; those for other engines skip themselves (tests/engines.py)."""
+    """Run tests of the node; tests for other engines are skipped (tests/engines.py)."""
     side_by_side = ("--numprocesses", "auto", "--maxprocesses", "4", "--dist", "worksteal")
     command: list[str | Path] = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
     command += [*side_by_side, *which]
@@ -187,7 +189,7 @@ def run_tests(python: Path, which: Sequence[str]) -> int:
 
 
 def main() -> int:
-    """Do what the command line asks for."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(
         prog="platform_test.py",
         description=__doc__,
@@ -195,7 +197,7 @@ def main() -> int:
     )
     where = parser.add_mutually_exclusive_group()
     where.add_argument("--on", choices=PLATFORMS, default=MUSL, help="default: musl")
-    where.add_argument("--here", action="store_true", help="try the Python that runs this")
+    where.add_argument("--here", action="store_true", help="use the Python that runs this script")
     parser.add_argument("tests", nargs="*", help="default: see above")
     arguments = parser.parse_args()
     platform = "" if arguments.here else arguments.on

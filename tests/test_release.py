@@ -12,7 +12,7 @@ from typing import Any
 import build_release
 import pytest
 import yaml
-from build_release import CHANGELOG, LICENCES, MANIFEST, NODE_VERSION, ReleaseError
+from build_release import CHANGELOG, LICENSES, MANIFEST, NODE_VERSION, ReleaseError
 
 from tests.pictures import ROOT
 
@@ -60,13 +60,13 @@ def test_what_was_prepared_can_be_released(project: Path) -> None:
 @pytest.mark.parametrize(
     ("tag", "path", "before", "after", "reason"),
     [
-        ("1.2.3", None, "", "", "no tag of a version"),
-        ("v1.2", None, "", "", "no tag of a version"),
-        ("v1.2.4", None, "", "", "manifest.json names 1.2.3"),
-        ("v1.2.3", MANIFEST, VERSION, "1.2.2", "manifest.json names 1.2.2"),
-        ("v1.2.3", NODE_VERSION, VERSION, "1.2.2", "__init__.py names 1.2.2"),
+        ("1.2.3", None, "", "", "not a version tag"),
+        ("v1.2", None, "", "", "not a version tag"),
+        ("v1.2.4", None, "", "", "manifest.json contains 1.2.3"),
+        ("v1.2.3", MANIFEST, VERSION, "1.2.2", "manifest.json contains 1.2.2"),
+        ("v1.2.3", NODE_VERSION, VERSION, "1.2.2", "__init__.py contains 1.2.2"),
         ("v1.2.3", CHANGELOG, " - 2026-12-01", "", "no dated section for 1.2.3"),
-        ("v1.2.3", CHANGELOG, "### Added\n\n- All of it.\n", "", "nothing in it"),
+        ("v1.2.3", CHANGELOG, "### Added\n\n- All of it.\n", "", "it is empty"),
         ("v1.2.3", CHANGELOG, "[Unreleased]\n", "[Unreleased]\n\n- More.\n", "still has entries"),
     ],
 )
@@ -83,7 +83,7 @@ def test_what_does_not_agree_is_not_released(
 
 def test_what_is_not_committed_is_not_released(project: Path) -> None:
     build_release.prepare(project, VERSION, "2026-12-01")
-    with pytest.raises(ReleaseError, match="not committed"):
+    with pytest.raises(ReleaseError, match="uncommitted"):
         build_release.check(project, f"v{VERSION}")
 
 
@@ -102,19 +102,19 @@ def test_the_same_commit_gives_the_same_bytes(built: list[list[Path]]) -> None:
     assert first == second
 
 
-def test_the_archive_holds_what_is_tracked_and_the_licence(built: list[list[Path]]) -> None:
+def test_the_archive_holds_what_is_tracked_and_the_license(built: list[list[Path]]) -> None:
     archive, wheel = built[0]
     assert archive.name == json.loads((ROOT / "hacs.json").read_text())["filename"]
     folder = "custom_components/edge_vision/"
     tracked = {name for name in git(ROOT, "ls-files", folder).split() if (ROOT / name).exists()}
-    licences = {*LICENCES, *(f"node/{name}" for name in LICENCES)}
+    licenses = {*LICENSES, *(f"node/{name}" for name in LICENSES)}
     with zipfile.ZipFile(archive) as packed:
         names = packed.namelist()
-        assert set(names) == {name.removeprefix(folder) for name in tracked} | licences
+        assert set(names) == {name.removeprefix(folder) for name in tracked} | licenses
         assert packed.read("manifest.json") == (ROOT / MANIFEST).read_bytes()
         assert packed.testzip() is None
     with zipfile.ZipFile(wheel) as packed:
-        assert {Path(name).name for name in packed.namelist()} >= set(LICENCES)
+        assert {Path(name).name for name in packed.namelist()} >= set(LICENSES)
 
 
 def test_the_workflow_publishes_when_the_files_are_there() -> None:

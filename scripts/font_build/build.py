@@ -1,4 +1,4 @@
-"""Make the letters that are drawn on pictures: a part of DejaVu Sans, and Unifont's bitmaps.
+"""Build the fonts for text on pictures: a part of DejaVu Sans, and the bitmaps of Unifont.
 
 See `build_fonts`. The format of the bitmaps is described in the node's `lettering.py`.
 """
@@ -30,14 +30,14 @@ ALPHABETS = (
     *range(0x1D00, 0x2070),
     *range(0x2070, 0x2200),
 )
-# Of Unifont: the first plane but for ideographs that hardly anybody writes, patterns of Braille,
-# and private use.
+# Unifont provides the rest of the first plane, except for rare ideographs, Braille patterns, and
+# private use.
 LEFT_OUT = (range(0x2800, 0x2900), range(0x3400, 0x4DC0), range(0xD800, 0xF900))
 CELL = 16
 
 
 def main() -> int:
-    """Build the files, and compare or replace those that are there."""
+    """Build the files, and compare them with the existing ones or replace them."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--dejavu", type=Path, required=True)
     parser.add_argument("--unifont", type=Path, required=True)
@@ -59,7 +59,7 @@ def main() -> int:
             path.write_bytes(data)
         print(f"{name}: {len(data)} bytes")
     if not same:
-        print("The files are not what is built from the packages", file=sys.stderr)
+        print("The files differ from those built from the packages", file=sys.stderr)
     return 0 if same else 1
 
 

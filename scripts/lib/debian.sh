@@ -1,18 +1,18 @@
-# Where this host gets Debian's packages from, for scripts that fetch those of newer suites. Sourced.
+# The Debian archive of this host, for scripts that download packages of newer suites. Sourced.
 
-# debian_archive: prints the address of the archive that this host's own apt uses.
+# debian_archive: prints the address of the archive used by the apt of this host.
 debian_archive() {
   local uri
   uri=$(apt-get indextargets --format '$(REPO_URI)|$(ORIGIN)|$(LABEL)' 'Created-By: Packages' 2>/dev/null \
     | awk -F'|' '$2 == "Debian" && $3 == "Debian" {print $1; exit}' || true)
-  if [ -z "$uri" ]; then # no lists fetched on this host yet: read what it would fetch
+  if [ -z "$uri" ]; then # no lists on this host yet: use the address that apt would download from
     uri=$(apt-get update --print-uris 2>/dev/null \
       | sed -nE "s#^'([^']+/)dists/[^/' ]+/InRelease'.*#\1#p" | grep -v security | head -n1 || true)
   fi
   [ -n "$uri" ] && echo "$uri"
 }
 
-# debian_keyring: prints the path of the keys that the archive is signed with.
+# debian_keyring: prints the path of the signing keys of the archive.
 debian_keyring() {
   local keyring
   for keyring in /usr/share/keyrings/debian-archive-keyring.{gpg,pgp}; do
@@ -21,13 +21,13 @@ debian_keyring() {
   return 1
 }
 
-# debian_apt FOLDER ARCHITECTURE SUITE...: writes FOLDER/apt.conf, for an apt with lists and a cache of its
-# own: as `apt-get -c FOLDER/apt.conf` it fetches packages of that architecture and their sources, and
-# this host's own apt stays as it is.
+# debian_apt FOLDER ARCHITECTURE SUITE...: writes FOLDER/apt.conf for an apt with separate lists and a
+# separate cache. `apt-get -c FOLDER/apt.conf` then downloads packages of that architecture and their
+# sources, without changing the apt of this host.
 debian_apt() {
   local folder=$1 architecture=$2 uri keyring suite kind
   shift 2
-  uri=$(debian_archive) || fail "this system's apt names no Debian archive"
+  uri=$(debian_archive) || fail "the apt of this system has no Debian archive"
   keyring=$(debian_keyring) || fail "Debian's archive keyring is missing: apt-get install debian-archive-keyring"
   mkdir -p "$folder/lists/partial" "$folder/cache/archives/partial"
   : >"$folder/status"
@@ -52,8 +52,8 @@ Debug::NoLocking "1";
 CONF
 }
 
-# debian_package FOLDER NAME INTO SUITE...: unpacks a package, fetched by the apt of `debian_apt`, into a
-# folder. An archive may name a version that it does not hold (any more): then the next suite's.
+# debian_package FOLDER NAME INTO SUITE...: downloads a package with the apt of `debian_apt` and unpacks it
+# into a folder. If an archive lists a version that it no longer has, the next suite is used.
 debian_package() {
   local folder=$1 name=$2 into=$3 suite
   shift 3

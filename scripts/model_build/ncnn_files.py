@@ -1,4 +1,4 @@
-"""Make ncnn's files of an ONNX model: pnnx converts, and the weights are halved here.
+"""Convert an ONNX model to ncnn with pnnx, and halve its weights.
 
 Format of the files: https://github.com/Tencent/ncnn/wiki/param-and-model-file-structure.
 """
@@ -14,8 +14,8 @@ import numpy as np
 import onnx
 
 NCNN_FILES = ("model.ncnn.param", "model.ncnn.bin")
-_FLOAT32, _FLOAT16 = 0, 0x01306B47  # what stands before a layer's weights
-# Layers with a kernel: which parameters say how many weights it has, and whether biases follow.
+_FLOAT32, _FLOAT16 = 0, 0x01306B47  # marker before the weights of a layer
+# Layers with a kernel → parameters with the number of weights, and whether biases follow.
 _KERNELS = {
     "Convolution": ("6", "5"),
     "ConvolutionDepthWise": ("6", "5"),
@@ -25,11 +25,11 @@ _KERNELS = {
 
 
 class ConversionFailed(Exception):
-    """pnnx has not made of a model what it should have made."""
+    """pnnx did not convert a model as expected."""
 
 
 def run_pnnx(model: bytes, shape: list[int], scratch: Path, *, half_weights: bool) -> None:
-    """Convert ONNX in a new folder `scratch`; pnnx writes nine files, `NCNN_FILES` among them."""
+    """Convert ONNX in a new folder `scratch`; pnnx writes nine files, including `NCNN_FILES`."""
     scratch.mkdir()
     (scratch / "model.onnx").write_bytes(model)
     pnnx = next(Path(sys.prefix).glob("lib/python*/site-packages/pnnx/pnnx"))
@@ -39,7 +39,7 @@ def run_pnnx(model: bytes, shape: list[int], scratch: Path, *, half_weights: boo
         cwd=scratch,
         capture_output=True,
         text=True,
-        check=False,  # what it printed is part of the message
+        check=False,  # its output is part of the message
     )
     if done.returncode != 0:
         raise ConversionFailed(f"pnnx: {done.returncode}:\n{done.stdout}{done.stderr}")
@@ -48,8 +48,8 @@ def run_pnnx(model: bytes, shape: list[int], scratch: Path, *, half_weights: boo
 def write_ncnn(model: onnx.ModelProto, folder: Path, scratch: Path) -> None:
     """Write `NCNN_FILES` into a folder; weights are stored as float16, biases as float32.
 
-    pnnx would halve the weights itself, but makes zeros of those below 2^-14. MoveNet has many of
-    them: it then misjudges its keypoints' scores by up to 0.16.
+    pnnx can halve the weights, too, but replaces those below 2^-14 with zero. MoveNet has many of
+    them: the scores of its keypoints would be wrong by up to 0.16.
     """
     shape = [side.dim_value for side in model.graph.input[0].type.tensor_type.shape.dim]
     data = model.SerializeToString(deterministic=True)
@@ -61,7 +61,7 @@ def write_ncnn(model: onnx.ModelProto, folder: Path, scratch: Path) -> None:
 
 
 def _halved(param: str, weights: bytes) -> bytes:
-    """Return the kernels as float16, the rest as it is."""
+    """Return the weights with kernels converted to float16."""
     parts: list[bytes] = []
     offset = 0
 
@@ -83,5 +83,5 @@ def _halved(param: str, weights: bytes) -> bytes:
         elif kind == "PReLU":
             parts.append(take(4 * int(values["0"])))
     if offset != len(weights):
-        raise ConversionFailed(f"{len(weights) - offset} bytes of the weights are left over")
+        raise ConversionFailed(f"{len(weights) - offset} bytes of the weights are unused")
     return b"".join(parts)

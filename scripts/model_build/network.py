@@ -1,7 +1,7 @@
-"""Write a network layer by layer as plain ONNX: float32, channels first, one picture at a time.
+"""Write a network layer by layer as simple ONNX: float32, channels first, one picture at a time.
 
-What reads another format (`tflite_network.py`, `tfjs_network.py`) describes its layers with this.
-Only operators that pnnx hands on to ncnn as they are.
+The readers of other formats (`tflite_network.py`, `tfjs_network.py`) use this for their layers. It
+only uses operators that pnnx passes to ncnn unchanged.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ class UnsupportedGraph(Exception):
 
 
 def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
-    """Return what TensorFlow's SAME puts before and behind `size` pixels.
+    """Return the padding of TensorFlow's SAME before and after `size` pixels.
 
-    The result has ceil(size / stride) pixels; an odd pixel goes to the end.
+    The result has ceil(size / stride) pixels; an odd pixel is added at the end.
     """
     padding = max((-(-size // stride) - 1) * stride + kernel - size, 0)
     return padding // 2, padding - padding // 2
 
 
 class Network:
-    """A network under construction. `shapes` has each tensor's, by name, without the batch."""
+    """A network under construction. `shapes`: name → shape of each tensor, without the batch."""
 
     def __init__(self, shape: Shape) -> None:
-        """Begin with the input "image" of this shape."""
+        """Start with the input "image" of this shape."""
         self.shapes: dict[str, Shape] = {"image": shape}
         self._nodes: list[onnx.NodeProto] = []
         self._constants: list[onnx.TensorProto] = []
@@ -69,7 +69,7 @@ class Network:
     def conv_transpose(self, source: str, kernel: Array, bias: Array, *, stride: int) -> str:
         """Add a transposed convolution with a kernel [in, out, stride, stride].
 
-        Each pixel makes an area of its own.
+        The areas of the pixels do not overlap.
         """
         _, height, width = self.shapes[source]
         return self._add(
@@ -101,7 +101,7 @@ class Network:
     def _window(
         size: tuple[int, int], window: tuple[int, int], stride: int, same: bool
     ) -> tuple[list[int], tuple[int, int]]:
-        """Return ONNX's pads, and the height and width of the result."""
+        """Return the pads for ONNX, and the height and width of the result."""
         if not same:
             height, width = ((s - w) // stride + 1 for s, w in zip(size, window, strict=True))
             return [0, 0, 0, 0], (height, width)
@@ -110,7 +110,7 @@ class Network:
         return [top, left, bottom, right], (-(-size[0] // stride), -(-size[1] // stride))
 
     def relu(self, source: str, highest: float | None = None) -> str:
-        """Add max(x, 0), cut off at `highest` where that is given."""
+        """Add max(x, 0), limited to `highest` if given."""
         if highest is None:
             return self._add("Relu", [source], self.shapes[source])
         limits = [self._constant(limit) for limit in (0, highest)]
@@ -126,14 +126,14 @@ class Network:
         return self._add("Mul", [source, gate], self.shapes[source])
 
     def prelu(self, source: str, slopes: Array) -> str:
-        """Add x where it is positive, and x times its channel's slope where it is not."""
+        """Add x if it is positive, and x times the slope of its channel otherwise."""
         slope = self._constant(slopes.reshape(-1, 1, 1))
         return self._add("PRelu", [source, slope], self.shapes[source])
 
     def add(self, one: str, other: str) -> str:
-        """Add the sum of two tensors of one shape."""
+        """Add the sum of two tensors with the same shape."""
         if self.shapes[one] != self.shapes[other]:
-            raise UnsupportedGraph(f"{one} and {other} have not the same shape")
+            raise UnsupportedGraph(f"{one} and {other} have different shapes")
         return self._add("Add", [one, other], self.shapes[one])
 
     def weighted(self, source: str, weights: str) -> str:
@@ -143,8 +143,8 @@ class Network:
     def scaled(self, source: str, factor: float, summand: float) -> str:
         """Add x * factor + summand, as a convolution.
 
-        ncnn does arithmetic in place, and its process dies of that where x is the input and its
-        memory is the caller's.
+        ncnn does arithmetic in place, which crashes its process if x is the input and its memory
+        belongs to the caller.
         """
         channels = self.shapes[source][0]
         kernel = np.full((channels, 1, 1, 1), factor)
@@ -152,7 +152,7 @@ class Network:
         return self.conv(source, kernel, bias, stride=1, same=True, groups=channels)
 
     def more_channels(self, source: str, count: int) -> str:
-        """Add `count` channels of zeros behind those there are."""
+        """Add `count` channels of zeros at the end."""
         channels, height, width = self.shapes[source]
         pads = self._constant([0, 0, 0, 0, 0, count, 0, 0], np.int64)
         zero = self._constant(0)
@@ -161,7 +161,7 @@ class Network:
         )
 
     def enlarged(self, source: str, height: int, width: int) -> str:
-        """Add the same picture larger: bilinear, pixels seen as areas (half-pixel centres)."""
+        """Add the same picture enlarged: bilinear, with half-pixel centers."""
         channels, old_height, old_width = self.shapes[source]
         factors = self._constant([1, 1, height / old_height, width / old_width])
         return self._add(
@@ -178,7 +178,7 @@ class Network:
         return self._add("Transpose", [source], (height, width, channels), perm=[0, 2, 3, 1])
 
     def rows(self, sources: list[str], values: int) -> str:
-        """Add rows (N, `values`), a pixel after the other: what an SSD calls anchors."""
+        """Add rows (N, `values`), one pixel after the other: the anchors of an SSD."""
         parts, total = [], 0
         for source in sources:
             channels, height, width = self.shapes[source]

@@ -1,7 +1,7 @@
-"""Read MoveNet's network out of its TensorFlow.js graph: from the pixels to the four raw heads.
+"""Read the network of MoveNet from its TensorFlow.js graph: from pixels to the four raw heads.
 
-What follows them there (ArgMax, GatherNd) is no layer of a network; the node's head `movenet` does
-it. Format: https://github.com/tensorflow/tfjs (graph model); operator semantics: TensorFlow's.
+The operators after that (ArgMax, GatherNd) are implemented in the node's head `movenet`. Format:
+https://github.com/tensorflow/tfjs (graph model); operator semantics: TensorFlow's.
 """
 
 from __future__ import annotations
@@ -15,22 +15,22 @@ from network import Network, UnsupportedGraph
 from tfjs_ssd import TfjsGraph
 
 _PREFIX = "StatefulPartitionedCall"
-# In the graph's order: where a person's middle is, where the middle says that the joints are,
-# where joints are, and how far from the middle of its cell each is.
+# In the order of the graph: the centers of people, the joints expected from a center, the joints,
+# and the offset of each joint from the center of its cell.
 MOVENET_OUTPUTS = {
     "center": f"{_PREFIX}/center_0/conv2d_4/BiasAdd",
     "regression": f"{_PREFIX}/kpt_regress_0/conv2d_6/BiasAdd",
     "heatmap": f"{_PREFIX}/kpt_heatmap_0/conv2d_5/BiasAdd",
     "offset": f"{_PREFIX}/kpt_offset_0/conv2d_7/BiasAdd",
 }
-# The graph makes of a pixel (pixel - 0) * factor - 1, with 2 / 255 rounded to 16 bit as factor.
+# The graph scales pixels as (pixel - 0) * factor - 1, where factor is 2 / 255 rounded to 16 bits.
 _FACTOR = f"{_PREFIX}/truediv"
 _SCALED = f"{_PREFIX}/sub_1"
 _SIDE = 192
 
 
 class MoveNet:
-    """The graph, written anew with `Network`. Its pixels go in as they are, 0-255."""
+    """The graph, rebuilt with `Network`. Its input are unscaled pixels, 0-255."""
 
     def __init__(self, graph: TfjsGraph) -> None:
         """Prepare for a graph."""

@@ -2,11 +2,11 @@
 
 The graph model is a TensorFlow GraphDef in JSON plus raw little-endian weight
 shards, so neither TensorFlow nor a converter is needed for the handful of
-operators between the pre-processing and the raw predictions. Everything the
-graph multiplies or adds to a convolution's result with constants (biases and
-inference-time batch normalisation) is folded into that convolution here, in
-float64, so that every engine gets the same plain network:
-Conv, Clip (ReLU6), Add, and at the end Transpose, Reshape, Concat.
+operators between the pre-processing and the raw predictions. All constant factors and
+summands of the result of a convolution (biases and batch normalization) are
+folded into that convolution in float64, so that every engine gets the same
+simple network: Conv, Clip (ReLU6), Add, and at the end Transpose, Reshape,
+Concat.
 
 Format: https://github.com/tensorflow/tfjs (graph model, weights manifest);
 operator semantics: TensorFlow's and ONNX's operator references.
@@ -55,13 +55,13 @@ class TfjsGraph:
                 weights[entry["name"]] = array.reshape(entry["shape"])
                 offset += count * dtype.itemsize
             if offset != len(data):
-                raise UnsupportedGraph(f"{len(data) - offset} bytes of the weights are left over")
+                raise UnsupportedGraph(f"{len(data) - offset} bytes of the weights are unused")
         return cls(nodes, weights)
 
 
 @dataclass
 class _Conv:
-    """A convolution whose constant scale and shift are still being collected."""
+    """A convolution that is still collecting its constant scale and shift."""
 
     source: str
     kernel: F64  # [out, in / groups, height, width]
@@ -83,10 +83,10 @@ class _Conv:
 class SsdOnnxWriter:
     """Writes the part of a graph between an input and two concatenations.
 
-    `layout` is that of the written model's input, "NHWC" or "NCHW".
-    With `half_weights` the convolution kernels are stored as float16 and cast
-    to float32 in the graph: half the file, and since a Cast of a constant is
-    itself constant, engines fold it while loading and compute in float32.
+    `layout` is the layout of the input of the written model, "NHWC" or "NCHW".
+    With `half_weights`, the convolution kernels are stored as float16 and cast
+    to float32 in the graph. The file has half the size, and engines fold the
+    constant casts while loading and compute in float32.
     """
 
     graph: TfjsGraph
@@ -147,7 +147,7 @@ class SsdOnnxWriter:
         return anchors
 
     def _tensor(self, name: str) -> str:
-        """Return the ONNX tensor that carries the result of graph node `name`."""
+        """Return the ONNX tensor with the result of graph node `name`."""
         if name not in self._tensors:
             conv = self._conv(name)
             if conv is not None:
@@ -173,8 +173,8 @@ class SsdOnnxWriter:
     def _residual_with_shift(self, name: str) -> list[str]:
         """Return the two summands of a residual connection.
 
-        TensorFlow's optimiser moved the convolution's shift behind the sum:
-        (conv + input) + shift. It goes back into the convolution here.
+        TensorFlow's optimizer moved the shift of the convolution behind the sum:
+        (conv + input) + shift. Move it back into the convolution.
         """
         constants = [i for i in self.graph.nodes[name]["input"] if i in self.graph.weights]
         others = [i for i in self.graph.nodes[name]["input"] if i not in self.graph.weights]
@@ -188,7 +188,7 @@ class SsdOnnxWriter:
         raise UnsupportedGraph(f"{name} is not a residual connection")
 
     def _conv(self, name: str) -> _Conv | None:
-        """Return node `name` as a convolution with everything constant folded in, if it is one."""
+        """Return node `name` as a convolution with all constants folded in, or None."""
         node = self.graph.nodes[name]
         match node["op"]:
             case "Conv2D" | "DepthwiseConv2dNative":
@@ -197,7 +197,7 @@ class SsdOnnxWriter:
                 conv = self._conv(node["input"][0])
                 gamma, beta, mean, variance = (self._weight(i) for i in node["input"][1:])
                 if conv is None or node["attr"]["is_training"]["b"]:
-                    raise UnsupportedGraph(f"{name} does not normalise a convolution")
+                    raise UnsupportedGraph(f"{name} does not normalize a convolution")
                 scale = gamma / np.sqrt(variance + node["attr"]["epsilon"]["f"])
                 return conv.scaled(scale, beta - mean * scale)
             case "Add" | "BiasAdd" | "Mul":

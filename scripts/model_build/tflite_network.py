@@ -1,7 +1,7 @@
 """Read the networks of MediaPipe's TensorFlow Lite files.
 
-Format: TensorFlow's `schema.fbs`, which PyPI's `tflite` reads. Weights are stored as float16, with
-a DEQUANTIZE for each; activations are float32, channels last.
+Format: TensorFlow's `schema.fbs`, read with `tflite` from PyPI. Weights are stored as float16, each
+with a DEQUANTIZE; activations are float32, channels last.
 """
 
 from __future__ import annotations
@@ -26,26 +26,26 @@ _OPERATORS = {
 
 
 class TfliteNetwork:
-    """A file's only graph, written anew with `Network`."""
+    """The only graph of a file, rebuilt with `Network`."""
 
     def __init__(self, path: Path) -> None:
         """Read a file. Raises `UnsupportedGraph`."""
         self._model = tflite.Model.GetRootAsModel(path.read_bytes(), 0)
         if self._model.SubgraphsLength() != 1:
-            raise UnsupportedGraph(f"{path.name} has not one graph")
+            raise UnsupportedGraph(f"{path.name} does not have exactly one graph")
         self._graph = self._model.Subgraphs(0)
         (image,) = self._graph.InputsAsNumpy()
         _, height, width, channels = self._shape(image)
         self._network = Network((channels, height, width))
         self._tensors: dict[int, str] = {int(image): "image"}
-        # What a RESHAPE or a CONCATENATION has made: (tensors that it is of, values in a row).
+        # Results of RESHAPE and CONCATENATION: (source tensors, values per row).
         self._rows: dict[int, tuple[list[str], int]] = {}
         self._values: dict[int, npt.NDArray[Any]] = {}
         for number in range(self._graph.OperatorsLength()):
             self._read(self._graph.Operators(number))
 
     def model(self) -> onnx.ModelProto:
-        """Return the network with the file's outputs, in its order, under its names."""
+        """Return the network with the outputs of the file, in its order, with their names."""
         outputs = {}
         for index in self._graph.OutputsAsNumpy():
             if int(index) in self._rows:
@@ -78,7 +78,7 @@ class TfliteNetwork:
         self._tensors[output] = result = self._layer(kind, operator, inputs)
         _, height, width, channels = self._shape(output)
         if self._network.shapes[result] != (channels, height, width):
-            raise UnsupportedGraph(f"{kind} has made {self._network.shapes[result]}")
+            raise UnsupportedGraph(f"{kind} resulted in {self._network.shapes[result]}")
 
     def _layer(self, kind: str, operator: tflite.Operator, inputs: list[int]) -> str:
         source = self._tensors[inputs[0]]
@@ -90,7 +90,7 @@ class TfliteNetwork:
             case "PAD":
                 (*others, channels) = self._value(inputs[1]).tolist()
                 if any(any(pair) for pair in others) or channels[0]:
-                    raise UnsupportedGraph("PAD adds more than channels behind")
+                    raise UnsupportedGraph("PAD adds more than channels at the end")
                 return self._network.more_channels(source, channels[1])
             case "RESIZE_BILINEAR":
                 return self._network.enlarged(source, *self._value(inputs[1]).tolist())
@@ -143,7 +143,7 @@ class TfliteNetwork:
                 source, window, stride=options.StrideW(), same=_is_same(options)
             )
         if window != self._network.shapes[source][1:]:
-            raise UnsupportedGraph("AVERAGE_POOL_2D of less than everything")
+            raise UnsupportedGraph("AVERAGE_POOL_2D does not cover everything")
         return self._network.average(source)
 
     def _shape(self, index: int) -> tuple[int, ...]:
@@ -160,13 +160,13 @@ class TfliteNetwork:
 
 
 def _options(options: Any, operator: tflite.Operator) -> Any:
-    """Fill in an operator's options. Raises `UnsupportedGraph` for what no file here has."""
+    """Return the options of an operator. Raises `UnsupportedGraph` for unexpected ones."""
     table = operator.BuiltinOptions()
     options.Init(table.Bytes, table.Pos)
     if options.FusedActivationFunction() != tflite.ActivationFunctionType.NONE:
         raise UnsupportedGraph("a fused activation is not supported")
     if hasattr(options, "StrideH") and options.StrideH() != options.StrideW():
-        raise UnsupportedGraph("strides of two lengths are not supported")
+        raise UnsupportedGraph("different strides are not supported")
     return options
 
 

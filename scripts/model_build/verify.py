@@ -1,4 +1,4 @@
-"""Run the built files in both engines and require that they say the same."""
+"""Run the built files in both engines and require the same results."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from PIL import Image
 F32 = npt.NDArray[np.float32]
 Run = Callable[[F32], Sequence[F32]]
 
-# Both compute in float32 from float16 weights that were rounded alike; what is left is the
-# order of summation, and half precision where a processor's ncnn uses it.
+# Both engines compute in float32 with the same rounded float16 weights. Differences come from the
+# order of summation, and from half precision if ncnn uses it on this processor.
 BOX_TOLERANCE = 0.1
 LOGIT_TOLERANCE = 0.3
 TIMED_RUNS = 30
-# The weights of these are float16 from the start: only the order of summation is left.
+# These weights were float16 before, so only the order of summation differs.
 NETWORK_TOLERANCE = 0.002
 
 
 class EnginesDisagree(Exception):
-    """The two engines' outputs differ by more than rounding."""
+    """The outputs of the two engines differ by more than rounding."""
 
 
 def compare_engines(folder: Path, picture: Path, size: int) -> Iterator[str]:
-    """Yield a line of report per check; raise `EnginesDisagree`."""
+    """Yield a line for each check. Raises `EnginesDisagree`."""
     with Image.open(picture) as image:
         pixels = np.asarray(
             image.convert("RGB").resize((size, size), Image.Resampling.BILINEAR), np.float32
@@ -51,7 +51,7 @@ def compare_engines(folder: Path, picture: Path, size: int) -> Iterator[str]:
 
 
 def compare_network(model: onnx.ModelProto, folder: Path, picture: Path) -> Iterator[str]:
-    """Yield a line of report per output of a catalogue's model; raise `EnginesDisagree`.
+    """Yield a line for each output of a model in the catalog. Raises `EnginesDisagree`.
 
     The limit is a share of the largest number in the output.
     """
@@ -97,7 +97,7 @@ def _ncnn(folder: Path, outputs: int = 2) -> Run:
         raise EnginesDisagree("ncnn cannot read model.ncnn.bin")
 
     def run(tensor: F32) -> Sequence[F32]:
-        # An ncnn.Mat borrows the array's memory: the array has to outlive the extraction.
+        # An ncnn.Mat uses the memory of the array, which has to exist during the extraction.
         planes = np.ascontiguousarray(tensor[0].transpose(2, 0, 1))
         extractor = net.create_extractor()
         extractor.input("in0", ncnn.Mat(planes))

@@ -1,9 +1,9 @@
-"""Stands in for pyspeex-noise, as pymicro_vad.py beside it does for its package."""
+"""Stand-in for pyspeex-noise, for the same reason as pymicro_vad.py."""
 
 
 class AudioProcessor:
-    """Cannot be made."""
+    """A stand-in that cannot be created."""
 
     def __init__(self, *_: object) -> None:
-        """Say why."""
+        """Raise an error with the reason."""
         raise RuntimeError("Voice is not available in this demo instance")

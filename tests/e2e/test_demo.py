@@ -21,7 +21,7 @@ from tests.pictures import ROOT
 
 pytestmark = pytest.mark.e2e
 
-READY = "Detections follow"
+READY = "Press Ctrl-C to stop"
 
 
 @asynccontextmanager
