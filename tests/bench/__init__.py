@@ -1,4 +1,4 @@
-"""Benchmarks: programs that print figures, each run as `python -m tests.bench.NAME`."""
+"""Benchmarks: programs that print figures, run as `python -m tests.bench.NAME`."""
 
 import sys
 from pathlib import Path

@@ -1,16 +1,16 @@
-"""Attacks what looks at models of one's own with files that were damaged on purpose.
+"""Attack the inspection of models with deliberately damaged files.
 
     .venv/bin/python tests/bench/attack_models.py [--files 10000] [--seconds 240] [--tried 40]
 
-Whole models and archives of every kind are changed at random: bytes and numbers, pieces left out,
-doubled or moved, lengths blown up, members renamed. Each is read as the node reads it, in a process
-that has so much memory and time as a read may take; then some of those that are still models are
-inspected to the end, each in the throw-away processes of a real node. What counts:
+Intact models and archives of every kind are changed randomly: bytes and numbers are changed, parts
+removed, duplicated or moved, lengths increased, members renamed. Each file is read as in the node,
+in a process with limited memory and time. Then some of those that are still models are inspected
+completely, in the temporary processes of a real node. These are failures:
 
-- a crash of the process that reads, or an exception that is no sentence for the user;
-- a read that takes longer than a second or more memory than 256 MiB;
-- a node that does not answer afterwards;
-- a wrong acceptance: a model that reads from outside its folder, or is saved without a trial.
+- a crash of the reading process, or an exception without a message for the user;
+- a read that takes more than a second or more than 256 MiB of memory;
+- a node that does not respond afterwards;
+- a wrong acceptance: a model that reads files outside its folder, or is saved without a test.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ _MEMORY = 2 * 2**30
 _SLOW_S, _HANG_S, _LARGE = 1.0, 20.0, 256 * 2**20
 
 
-# --- Whole files ----------------------------------------------------------------------------------
+# --- Intact files ---------------------------------------------------------------------------------
 
 
 def _onnx() -> bytes:
@@ -86,14 +86,14 @@ def _tar(members: dict[str, bytes]) -> bytes:
 
 
 def _tflite() -> bytes | None:
-    """Return any TensorFlow Lite file that is here: the catalogue has none of its own."""
+    """Return any available TensorFlow Lite file: the catalog does not include one."""
     data = Path(__file__).parents[3] / "shared" / "testdata" / "models"
     found = sorted(data.glob("*.tflite"), key=lambda path: path.stat().st_size)
     return found[0].read_bytes() if found else None
 
 
 def seeds() -> dict[str, bytes]:
-    """Return name → content of whole files."""
+    """Return name → content of intact files."""
     onnx, labels = _onnx(), b"cat\ndog\nbird\n"
     param = (BUNDLED / "ssd_mobilenet_v2_coco" / "model.ncnn.param").read_bytes()
     described = json.dumps(
@@ -187,7 +187,7 @@ def damaged(rng: random.Random, content: bytes) -> bytes:
 
 
 def repacked(rng: random.Random, name: str, content: bytes) -> bytes:
-    """Return an archive whose members are damaged, and itself is whole."""
+    """Return an intact archive with damaged members."""
     with zipfile.ZipFile(io.BytesIO(content)) as file:
         members = {item.filename: file.read(item) for item in file.infolist()}
     for member in list(members):
@@ -215,7 +215,7 @@ def attacks(count: int, seed: int) -> Iterator[tuple[str, bytes]]:
 
 
 def _serve(pipe: Connection) -> None:
-    """Read files as the node does, one after the other; says what came of each."""
+    """Read files as the node does, one after the other, and send the result of each."""
     resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
     while True:
         path, folder = pipe.recv()
@@ -227,7 +227,7 @@ def _serve(pipe: Connection) -> None:
             result = "wrong acceptance" if outside else "a model"
         except NodeError:
             result = "refused"
-        except BaseException as err:  # noqa: BLE001 - what is no sentence for the user is a find
+        except BaseException as err:  # noqa: BLE001 - exceptions without a message for the user are failures
             result = f"{type(err).__name__}: {err}"[:200]
         grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
         pipe.send((result, time.perf_counter() - started, grown))
@@ -245,7 +245,7 @@ class _Reader:
         theirs.close()
 
     def read(self, path: Path, folder: Path) -> tuple[str, float, float]:
-        """Return what came of it, seconds and bytes of memory."""
+        """Return the result, seconds and bytes of memory."""
         try:
             self._pipe.send((path, folder))
             if self._pipe.poll(_HANG_S):
@@ -265,7 +265,7 @@ class _Reader:
 
 @dataclass
 class Found:
-    """What came of all files."""
+    """The results of all files."""
 
     results: Counter[str] = field(default_factory=Counter)
     slowest_s: float = 0.0
@@ -276,7 +276,7 @@ class Found:
 
 
 def read_all(count: int, seconds: float, seed: int, scratch: Path) -> Found:
-    """Have damaged files read until there are so many, or the time is up."""
+    """Read damaged files until the number or the time is reached."""
     found, reader, until = Found(), _Reader(), time.monotonic() + seconds
     try:
         for name, content in attacks(count, seed):
@@ -306,7 +306,7 @@ def read_all(count: int, seconds: float, seed: int, scratch: Path) -> Found:
 async def inspect_some(
     models: list[tuple[str, bytes]], seconds: float, scratch: Path
 ) -> Counter[str]:
-    """Inspect models to the end, and then a whole one: the node still has to do that."""
+    """Inspect models completely, and then an intact one, which still has to work."""
     results: Counter[str] = Counter()
     workers = Workers(trust=Trust(scratch))
     installer = Installer(ModelStore([scratch / "models"]), scratch / "models")
@@ -325,7 +325,7 @@ async def inspect_some(
             except NodeError:
                 results["refused"] += 1
                 continue
-            except Exception as err:  # noqa: BLE001 - what is no sentence for the user is a find
+            except Exception as err:  # noqa: BLE001 - exceptions without a message for the user are failures
                 results[f"{type(err).__name__}: {err}"[:200]] += 1
                 continue
             if inspection.saved and not (inspection.findings or inspection.problem):
@@ -334,22 +334,22 @@ async def inspect_some(
                 results["ran"] += 1
             else:
                 crashed = "crashed" in inspection.problem
-                results["the engine crashed beside the node" if crashed else "told why not"] += 1
+                results["engine process crashed" if crashed else "rejected with a reason"] += 1
         path = scratch / "whole.onnx"
         path.write_bytes(_onnx())
         inspection, _ = await inspector.inspect(Wish(path=path, picture=picture))
-        results["a whole model afterwards: " + (inspection.problem or "ran")] += 1
+        results["an intact model afterwards: " + (inspection.problem or "ran")] += 1
     finally:
         await workers.close()
     return results
 
 
 def main() -> None:
-    """Attack, and print what came of it."""
+    """Attack and print the results."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--files", type=int, default=10_000)
-    parser.add_argument("--seconds", type=float, default=240.0, help="at most, for reading")
-    parser.add_argument("--tried", type=int, default=40, help="how many are inspected to the end")
+    parser.add_argument("--seconds", type=float, default=240.0, help="maximum time for reading")
+    parser.add_argument("--tried", type=int, default=40, help="models to inspect completely")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
@@ -360,7 +360,7 @@ def main() -> None:
         for result, count in found.results.most_common():
             print(f"  {count:6d}  {result}")
         print(f"  slowest {found.slowest_s:.2f} s, {found.slow} over {_SLOW_S:g} s")
-        print(f"  memory  {found.largest / 2**20:.0f} MiB at most, {found.greedy} over 256 MiB")
+        print(f"  memory  up to {found.largest / 2**20:.0f} MiB, {found.greedy} over 256 MiB")
         step = max(1, len(found.models) // max(1, options.tried))
         chosen = found.models[::step][: options.tried]
         results = asyncio.run(inspect_some(chosen, options.seconds, scratch))

@@ -1,13 +1,13 @@
-"""What hostile messages and kills do to a node: whether it lives, and what its events are worth.
+"""The effect of hostile messages and kills on a node: whether it survives, and its events.
 
 Usage: python -m tests.bench.attack_node [--messages 100000] [--kills 0]
 
-Two real nodes, one on a unix socket and one on TCP, each with a hub of its own that shows them a
-street and an empty picture in turn, and knows what must come of it. Meanwhile others send what
-makes no sense: before a login and after it, text and binary, cut, nested, too large, of wrong
-types, valid commands with one thing wrong. With `--kills`, the node on the unix socket and its
-children are killed in between. At the end: whether the nodes live, wrong answers to the hubs, and
-whether every event in a node's log reached its hub just once.
+Two real nodes are used, one on a unix socket and one on TCP. Each has a hub that sends a street and
+an empty picture alternately, and checks the results. At the same time, other clients send invalid
+messages before and after login: text and binary, truncated, nested, too large, with wrong types,
+and valid commands with one error. With `--kills`, the node on the unix socket and its children are
+killed in between. The results are whether the nodes survive, wrong responses to the hubs, and
+whether every event in the log of a node reached its hub exactly once.
 """
 
 from __future__ import annotations
@@ -41,13 +41,14 @@ _SECRET = "a token of this run"
 _PIPELINE = {"pipeline_id": "door", "name": "Door", "confidence": 40.0, "looks_to_clear": 1}
 _BEFORE_LOGIN = 0.1  # of all messages
 _AT_ONCE = 16
-_BURST = 50  # messages of one connection before it asks whether it is still served
-# What takes long by itself is no attack: measuring, installing, trying a model or a camera.
+_BURST = 50  # messages of a connection before a ping
+# Commands that take long anyway are not attacks: measuring, installing, testing a model or a
+# camera.
 _QUICK = [
     command
     for command in Command
     if command not in (Command.BENCHMARK, Command.INSTALL_MODEL, Command.PEEK, Command.SELF_TEST)
-    # Nor is what a hub may do: change its pipelines, or delete what was kept.
+    # Nor are changes that a hub is allowed to make: to pipelines or stored data.
     and command not in (Command.CONFIGURE, Command.FORGET, Command.REMOVE_MODEL)
 ]
 _ODD = [
@@ -64,7 +65,7 @@ _FIELDS = [
 
 
 def message(dice: random.Random) -> str | bytes:
-    """Return something that makes no sense, or nearly does."""
+    """Return an invalid or nearly valid message."""
     kind = dice.randrange(6)
     if kind == 0:
         return dice.randbytes(dice.randrange(200))
@@ -84,7 +85,7 @@ def message(dice: random.Random) -> str | bytes:
 
 
 class AttackedNode:
-    """A node process that is started again when it was killed."""
+    """A node process that is restarted after it was killed."""
 
     def __init__(self, folder: Path, *, tcp: bool) -> None:
         """Use a folder."""
@@ -98,7 +99,7 @@ class AttackedNode:
         (folder / "token").write_text(_SECRET)
 
     async def start(self) -> None:
-        """Start it and wait until it serves."""
+        """Start the node and wait until it is ready."""
         where = ["--host", "127.0.0.1", "--port", "0"]
         if not self.tcp:
             where = ["--socket", str(self.folder / "s")]
@@ -113,22 +114,22 @@ class AttackedNode:
         )
         assert self.process.stdout is not None
         line = await asyncio.wait_for(self.process.stdout.readline(), 120)
-        if line:  # it may have been killed before it was ready, and is started again then
+        if line:  # if it was killed before it was ready, it is restarted
             self.port = json.loads(line)["ready"].get("port", 0)
 
     def connector(self, address: str = "127.0.0.1") -> aiohttp.BaseConnector:
-        """Return what connects to it, from an address of this machine."""
+        """Return a connector to the node, from an address of this machine."""
         if self.tcp:
             return aiohttp.TCPConnector(local_addr=(address, 0))
         return aiohttp.UnixConnector(str(self.folder / "s"))
 
     @property
     def url(self) -> str:
-        """Return where it is."""
+        """Return the URL of the node."""
         return f"http://127.0.0.1:{self.port or 80}/ws"
 
     def events(self) -> list[tuple[int, str]]:
-        """Return numbers and ids in the log."""
+        """Return numbers and IDs of the events in the log."""
         with closing(sqlite3.connect(self.folder / "data" / "results.db")) as db:
             return db.execute(
                 "SELECT seq, event ->> 'event_id' FROM events ORDER BY seq"
@@ -136,10 +137,10 @@ class AttackedNode:
 
 
 class Hub:
-    """Shows the node pictures whose answers it knows, and takes in each event once."""
+    """Sends pictures with known results to the node, and receives each event once."""
 
     def __init__(self, node: AttackedNode, blank: bytes) -> None:
-        """Talk to a node."""
+        """Use a node."""
         self.node = node
         self.pictures = (_STREET.read_bytes(), blank)
         self.seq: int | None = None
@@ -150,7 +151,7 @@ class Hub:
         self.stopping = False
 
     async def run(self) -> None:
-        """Go on until told to stop, whatever happens to the node."""
+        """Run until stopped, no matter what happens to the node."""
         while not self.stopping:
             with suppress(aiohttp.ClientError, OSError, TimeoutError, TypeError):
                 await self._session()
@@ -171,7 +172,7 @@ class Hub:
                 self.wrong += 1
                 return
             await self.ask(1, {"type": "configure", "pipelines": [_PIPELINE]})
-            # From the first event on, for the numbers of the first are known.
+            # Request all events after the last known number.
             subscribe = {"type": "subscribe", "after": self.seq or 0, "log": self.log}
             self.log = (await self.ask(2, subscribe))["result"]["log"]
             number = 2
@@ -195,7 +196,7 @@ class Hub:
         self.slowest = max(self.slowest, time.perf_counter() - begun)
         self.looks += 1
         if answer["type"] == "error":
-            # A worker that was killed, or a model that is being loaded, is said as such.
+            # These codes are expected if a worker was killed or a model is being loaded.
             self.wrong += answer["code"] not in ("engine_crashed", "model_loading", "superseded")
             return
         found = {item["label"] for item in answer["result"]["objects"]}
@@ -204,7 +205,7 @@ class Hub:
     async def ask(
         self, number: int, command: dict[str, Any], picture: bytes | None = None
     ) -> dict[str, Any]:
-        """Send a command; return its answer, and take in what is pushed meanwhile."""
+        """Send a command and return its response; handle events received in the meantime."""
         text = json.dumps({"id": number, **command})
         if picture is None:
             await self.socket.send_str(text)
@@ -216,7 +217,7 @@ class Hub:
             if got.type is aiohttp.WSMsgType.BINARY:
                 answer = decode_binary(got.data)[0]
             else:
-                answer = json.loads(got.data)  # TypeError where the connection has ended
+                answer = json.loads(got.data)  # raises TypeError if the connection was closed
             if answer["type"] == "event":
                 if answer["seq"] is not None and answer["seq"] <= (self.seq or 0):
                     self.wrong += 1
@@ -227,7 +228,7 @@ class Hub:
 
 
 async def strangers(node: AttackedNode, count: int, dice: random.Random) -> Counter[str]:
-    """Send messages before a login, each on a connection of its own; return what came of them."""
+    """Send messages before login, each on a new connection; return the responses."""
     said: Counter[str] = Counter()
     for _ in range(count):
         connector = node.connector(f"127.0.{dice.randrange(1, 200)}.{dice.randrange(1, 200)}")
@@ -257,7 +258,7 @@ async def _send(socket: aiohttp.ClientWebSocketResponse, what: str | bytes) -> N
 
 
 async def intruder(node: AttackedNode, count: int, dice: random.Random) -> Counter[str]:
-    """Send messages after a login; return how often the node served on, and how often not."""
+    """Send messages after login; return how often the node still responds."""
     said: Counter[str] = Counter()
     left = count
     while left > 0:
@@ -288,12 +289,12 @@ async def _pong(socket: aiohttp.ClientWebSocketResponse) -> str:
             if got.type in (aiohttp.WSMsgType.CLOSE, aiohttp.WSMsgType.CLOSED):
                 raise ConnectionResetError
             if got.type is aiohttp.WSMsgType.TEXT and '"id":777777777' in got.data:
-                # Too many at once is an answer, too.
+                # An error because of too many requests is a response, too.
                 return str(json.loads(got.data)["type"])
 
 
 async def killer(node: AttackedNode, count: int, dice: random.Random) -> Counter[str]:
-    """Kill the node, or a process of its, now and then."""
+    """Kill the node or one of its processes from time to time."""
     done: Counter[str] = Counter()
     while sum(done.values()) < count:
         await asyncio.sleep(dice.uniform(1.0, 4.0))
@@ -313,7 +314,7 @@ async def killer(node: AttackedNode, count: int, dice: random.Random) -> Counter
 
 
 async def attack(messages: int, kills: int, blank: bytes) -> dict[str, Any]:
-    """Run everything; return the findings."""
+    """Run everything and return the results."""
     dice = random.Random(13)
     found: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as folder:
@@ -368,8 +369,7 @@ async def attack(messages: int, kills: int, blank: bytes) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Print the findings."""
-
+    """Print the results."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--messages", type=int, default=100_000)
     parser.add_argument("--kills", type=int, default=0)

@@ -1,15 +1,15 @@
-"""One camera sends hostile pictures to a real node while an honest one looks on.
+"""One camera sends hostile pictures to a real node, while another one sends normal pictures.
 
 Usage: python -m tests.bench.attack_pictures [--pictures 1000] [--seed 1] [--masks] [--json]
 
-Three in five of the pictures are real ones that were damaged (cut, overwritten, with a gap), one in
-five has some bits flipped, and one in five is made to take long: thousands of scans, megabytes of
-metadata, tables and chunks without end. These go to one pipeline and all others to another, as fast
-as they are answered; a third one of the same model looks at an honest picture all the time, for a
-while before the attack and then during it.
+Three fifths of the pictures are real ones that were damaged (truncated, overwritten, with a gap),
+one fifth has some flipped bits, and one fifth takes very long to decode: thousands of scans,
+megabytes of metadata, endless tables and chunks. The latter are sent to one pipeline and all others
+to another, as fast as they are processed. A third pipeline with the same model analyzes a normal
+picture all the time, for a while before the attack and then during it.
 
-It prints whether the node lives, how long the honest looks took (from asking to the answer, in
-milliseconds), and which damaged pictures were answered with "nothing there".
+The results are whether the node survives, the times of the normal pictures (from request to
+response, in milliseconds), and the damaged pictures that resulted in "nothing there".
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _MASK = [{"x": 0, "y": 0}, {"x": 0.05, "y": 0}, {"x": 0.05, "y": 0.05}]
 
 @dataclass(frozen=True)
 class Hostile:
-    """A picture: what was done to it, the file, whose it is, and whether it is surely damaged."""
+    """A picture: the kind of attack, the file, its pipeline, and whether it is surely damaged."""
 
     name: str
     data: bytes
@@ -52,7 +52,7 @@ class Hostile:
 
 
 def pictures(count: int, seed: int) -> list[Hostile]:
-    """Return hostile pictures, the same ones for a seed."""
+    """Return hostile pictures that only depend on the seed."""
     chance = random.Random(seed)
     street = SELF_TEST_PICTURE.read_bytes()
     with Image.open(io.BytesIO(street)) as opened:
@@ -67,16 +67,16 @@ def pictures(count: int, seed: int) -> list[Hostile]:
 
 
 class Honest:
-    """A camera that looks at a street."""
+    """A camera that sends a picture of a street."""
 
     def __init__(self, connection: Connection) -> None:
-        """Start with no look."""
+        """Start without results."""
         self._connection = connection
         self.took_ms: list[float] = []
         self.failed: Counter[str] = Counter()
 
     async def look(self) -> None:
-        """Look once, and note how long it took."""
+        """Analyze one picture and record the time."""
         started = time.perf_counter()
         answer = await self._connection.look("honest", SELF_TEST_PICTURE.read_bytes())
         self.took_ms.append((time.perf_counter() - started) * 1000)
@@ -85,7 +85,7 @@ class Honest:
         await asyncio.sleep(_PAUSE_S)
 
     async def look_on(self) -> None:
-        """Look until it is cancelled."""
+        """Analyze pictures until canceled."""
         while True:
             await self.look()
 

@@ -2,9 +2,9 @@
 
 Usage: python -m tests.bench.average_precision VIDEO GROUND_TRUTH [--model model.json] [--json]
 
-AP is the 101-point interpolated average precision as COCO defines it (Lin et al., 2014), for one
-class and one IoU threshold. Every frame goes the way a camera's still picture goes: JPEG (quality
-90), decoding, resizing, inference, reading of the outputs. Needs PyAV.
+AP is the 101-point interpolated average precision as defined by COCO (Lin et al., 2014), for one
+class and one IoU threshold. Every frame is processed like a still of a camera: JPEG (quality 90),
+decoding, resizing, inference, decoding of the outputs. Requires PyAV.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def overlaps(box: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray[n
 def average_precision(
     found: list[tuple[float, int, NDArray[np.float64]]], truth: dict[int, NDArray[np.float64]]
 ) -> float:
-    """Return AP of (score, frame, box) against the ground truth."""
+    """Return the AP of (score, frame, box) rows against the ground truth."""
     taken = {frame: np.zeros(len(boxes), bool) for frame, boxes in truth.items()}
     hits = []
     for _, frame, box in sorted(found, key=lambda item: -item[0]):
@@ -85,7 +85,7 @@ def average_precision(
 
 
 def run(runner: Runner, frames: list[bytes], truth: dict[int, NDArray[np.float64]]) -> float:
-    """Return a runner's person AP."""
+    """Return the person AP of a runner."""
     person = runner.class_ids(("person",))
     found = []
     for number, data in enumerate(frames, 1):
@@ -101,11 +101,11 @@ def run(runner: Runner, frames: list[bytes], truth: dict[int, NDArray[np.float64
 
 
 def main() -> None:
-    """Print each engine's AP."""
+    """Print the AP of each engine."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("video", type=Path)
     parser.add_argument("ground_truth", type=Path)
-    parser.add_argument("--model", type=Path, help="a model.json (the default model)")
+    parser.add_argument("--model", type=Path, help="a model.json; default: the default model")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     frames, truth = jpegs(options.video), ground_truth(options.ground_truth)

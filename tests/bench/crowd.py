@@ -1,9 +1,10 @@
-"""Made-up people who walk about, and what a small detector would make of them, with known truth.
+"""Simulated people who walk around, and the detections of a small detector, with known truth.
 
-They come in from the sides, walk, stand, turn, meet, walk in pairs and pass behind each other and
-behind a pillar. A detector's scores wander (who is missed once is missed again), fall with what is
-hidden, boxes tremble, two who stand close become one box, and now and then something is found where
-nobody is. Nothing here is fitted to a video; it is there so that a tracker's thresholds are not.
+They enter from the sides, walk, stand, turn, meet, walk in pairs, and pass behind each other and
+behind a pillar. The scores of the detector drift (a person missed once is missed again) and are
+lower for partly hidden people, boxes jitter, two people close to each other become one box, and
+there are occasional false detections. Nothing here is fitted to a video, so that the thresholds of
+a tracker are not fitted to one either.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import numpy as np
 from edge_vision_node.detections import Detections
 from edge_vision_node.tracking.association import Floats, overlaps
 
-# Rows of (who, box) of each frame, and what was found in it.
+# (person, box) rows for each frame, and the detections in it.
 Truth = dict[int, list[tuple[int, Floats]]]
 Found = list[tuple[int, float, Detections]]
 
@@ -24,16 +25,16 @@ _PILLAR = np.array([0.47, 0.1, 0.52, 0.75])
 
 @dataclass(frozen=True, kw_only=True)
 class Scene:
-    """What is made up.
+    """The parameters of a scene.
 
     Attributes:
-        people: who are there in all.
-        seconds: how long.
-        height: of somebody in the middle, as a share of the frame.
-        surety: mean logit of a detection's score; 2 finds nearly everybody, 0 half of them.
-        wander: standard deviation of that logit, of which half stays for about a second.
-        noise: standard deviation of a box's borders, as a share of its size.
-        clutter: boxes a second where nobody is.
+        people: total number of people.
+        seconds: duration.
+        height: height of a person in the middle, as a share of the frame.
+        surety: mean logit of the score of a detection; 2 finds nearly everyone, 0 half of them.
+        wander: standard deviation of that logit, half of which persists for about a second.
+        noise: standard deviation of the edges of a box, as a share of its size.
+        clutter: false detections per second.
     """
 
     people: int = 12
@@ -55,7 +56,7 @@ SCENES = {
 
 
 def walk(scene: Scene, fps: float, seed: int) -> tuple[Found, Truth]:
-    """Return what is found in each frame, (number from 1, seconds, detections), and the truth."""
+    """Return the detections of each frame (number from 1, seconds, detections), and the truth."""
     random = np.random.default_rng(seed)
     frames = round(scene.seconds * fps)
     times = np.arange(frames) / fps
@@ -92,7 +93,7 @@ def walk(scene: Scene, fps: float, seed: int) -> tuple[Found, Truth]:
 
 
 def _ways(scene: Scene, random: np.random.Generator, times: Floats, fps: float) -> Floats:
-    """Return where everybody is at all times, [frames, people, 4]; nan where somebody is not."""
+    """Return the boxes of all people at all times, [frames, people, 4]; nan if not in the frame."""
     ways = np.full((len(times), scene.people, 4), np.nan)
     who = 0
     while who < scene.people:
@@ -145,7 +146,7 @@ def _inside(boxes: Floats) -> Floats:
 
 
 def _visible(boxes: Floats) -> Floats:
-    """Return what share of each is not hidden by who stands nearer, or by the pillar."""
+    """Return the share of each box that is not hidden by closer people or the pillar."""
     shares = np.ones(len(boxes))
     for number, box in enumerate(boxes):
         nearer = [other for other in boxes if other[3] > box[3]]
@@ -160,7 +161,7 @@ def _visible(boxes: Floats) -> Floats:
 
 
 def _detections(boxes: Floats, scores: Floats) -> Detections:
-    """Return what a detector's non-maximum suppression leaves."""
+    """Return the detections left after non-maximum suppression."""
     order = np.argsort(-scores)
     boxes, scores = boxes[order], scores[order]
     kept: list[int] = []

@@ -1,19 +1,20 @@
-"""Engine by model: do they see the same, and how much longer does each take than the fastest.
+"""Compare the results and times of all engines for each model.
 
 Usage: python -m tests.bench.engine_agreement FOLDER [--runs 30] [--threads 2] [--json]
 
-FOLDER holds the test data: `models/` with the files that the catalogue's models name, `images/`
-with pictures. Every model that two or more engines here can run is taken, the default model first;
-OpenVINO also gets the .tflite files that it can read. The first engine of a model is what the
-others are compared with:
+FOLDER contains the test data: `models/` with the files of the models in the catalog, and `images/`
+with pictures. All models that at least two engines can run here are compared, starting with the
+default model; OpenVINO also runs .tflite files that it can read. The other engines are compared
+with the first engine of a model:
 
-- box error: the largest distance of an object's edges from the other engine's object, as a share
-  of the picture's side. For poses also of the keypoints of at least 40 %.
-- labels: the share of objects (of at least 40 %) that both engines see with the same label in the
-  same place (IoU at least 0.5). For classifications: of pictures with the same first label.
-- output error: for embeddings 1 - cosine, otherwise the largest difference of scores.
-- time: the median of the engine alone, as a multiple of the fastest's. The engines take turns,
-  picture by picture, so that a busy moment meets them all.
+- box error: the largest distance between the edges of an object with both engines, as a share of
+  the side of the picture; for poses, also between keypoints of at least 40 %.
+- labels: the share of objects (of at least 40 %) that both engines find with the same label in the
+  same place (IoU at least 0.5); for classifications, the share of pictures with the same best
+  label.
+- output error: 1 - cosine for embeddings, otherwise the largest difference of scores.
+- time: the median of the engine alone, as a multiple of the fastest. The engines run alternately
+  for each picture, so that other load affects all of them.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "custom_components/edge_vision/node"))
 
+from edge_vision_node import library
 from edge_vision_node.detections import Detections
 from edge_vision_node.engines import describe_engines
 from edge_vision_node.errors import NodeError
@@ -42,12 +44,12 @@ from edge_vision_node.models import store
 from edge_vision_node.models.manifest import Model, load_model
 
 CONFIDENCE = 40.0
-CATALOGUE = Path(store.__file__).parent / "catalogue"
+CATALOG = Path(library.__file__).parent / "catalogue"
 
 
 @dataclass
 class Row:
-    """One engine with one model, compared with the model's first engine."""
+    """One engine with one model, compared with the first engine of the model."""
 
     model: str
     engine: str
@@ -61,9 +63,9 @@ class Row:
 
 
 def models(folder: Path, scratch: Path) -> Iterator[Model]:
-    """Return the default model, and those of the catalogue whose files are in a folder."""
+    """Yield the default model, and the models of the catalog whose files are in a folder."""
     yield store.ModelStore().get(None)
-    for manifest in sorted(CATALOGUE.glob("*/model.json")):
+    for manifest in sorted(CATALOG.glob("*/model.json")):
         target = scratch / manifest.parent.name
         shutil.copytree(manifest.parent, target)
         for engine in json.loads(manifest.read_bytes())["engines"].values():
@@ -78,13 +80,13 @@ def models(folder: Path, scratch: Path) -> Iterator[Model]:
             for engine_id in model.manifest.engines:
                 model.files(engine_id)
         except NodeError as err:
-            print(f"{manifest.parent.name} is left out: {err}", file=sys.stderr)
+            print(f"{manifest.parent.name} is skipped: {err}", file=sys.stderr)
             continue
         yield _with_openvino(model)
 
 
 def _with_openvino(model: Model) -> Model:
-    """Return a model whose .tflite file OpenVINO reads as well."""
+    """Return the model with its .tflite file for OpenVINO, too."""
     engines = dict(model.manifest.engines)
     if "litert" in engines and "openvino" not in engines:
         spec = engines["litert"]
@@ -93,16 +95,16 @@ def _with_openvino(model: Model) -> Model:
 
 
 def runners(model: Model, threads: int) -> list[Runner]:
-    """Return a model on every engine that can run it here, on the processor."""
+    """Return the model on the processor with every engine that can run it here."""
     found = []
     here = {engine.id for engine in describe_engines() if engine.version is not None}
-    for engine_id in model.manifest.engines:  # what the model was made for comes first
+    for engine_id in model.manifest.engines:  # the engine it was made for is first
         if engine_id not in here:
             continue
         try:
             found.append(Runner(model, engine_id, "cpu", threads))
         except NodeError as err:
-            print(f"{model.id} not on {engine_id}: {err}", file=sys.stderr)
+            print(f"{model.id} does not run on {engine_id}: {err}", file=sys.stderr)
     return found
 
 
@@ -117,10 +119,10 @@ def overlap(box: np.ndarray, others: np.ndarray) -> np.ndarray:
 def compare_detections(
     row: Row, first: Detections, other: Detections, agreed: list[bool], errors: list[float]
 ) -> None:
-    """Match two engines' objects, both ways."""
+    """Match the objects of two engines in both directions."""
     limit = CONFIDENCE / 100
     for mine, theirs in ((first, other), (other, first)):
-        # Those near the limit may fall on either side of it.
+        # Objects near the limit may be on different sides of it.
         for index in np.flatnonzero(mine.scores >= limit + 0.03):
             same = np.flatnonzero(theirs.class_ids == mine.class_ids[index])
             quality = overlap(mine.boxes[index], theirs.boxes[same])
@@ -138,7 +140,7 @@ def compare_detections(
 
 
 def compare(row: Row, results: list[tuple[Result, Result]]) -> None:
-    """Fill in how far an engine's results (second) are from the first engine's."""
+    """Fill in the differences between the results of the first engine and another one."""
     agreed: list[bool] = []
     errors: list[float] = []
     for first, other in results:
@@ -159,7 +161,7 @@ def compare(row: Row, results: list[tuple[Result, Result]]) -> None:
 
 
 def measure(model: Model, pictures: list[bytes], runs: int, threads: int) -> list[Row]:
-    """Compare the engines of one model; none where fewer than two run it."""
+    """Compare the engines of one model; return no rows if fewer than two can run it."""
     engines = runners(model, threads)
     if len(engines) < 2:
         return []

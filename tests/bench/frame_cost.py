@@ -1,10 +1,10 @@
-"""What a frame of live video costs besides decoding and inference.
+"""The cost of a frame of live video, without decoding and inference.
 
 Usage: python -m tests.bench.frame_cost [--objects 20] [--frames 400]
 
-On made-up frames of 1280x720 and made-up detections of objects that walk about: the motion gate,
-the plan of where to look, cutting up to three parts out of the decoded frame, merging what they
-show, the tracker, and the rules with three zones and a line.
+Uses simulated frames of 1280x720 and simulated detections of moving objects for the motion gate,
+the planner, cropping up to three parts of the decoded frame, merging their detections, the tracker,
+and the rules with three zones and a line.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def watch() -> Watch:
 
 
 class Walkers:
-    """Objects that walk about and bounce off the borders."""
+    """Objects that move around and bounce off the borders."""
 
     def __init__(self, count: int) -> None:
         self._random = np.random.default_rng(1)
@@ -62,7 +62,7 @@ class Walkers:
         self._size = self._random.uniform(0.03, 0.08, (count, 1)) * [1, 2.5]
 
     def step(self) -> Detections:
-        """Return what a model would see of the next frame."""
+        """Return the detections in the next frame."""
         self._at += self._speed
         self._speed = np.where((self._at < 0.1) | (self._at > 0.9), -self._speed, self._speed)
         noise = self._random.normal(0, 0.002, self._at.shape)
@@ -77,7 +77,7 @@ class Walkers:
 
 
 def frames() -> list[np.ndarray]:
-    """Return brightness planes with noise and something that moves."""
+    """Return brightness planes with noise and a moving object."""
     random = np.random.default_rng(2)
     scene = np.kron(random.integers(60, 180, (90, 160)), np.ones((8, 8)))
     result = []
@@ -89,13 +89,13 @@ def frames() -> list[np.ndarray]:
 
 
 def cut(frame: KeptFrame, parts: list[list[float]]) -> bytes:
-    """Return parts of a frame as pixels of the model's size, as its process sends them."""
+    """Return parts of a frame as pixels in the size of the model, as sent by its process."""
     regions = [Box(x_min=p[0], y_min=p[1], x_max=p[2], y_max=p[3]) for p in parts]
     return b"".join(frame.crop((), region, (300, 300))[0].data for region in regions)
 
 
 def measure(objects: int, count: int) -> dict[str, Any]:
-    """Return median and p95 of each step in milliseconds."""
+    """Return the median and p95 of each step in milliseconds."""
     times: dict[str, list[float]] = {}
 
     def timed(name: str, work: Callable[[], Any]) -> Any:

@@ -1,11 +1,11 @@
-"""Time of decoding and suppression for a crowded output, beside a plain reference.
+"""Time of decoding and suppression for a crowded output, compared with a plain reference.
 
 Usage: python -m tests.bench.heads [--objects 60] [--runs 30] [--json]
 
-Every family gets an output of its usual size with OBJECTS objects in it, each found by a dozen
-neighbouring cells, above noise. The reference reads the same output one candidate at a time in
-plain Python and finds the same objects. Both run in one process, in turns; the figures are medians
-of processor time in milliseconds. Ratios carry over to other machines, milliseconds do not.
+Every family decodes an output of its usual size with OBJECTS objects, each found by a dozen
+neighboring cells, above noise. The reference decodes the same output in plain Python, one candidate
+at a time, and finds the same objects. Both run alternately in one process; the figures are medians
+of processor time in milliseconds. Ratios are valid for other machines, milliseconds are not.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ Plain = Callable[[list[NDArray[np.float32]]], list[Found]]
 
 @dataclass(frozen=True)
 class Case:
-    """A family: manifest's head, size of the input, outputs, and the plain reading of them."""
+    """A family: head of the manifest, size of the input, outputs, and their plain decoding."""
 
     name: str
     head: dict[str, Any]
@@ -69,12 +69,12 @@ def plain_nms(found: list[Found], iou: float | None) -> list[Found]:
 
 
 def around(x: float, y: float, w: float, h: float) -> tuple[float, float, float, float]:
-    """Return corners of a box by its centre."""
+    """Return the corners of a box around its center."""
     return (x - w / 2, y - h / 2, x + w / 2, y + h / 2)
 
 
 def scores(random: np.random.Generator, count: int, objects: int, columns: int) -> Any:
-    """Return scores [count, columns]: noise, and a dozen neighbours for each object."""
+    """Return scores [count, columns]: noise, and a dozen neighbors for each object."""
     result = random.uniform(0, 0.15, (count, columns)).astype(np.float32)
     for start in np.linspace(0, count - 12, objects).astype(int):
         result[start : start + 12, random.integers(columns)] = random.uniform(0.5, 0.95, 12)
@@ -97,10 +97,10 @@ def best_class(row: list[float]) -> int:
 
 
 def ssd(random: np.random.Generator, objects: int) -> Case:
-    """The embedded default model's head."""
+    """Return the case of the default model."""
     spec = dict(ModelStore().get(None).manifest.head)
     anchors = make_anchors(read(SsdSpec, spec).anchors)
-    # The head looks at the best 400 candidates.
+    # The head only uses the best 400 candidates.
     values = scores(random, len(anchors), min(objects, 30), 91)
     logits = np.log(values + 1e-4) - np.log1p(-values)
     encodings = random.normal(0, 0.5, (1, len(anchors), 4)).astype(np.float32)
@@ -122,7 +122,7 @@ def ssd(random: np.random.Generator, objects: int) -> Case:
 
 
 def yolox(random: np.random.Generator, objects: int) -> Case:
-    """YOLOX-nano's."""
+    """Return the case of YOLOX-nano."""
     cells = grid(416, (8, 16, 32))
     values = scores(random, len(cells), objects, CLASSES)
     rows = np.concatenate(
@@ -151,7 +151,7 @@ def yolox(random: np.random.Generator, objects: int) -> Case:
 
 
 def yolov5(random: np.random.Generator, objects: int) -> Case:
-    """25200 rows at 640 pixels."""
+    """Return the case of YOLOv5: 25200 rows at 640 pixels."""
     values = scores(random, 25200, objects, CLASSES)
     rows = np.concatenate(
         [
@@ -176,10 +176,10 @@ def yolov5(random: np.random.Generator, objects: int) -> Case:
 
 
 def yolov8(random: np.random.Generator, objects: int) -> Case:
-    """8400 columns at 640 pixels."""
+    """Return the case of YOLOv8: 8400 columns at 640 pixels."""
     values = scores(random, 8400, objects, CLASSES)
-    centres = np.linspace(20, 620, 8400)[:, np.newaxis].repeat(2, 1)
-    rows = np.concatenate([centres, random.uniform(30, 60, (8400, 2)), values], axis=1)
+    centers = np.linspace(20, 620, 8400)[:, np.newaxis].repeat(2, 1)
+    rows = np.concatenate([centers, random.uniform(30, 60, (8400, 2)), values], axis=1)
     output = np.ascontiguousarray(rows.T[np.newaxis], dtype=np.float32)
 
     def plain(outputs: list[NDArray[np.float32]]) -> list[Found]:
@@ -195,7 +195,7 @@ def yolov8(random: np.random.Generator, objects: int) -> Case:
 
 
 def yolo_nas(random: np.random.Generator, objects: int) -> Case:
-    """8400 rows at 640 pixels, as two outputs."""
+    """Return the case of YOLO-NAS: 8400 rows at 640 pixels, as two outputs."""
     values = scores(random, 8400, objects, CLASSES)
     corner = np.linspace(0, 580, 8400)[:, np.newaxis].repeat(2, 1)
     boxes = np.concatenate([corner, corner + random.uniform(30, 60, (8400, 2))], axis=1)
@@ -215,7 +215,7 @@ def yolo_nas(random: np.random.Generator, objects: int) -> Case:
 
 
 def nanodet(random: np.random.Generator, objects: int) -> Case:
-    """NanoDet-Plus at 416 pixels."""
+    """Return the case of NanoDet-Plus at 416 pixels."""
     cells = grid(416, (8, 16, 32)) + [(x, y, 64) for y in range(7) for x in range(7)]
     values = scores(random, len(cells), objects, CLASSES)
     rows = np.concatenate([values, random.normal(0, 1, (len(cells), 32))], axis=1)
@@ -240,7 +240,7 @@ def nanodet(random: np.random.Generator, objects: int) -> Case:
 
 
 def fastestdet(random: np.random.Generator, objects: int) -> Case:
-    """One grid of 22 x 22."""
+    """Return the case of FastestDet: one grid of 22 x 22."""
     values = scores(random, 484, min(objects, 40), CLASSES)
     objectness = np.where(values.max(axis=1, keepdims=True) > MIN_SCORE, 0.9, 0.05)
     rows = np.concatenate([objectness, random.normal(-2, 0.5, (484, 4)), values], axis=1)
@@ -262,7 +262,7 @@ def fastestdet(random: np.random.Generator, objects: int) -> Case:
 
 
 def detr(random: np.random.Generator, objects: int) -> Case:
-    """300 queries."""
+    """Return the case of the DETR family: 300 queries."""
     values = scores(random, 300, min(objects, 24), CLASSES)
     logits = (np.log(values + 1e-4) - np.log1p(-values))[np.newaxis]
     boxes = random.uniform(0.2, 0.5, (1, 300, 4)).astype(np.float32)
@@ -283,7 +283,7 @@ CASES = (ssd, yolox, yolov5, yolov8, yolo_nas, nanodet, fastestdet, detr)
 
 
 def measure(case: Case, runs: int) -> dict[str, Any]:
-    """Return medians of both, after checking that they find the same."""
+    """Return the medians of both, and whether they find the same objects."""
     head = build_head(case.head, case.size)
     found: Any = head(case.outputs, MIN_SCORE)
     expected = plain_nms(case.plain(case.outputs), case.iou)

@@ -1,14 +1,14 @@
-"""What Edge Vision costs a real Home Assistant: event-loop lag, memory, and how it recovers.
+"""The cost of Edge Vision in a real Home Assistant: event loop lag, memory, and recovery.
 
 Usage: python -m tests.bench.home_assistant_load [--seconds 15] [--busy [--rounds 4]] [--json]
 
-Boots the Home Assistant of this environment, measures it idle, adds Edge Vision with four
-pipelines, and has all four asked again and again, so that the node is never without work. The lag
-is what a 10 ms timer in Home Assistant's event loop comes late; both figures are of one run.
+Starts the Home Assistant of this environment, measures it idle, adds Edge Vision with four
+pipelines, and scans all four continuously, so that the node is always busy. The lag is the delay of
+a 10 ms timer in the event loop of Home Assistant; both figures are from the same run.
 
-With `--busy`, one more process computes all the time, and two instances are measured in turn: one
-as it is, and one whose node shares Home Assistant's session, and so its share of the processor. The
-figures are comparable with each other only: what else is busy on the machine is in both.
+With `--busy`, another process computes continuously, and two instances are measured alternately: an
+unchanged one, and one whose node shares the session of Home Assistant, and therefore its share of
+the processor. These figures can only be compared with each other, because other load affects both.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ PIPELINES = 4
 _SETTLE_S = 5
 
 _PROBE = '''
-"""Measures how late a timer in this event loop is; events tell when to begin and to end."""
+"""Measures the delay of a timer in this event loop; actions start and stop it."""
 import asyncio, time
 
 async def async_setup(hass, config):
@@ -68,7 +68,7 @@ async def async_setup(hass, config):
 
 
 def add_component(folder: Path, domain: str, code: str) -> None:
-    """Put a component of our own into a configuration folder."""
+    """Add a custom component to a configuration folder."""
     component = folder / "custom_components" / domain
     component.mkdir(parents=True)
     (component / "__init__.py").write_text(code)
@@ -89,7 +89,7 @@ class Measured(HomeAssistant):
 
 
 async def delays(client: HaClient, seconds: float) -> list[float]:
-    """Return how late the timer was each time over some seconds, in milliseconds."""
+    """Return all delays of the timer during some seconds, in milliseconds."""
     await client.call("loop_lag", "begin", {})
     await asyncio.sleep(seconds)
     late: list[float] = (await client.call("loop_lag", "end", {}, response=True))["late_ms"]
@@ -97,7 +97,7 @@ async def delays(client: HaClient, seconds: float) -> list[float]:
 
 
 def distribution(late: list[float]) -> dict[str, float]:
-    """Return what is to be known of delays."""
+    """Return the quantiles of delays."""
     ordered = sorted(late)
     parts = {"p50_ms": 0.5, "p90_ms": 0.9, "p99_ms": 0.99, "p99.9_ms": 0.999}
     found = {name: ordered[int(len(ordered) * part)] for name, part in parts.items()}
@@ -105,7 +105,7 @@ def distribution(late: list[float]) -> dict[str, float]:
 
 
 _ONE_SESSION = '''
-"""Has the node share the session of Home Assistant, as it would without asking for its own."""
+"""Lets the node share the session of Home Assistant instead of starting a new one."""
 import asyncio
 
 async def async_setup(hass, config):
@@ -128,7 +128,7 @@ class OneSession(Measured):
 
 
 async def compare(seconds: float, rounds: int) -> dict[str, Any]:
-    """Return the lag beside a busy process with the node in Home Assistant's session and not."""
+    """Return the lag with a busy process, for a node in the same session and in its own."""
     homes: dict[str, HomeAssistant] = {
         "shared session": OneSession(password=secrets.token_urlsafe(9)),
         "own session": Measured(password=secrets.token_urlsafe(9)),
@@ -172,7 +172,7 @@ async def compare(seconds: float, rounds: int) -> dict[str, Any]:
 
 
 async def add_pipelines(client: HaClient) -> None:
-    """Add Edge Vision with its pipelines, and wait until they look."""
+    """Add Edge Vision with its pipelines, and wait until they have states."""
     entry = (await client.config_flow("edge_vision", {}))["result"]["entry_id"]
     for number in range(1, PIPELINES + 1):
         settings = {
@@ -186,12 +186,12 @@ async def add_pipelines(client: HaClient) -> None:
 
 
 async def lag(client: HaClient, seconds: float) -> dict[str, float]:
-    """Return the lag over some seconds, in milliseconds."""
+    """Return the lag during some seconds, in milliseconds."""
     return distribution(await delays(client, seconds))
 
 
 async def saturate(client: HaClient, entity_ids: list[str], stop: asyncio.Event) -> list[int]:
-    """Ask every pipeline again and again; returns how many looks each had."""
+    """Scan every pipeline continuously; return the number of scans of each."""
 
     async def ask(entity_id: str) -> int:
         looks = 0
@@ -204,12 +204,12 @@ async def saturate(client: HaClient, entity_ids: list[str], stop: asyncio.Event)
 
 
 def memory_mb(pid: int) -> float:
-    """Return a process's resident memory."""
+    """Return the resident memory of a process."""
     return float(psutil.Process(pid).memory_info().rss) / 2**20
 
 
 def node_of(home_assistant: int) -> psutil.Process:
-    """Return the node that a Home Assistant has started."""
+    """Return the node started by a Home Assistant."""
     (node,) = [
         child
         for child in psutil.Process(home_assistant).children()
@@ -219,14 +219,14 @@ def node_of(home_assistant: int) -> psutil.Process:
 
 
 def node_memory_mb(home_assistant: int) -> float:
-    """Return what the node and its own children hold, shared pages counted once."""
+    """Return the memory of the node and its children, counting shared pages once."""
     node = node_of(home_assistant)
     processes = [node, *node.children(recursive=True)]
     return sum(float(process.memory_full_info().pss) for process in processes) / 2**20
 
 
 async def until(client: HaClient, entity_id: str, wanted: Any) -> float:
-    """Return how many seconds it takes until a state is as wanted."""
+    """Return the seconds until a state is as wanted."""
     started = time.monotonic()
     async with asyncio.timeout(180):
         while True:
@@ -238,7 +238,7 @@ async def until(client: HaClient, entity_id: str, wanted: Any) -> float:
 
 
 async def measure(seconds: float) -> dict[str, Any]:
-    """Run everything; returns the figures."""
+    """Run everything and return the figures."""
     result: dict[str, Any] = {}
     home = Measured(password=secrets.token_urlsafe(9))
     camera = ClipCamera(CLIP)
@@ -258,7 +258,7 @@ async def measure(seconds: float) -> dict[str, Any]:
                 "schedule": {"only_on_request": True},
             }
             await client.subentry_flow(entry, "pipeline", {"settings": settings})
-            # Adding a camera loads the entry anew.
+            # Adding a camera reloads the entry.
             await until(client, f"image_processing.camera_{number}", str.isdigit)
             if number == 1:
                 await asyncio.sleep(_SETTLE_S)

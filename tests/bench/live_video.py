@@ -1,14 +1,14 @@
-"""Live video in a real Home Assistant: how soon an event comes, and what cameras cost.
+"""Live video in a real Home Assistant: the delay of events and the cost of cameras.
 
 Usage: python -m tests.bench.live_video [--fps 5 10 15] [--rounds 20] [--cameras 4] [--seconds 20]
     [--source rtsp|mjpeg]
 
-Cameras stream 1280x720 on loopback, H.264 over RTSP or JPEGs over HTTP. For the time to an event, a
-camera shows an empty street, and then a person: from the moment at which the first frame with the
-person is sent to the moment at which its event is on Home Assistant's bus; and from that of the
-frame that is told, which is the second where the model is not sure at once. For the load, all
-cameras play the demo's clip at 5 frames a second. The event loop's lag is what a 10 ms timer in it
-comes late.
+Cameras stream 1280x720 on localhost, H.264 over RTSP or JPEGs over HTTP. For the time to an event,
+a camera shows an empty street and then a person. The time is measured from sending the first frame
+with the person until its event is on the bus of Home Assistant, and from the frame that triggers
+the event, which is the second one unless the model is very confident. For the load, all cameras
+play the clip of the demo at 5 frames per second. The lag of the event loop is the delay of a 10 ms
+timer in it.
 """
 
 from __future__ import annotations
@@ -40,30 +40,30 @@ SOURCES: dict[str, Source] = {"rtsp": rtsp_camera, "mjpeg": mjpeg_camera}
 _SIZE = (1280, 720)
 _GONE_S = 4.0
 _SETTLE_S = 5.0
-# Home Assistant loads an entry anew half a minute after one of its entities was enabled.
+# Home Assistant reloads an entry half a minute after one of its entities was enabled.
 _RELOADED_S = 32.0
 _LOAD_FPS = 5
 
 
 def clip_pictures() -> list[bytes]:
-    """Return every frame of the demo's clip as JPEG of 1280x720."""
+    """Return every frame of the clip of the demo as a JPEG of 1280x720."""
     with av.open(str(CLIP)) as container:
         return [encoded(frame.to_image()) for frame in container.decode(video=0)]
 
 
 def encoded(image: Image.Image) -> bytes:
-    """Return an image as JPEG of 1280x720."""
+    """Return an image as a JPEG of 1280x720."""
     out = io.BytesIO()
     image.resize(_SIZE).save(out, "JPEG", quality=85)
     return out.getvalue()
 
 
 async def add_source(client: Any, camera: Camera, number: int) -> str:
-    """Add a camera to Home Assistant; return its entity."""
+    """Add a camera to Home Assistant and return its entity."""
     before = await client.states("camera")
 
     async def new() -> list[str]:
-        # A camera that was added before may just be getting its own views.
+        # Views of cameras added before may appear at the same time.
         now = await client.states("camera")
         return [name for name in now.keys() - before.keys() if not name.endswith("_view")]
 
@@ -83,7 +83,7 @@ async def add_source(client: Any, camera: Camera, number: int) -> str:
 
 
 async def until_loaded(client: Any, entity_id: str) -> None:
-    """Wait until a camera that was added is there: adding it loads the entry anew."""
+    """Wait until a new camera is loaded: adding it reloads the entry."""
     async with asyncio.timeout(60):
         while True:
             (entry,) = await client.get("/api/config/config_entries/entry?domain=edge_vision")
@@ -93,7 +93,7 @@ async def until_loaded(client: Any, entity_id: str) -> None:
 
 
 async def add_camera(client: Any, camera: Camera, number: int, fps: float) -> str:
-    """Add a camera and, the first time, Edge Vision; return the pipeline's entity."""
+    """Add a camera and, the first time, Edge Vision; return the entity of the pipeline."""
     source = await add_source(client, camera, number)
     entries = await client.get("/api/config/config_entries/entry?domain=edge_vision")
     if entries:
@@ -106,7 +106,7 @@ async def add_camera(client: Any, camera: Camera, number: int, fps: float) -> st
         "detection": {"labels": ["person"]},
         "video": {"fps": fps},
     }
-    # A camera of which Home Assistant has no still yet can be saved all the same.
+    # A camera without a still in Home Assistant can be saved anyway.
     answers = {"settings": settings, "no_picture": {"next_step_id": "save"}}
     await client.subentry_flow(entry, "pipeline", answers)
     entity_id = f"image_processing.camera_{number}"
@@ -117,7 +117,7 @@ async def add_camera(client: Any, camera: Camera, number: int, fps: float) -> st
 async def time_to_event(
     source: Source, fps: float, rounds: int, street: bytes, person: bytes
 ) -> dict[str, Any]:
-    """Return the milliseconds from the sending of the first frame to the bus."""
+    """Return the milliseconds from sending the first frame to the event on the bus."""
     home = Measured(password=secrets.token_urlsafe(9))
     took: list[float] = []
     frames: list[int] = []
@@ -128,7 +128,7 @@ async def time_to_event(
         await socket.subscribe("edge_vision_detection")
         await asyncio.sleep(_SETTLE_S)
         for number in range(rounds):
-            # Not always at the same moment of a frame's interval.
+            # Vary the moment within the interval of a frame.
             await asyncio.sleep(_GONE_S + number % 7 / 7 / fps)
             while not socket.events.empty():
                 socket.events.get_nowait()
@@ -162,7 +162,7 @@ def _quantiles(values: list[float]) -> dict[str, float]:
 async def load(
     source: Source, cameras: int, seconds: float, pictures: list[bytes]
 ) -> dict[str, Any]:
-    """Return what several cameras at once cost, and an idle one."""
+    """Return the cost of several cameras, with still pictures and with the clip."""
     home = Measured(password=secrets.token_urlsafe(9))
     async with AsyncExitStack() as stack:
         streams = [await stack.enter_async_context(source(pictures[0])) for _ in range(cameras)]
@@ -185,7 +185,7 @@ async def load(
 
 
 async def show_rates(client: Any, cameras: int) -> None:
-    """Enable the sensors of what the cameras achieve."""
+    """Enable the sensors for the scan rates of the cameras."""
     for number in range(1, cameras + 1):
         await client.command(
             "config/entity_registry/update",
@@ -224,7 +224,7 @@ def _cpu_s(process: psutil.Process) -> float:
 
 
 async def measure(options: argparse.Namespace) -> dict[str, Any]:
-    """Run everything."""
+    """Run everything and return the figures."""
     pictures = await asyncio.to_thread(clip_pictures)
     source = SOURCES[options.source]
     result: dict[str, Any] = {"source": options.source, "time_to_event": []}
@@ -246,7 +246,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=20)
     parser.add_argument("--source", choices=SOURCES, default="rtsp")
     parser.add_argument("--empty", type=int, default=140, help="frame of the clip without a person")
-    parser.add_argument("--person", type=int, default=48, help="frame of the clip with one")
+    parser.add_argument("--person", type=int, default=48, help="frame of the clip with a person")
     print(json.dumps(asyncio.run(measure(parser.parse_args())), indent=2))
 
 

@@ -1,15 +1,15 @@
-"""A long run made short: cameras that fail, a node that is killed, an entry that is reloaded.
+"""A long run in a short time: cameras fail, the node is killed, the entry is reloaded.
 
 Usage: python -m tests.bench.soak [--minutes 10 | --kills 60] [--cameras 2] [--source rtsp|mjpeg]
 
-In a real Home Assistant, cameras play the demo's clip live. Every few seconds something happens:
-a camera hangs up, stalls, sends garbage or refuses; a camera's process, an engine's worker, the
-node or Home Assistant itself is killed; the entry is reloaded. At the end: memory over time,
-whether every event in the node's log came over Home Assistant's bus just once, whether anything
-began twice, and what was left running.
+In a real Home Assistant, cameras play the clip of the demo live. Every few seconds, something
+happens: a camera disconnects, stalls, sends garbage or refuses connections; the process of a
+camera, the worker of an engine, the node or Home Assistant itself is killed; the entry is reloaded.
+The results are memory over time, whether every event in the log of the node was sent on the bus of
+Home Assistant exactly once, whether any object started twice, and the processes left running.
 
-A component inside Home Assistant notes the events of the bus, for nobody outside hears those that
-are fired while it starts.
+A component in Home Assistant records the events of the bus, because events during its start cannot
+be received from outside.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _LAST_CALM_S = 45.0
 _FIRED = "fired.jsonl"
 
 _WITNESS = f'''
-"""Writes down every event of Edge Vision as it is fired, at once, so that no kill loses one."""
+"""Writes every event of Edge Vision to a file immediately, so that none is lost by a kill."""
 import json, os
 from homeassistant.core import callback
 
@@ -62,19 +62,19 @@ async def async_setup(hass, config):
 
 
 class Witnessed(Measured):
-    """An instance that writes down the events of its bus."""
+    """An instance that records the events of its bus."""
 
     def _write_config(self) -> None:
         super()._write_config()
         add_component(self.folder, "witness", _WITNESS)
 
     def fired(self) -> list[dict[str, Any]]:
-        """Return what was fired since the beginning, whichever process fired it."""
+        """Return all events since the first start of Home Assistant."""
         return [json.loads(line) for line in (self.folder / _FIRED).read_text().splitlines()]
 
 
 async def kill_hub(home: Witnessed) -> list[str]:
-    """Kill Home Assistant and start it again; return what of it was still there after 10 s."""
+    """Kill and restart Home Assistant; return the child processes left after 10 s."""
     assert home.process is not None
     children = psutil.Process(home.process.pid).children(recursive=True)
     await home.kill()
@@ -84,7 +84,7 @@ async def kill_hub(home: Witnessed) -> list[str]:
 
 
 async def upset(kind: str, pid: int, client: Any, entry: str, camera: Camera) -> None:
-    """Make something happen."""
+    """Cause a failure."""
     if kind == "hangs up":
         camera.hang_up()
     elif kind == "stalls":
@@ -114,7 +114,7 @@ async def upset(kind: str, pid: int, client: Any, entry: str, camera: Camera) ->
 
 
 def logged(folder: Path) -> list[dict[str, Any]]:
-    """Return every event in the node's log."""
+    """Return every event in the log of the node."""
     with sqlite3.connect(f"file:{folder}/edge_vision/results.db?mode=ro", uri=True) as database:
         rows = database.execute("SELECT event FROM events ORDER BY seq").fetchall()
     return [json.loads(row[0]) for row in rows]
@@ -123,7 +123,7 @@ def logged(folder: Path) -> list[dict[str, Any]]:
 async def soak(
     source: str, minutes: float, cameras: int, kills: int | None = None
 ) -> dict[str, Any]:
-    """Run everything, or so many kills; return the findings."""
+    """Run for some minutes, or for a number of kills; return the results."""
     pictures = await asyncio.to_thread(clip_pictures)
     home = Witnessed(password=secrets.token_urlsafe(9))
     done: Counter[str] = Counter()
@@ -155,7 +155,7 @@ async def soak(
                 else:
                     await upset(kind, pid, client, entry["entry_id"], random.choice(streams))
             except psutil.Error, ValueError:
-                continue  # the node is just being started again
+                continue  # the node is being restarted
             done[kind] += 1
             with_node = sum(done.values()) % 5 == 0
             if with_node:
@@ -176,7 +176,7 @@ async def soak(
         await home.kill()
         _, alive = await asyncio.to_thread(psutil.wait_procs, children, timeout=10)
         orphans += [" ".join(process.cmdline()) for process in alive]
-    # What was fired within a quarter of a second before a kill is fired again, marked as such.
+    # Events up to a quarter of a second before a kill are sent again, marked as replayed.
     again = sum(data["replayed"] for data in fired)
     ids = Counter(data["event_id"] for data in fired)
     unmarked = Counter(data["event_id"] for data in fired if not data["replayed"])
@@ -203,10 +203,10 @@ async def soak(
 
 
 def main() -> None:
-    """Print the findings."""
+    """Print the results."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=10.0)
-    parser.add_argument("--kills", type=int, help="so many kills, and nothing else")
+    parser.add_argument("--kills", type=int, help="only kill processes, this many times")
     parser.add_argument("--cameras", type=int, default=2)
     parser.add_argument("--source", choices=SOURCES, default="rtsp")
     options = parser.parse_args()

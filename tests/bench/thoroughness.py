@@ -1,11 +1,11 @@
-"""What the setting "thoroughness" gains and costs: accuracy against time.
+"""The effect of the setting "thoroughness": accuracy and time.
 
 Usage: python -m tests.bench.thoroughness VIDEO [GROUND_TRUTH] [--fps 5] [--json]
 
-A video is looked at as a camera would be: motion gate, plan, parts of the frame through the default
-model, merging, tracker. Beside the settings stands the whole of every frame. With ground truth
-(MOTChallenge) the average precision for people at an overlap of 0.5 is told; without it, how many
-people were found in a frame and how many tracks there were.
+A video is analyzed like that of a camera: motion gate, plan, parts of the frame through the default
+model, merging, tracker. The settings are compared with the whole of every frame. With ground truth
+(MOTChallenge), the average precision for people at an overlap of 0.5 is printed; without it, the
+number of people per frame and the number of tracks.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def look(
     setting: Thoroughness | None,
     truth: dict[int, Any] | None,
 ) -> dict[str, Any]:
-    """Return figures of one setting; None stands for the whole of every frame."""
+    """Return the figures of one setting; None means the whole of every frame."""
     person = runner.class_ids(("person",))
     follower = Follower(Watch(labels=("person",)), runner.labels)
     detector = FrameDetector(runner, setting, _LOWEST, person)

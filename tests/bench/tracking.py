@@ -1,14 +1,14 @@
-"""How well objects are followed: MOTA, IDF1, switches, false boxes, delays and looks, and the cost.
+"""The quality of tracking: MOTA, IDF1, switches, false boxes, delays, inferences, and the cost.
 
 Usage: python -m tests.bench.tracking VIDEO [GROUND_TRUTH] [--look balanced] [--step N] [--json]
        python -m tests.bench.tracking --crowd [--json]
 
-The same detections go through the node's tracker and, where PyPI's `trackers` is installed, through
-its ByteTrack, with its defaults and with the best of some other thresholds. They are those of whole
-frames, or what a live pipeline with the setting `--look` finds; who was not looked for is where it
-is predicted to be, for both. `--crowd` takes made-up people instead of a video (`crowd`). Scores
-need PyPI's `motmetrics` (Bernardin and Stiefelhagen, 2008; Ristani et al., 2016). `--step 2` keeps
-every second frame.
+The same detections are used for the tracker of the node and, if `trackers` from PyPI is installed,
+for its ByteTrack with its defaults and with the best of some other thresholds. They are those of
+whole frames, or of a live pipeline with the setting `--look`; objects in parts that were not
+analyzed are at their predicted positions, for both. `--crowd` uses simulated people instead of a
+video (`crowd`). Scores require `motmetrics` from PyPI (Bernardin and Stiefelhagen, 2008; Ristani et
+al., 2016). `--step 2` uses every second frame.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from edge_vision_node.tracking.tracker import Settings, Tracker
 from tests.bench import crowd
 from tests.bench.average_precision import overlaps
 
-# Frame number → who is where, in shares of the frame.
+# Frame number → (person, box) rows, normalized.
 Tracks = dict[int, list[tuple[int, Any]]]
 
 _SWEEP = {
@@ -52,14 +52,14 @@ _LOOKED_AT = 0.7
 
 @dataclass(frozen=True, eq=False)
 class Look:
-    """What was found in a frame.
+    """The detections in a frame.
 
     Attributes:
-        number: of the frame, from 1.
+        number: number of the frame, from 1.
         at: seconds.
         found: people, down to the lowest score that the tracker uses.
         looked, disturbed: see `Tracker.step`.
-        looks: at how many parts of it.
+        looks: number of analyzed parts.
     """
 
     number: int
@@ -73,7 +73,7 @@ class Look:
 def detect(
     video: Path, step: int = 1, look: Thoroughness | None = None
 ) -> tuple[list[Look], tuple[int, int]]:
-    """Return what is found in every frame, and the frame's size."""
+    """Return the detections in every frame, and the size of the frames."""
     runner = Runner(ModelStore().get(None), "onnxruntime")
     follower = Follower(Watch(labels=("person",)), runner.labels)
     detector = FrameDetector(runner, look, follower.confidence, runner.class_ids(("person",)))
@@ -91,7 +91,7 @@ def detect(
 
 
 def ours(looks: Sequence[Look]) -> Tracks:
-    """Return whom the node's tracker follows."""
+    """Return the tracks of the node's tracker."""
     tracker = Tracker(Settings())
     result: Tracks = {}
     for look in looks:
@@ -105,7 +105,7 @@ def ours(looks: Sequence[Look]) -> Tracks:
 
 
 def byte_track(looks: Sequence[Look], size: tuple[int, int], **settings: float) -> Tracks | None:
-    """Return the same of PyPI's ByteTrack; None where it is not installed."""
+    """Return the tracks of ByteTrack from PyPI, or None if it is not installed."""
     try:
         import supervision
         from trackers import ByteTrackTracker
@@ -137,7 +137,7 @@ def byte_track(looks: Sequence[Look], size: tuple[int, int], **settings: float) 
 
 
 def read_truth(path: Path, size: tuple[int, int]) -> Tracks:
-    """Return the rows of a MOTChallenge file that are to be considered."""
+    """Return the rows of a MOTChallenge file that are marked to be considered."""
     truth: Tracks = {}
     scale = np.array([*size, *size])
     for line in path.read_text().splitlines():
@@ -169,9 +169,9 @@ def score(tracks: Tracks, truth: Tracks) -> dict[str, float]:
 
 
 def delays(tracks: Tracks, truth: Tracks, looks: Sequence[Look]) -> dict[str, float]:
-    """Return median and largest seconds until somebody who is found is followed for the first time.
+    """Return the median and largest seconds until a person is tracked for the first time.
 
-    And how many are never found.
+    Also return the number of people who are never tracked.
     """
     first: dict[int, float] = {}
     told: dict[int, float] = {}
@@ -192,7 +192,7 @@ def delays(tracks: Tracks, truth: Tracks, looks: Sequence[Look]) -> dict[str, fl
 def compare(
     looks: Sequence[Look], size: tuple[int, int], truth: Tracks | None, *, sweep: bool = True
 ) -> dict[str, dict[str, Any]]:
-    """Return a row for each tracker; `sweep` tries many thresholds of ByteTrack: it takes long."""
+    """Return a row for each tracker; `sweep` slowly tries many thresholds of ByteTrack."""
     rows: dict[str, dict[str, Any]] = {}
     for name, tracks in (("Edge Vision", ours(looks)), ("ByteTrack", byte_track(looks, size))):
         if tracks is not None:
@@ -222,7 +222,7 @@ def _count(tracks: Tracks) -> int:
 
 
 def crowds() -> dict[str, dict[str, dict[str, Any]]]:
-    """Return for several frame rates the rows of each tracker, as means over made-up scenes."""
+    """Return the rows of each tracker for several frame rates, as means over simulated scenes."""
     result: dict[str, dict[str, dict[str, Any]]] = {}
     for fps in (3.0, 5.0, 12.0):
         scenes = []
@@ -231,7 +231,7 @@ def crowds() -> dict[str, dict[str, dict[str, Any]]]:
             low = Settings().low
             looks = [Look(n, at, seen.keep(seen.scores >= low)) for n, at, seen in found]
             scenes.append(compare(looks, (1, 1), truth, sweep=False))
-        result[f"made-up people, {fps:g} frames a second"] = {
+        result[f"simulated people, {fps:g} frames per second"] = {
             name: {
                 key: round(float(np.mean([rows[name][key] for rows in scenes])), 3) for key in row
             }
@@ -241,13 +241,13 @@ def crowds() -> dict[str, dict[str, dict[str, Any]]]:
 
 
 def cost_ms(count: int = 20, frames: int = 500) -> float:
-    """Return the median milliseconds of a step with `count` objects that move about."""
+    """Return the median milliseconds of a step with `count` moving objects."""
     random = np.random.default_rng(0)
-    centres, speed = random.random((count, 2)), random.normal(0, 0.05, (count, 2))
+    centers, speed = random.random((count, 2)), random.normal(0, 0.05, (count, 2))
     tracker, times = Tracker(), []
     for number in range(frames):
-        centres = np.clip(centres + speed / 5, 0.05, 0.95)
-        noisy = centres + random.normal(0, 0.003, (count, 2))
+        centers = np.clip(centers + speed / 5, 0.05, 0.95)
+        noisy = centers + random.normal(0, 0.003, (count, 2))
         boxes = np.concatenate((noisy - 0.04, noisy + 0.04), axis=1).astype(np.float32)
         scores = random.uniform(0.3, 0.95, count).astype(np.float32)
         detections = Detections(boxes, scores, np.zeros(count, np.int32))
@@ -275,7 +275,7 @@ def main() -> None:
         looks, size = detect(options.video, options.step, look)
         truth = read_truth(options.ground_truth, size) if options.ground_truth else None
         spent = sum(look.looks for look in looks) / max(len(looks), 1)
-        title = f"{options.video.name}, {spent:.2f} looks a frame"
+        title = f"{options.video.name}, {spent:.2f} inferences per frame"
         tables[title] = compare(looks, size, truth)
     milliseconds = round(cost_ms(), 3)
     if options.json:

@@ -1,20 +1,20 @@
-"""Two pipelines on two engines at once: their throughput as a share of the raw engines' sum.
+"""Two pipelines on two engines at once: their throughput as a share of that of the raw engines.
 
 Usage: python -m tests.bench.two_engines [--engines onnxruntime ncnn] [--imitated] [--json]
 
-Raw: both engines run without a pause on a tensor that is ready, each in a process of its own, at
-the same time. Full: two pipelines send JPEGs of 1280x720 through the node's workers as fast as they
-are answered: decoding, resizing, inference, reading of the outputs. Both in the same run, several
-times, by turns. The share says what everything around the engines costs; on a machine whose engines
-run on the processor, that work and theirs compete for the same cores.
+Raw: both engines run continuously on a prepared tensor, each in a separate process, at the same
+time. Full: two pipelines send JPEGs of 1280x720 through the workers of the node as fast as they get
+results: decoding, resizing, inference, decoding of the outputs. Both are measured alternately in
+the same run. The share shows the cost of everything around the engines; if the engines run on the
+processor, everything competes for the same cores.
 
-The share by processor time compares what the processor did for the pictures of the full runs, in
-all processes, with what the engines alone took for as many. Where the engines keep all cores busy
-both shares are the same, but other programs on the machine disturb this one less. "around" is the
-difference, per picture.
+The share by processor time compares the processor time of all processes for the pictures of the
+full runs with that of the engines alone for the same number. If the engines keep all cores busy,
+both shares are the same, but this one is affected less by other programs. "around" is the
+difference per picture.
 
-With `--imitated` the engines are two IMITATED accelerators that take no processor time: a program
-in the place of the package ncnn waits 15 and 25 ms for each picture.
+With `--imitated`, the engines are two SIMULATED accelerators that take no processor time: a program
+that replaces the package ncnn waits 15 and 25 ms for each picture.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ from edge_vision_node.models.store import ModelStore
 from edge_vision_node.workers.lane import Place
 from edge_vision_node.workers.pool import Workers
 
-# A Vulkan device number n waits WAITS[n] seconds and finds nothing.
+# Vulkan device n waits WAITS[n] seconds and finds nothing.
 IMITATION = """
 import time
 from types import SimpleNamespace
@@ -78,7 +78,7 @@ class Net:
 
 @dataclass(frozen=True)
 class Rate:
-    """What one engine did in a while: runs, wall-clock seconds, and seconds of processor time."""
+    """The work of one engine: runs, elapsed seconds, and seconds of processor time."""
 
     runs: int
     seconds: float
@@ -91,13 +91,13 @@ class Rate:
 
 
 def split(place: str) -> tuple[str, str]:
-    """Return engine and accelerator of "ncnn on vulkan:0"; without one it is the processor."""
+    """Return engine and accelerator of "ncnn on vulkan:0"; the default is the processor."""
     engine, _, accelerator = place.partition(" on ")
     return engine, accelerator or "cpu"
 
 
 def raw(engine: str, threads: int, seconds: float, begin: Barrier, rates: Any) -> None:
-    """Run an engine without a pause."""
+    """Run an engine continuously."""
     runner = Runner(ModelStore().get(None), *split(engine), threads)
     tensor = np.zeros(runner.preprocess.shape, runner.preprocess.dtype)
     begin.wait()
@@ -109,7 +109,7 @@ def raw(engine: str, threads: int, seconds: float, begin: Barrier, rates: Any) -
 
 
 def measure_raw(engines: list[str], threads: int, seconds: float) -> dict[str, Rate]:
-    """Return what each engine does, all at the same time."""
+    """Return the rate of each engine, with all of them running at the same time."""
     context = multiprocessing.get_context("spawn")
     begin = context.Barrier(len(engines))
     with context.Manager() as manager:
@@ -134,9 +134,9 @@ def cpu_seconds(pids: Iterable[int]) -> float:
 async def measure_full(
     engines: list[str], threads: int, seconds: float
 ) -> tuple[dict[str, Rate], float]:
-    """Return what each engine does through the node's workers, all at the same time.
+    """Return the rate of each engine through the workers of the node, all at the same time.
 
-    Also returns the processor time of everything that took part; the engines' own is not known.
+    Also return the processor time of all processes; that of the engines alone is unknown.
     """
     workers = Workers(threads)
     picture, model = street_720p(), ModelStore().get(None)
@@ -155,7 +155,7 @@ async def measure_full(
                 continue
             counts[engine] += 1
 
-    # Three cameras each: one runs, one is being decoded, one waits.
+    # Three cameras each: one is running, one is being decoded, one is waiting.
     await asyncio.gather(*(camera(engine, n) for engine in engines for n in range(3)))
     elapsed, cpu = time.perf_counter() - started, cpu_seconds(workers.pids) - cpu
     await workers.close()
@@ -163,11 +163,11 @@ async def measure_full(
 
 
 def main() -> None:
-    """Read the command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--engines", nargs="+", default=["onnxruntime", "ncnn"])
-    parser.add_argument("--imitated", action="store_true", help="imitated accelerators instead")
-    parser.add_argument("--threads", type=int, default=1, help="of each engine")
+    parser.add_argument("--imitated", action="store_true", help="use simulated accelerators")
+    parser.add_argument("--threads", type=int, default=1, help="threads per engine")
     parser.add_argument("--seconds", type=float, default=5.0)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", action="store_true")
@@ -178,13 +178,13 @@ def main() -> None:
     with TemporaryDirectory() as folder:
         (Path(folder) / "ncnn.py").write_text(IMITATION)
         os.environ["PYTHONPATH"] = folder  # for the workers
-        sys.path.insert(0, folder)  # for the raw engines' processes
+        sys.path.insert(0, folder)  # for the processes of the raw engines
         options.engines = ["ncnn on vulkan:0", "ncnn on vulkan:1"]
         measure(options)
 
 
 def measure(options: argparse.Namespace) -> None:
-    """Measure, and print both and the shares."""
+    """Measure and print both rates and the shares."""
     raws: list[dict[str, Rate]] = []
     fulls: list[dict[str, Rate]] = []
     full_cpu_s = 0.0
@@ -222,12 +222,12 @@ def measure(options: argparse.Namespace) -> None:
     for name, items in rates.items():
         for item in items:
             print(name, {engine: f"{rate}/s" for engine, rate in item.items()})
-    print(f"share {result['share']:.1%}: {total_full:.1f} of {total_raw:.1f} a second")
-    if options.imitated:  # takes no processor time: the share by it says nothing
+    print(f"share {result['share']:.1%}: {total_full:.1f} of {total_raw:.1f} per second")
+    if options.imitated:  # they take no processor time, so the share is meaningless
         return
     print(
         f"share by processor time {result['share_by_processor_time']:.1%}:"
-        f" {result['around_ms']} ms a picture around the engines"
+        f" {result['around_ms']} ms per picture around the engines"
     )
 
 
