@@ -30,12 +30,13 @@ from .const import (
     Issue,
 )
 from .flows.picture import async_setup_flow_pictures
-from .local_node.node_process import NodeStartError
+from .local_node.node_process import data_dir
 from .local_node.requirements import EngineInstallError, async_install_engine, async_install_video
 from .runtime.blueprint_files import async_add_blueprints, async_remove_blueprints
 from .runtime.event_inbox import event_store
 from .runtime.issues import async_clear_issue, async_raise_issue
-from .runtime.runtime import EdgeVisionConfigEntry, EdgeVisionHub, data_dir
+from .runtime.privacy import async_masks_changed
+from .runtime.runtime import EdgeVisionConfigEntry, EntryRuntime
 from .services import async_setup_services
 from .views import EvidenceView
 
@@ -84,21 +85,21 @@ async def async_setup_entry(hass: HomeAssistant, entry: EdgeVisionConfigEntry) -
     """Start the node of an entry and add its entities."""
     await async_add_blueprints(hass)
     await _install_engine(hass, entry)
-    hub = EdgeVisionHub(hass, entry)
-    await _install_video(hass, entry, hub)
+    runtime = EntryRuntime(hass, entry)
+    await _install_video(hass, entry, runtime)
 
     async def stop(_event: Event) -> None:
         # Entries are not unloaded when Home Assistant stops.
-        await hub.async_stop()
+        await runtime.async_stop()
 
     entry.async_on_unload(hass.bus.async_listen_once(EVENT_HOMEASSISTANT_STOP, stop))
-    await _start(hass, entry, hub)
+    await _start(hass, entry, runtime)
     # Whatever fails from here on, or is cancelled, takes back all that was done before it.
     async with AsyncExitStack() as undo:
-        undo.push_async_callback(hub.async_stop)
-        entry.runtime_data = hub
-        _register_node_device(hass, entry, hub)
-        await hub.async_begin()
+        undo.push_async_callback(runtime.async_stop)
+        entry.runtime_data = runtime
+        _register_node_device(hass, entry, runtime)
+        await runtime.async_begin()
         await hass.config_entries.async_forward_entry_setups(entry, PLATFORMS)
         undo.push_async_callback(hass.config_entries.async_unload_platforms, entry, PLATFORMS)
         component = _image_processing(hass)
@@ -106,10 +107,10 @@ async def async_setup_entry(hass: HomeAssistant, entry: EdgeVisionConfigEntry) -
         undo.push_async_callback(component.async_unload_entry, entry)
         if not await component.async_setup_entry(entry):
             raise ConfigEntryError("The image processing platform could not be set up")
-        hub.async_hear()
+        runtime.async_hear()
         undo.pop_all()
     entry.async_on_unload(entry.add_update_listener(_async_entry_updated))
-    await hub.async_update()  # with what was changed meanwhile
+    await runtime.async_update()  # with what was changed meanwhile
     return True
 
 
@@ -123,7 +124,7 @@ async def async_unload_entry(hass: HomeAssistant, entry: EdgeVisionConfigEntry) 
 
 
 async def async_remove_entry(hass: HomeAssistant, entry: EdgeVisionConfigEntry) -> None:
-    """Delete everything that the node and the hub have kept."""
+    """Delete everything that the node stores, and what is stored about it."""
     for issue in Issue:
         for owner in (entry.entry_id, *entry.subentries):
             async_clear_issue(hass, issue, owner)
@@ -135,6 +136,7 @@ async def async_remove_entry(hass: HomeAssistant, entry: EdgeVisionConfigEntry) 
         await hass.async_add_executor_job(_delete_folder, data_dir(hass))
     if not [other for other in hass.config_entries.async_entries(DOMAIN) if other is not entry]:
         await async_remove_blueprints(hass)
+    async_masks_changed(hass)
 
 
 def _delete_folder(folder: Path) -> None:
@@ -176,27 +178,27 @@ async def _install_engine(hass: HomeAssistant, entry: EdgeVisionConfigEntry) -> 
 
 
 async def _install_video(
-    hass: HomeAssistant, entry: EdgeVisionConfigEntry, hub: EdgeVisionHub
+    hass: HomeAssistant, entry: EdgeVisionConfigEntry, runtime: EntryRuntime
 ) -> None:
     """Install what reads live video, where it is wanted; without it there are stills."""
-    if any(pipeline.settings.may_be_live for pipeline in hub.pipelines.values()):
-        hub.video_missing = await async_install_video(hass)
-    if hub.video_missing is None:
+    if any(pipeline.settings.may_be_live for pipeline in runtime.pipelines.values()):
+        runtime.node.video_missing = await async_install_video(hass)
+    if runtime.node.video_missing is None:
         async_clear_issue(hass, Issue.VIDEO_NOT_INSTALLED, entry.entry_id)
         return
     async_raise_issue(
         hass,
         Issue.VIDEO_NOT_INSTALLED,
         entry.entry_id,
-        {"error": hub.video_missing},
+        {"error": runtime.node.video_missing},
         reload_fixes=entry.entry_id,
         severity=ir.IssueSeverity.WARNING,
     )
 
 
-async def _start(hass: HomeAssistant, entry: EdgeVisionConfigEntry, hub: EdgeVisionHub) -> None:
+async def _start(hass: HomeAssistant, entry: EdgeVisionConfigEntry, runtime: EntryRuntime) -> None:
     try:
-        await hub.async_start()
+        await runtime.async_start()
     except NodeVersionMismatch as err:
         placeholders = {"node": entry.title, "reason": str(err)}
         async_raise_issue(hass, Issue.VERSION_MISMATCH, entry.entry_id, placeholders)
@@ -205,7 +207,7 @@ async def _start(hass: HomeAssistant, entry: EdgeVisionConfigEntry, hub: EdgeVis
             translation_key="node_version_mismatch",
             translation_placeholders=placeholders,
         ) from err
-    except (NodeStartError, NodeError) as err:
+    except NodeError as err:
         raise ConfigEntryNotReady(
             translation_domain=DOMAIN,
             translation_key="node_not_started",
@@ -216,9 +218,9 @@ async def _start(hass: HomeAssistant, entry: EdgeVisionConfigEntry, hub: EdgeVis
 
 @callback
 def _register_node_device(
-    hass: HomeAssistant, entry: EdgeVisionConfigEntry, hub: EdgeVisionHub
+    hass: HomeAssistant, entry: EdgeVisionConfigEntry, runtime: EntryRuntime
 ) -> None:
-    hardware = hub.info.hardware if hub.info else None
+    hardware = runtime.node.info.hardware if runtime.node.info else None
     device = dr.async_get(hass).async_get_or_create(
         config_entry_id=entry.entry_id,
         identifiers={(DOMAIN, str(entry.unique_id))},
@@ -226,16 +228,16 @@ def _register_node_device(
         manufacturer=MANUFACTURER,
         model=(hardware.board or hardware.cpu) if hardware else None,
         name=entry.title,
-        sw_version=hub.greeting.version if hub.greeting else None,
+        sw_version=runtime.node.greeting.version if runtime.node.greeting else None,
     )
-    hub.node_device_id = device.id
+    runtime.node.device_id = device.id
 
 
 async def _async_entry_updated(hass: HomeAssistant, entry: EdgeVisionConfigEntry) -> None:
     """Take in changed settings: those of a camera disturb no other, those of the node all."""
-    hub = entry.runtime_data
-    if hub.made_for != (entry.title, entry.data):
+    runtime = entry.runtime_data
+    if runtime.made_for != (entry.title, entry.data):
         hass.config_entries.async_schedule_reload(entry.entry_id)
         return
-    await _install_video(hass, entry, hub)
-    await hub.async_update()
+    await _install_video(hass, entry, runtime)
+    await runtime.async_update()

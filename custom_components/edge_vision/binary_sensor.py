@@ -15,7 +15,7 @@ from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
 from .entity import NodeEntity, PipelineEntity, async_add_pipeline_entities
 from .runtime.pipeline import PipelineRuntime
-from .runtime.runtime import EdgeVisionConfigEntry, EdgeVisionHub
+from .runtime.runtime import EdgeVisionConfigEntry, EntryRuntime
 
 PARALLEL_UPDATES = 0
 
@@ -43,16 +43,16 @@ async def async_setup_entry(
     async_add_entities: AddConfigEntryEntitiesCallback,
 ) -> None:
     """Add one entity per chosen label, and one for the node."""
-    hub = entry.runtime_data
-    async_add_entities([NodeConnectivity(hub, CONNECTIVITY)])
+    runtime = entry.runtime_data
+    async_add_entities([NodeConnectivity(runtime, CONNECTIVITY)])
     await async_add_pipeline_entities(entry, _make)
 
 
-def _make(hub: EdgeVisionHub, pipeline: PipelineRuntime) -> list[PipelineEntity]:
+def _make(runtime: EntryRuntime, pipeline: PipelineRuntime) -> list[PipelineEntity]:
     return [
-        *(LabelOccupancy(hub, pipeline, OCCUPANCY, label) for label in pipeline.counted_labels),
+        *(LabelOccupancy(runtime, pipeline, OCCUPANCY, label) for label in pipeline.counted_labels),
         *(
-            LabelOccupancy(hub, pipeline, ZONE_OCCUPANCY, label, zone)
+            LabelOccupancy(runtime, pipeline, ZONE_OCCUPANCY, label, zone)
             for label, zone in pipeline.counted_in_zones
         ),
     ]
@@ -81,4 +81,4 @@ class NodeConnectivity(NodeEntity, BinarySensorEntity):
     @override
     def is_on(self) -> bool:
         """Return whether the node is connected."""
-        return self.hub.connected
+        return self.runtime.node.connected

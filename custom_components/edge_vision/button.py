@@ -39,7 +39,7 @@ class BenchmarkButton(NodeEntity, ButtonEntity):
     async def async_press(self) -> None:
         """Run the benchmark. The figures are shown in the cameras' settings and diagnostics."""
         try:
-            await self.hub.async_benchmark()
+            await self.runtime.async_benchmark()
         except NodeCommandError as err:
             if err.code == ErrorCode.BUSY:
                 raise ServiceValidationError(

@@ -22,7 +22,7 @@ from .node.edge_vision_node.protocol import (
     redact,
 )
 from .runtime.pipeline import PipelineRuntime
-from .runtime.runtime import EdgeVisionConfigEntry, EdgeVisionHub
+from .runtime.runtime import EdgeVisionConfigEntry, EntryRuntime
 from .runtime.stills import async_get_still
 
 _LOGGER = logging.getLogger(__name__)
@@ -48,10 +48,10 @@ async def async_setup_entry(
     await async_add_pipeline_entities(entry, _make)
 
 
-def _make(hub: EdgeVisionHub, pipeline: PipelineRuntime) -> list[LiveView]:
-    views = [LiveView(hub, pipeline, LIVE_VIEW)]
+def _make(runtime: EntryRuntime, pipeline: PipelineRuntime) -> list[LiveView]:
+    views = [LiveView(runtime, pipeline, LIVE_VIEW)]
     if pipeline.settings.may_be_live:
-        views.append(MotionView(hub, pipeline, MOTION_VIEW))
+        views.append(MotionView(runtime, pipeline, MOTION_VIEW))
     return views
 
 
@@ -59,11 +59,11 @@ class LiveView(PipelineEntity, Camera):
     """A frame of live video, or a still, each with what that very picture shows."""
 
     def __init__(
-        self, hub: EdgeVisionHub, pipeline: PipelineRuntime, description: CameraEntityDescription
+        self, runtime: EntryRuntime, pipeline: PipelineRuntime, description: CameraEntityDescription
     ) -> None:
         """Follow a pipeline."""
         Camera.__init__(self)
-        PipelineEntity.__init__(self, hub, pipeline, description)
+        PipelineEntity.__init__(self, runtime, pipeline, description)
 
     @property
     @override
@@ -87,7 +87,7 @@ class LiveView(PipelineEntity, Camera):
 
     async def _live(self, width: int, *, motion: bool = False) -> bytes:
         request = LiveRequest(pipeline_id=self.pipeline.pipeline_id, max_width=width, motion=motion)
-        _, jpeg = await self.hub.async_request_picture(Command.LIVE, request, Picture)
+        _, jpeg = await self.runtime.node.async_request_picture(Command.LIVE, request, Picture)
         return jpeg
 
     async def _still(self) -> bytes:
@@ -95,7 +95,7 @@ class LiveView(PipelineEntity, Camera):
         if settings.camera is None:
             raise HomeAssistantError("there is no live video at the moment")
         still = await async_get_still(self.hass, settings.camera)
-        engine, accelerator = self.hub.place_for(
+        engine, accelerator = self.runtime.node.place_for(
             settings.model, settings.engine, settings.accelerator
         )
         request = DetectRequest(
@@ -106,9 +106,11 @@ class LiveView(PipelineEntity, Camera):
             confidence=settings.confidence,
             limits=dict(settings.limits),
             annotate=True,
-            privacy_masks=self.hub.masks_of(settings.camera, settings.video_address),
+            privacy_masks=await self.runtime.async_masks_of(
+                settings.camera, settings.video_address
+            ),
         )
-        _, jpeg = await self.hub.async_request_picture(
+        _, jpeg = await self.runtime.node.async_request_picture(
             Command.DETECT, request, Detected, picture=still
         )
         return jpeg

@@ -14,7 +14,7 @@ from homeassistant.helpers.typing import ConfigType
 from .const import DOMAIN
 from .runtime.automation_targets import among, async_pipelines_in, same
 from .runtime.pipeline import PipelineRuntime
-from .views import find_hub
+from .runtime.runtime import find_runtime
 
 CONF_LABEL = "label"
 CONF_ZONE = "zone"
@@ -52,7 +52,9 @@ class _ObjectCondition(Condition):
         entries = self._hass.config_entries.async_entries(DOMAIN)
         ours = {subentry_id for entry in entries for subentry_id in entry.subentries}
         return [
-            hub.pipelines[pipeline_id] if (hub := find_hub(self._hass, pipeline_id)) else None
+            runtime.pipelines[pipeline_id]
+            if (runtime := find_runtime(self._hass, pipeline_id))
+            else None
             for pipeline_id in async_pipelines_in(self._hass, self._target) & ours
         ]
 

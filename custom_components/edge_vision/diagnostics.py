@@ -14,7 +14,7 @@ from homeassistant.helpers.device_registry import DeviceEntry
 from .const import CONF_VIDEO_ADDRESS, DOMAIN
 from .node.edge_vision_node.protocol import is_secret, redact
 from .runtime.pipeline import PipelineRuntime
-from .runtime.runtime import EdgeVisionConfigEntry, EdgeVisionHub
+from .runtime.runtime import EdgeVisionConfigEntry, EntryRuntime
 
 _SECRET_KEYS = {
     *("access_token", "api_key", "authorization", "password", "token", "username"),
@@ -38,10 +38,11 @@ async def async_get_config_entry_diagnostics(
         },
     }
     if entry.state is ConfigEntryState.LOADED:
-        hub = entry.runtime_data
-        diagnostics["node"] = _node(hub)
+        runtime = entry.runtime_data
+        diagnostics["node"] = _node(runtime)
         diagnostics["pipelines"] = {
-            pipeline_id: _pipeline(hub, pipeline) for pipeline_id, pipeline in hub.pipelines.items()
+            pipeline_id: _pipeline(runtime, pipeline)
+            for pipeline_id, pipeline in runtime.pipelines.items()
         }
     return _clean(diagnostics)
 
@@ -52,36 +53,36 @@ async def async_get_device_diagnostics(
     """Return everything about the pipeline, or the node, that a device stands for."""
     if entry.state is not ConfigEntryState.LOADED:
         return await async_get_config_entry_diagnostics(hass, entry)
-    hub = entry.runtime_data
+    runtime = entry.runtime_data
     for domain, key in device.identifiers:
-        if domain == DOMAIN and (pipeline := hub.pipelines.get(key)) is not None:
-            return _clean({"pipeline": _pipeline(hub, pipeline)})
-    return _clean({"node": _node(hub)})
+        if domain == DOMAIN and (pipeline := runtime.pipelines.get(key)) is not None:
+            return _clean({"pipeline": _pipeline(runtime, pipeline)})
+    return _clean({"node": _node(runtime)})
 
 
-def _node(hub: EdgeVisionHub) -> dict[str, Any]:
-    supervisor = hub.supervisor
+def _node(runtime: EntryRuntime) -> dict[str, Any]:
+    node, link = runtime.node, runtime.node.link.report()
     return {
-        "connected": hub.connected,
-        "state": supervisor.state.value,
-        "restarts": hub.restarts,
-        "last_exit": supervisor.last_exit,
-        "last_seq": hub.last_seq,
-        "greeting": asdict(hub.greeting) if hub.greeting else None,
-        "info": asdict(hub.info) if hub.info else None,
-        "status": asdict(hub.status) if hub.status else None,
-        "log": hub.log_lines,
+        "connected": node.connected,
+        "state": link.state,
+        "restarts": link.restarts,
+        "last_exit": link.last_exit,
+        "last_seq": runtime.last_seq,
+        "greeting": asdict(node.greeting) if node.greeting else None,
+        "info": asdict(node.info) if node.info else None,
+        "status": asdict(node.status) if node.status else None,
+        "log": list(link.log),
     }
 
 
-def _pipeline(hub: EdgeVisionHub, pipeline: PipelineRuntime) -> dict[str, Any]:
-    status = hub.status.pipelines if hub.status else ()
+def _pipeline(runtime: EntryRuntime, pipeline: PipelineRuntime) -> dict[str, Any]:
+    status = runtime.node.status.pipelines if runtime.node.status else ()
     return {
         "settings": asdict(pipeline.settings),
         "enabled": pipeline.enabled,
         "activity": pipeline.activity,
         "problem": pipeline.problem_text,
-        "stills_because": pipeline.fallback.reason,
+        "stills_because": pipeline.stills_because,
         "look": asdict(pipeline.look) if pipeline.look else None,
         "latency_ms": pipeline.latency_ms,
         "looks_per_second": pipeline.looks_per_second,

@@ -6,47 +6,46 @@ from collections.abc import Callable, Iterable
 from typing import override
 
 from homeassistant.core import callback
-from homeassistant.helpers import entity_registry as er
 from homeassistant.helpers.device_registry import DeviceInfo
 from homeassistant.helpers.entity import Entity, EntityDescription
-from homeassistant.helpers.entity_platform import EntityPlatform, async_get_current_platform
+from homeassistant.helpers.entity_platform import async_get_current_platform
 from homeassistant.util import slugify
 
 from .const import DOMAIN
 from .node.edge_vision_node.protocol import LabelPresence
 from .runtime.camera_device import pipeline_device
 from .runtime.pipeline import PipelineRuntime
-from .runtime.runtime import EdgeVisionConfigEntry, EdgeVisionHub
+from .runtime.runtime import EdgeVisionConfigEntry, EntryRuntime
 
 
 class NodeEntity(Entity):
-    """Something that a node has."""
+    """An entity of a node."""
 
     _attr_has_entity_name = True
     _attr_should_poll = False
 
-    def __init__(self, hub: EdgeVisionHub, description: EntityDescription) -> None:
-        """Belong to the node's device."""
-        self.hub = hub
+    def __init__(self, runtime: EntryRuntime, description: EntityDescription) -> None:
+        """Initialize an entity of the node's device."""
+        self.runtime = runtime
         self.entity_description = description
-        self._attr_unique_id = f"{hub.entry.unique_id}_{description.key}"
-        self._attr_device_info = DeviceInfo(identifiers={(DOMAIN, str(hub.entry.unique_id))})
+        self._attr_unique_id = f"{runtime.entry.unique_id}_{description.key}"
+        self._attr_device_info = DeviceInfo(identifiers={(DOMAIN, str(runtime.entry.unique_id))})
 
     @property
     @override
     def available(self) -> bool:
-        """Whether the node can be asked."""
-        return self.hub.connected
+        """Return whether the node is connected."""
+        return self.runtime.node.connected
 
     @override
     async def async_added_to_hass(self) -> None:
-        """Follow the node."""
+        """Subscribe to the node's changes."""
         await super().async_added_to_hass()
-        self.async_on_remove(self.hub.async_add_listener(self.async_write_ha_state))
+        self.async_on_remove(self.runtime.node.async_add_listener(self.async_write_ha_state))
 
 
 class PipelineEntity(Entity):
-    """Something that a pipeline has.
+    """An entity of a pipeline.
 
     `_object_name` is what its entity id says after the pipeline's name; its key, where it says
     nothing else.
@@ -58,14 +57,14 @@ class PipelineEntity(Entity):
 
     def __init__(
         self,
-        hub: EdgeVisionHub,
+        runtime: EntryRuntime,
         pipeline: PipelineRuntime,
         description: EntityDescription,
         label: str | None = None,
         zone: str | None = None,
     ) -> None:
-        """Belong to the pipeline's device, and speak of one label, in one zone, where given."""
-        self.hub = hub
+        """Initialize an entity of the pipeline's device, about a label in a zone where given."""
+        self.runtime = runtime
         self.pipeline = pipeline
         self.label = label
         self.zone = zone
@@ -77,10 +76,12 @@ class PipelineEntity(Entity):
             if zone is not None:
                 self._attr_unique_id += f"@{zone}"
                 self._attr_translation_placeholders["zone"] = zone
-        self._attr_device_info = pipeline_device(hub, pipeline)
+        self._attr_device_info = pipeline_device(
+            runtime.hass, pipeline.pipeline_id, pipeline.settings, runtime.node.device_id
+        )
 
     def suggest_entity_id(self, domain: str) -> None:
-        """Ask for an id by the pipeline's name alone, whatever device and area are called.
+        """Suggest an id by the pipeline's name alone, whatever device and area are called.
 
         Home Assistant keeps the id that an entity has already.
         """
@@ -95,25 +96,25 @@ class PipelineEntity(Entity):
     @property
     @override
     def available(self) -> bool:
-        """Whether what the entity shows is true."""
+        """Return whether what the entity shows is true."""
         return self.pipeline.available
 
     @override
     async def async_added_to_hass(self) -> None:
-        """Follow the pipeline."""
+        """Subscribe to the pipeline's changes."""
         await super().async_added_to_hass()
         self.async_on_remove(self.pipeline.async_add_listener(self._async_pipeline_changed))
 
     @property
     def presence(self) -> LabelPresence | None:
-        """Return what is known of the entity's label; None before anybody has looked."""
+        """Return what is known of the entity's label; None before the first look."""
         if (look := self.pipeline.look) is None:
             return None
         if self.zone is None:
             return look.presence.get(self.label or "")
         if (presence := look.zones.get(self.zone)) is None:
             return None
-        # Looked at, and not a single one seen there yet.
+        # Looked at, and none was seen there yet.
         return presence.get(self.label or "", LabelPresence(present=False, count=0))
 
     @callback
@@ -121,60 +122,16 @@ class PipelineEntity(Entity):
         self.async_write_ha_state()
 
 
-type MakeEntities = Callable[[EdgeVisionHub, PipelineRuntime], Iterable[PipelineEntity]]
+type MakeEntities = Callable[[EntryRuntime, PipelineRuntime], Iterable[PipelineEntity]]
 
 
 async def async_add_pipeline_entities(entry: EdgeVisionConfigEntry, make: MakeEntities) -> None:
     """Add what the platform that is being set up has for each pipeline, now and later."""
-    hub = entry.runtime_data
-    entities = PipelineEntities(hub, async_get_current_platform(), make)
-    hub.pipeline_entities.append(entities)
-    for pipeline in hub.pipelines.values():
-        await entities.async_update(pipeline)
+    runtime, platform = entry.runtime_data, async_get_current_platform()
 
+    def suggested(pipeline: PipelineRuntime) -> Iterable[PipelineEntity]:
+        for entity in make(runtime, pipeline):
+            entity.suggest_entity_id(platform.domain)
+            yield entity
 
-class PipelineEntities:
-    """The entities that a platform has for each pipeline, kept as its settings want them."""
-
-    def __init__(self, hub: EdgeVisionHub, platform: EntityPlatform, make: MakeEntities) -> None:
-        """Make none yet. `make` makes all of a pipeline; those that are there stay."""
-        self._hub = hub
-        self._platform = platform
-        self._make = make
-        self._made: dict[str, dict[str, PipelineEntity]] = {}
-
-    async def async_update(self, pipeline: PipelineRuntime) -> None:
-        """Add what is missing, and remove what is no longer wanted, from the registry too."""
-        registry = er.async_get(self._hub.hass)
-        wanted = {str(entity.unique_id): entity for entity in self._make(self._hub, pipeline)}
-        for entity in wanted.values():
-            entity.suggest_entity_id(self._platform.domain)
-        made = self._made.get(pipeline.pipeline_id, {})
-        kept = {
-            unique_id: entity
-            for unique_id, entity in made.items()
-            if type(wanted.get(unique_id)) is type(entity) and self._is_there(registry, entity)
-        }
-        for unique_id in made.keys() - kept.keys():
-            if self._platform.entities.get((entity := made[unique_id]).entity_id) is entity:
-                await entity.async_remove()
-        for item in er.async_entries_for_config_entry(registry, self._hub.entry.entry_id):
-            ours = item.config_subentry_id == pipeline.pipeline_id
-            if ours and item.domain == self._platform.domain and item.unique_id not in wanted:
-                registry.async_remove(item.entity_id)
-        self._made[pipeline.pipeline_id] = wanted | kept
-        await self._platform.async_add_entities(
-            [entity for unique_id, entity in wanted.items() if unique_id not in kept],
-            config_subentry_id=pipeline.pipeline_id,
-        )
-
-    def forget(self, pipeline_id: str) -> None:
-        """Leave out a pipeline whose subentry, and with it its entities, has been removed."""
-        self._made.pop(pipeline_id, None)
-
-    def _is_there(self, registry: er.EntityRegistry, entity: PipelineEntity) -> bool:
-        """Return whether an entity was added, and still goes by its id: zones can be renamed."""
-        if self._platform.entities.get(entity.entity_id) is not entity:
-            return False
-        item = registry.async_get(entity.entity_id)
-        return item is not None and item.unique_id == entity.unique_id
+    await runtime.pipelines.async_add_platform(platform, suggested)

@@ -30,7 +30,7 @@ async def async_setup_entry(
 ) -> None:
     """Add one entity per pipeline."""
     await async_add_pipeline_entities(
-        entry, lambda hub, pipeline: [DetectionEvent(hub, pipeline, DETECTION)]
+        entry, lambda runtime, pipeline: [DetectionEvent(runtime, pipeline, DETECTION)]
     )
 
 

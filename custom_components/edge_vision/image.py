@@ -14,7 +14,7 @@ from .entity import PipelineEntity, async_add_pipeline_entities
 from .node.edge_vision_node.protocol import Command, Picture, PictureRequest, redact
 from .runtime.event_data import moment_of
 from .runtime.pipeline import PipelineRuntime
-from .runtime.runtime import EdgeVisionConfigEntry, EdgeVisionHub
+from .runtime.runtime import EdgeVisionConfigEntry, EntryRuntime
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -29,7 +29,9 @@ async def async_setup_entry(
     _async_add_entities: AddConfigEntryEntitiesCallback,
 ) -> None:
     """Add one entity per pipeline."""
-    await async_add_pipeline_entities(entry, lambda hub, pipeline: [LastDetection(hub, pipeline)])
+    await async_add_pipeline_entities(
+        entry, lambda runtime, pipeline: [LastDetection(runtime, pipeline)]
+    )
 
 
 class LastDetection(PipelineEntity, ImageEntity):
@@ -38,17 +40,17 @@ class LastDetection(PipelineEntity, ImageEntity):
     The node keeps it; it crosses over only when somebody wants to see it.
     """
 
-    def __init__(self, hub: EdgeVisionHub, pipeline: PipelineRuntime) -> None:
+    def __init__(self, runtime: EntryRuntime, pipeline: PipelineRuntime) -> None:
         """Follow a pipeline."""
-        PipelineEntity.__init__(self, hub, pipeline, LAST_DETECTION)
-        ImageEntity.__init__(self, hub.hass)
+        PipelineEntity.__init__(self, runtime, pipeline, LAST_DETECTION)
+        ImageEntity.__init__(self, runtime.hass)
         self._take_time()
 
     @property
     @override
     def available(self) -> bool:
         """Whether the node is there: the picture stays true when the camera is away."""
-        return self.hub.connected
+        return self.runtime.node.connected
 
     @callback
     @override
@@ -65,7 +67,9 @@ class LastDetection(PipelineEntity, ImageEntity):
         """Fetch the picture from the node."""
         request = PictureRequest(pipeline_id=self.pipeline.pipeline_id)
         try:
-            _, picture = await self.hub.async_request_picture(Command.PICTURE, request, Picture)
+            _, picture = await self.runtime.node.async_request_picture(
+                Command.PICTURE, request, Picture
+            )
         except NodeError as err:
             _LOGGER.debug("No picture for %s: %s", self.entity_id, redact(str(err)))
             return None

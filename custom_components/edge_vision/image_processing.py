@@ -22,7 +22,7 @@ from .entity import PipelineEntity, async_add_pipeline_entities
 from .node.edge_vision_node.protocol import DetectedObject, Look, Task
 from .runtime.event_data import class_data, object_data
 from .runtime.pipeline import PipelineRuntime
-from .runtime.runtime import EdgeVisionConfigEntry, EdgeVisionHub
+from .runtime.runtime import EdgeVisionConfigEntry, EntryRuntime
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -47,9 +47,9 @@ async def async_setup_entry(
     await async_add_pipeline_entities(entry, _make)
 
 
-def _make(hub: EdgeVisionHub, pipeline: PipelineRuntime) -> list[LookEntity]:
+def _make(runtime: EntryRuntime, pipeline: PipelineRuntime) -> list[LookEntity]:
     kind, description = _KINDS.get(pipeline.task, _KINDS[Task.DETECTION])
-    return [kind(hub, pipeline, description)]
+    return [kind(runtime, pipeline, description)]
 
 
 class LookEntity(PipelineEntity, ImageProcessingEntity):
@@ -111,7 +111,7 @@ class LookEntity(PipelineEntity, ImageProcessingEntity):
         The action has no way to hand on an error, and the entity's state tells of it.
         """
         try:
-            await self.pipeline.async_scan()
+            await self.runtime.pipelines.async_scan(self.pipeline)
         except HomeAssistantError as err:
             _LOGGER.warning("%s was not scanned: %s", self.entity_id, err)
 
@@ -154,13 +154,13 @@ class FaceEntity(LookEntity, ImageProcessingFaceEntity):
 
     def __init__(
         self,
-        hub: EdgeVisionHub,
+        runtime: EntryRuntime,
         pipeline: PipelineRuntime,
         description: ImageProcessingEntityDescription,
     ) -> None:
         """Follow a pipeline."""
         ImageProcessingFaceEntity.__init__(self)
-        LookEntity.__init__(self, hub, pipeline, description)
+        LookEntity.__init__(self, runtime, pipeline, description)
         self._processed: Look | None = None
 
     @property

@@ -21,8 +21,8 @@ from .const import DOMAIN, MANUFACTURER
 from .node.edge_vision_node.protocol import Command, LoggedEvent, Results, ResultsRequest
 from .runtime.event_data import moment_of
 from .runtime.event_words import event_message, text
-from .runtime.runtime import EdgeVisionHub
-from .views import async_evidence, evidence_path, find_hub, is_event_id
+from .runtime.runtime import EntryRuntime, find_runtime
+from .views import async_evidence, evidence_path, is_event_id
 
 # So many at once: a page that a browser shows at a glance, and a node finds in no time.
 _PAGE = 200
@@ -58,10 +58,10 @@ class EdgeVisionMediaSource(MediaSource):
         place = _place(item.identifier)
         if place is None or place.event_id is None:
             raise Unresolvable("This is no picture of Edge Vision")
-        if (hub := find_hub(self._hass, place.pipeline_id)) is None:
+        if (runtime := find_runtime(self._hass, place.pipeline_id)) is None:
             raise Unresolvable("The camera of this picture is not there")
         try:
-            await async_evidence(hub, place.pipeline_id, place.event_id)
+            await async_evidence(runtime, place.pipeline_id, place.event_id)
         except NodeError as err:
             raise Unresolvable(f"The picture cannot be shown: {err}") from err
         return PlayMedia(evidence_path(place.pipeline_id, place.event_id), _JPEG)
@@ -74,16 +74,16 @@ class EdgeVisionMediaSource(MediaSource):
         place = _place(item.identifier)
         if place is None or place.event_id is not None:
             raise BrowseError("There is nothing to browse here")
-        if (hub := find_hub(self._hass, place.pipeline_id)) is None:
+        if (runtime := find_runtime(self._hass, place.pipeline_id)) is None:
             raise BrowseError("This camera is not there any more")
         request = ResultsRequest(
             pipeline_id=place.pipeline_id, limit=_PAGE, before=place.before, with_picture=True
         )
         try:
-            found = (await hub.async_request(Command.RESULTS, request, Results)).events
+            found = (await runtime.node.async_request(Command.RESULTS, request, Results)).events
         except NodeError as err:
             raise BrowseError(f"The pictures cannot be listed: {err}") from err
-        folder = _folder(item.identifier, hub.pipelines[place.pipeline_id].settings.name)
+        folder = _folder(item.identifier, runtime.pipelines[place.pipeline_id].settings.name)
         folder.children = [
             _picture(place.pipeline_id, logged, self._hass)
             for logged in found
@@ -98,10 +98,10 @@ class EdgeVisionMediaSource(MediaSource):
         root = _folder(None, MANUFACTURER)
         root.children = []
         for entry in self._hass.config_entries.async_loaded_entries(DOMAIN):
-            hub: EdgeVisionHub = entry.runtime_data
+            runtime: EntryRuntime = entry.runtime_data
             root.children += [
                 _folder(pipeline_id, pipeline.settings.name)
-                for pipeline_id, pipeline in hub.pipelines.items()
+                for pipeline_id, pipeline in runtime.pipelines.items()
             ]
         return root
 

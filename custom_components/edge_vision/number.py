@@ -34,7 +34,7 @@ async def async_setup_entry(
 ) -> None:
     """Add one entity per pipeline."""
     await async_add_pipeline_entities(
-        entry, lambda hub, pipeline: [ConfidenceNumber(hub, pipeline, CONFIDENCE)]
+        entry, lambda runtime, pipeline: [ConfidenceNumber(runtime, pipeline, CONFIDENCE)]
     )
 
 
@@ -58,7 +58,7 @@ class ConfidenceNumber(PipelineEntity, NumberEntity):
     @override
     async def async_set_native_value(self, value: float) -> None:
         """Change the setting. The entry's update listener tells the node."""
-        entry = self.hub.entry
+        entry = self.runtime.entry
         subentry = entry.subentries[self.pipeline.pipeline_id]
         self.hass.config_entries.async_update_subentry(
             entry, subentry, data={**subentry.data, CONF_CONFIDENCE: value}

@@ -67,7 +67,7 @@ class ReloadFlow(RepairsFlow):
         else:
             if entry.state is ConfigEntryState.LOADED:
                 # One that takes longer raises its issue again when it is known to fail.
-                await entry.runtime_data.async_wait_for_models(_MODELS_WAIT_S)
+                await entry.runtime_data.node.async_wait_for_models(_MODELS_WAIT_S)
             again = issues.async_get_issue(DOMAIN, self.issue_id)
             if entry.state is ConfigEntryState.LOADED and again is None:
                 return self.async_create_entry(data={})
@@ -107,7 +107,7 @@ class AllowModelFlow(RepairsFlow):
         if entry is None or entry.state is not ConfigEntryState.LOADED:
             return self.async_abort(reason="entry_removed")
         try:
-            await entry.runtime_data.async_allow_model(self._model)
+            await entry.runtime_data.node.async_allow_model(self._model)
         except NodeError as err:
             return self.async_abort(
                 reason="not_fixed",

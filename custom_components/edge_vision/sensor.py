@@ -28,8 +28,9 @@ from .const import PipelineProblem
 from .entity import NodeEntity, PipelineEntity, async_add_pipeline_entities
 from .node.edge_vision_node.protocol import SlowedBy
 from .runtime.event_words import text
+from .runtime.node import EntryNode
 from .runtime.pipeline import PipelineRuntime
-from .runtime.runtime import EdgeVisionConfigEntry, EdgeVisionHub
+from .runtime.runtime import EdgeVisionConfigEntry, EntryRuntime
 
 PARALLEL_UPDATES = 0
 
@@ -49,28 +50,28 @@ class PipelineSensorDescription(SensorEntityDescription):
 class NodeSensorDescription(SensorEntityDescription):
     """A sensor of a node. `exists`: whether this node can tell."""
 
-    value: Callable[[EdgeVisionHub], StateType]
-    attributes: Callable[[EdgeVisionHub], Mapping[str, Any]] | None = None
-    exists: Callable[[EdgeVisionHub], bool] = lambda _hub: True
+    value: Callable[[EntryNode], StateType]
+    attributes: Callable[[EntryNode], Mapping[str, Any]] | None = None
+    exists: Callable[[EntryNode], bool] = lambda _node: True
 
 
-def _hardware(hub: EdgeVisionHub) -> str | None:
-    if hub.info is None:
+def _hardware(node: EntryNode) -> str | None:
+    if node.info is None:
         return None
-    hardware = hub.info.hardware
+    hardware = node.info.hardware
     return (hardware.board or hardware.cpu)[:_MAX_STATE_CHARS]
 
 
-def _hardware_attributes(hub: EdgeVisionHub) -> dict[str, Any]:
-    if hub.info is None:
+def _hardware_attributes(node: EntryNode) -> dict[str, Any]:
+    if node.info is None:
         return {}
-    hardware = hub.info.hardware
+    hardware = node.info.hardware
     return {
         "cpu": hardware.cpu,
         "cores": hardware.cores,
         "machine": hardware.machine,
-        "engines": {item.name: item.version for item in hub.info.engines if item.version},
-        "accelerators": sorted({a.name for item in hub.info.engines for a in item.accelerators}),
+        "engines": {item.name: item.version for item in node.info.engines if item.version},
+        "accelerators": sorted({a.name for item in node.info.engines for a in item.accelerators}),
     }
 
 
@@ -164,8 +165,8 @@ NODE_SENSORS = (
         suggested_display_precision=0,
         state_class=SensorStateClass.MEASUREMENT,
         entity_category=EntityCategory.DIAGNOSTIC,
-        value=lambda hub: hub.status.memory_bytes if hub.status else None,
-        exists=lambda hub: hub.status is not None and hub.status.memory_bytes is not None,
+        value=lambda node: node.status.memory_bytes if node.status else None,
+        exists=lambda node: node.status is not None and node.status.memory_bytes is not None,
     ),
     NodeSensorDescription(
         key="temperature",
@@ -175,8 +176,8 @@ NODE_SENSORS = (
         suggested_display_precision=0,
         state_class=SensorStateClass.MEASUREMENT,
         entity_category=EntityCategory.DIAGNOSTIC,
-        value=lambda hub: hub.status.temperature_c if hub.status else None,
-        exists=lambda hub: hub.status is not None and hub.status.temperature_c is not None,
+        value=lambda node: node.status.temperature_c if node.status else None,
+        exists=lambda node: node.status is not None and node.status.temperature_c is not None,
     ),
 )
 
@@ -187,27 +188,29 @@ async def async_setup_entry(
     async_add_entities: AddConfigEntryEntitiesCallback,
 ) -> None:
     """Add the sensors of the node and of every pipeline."""
-    hub = entry.runtime_data
+    runtime = entry.runtime_data
     async_add_entities(
-        NodeSensor(hub, description) for description in NODE_SENSORS if description.exists(hub)
+        NodeSensor(runtime, description)
+        for description in NODE_SENSORS
+        if description.exists(runtime.node)
     )
     await async_add_pipeline_entities(entry, _make)
 
 
-def _make(hub: EdgeVisionHub, pipeline: PipelineRuntime) -> list[PipelineEntity]:
+def _make(runtime: EntryRuntime, pipeline: PipelineRuntime) -> list[PipelineEntity]:
     return [
-        StatusSensor(hub, pipeline, STATUS),
-        *(LabelCount(hub, pipeline, COUNT, label) for label in pipeline.counted_labels),
+        StatusSensor(runtime, pipeline, STATUS),
+        *(LabelCount(runtime, pipeline, COUNT, label) for label in pipeline.counted_labels),
         *(
-            LabelCount(hub, pipeline, ZONE_COUNT, label, zone)
+            LabelCount(runtime, pipeline, ZONE_COUNT, label, zone)
             for label, zone in pipeline.counted_in_zones
         ),
         *(
-            Crossings(hub, pipeline, line, direction)
+            Crossings(runtime, pipeline, line, direction)
             for line in pipeline.lines
             for direction in CROSSINGS
         ),
-        *(Measurement(hub, pipeline, description) for description in MEASUREMENTS),
+        *(Measurement(runtime, pipeline, description) for description in MEASUREMENTS),
     ]
 
 
@@ -225,10 +228,10 @@ class Crossings(PipelineEntity, SensorEntity):
     """How many objects have crossed a line in one direction; which ones is in the attributes."""
 
     def __init__(
-        self, hub: EdgeVisionHub, pipeline: PipelineRuntime, line: str, direction: str
+        self, runtime: EntryRuntime, pipeline: PipelineRuntime, line: str, direction: str
     ) -> None:
         """Count one direction of a line."""
-        super().__init__(hub, pipeline, CROSSINGS[direction])
+        super().__init__(runtime, pipeline, CROSSINGS[direction])
         self._line, self._direction = line, direction
         assert self._attr_unique_id is not None
         self._attr_unique_id += f"_{line}"
@@ -262,10 +265,13 @@ class PipelineSensor(PipelineEntity, SensorEntity):
     """A sensor whose description says where its value comes from."""
 
     def __init__(
-        self, hub: EdgeVisionHub, pipeline: PipelineRuntime, description: PipelineSensorDescription
+        self,
+        runtime: EntryRuntime,
+        pipeline: PipelineRuntime,
+        description: PipelineSensorDescription,
     ) -> None:
         """Follow a pipeline."""
-        super().__init__(hub, pipeline, description)
+        super().__init__(runtime, pipeline, description)
         self._value = description.value
 
     @property
@@ -292,7 +298,7 @@ class StatusSensor(PipelineSensor):
         activity = pipeline.activity
         is_problem = activity == pipeline.problem
         slowed_by = pipeline.slowed_by if activity == "slowed" else None
-        reason = pipeline.problem_text if is_problem else pipeline.fallback.reason
+        reason = pipeline.problem_text if is_problem else pipeline.stills_because
         if slowed_by is not None:
             reason = text(self.hass, _SLOWED_BY.get(slowed_by, ""))
         return {
@@ -332,9 +338,9 @@ class Measurement(PipelineSensor):
 class NodeSensor(NodeEntity, SensorEntity):
     """A sensor of a node."""
 
-    def __init__(self, hub: EdgeVisionHub, description: NodeSensorDescription) -> None:
+    def __init__(self, runtime: EntryRuntime, description: NodeSensorDescription) -> None:
         """Follow a node."""
-        super().__init__(hub, description)
+        super().__init__(runtime, description)
         self._value = description.value
         self._attributes = description.attributes
 
@@ -342,10 +348,10 @@ class NodeSensor(NodeEntity, SensorEntity):
     @override
     def native_value(self) -> StateType:
         """Return the value."""
-        return self._value(self.hub)
+        return self._value(self.runtime.node)
 
     @property
     @override
     def extra_state_attributes(self) -> Mapping[str, Any] | None:
         """Return what else there is to say."""
-        return self._attributes(self.hub) if self._attributes else None
+        return self._attributes(self.runtime.node) if self._attributes else None

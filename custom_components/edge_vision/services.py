@@ -36,7 +36,7 @@ from .node.edge_vision_node.protocol import (
 )
 from .runtime import picture_files
 from .runtime.event_data import class_data, object_data
-from .runtime.runtime import EdgeVisionConfigEntry, EdgeVisionHub
+from .runtime.runtime import EdgeVisionConfigEntry, EntryRuntime
 from .runtime.stills import PictureTooLarge, async_get_still
 
 ATTR_CONFIG_ENTRY_ID: Final = "config_entry_id"
@@ -89,27 +89,27 @@ async def _async_detect(call: ServiceCall) -> ServiceResponse:
     entry: EdgeVisionConfigEntry = service.async_get_config_entry(
         call.hass, DOMAIN, call.data.get(ATTR_CONFIG_ENTRY_ID)
     )
-    hub = entry.runtime_data
+    runtime = entry.runtime_data
     labels = tuple(label.strip().lower() for label in call.data[CONF_LABELS])
     model = call.data.get(CONF_MODEL)
-    labels = _known_labels(hub, model, labels)
+    labels = _known_labels(runtime, model, labels)
     if ATTR_ENTITY_ID in call.data:
         picture = await _camera_picture(call.hass, call.data[ATTR_ENTITY_ID])
     elif ATTR_PATH in call.data:
         picture = await _file_picture(call.hass, call.data[ATTR_PATH])
     else:
         raise _refused("no_source")
-    engine, accelerator = hub.place_for(model, None, None)
+    engine, accelerator = runtime.node.place_for(model, None, None)
     request = DetectRequest(
         model=model,
         engine=engine,
         accelerator=accelerator,
         labels=labels,
         confidence=call.data[CONF_CONFIDENCE],
-        privacy_masks=hub.masks_of(call.data.get(ATTR_ENTITY_ID)),
+        privacy_masks=await runtime.async_masks_of(call.data.get(ATTR_ENTITY_ID)),
     )
     try:
-        detected = await hub.async_request(
+        detected = await runtime.node.async_request(
             Command.DETECT, request, Detected, picture=picture, timeout_s=COMPILE_TIMEOUT_S
         )
     except NodeCommandError as err:
@@ -138,16 +138,16 @@ async def _async_detect(call: ServiceCall) -> ServiceResponse:
 
 
 def _known_labels(
-    hub: EdgeVisionHub, model: str | None, labels: tuple[str, ...]
+    runtime: EntryRuntime, model: str | None, labels: tuple[str, ...]
 ) -> tuple[str, ...]:
     """Return labels as the model writes them.
 
     Refuses names that the node does not know, and says which it knows.
     """
-    if hub.info is None:
+    if runtime.node.info is None:
         return labels
-    models = {item.id: item for item in hub.info.models}
-    wanted = model or hub.info.default_model
+    models = {item.id: item for item in runtime.node.info.models}
+    wanted = model or runtime.node.info.default_model
     if wanted not in models:
         raise _refused("unknown_model", model=wanted, models=", ".join(sorted(models)) or "-")
     known = {label.lower(): label for label in models[wanted].labels}

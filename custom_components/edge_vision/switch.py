@@ -23,12 +23,12 @@ async def async_setup_entry(
 ) -> None:
     """Add one entity per pipeline."""
     await async_add_pipeline_entities(
-        entry, lambda hub, pipeline: [DetectionSwitch(hub, pipeline, DETECTION)]
+        entry, lambda runtime, pipeline: [DetectionSwitch(runtime, pipeline, DETECTION)]
     )
 
 
 class DetectionSwitch(PipelineEntity, SwitchEntity):
-    """Whether the pipeline looks at all. The hub knows how it was before a restart."""
+    """Whether the pipeline looks at all. It is as before after a restart."""
 
     @property
     @override
@@ -45,9 +45,9 @@ class DetectionSwitch(PipelineEntity, SwitchEntity):
     @override
     async def async_turn_on(self, **kwargs: Any) -> None:
         """Begin to look."""
-        self.pipeline.async_set_enabled(True)
+        self.runtime.pipelines.async_set_enabled(self.pipeline, True)
 
     @override
     async def async_turn_off(self, **kwargs: Any) -> None:
         """Stop looking."""
-        self.pipeline.async_set_enabled(False)
+        self.runtime.pipelines.async_set_enabled(self.pipeline, False)

@@ -31,20 +31,21 @@ async def _async_info(hass: HomeAssistant) -> dict[str, Any]:
     info: dict[str, Any] = {"engine": ENGINE_NAMES.get(engine, engine)}
     if entry.state is not ConfigEntryState.LOADED:
         return info | {"node": {"type": "failed", "error": entry.reason or entry.state.value}}
-    hub = entry.runtime_data
-    if hub.connected:
+    runtime = entry.runtime_data
+    node, link = runtime.node, runtime.node.link.report()
+    if node.connected:
         info["node"] = "connected"
     else:
-        error = hub.supervisor.last_exit or "not connected"
+        error = link.last_exit or "not connected"
         info["node"] = {"type": "failed", "error": error}
-    if hub.info is not None:
-        info["node_version"] = hub.info.version
-        info["hardware"] = hub.info.hardware.board or hub.info.hardware.cpu
-        versions = {item.id: item.version for item in hub.info.engines}
+    if node.info is not None:
+        info["node_version"] = node.info.version
+        info["hardware"] = node.info.hardware.board or node.info.hardware.cpu
+        versions = {item.id: item.version for item in node.info.engines}
         info["engine"] = f"{info['engine']} {versions.get(engine) or ''}".strip()
-    pipelines = hub.pipelines.values()
+    pipelines = runtime.pipelines.values()
     return info | {
-        "restarts": hub.restarts,
+        "restarts": link.restarts,
         "pipelines": len(pipelines),
         "pipelines_looking": sum(item.enabled and item.available for item in pipelines),
     }

@@ -18,7 +18,7 @@ from homeassistant.helpers.http import KEY_HASS, HomeAssistantView
 from .api.client import NodeCommandError, NodeError
 from .const import DOMAIN
 from .node.edge_vision_node.protocol import Command, ErrorCode, EvidenceRequest, Picture
-from .runtime.runtime import EdgeVisionHub
+from .runtime.runtime import EntryRuntime, find_runtime
 
 _URL: Final = "/api/edge_vision/evidence"
 _JPEG_START: Final = b"\xff\xd8\xff"
@@ -31,27 +31,17 @@ def evidence_path(pipeline_id: str, event_id: str) -> str:
     return f"{_URL}/{pipeline_id}/{event_id}"
 
 
-@callback
-def find_hub(hass: HomeAssistant, pipeline_id: str) -> EdgeVisionHub | None:
-    """Return whose pipeline it is, None where there is none, or it is not loaded."""
-    for entry in hass.config_entries.async_loaded_entries(DOMAIN):
-        hub: EdgeVisionHub = entry.runtime_data
-        if pipeline_id in hub.pipelines:
-            return hub
-    return None
-
-
 def is_event_id(text: str) -> bool:
     """Return whether a text can be the id of an event: a ULID, and nothing that leads elsewhere."""
     return _EVENT_ID.fullmatch(text) is not None
 
 
 async def async_evidence(
-    hub: EdgeVisionHub, pipeline_id: str, event_id: str, *, clean: bool = False
+    runtime: EntryRuntime, pipeline_id: str, event_id: str, *, clean: bool = False
 ) -> tuple[Picture, bytes]:
     """Return an event's picture, with boxes or clean. Raises `NodeError`."""
     wanted = EvidenceRequest(event_id=event_id, clean=clean, pipeline_id=pipeline_id)
-    return await hub.async_request_picture(Command.EVIDENCE, wanted, Picture)
+    return await runtime.node.async_request_picture(Command.EVIDENCE, wanted, Picture)
 
 
 @callback
@@ -74,14 +64,14 @@ class EvidenceView(HomeAssistantView):
     async def get(self, request: web.Request, pipeline_id: str, event_id: str) -> web.Response:
         """Return the picture; 404 where there is none, 503 where the node is away."""
         hass = request.app[KEY_HASS]
-        hub = find_hub(hass, pipeline_id)
-        if hub is None or not is_event_id(event_id):
+        runtime = find_runtime(hass, pipeline_id)
+        if runtime is None or not is_event_id(event_id):
             raise web.HTTPNotFound
         if not _may_see(hass, request[KEY_HASS_USER], pipeline_id):
             raise Unauthorized
         try:
             _, jpeg = await async_evidence(
-                hub, pipeline_id, event_id, clean="clean" in request.query
+                runtime, pipeline_id, event_id, clean="clean" in request.query
             )
         except NodeCommandError as err:
             if err.code == ErrorCode.NO_PICTURE:

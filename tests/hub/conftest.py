@@ -48,8 +48,8 @@ from custom_components.edge_vision.const import (
     PipelineProblem,
 )
 from custom_components.edge_vision.local_node.requirements import ENGINE_ONNXRUNTIME
-from custom_components.edge_vision.runtime import runtime as _hub_first  # noqa: F401 - see above
-from custom_components.edge_vision.runtime.runtime import EdgeVisionHub
+from custom_components.edge_vision.local_node.supervisor import LocalNode
+from custom_components.edge_vision.runtime.runtime import EntryRuntime
 from tests.hub.texts import missing_in_error, missing_in_flow, missing_in_issue
 from tests.live_camera import MjpegCamera, mjpeg_camera
 from tests.pictures import SELF_TEST_PICTURE, jpeg
@@ -221,13 +221,20 @@ class Home:
         return self.entries[0]
 
     @property
-    def hub(self) -> EdgeVisionHub:
-        hub: EdgeVisionHub = self.entry.runtime_data
-        return hub
+    def runtime(self) -> EntryRuntime:
+        runtime: EntryRuntime = self.entry.runtime_data
+        return runtime
 
     @property
-    def runtime(self) -> Any:
-        return next(iter(self.hub.pipelines.values()))
+    def local_node(self) -> LocalNode:
+        link = self.runtime.node.link
+        assert isinstance(link, LocalNode)
+        return link
+
+    @property
+    def pipeline(self) -> Any:
+        """Return the first pipeline."""
+        return next(iter(self.runtime.pipelines.values()))
 
     def state(self, entity_id: str) -> str:
         state = self.hass.states.get(entity_id)
@@ -264,7 +271,7 @@ class Home:
     async def scan(self, entity_id: str = "image_processing.front_door") -> None:
         # Home Assistant leaves out entities that are unavailable.
         loading = PipelineProblem.MODEL_LOADING
-        pipelines = self.hub.pipelines.values()
+        pipelines = self.runtime.pipelines.values()
         await until(lambda: all(item.problem is not loading for item in pipelines))
         await self.hass.services.async_call(
             "image_processing", "scan", {"entity_id": entity_id}, blocking=True
@@ -277,7 +284,7 @@ class Home:
         )
         await self.hass.async_block_till_done()
 
-    async def reloaded(self, before: EdgeVisionHub) -> None:
+    async def reloaded(self, before: EntryRuntime) -> None:
         """Wait until the entry has been set up anew."""
 
         def anew() -> bool:
@@ -306,10 +313,10 @@ class Home:
             file.unlink()
 
     def node_environment(self) -> bytes:
-        return Path(f"/proc/{self.hub.supervisor.pid}/environ").read_bytes()
+        return Path(f"/proc/{self.local_node.pid}/environ").read_bytes()
 
     def kill_node(self) -> int:
-        pid = self.hub.supervisor.pid
+        pid = self.local_node.pid
         assert pid is not None
         os.kill(pid, signal.SIGKILL)
         return pid

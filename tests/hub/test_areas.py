@@ -125,7 +125,7 @@ async def test_zones_lines_and_masks_are_drawn_in_the_flow(
     await home.until_state("binary_sensor.front_door_person_in_porch", "off")
     await home.until_state("sensor.front_door_gate_out", "0")
     # Settings that are changed later leave the areas as they are.
-    assert home.runtime.settings.areas.zones[0].name == "Porch"
+    assert home.pipeline.settings.areas.zones[0].name == "Porch"
 
 
 async def test_what_one_entry_masks_no_entry_of_that_camera_sees_or_shows(
@@ -175,10 +175,12 @@ async def test_a_mask_holds_however_the_camera_is_known(
         named("Garden", camera="camera.garden"),
     )
     told: dict[str, Any] = {}
-    await until(lambda: home.hub.streams.known("camera.garden"))
-    for item in home.hub.pipelines.values():
+    await until(lambda: home.runtime.pipelines.streams.known("camera.garden"))
+    for item in home.runtime.pipelines.values():
         settings = item.settings
-        told[settings.name] = home.hub.masks_of(settings.camera, settings.video_address)
+        told[settings.name] = await home.runtime.async_masks_of(
+            settings.camera, settings.video_address
+        )
     assert {name: len(masks) for name, masks in told.items()} == {
         "Front door": 1,
         "By address": 1,
@@ -377,8 +379,8 @@ async def test_motion_is_shown_and_its_numbers_can_be_set(
     await hass.async_block_till_done()
     (subentry,) = home.entry.subentries.values()
     assert subentry.data["motion"] == {"least_difference": 30.0, "least_area": 0.02}
-    assert home.runtime.settings.video.motion is not None
-    assert home.runtime.settings.video.motion.noise_factor == 3.5
+    assert home.pipeline.settings.video.motion is not None
+    assert home.pipeline.settings.video.motion.noise_factor == 3.5
     # The same as an entity, for those who want to watch it.
     registry = er.async_get(hass)
     entity_id = "camera.front_door_motion_view"

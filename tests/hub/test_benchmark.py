@@ -10,7 +10,7 @@ from homeassistant.exceptions import ServiceValidationError
 from custom_components.edge_vision.api.client import NodeError
 from custom_components.edge_vision.diagnostics import async_get_config_entry_diagnostics
 from custom_components.edge_vision.node.edge_vision_node.protocol import Benchmark, BenchmarkRow
-from custom_components.edge_vision.runtime import runtime as hub
+from custom_components.edge_vision.runtime import node as node_module
 from custom_components.edge_vision.runtime.benchmark_text import figure_of
 from tests.hub.conftest import Home, pipeline
 from tests.hub.test_subentry_flow import MODEL, Flow
@@ -22,7 +22,7 @@ BUTTON = "button.this_device_benchmark"
 async def test_the_button_measures_and_the_figures_are_shown(
     home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hub, "BENCHMARK_SECONDS", 0.05)
+    monkeypatch.setattr(node_module, "BENCHMARK_SECONDS", 0.05)
     entry = await home.add(pipeline())
     pressed = asyncio.create_task(home.call("button", "press", BUTTON))
     await asyncio.sleep(0.1)
@@ -31,8 +31,8 @@ async def test_the_button_measures_and_the_figures_are_shown(
     assert refused.value.translation_key == "benchmark_running"
     await pressed
 
-    assert home.hub.info is not None
-    (measured,) = home.hub.info.benchmarks
+    assert home.runtime.node.info is not None
+    (measured,) = home.runtime.node.info.benchmarks
     rows = {(row.engine, row.accelerator): row for row in measured.rows}
     figure = rows["onnxruntime", "cpu"]
     places = (await Flow.begin(home)).options("advanced", "place")
@@ -48,29 +48,29 @@ async def test_the_button_measures_and_the_figures_are_shown(
     home.kill_node()
     await home.until_state(BUTTON, "unavailable")
     with pytest.raises(NodeError):
-        await home.hub.async_benchmark()
+        await home.runtime.async_benchmark()
 
 
 async def test_the_models_of_cameras_are_measured_too(
     home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hub, "BENCHMARK_SECONDS", 0.05)
-    monkeypatch.setattr(hub, "MEASURE_SECONDS", 0.05)
+    monkeypatch.setattr(node_module, "BENCHMARK_SECONDS", 0.05)
+    monkeypatch.setattr(node_module, "MEASURE_SECONDS", 0.05)
     models = home.data_folder / "models"
     await home.add(
         pipeline(model=add_classification(models), labels=[]),
         pipeline("camera.porch", model="gone"),
     )
     add_pose(models)  # no camera uses it
-    await home.hub.async_benchmark()
-    assert home.hub.info is not None
-    assert {item.model for item in home.hub.info.benchmarks} == {MODEL, "colours"}
+    await home.runtime.async_benchmark()
+    assert home.runtime.node.info is not None
+    assert {item.model for item in home.runtime.node.info.benchmarks} == {MODEL, "colours"}
     described = (await Flow.begin(home)).options("model")
     assert " pictures a second)" in described["colours"]
     # A model that cannot be measured is left out, and the others have their figures.
     (models / "colours" / "model.onnx").write_bytes(b"damaged")
-    await home.hub.async_benchmark()
-    assert {item.model for item in home.hub.info.benchmarks} == {MODEL, "colours"}
+    await home.runtime.async_benchmark()
+    assert {item.model for item in home.runtime.node.info.benchmarks} == {MODEL, "colours"}
 
 
 def test_a_model_for_another_engine_has_a_figure_as_well() -> None:

@@ -272,7 +272,7 @@ async def test_a_notification_has_the_picture_of_its_event_and_opens_its_camera(
     assert calls[0].data["title"] == "Front door detection"
     assert calls[0].data["message"].endswith(" x person")
     data = calls[0].data["data"]
-    pipeline_id = home.runtime.pipeline_id
+    pipeline_id = home.pipeline.pipeline_id
     assert data["tag"] == f"edge_vision-{pipeline_id}-person"
     assert data["url"] == data["clickAction"] == "/?more-info-entity-id=camera.porch"
     client = await hass_client()

@@ -120,8 +120,8 @@ async def test_an_engine_is_installed_tested_and_kept(
     entry = made["result"]
     assert entry.state is ConfigEntryState.LOADED
     # the node is the one that was tested, and knows what was measured
-    assert entry.unique_id == entry.runtime_data.greeting.node_id
-    (kept,) = entry.runtime_data.info.benchmarks
+    assert entry.unique_id == entry.runtime_data.node.greeting.node_id
+    (kept,) = entry.runtime_data.node.info.benchmarks
     assert figures.listed(kept) == told["benchmark"]
 
 
@@ -171,14 +171,14 @@ async def test_what_is_recommended_is_taken_with_one_press(
     home.entries.append(done["result"])
     engine, accelerator = ("onnxruntime", "cpu") if pick == "other" else ("ncnn", "auto")
     assert done["data"] == {"node_type": "local", "engine": engine, "accelerator": accelerator}
-    hub = home.hub
-    assert hub.info is not None
+    node = home.runtime.node
+    assert node.info is not None
     # Automatic runs there: the default model, and what was measured there.
     taken = (engine, "cpu" if pick == "other" else None)
-    assert hub.place_for(None, None, None) == taken
-    assert hub.place_for(hub.info.default_model, None, None) == taken
-    assert hub.place_for(hub.info.default_model, "ncnn", "cpu") == ("ncnn", "cpu")
-    assert hub.place_for(hub.info.default_model, "ncnn", None) == ("ncnn", None)
+    assert node.place_for(None, None, None) == taken
+    assert node.place_for(node.info.default_model, None, None) == taken
+    assert node.place_for(node.info.default_model, "ncnn", "cpu") == ("ncnn", "cpu")
+    assert node.place_for(node.info.default_model, "ncnn", None) == ("ncnn", None)
 
 
 def _row(engine: str, accelerator: str, rate: float | None) -> Any:
@@ -488,7 +488,7 @@ async def test_the_engine_of_a_running_node_is_changed(hass: HomeAssistant, home
     await choose(hass, form["flow_id"], "ncnn")
     shown = await through_progress(hass, form["flow_id"], [])
     assert shown["step_id"] == "confirm"
-    assert home.hub.connected  # the node that runs is left alone
+    assert home.runtime.node.connected  # the node that runs is left alone
 
     done = await hass.config_entries.flow.async_configure(form["flow_id"], {})
     assert (done["type"], done["reason"]) == (FlowResultType.ABORT, "reconfigure_successful")
@@ -528,7 +528,7 @@ async def test_an_engine_that_does_not_work_changes_nothing(
     assert (form["step_id"], form["errors"]) == ("reconfigure", {"base": "engine_not_installed"})
     assert form["data_schema"]({})[CONF_ENGINE] == "ncnn"
     assert entry.data[CONF_ENGINE] == "onnxruntime"
-    assert home.hub.connected
+    assert home.runtime.node.connected
 
 
 async def test_a_change_that_is_called_off_leaves_the_node_alone(
@@ -539,7 +539,7 @@ async def test_a_change_that_is_called_off_leaves_the_node_alone(
     run_folders: Path,
 ) -> None:
     entry = await home.add()
-    pid = home.hub.supervisor.pid
+    pid = home.local_node.pid
     flows.fake_engine(monkeypatch, tmp_path, flows.HANGS)
     form = await entry.start_reconfigure_flow(hass)
     await choose(hass, form["flow_id"], "ncnn")
@@ -548,4 +548,4 @@ async def test_a_change_that_is_called_off_leaves_the_node_alone(
     hass.config_entries.flow.async_abort(form["flow_id"])
     await until(lambda: processes_of(run_folders) == [pid])
     await until(lambda: len(list(run_folders.iterdir())) == 1)  # that of the node that runs
-    assert home.hub.connected
+    assert home.runtime.node.connected

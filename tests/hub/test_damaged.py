@@ -83,7 +83,7 @@ async def test_one_damaged_camera_fails_by_itself_and_can_be_mended(
         "error": "source",
     }
     # What it hides stays hidden in other entries of the camera.
-    assert len(home.hub.masks_of("camera.porch")) == 1
+    assert len(await home.runtime.async_masks_of("camera.porch")) == 1
     # Its form opens with all that can be read, and what is saved there is whole again.
     flow = ChangeFlow(hass, home)
     flow.result = await home.entry.start_subentry_reconfigure_flow(hass, subentry_id)
@@ -95,7 +95,7 @@ async def test_one_damaged_camera_fails_by_itself_and_can_be_mended(
         await flow.pick("save")
     assert flow.result["reason"] == "reconfigure_successful"
     await hass.async_block_till_done()
-    assert home.hub.damaged == {}
+    assert home.runtime.pipelines.damaged == {}
     assert home.entry.subentries[subentry_id].data["privacy_masks"] == [ALL]
     assert registry.async_get_issue(DOMAIN, issue.issue_id) is None
     assert home.state("binary_sensor.side_door_person") in ("on", "off", "unavailable", "unknown")
@@ -119,10 +119,10 @@ async def test_a_camera_that_hangs_delays_only_itself(
     # The other one is watched, while this one is not known to have a stream.
     await home.until_state("binary_sensor.front_door_person", "on")
     assert not answer.is_set()
-    garden, porch = home.hub.pipelines.values()
+    garden, porch = home.runtime.pipelines.values()
     assert (garden.stream, porch.stream) == (None, stream.address)
     # Nor is anybody else kept waiting by what is changed meanwhile.
-    await home.hub.async_reconfigure([porch])
+    await home.runtime.pipelines.async_reconfigure([porch])
     assert not answer.is_set()
     answer.set()  # it is taken in when it comes
     await until(lambda: garden.stream == stream.address)

@@ -12,7 +12,7 @@ import voluptuous as vol
 from homeassistant.exceptions import HomeAssistantError, ServiceValidationError
 
 from custom_components.edge_vision.const import DOMAIN
-from custom_components.edge_vision.runtime.runtime import EdgeVisionHub
+from custom_components.edge_vision.runtime.node import EntryNode
 from tests.hub.conftest import BLANK, STREET, Cameras, Home, pipeline, until
 from tests.small_models import RED, add_embedding, keep_engine, painted
 
@@ -66,7 +66,7 @@ async def test_a_model_that_no_camera_can_have_is_asked_by_its_name(
     await home.add()
     picture = allowed(home, painted(RED), "red.png")
     # Its files are for ONNX Runtime, whatever the node's own engine is.
-    monkeypatch.setattr(EdgeVisionHub, "engine", "ncnn")
+    monkeypatch.setattr(EntryNode, "engine", "ncnn")
     answer = await detect(home, path=picture, model="fingerprint")
     assert (answer["task"], answer["engine"]) == ("embedding", "onnxruntime")
     assert answer["embedding"] == pytest.approx([0.6, 0.8])
@@ -96,7 +96,7 @@ async def test_nothing_is_kept_of_it(home: Home, cameras: Cameras) -> None:
     cameras.porch.picture = STREET
     await detect(home, entity_id="camera.porch")
     assert home.state("image_processing.front_door") == "0"
-    assert home.hub.last_seq == 0
+    assert home.runtime.last_seq == 0
 
 
 @pytest.mark.parametrize(
@@ -176,14 +176,14 @@ async def test_a_camera_that_gives_no_picture(home: Home, cameras: Cameras) -> N
 async def test_a_node_that_is_away(home: Home) -> None:
     await home.add()
     path = allowed(home, STREET)
-    pid = home.hub.supervisor.pid
+    pid = home.local_node.pid
     os.kill(pid, signal.SIGSTOP)
     call = home.hass.async_create_task(failed(home, "node_unavailable", path=path))
-    await until(lambda: home.hub._client._pending)
+    await until(lambda: home.runtime.node._client._pending)
     os.kill(pid, signal.SIGKILL)
     await call
     await failed(home, "node_unavailable", path=path)
-    await until(lambda: home.hub.connected)
+    await until(lambda: home.runtime.node.connected)
     assert (await detect(home, path=path))["summary"]["person"] >= 2
 
 

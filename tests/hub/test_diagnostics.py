@@ -35,7 +35,7 @@ def device(home: Home, key: str) -> dr.DeviceEntry:
 async def test_a_node_tells_everything_that_helps(home: Home, cameras: Cameras) -> None:
     cameras.porch.picture = STREET
     entry = await home.add(pipeline())
-    await until(lambda: home.runtime.look is not None)
+    await until(lambda: home.pipeline.look is not None)
     told = await async_get_config_entry_diagnostics(home.hass, entry)
     assert told["entry"]["state"] == "loaded"
     (subentry_id,) = entry.subentries
@@ -60,8 +60,8 @@ async def test_no_secret_and_no_picture_gets_out(home: Home, cameras: Cameras) -
     # As an entry for a node elsewhere will have it.
     home.hass.config_entries.async_update_entry(entry, data={**entry.data, "token": secret})
     await home.hass.async_block_till_done()
-    await until(lambda: home.runtime.problem is PipelineProblem.CAMERA_UNAVAILABLE)
-    home.hub.supervisor.log.add(f"DEBUG x: rtsp://admin:{secret}@10.0.0.7 token={secret}")
+    await until(lambda: home.pipeline.problem is PipelineProblem.CAMERA_UNAVAILABLE)
+    home.local_node.log.add(f"DEBUG x: rtsp://admin:{secret}@10.0.0.7 token={secret}")
     told = await async_get_config_entry_diagnostics(home.hass, entry)
     assert told["entry"]["data"]["token"] == "**REDACTED**"
     (runtime,) = told["pipelines"].values()

@@ -228,7 +228,7 @@ async def test_every_form_of_the_set_up_is_taken_as_the_browser_sends_it(
     assert again.where == "single_instance_allowed"
     browser = await Browser.reconfigure(home, hass_client)
     assert (browser.where, browser.form) == ("reconfigure", {"engine": "onnxruntime"})
-    home.hub._async_crash_loop(5, "it *crashed*")
+    home.runtime.async_crash_loop(5, "it *crashed*")
     owner = issue_id(Issue.NODE_CRASH_LOOP, home.entry.entry_id)
     browser = await Browser.repair(home, hass_client, owner)
     assert (browser.where, browser.form) == ("confirm", {})

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
@@ -39,9 +37,10 @@ from custom_components.edge_vision.const import (
 from custom_components.edge_vision.diagnostics import async_get_config_entry_diagnostics
 from custom_components.edge_vision.local_node import requirements, supervisor
 from custom_components.edge_vision.node.edge_vision_node.protocol import SourceState
-from custom_components.edge_vision.runtime import runtime as hub_module
+from custom_components.edge_vision.runtime import node as node_module
 from custom_components.edge_vision.runtime import stream_addresses as stream_module
-from custom_components.edge_vision.runtime import video_source as live_fallback
+from custom_components.edge_vision.runtime import video_source
+from custom_components.edge_vision.runtime.pipelines import Pipelines
 from tests.hub.conftest import ALL, AREAS, BLANK, STREET, Cameras, Home, live, pipeline, until
 from tests.hub.flows import ChangeFlow, picture_address
 from tests.live_camera import MjpegCamera, mjpeg_camera
@@ -54,9 +53,9 @@ PEOPLE = 3  # in `STREET`
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Go to stills and back as soon as there is reason to."""
-    monkeypatch.setattr(hub_module, "STATUS_EVERY", timedelta(seconds=0.1))
-    monkeypatch.setattr(live_fallback, "PATIENCE_S", 0.0)
-    monkeypatch.setattr(live_fallback, "FIRST_PAUSE_S", 0.0)
+    monkeypatch.setattr(node_module, "STATUS_EVERY", timedelta(seconds=0.1))
+    monkeypatch.setattr(video_source, "PATIENCE_S", 0.0)
+    monkeypatch.setattr(video_source, "FIRST_PAUSE_S", 0.0)
 
 
 def kinds(fired: list[Event], kind: str) -> list[dict[str, Any]]:
@@ -180,10 +179,10 @@ async def test_a_stream_that_ends_is_shown_as_that_and_comes_back(
     reason = home.attribute("sensor.front_door_status", "reason")
     assert reason
     assert stream.credentials.partition(":")[2] not in reason
-    (status,) = home.hub.status.pipelines
+    (status,) = home.runtime.node.status.pipelines
     assert home.attribute("sensor.front_door_status", "since") == status.source.since
     with pytest.raises(HomeAssistantError):
-        await home.runtime.async_scan()
+        await home.runtime.pipelines.async_scan(home.pipeline)
     stream.refuses = False
     await home.until_state("binary_sensor.front_door_person", "off")
     # The node may be killed, too.
@@ -198,11 +197,11 @@ async def test_dropped_frames_are_those_that_the_node_has_dropped(
 ) -> None:
     await home.add(live())
     await home.until_state("binary_sensor.front_door_person", "off")
-    (status,) = home.hub.status.pipelines
-    counted = home.runtime.dropped
+    (status,) = home.runtime.node.status.pipelines
+    counted = home.pipeline.dropped
     for dropped, more in ((status.dropped + 5, 5), (status.dropped + 7, 7), (2, 9)):
-        home.runtime.async_take_status(replace(status, dropped=dropped))
-        assert home.runtime.dropped == counted + more
+        home.pipeline.async_set_status(replace(status, dropped=dropped))
+        assert home.pipeline.dropped == counted + more
 
 
 async def test_automatic_is_stills_without_a_stream_and_live_once_there_is_one(
@@ -211,7 +210,7 @@ async def test_automatic_is_stills_without_a_stream_and_live_once_there_is_one(
     cameras.porch.picture = STREET
     await home.add(live(scan_interval=1))
     await home.until_state("binary_sensor.front_door_person", "on")
-    assert home.runtime.stream is None
+    assert home.pipeline.stream is None
     # Without a stream the live view is a still, looked at once for whoever wants to see it.
     view = await async_get_image(hass, "camera.front_door_live_view")
     assert view.content.startswith(b"\xff\xd8")
@@ -233,25 +232,25 @@ async def test_a_stream_that_could_not_be_had_at_first_is_asked_for_again(
 ) -> None:
     monkeypatch.setattr(stream_module, "RESOLVE_AGAIN_AFTER_S", 0.5)
     configured: list[object] = []
-    configure = hub_module.EdgeVisionHub._async_configure
+    configure = Pipelines.async_configure
 
-    async def note(self: hub_module.EdgeVisionHub, client: Any) -> None:
+    async def note(self: Pipelines, client: Any) -> None:
         configured.append(client)
         await configure(self, client)
 
-    monkeypatch.setattr(hub_module.EdgeVisionHub, "_async_configure", note)
+    monkeypatch.setattr(Pipelines, "async_configure", note)
     address, cameras.porch.stream_address = cameras.porch.stream_address, None
     cameras.porch.picture = STREET
     await home.add(live(scan_interval=1))
     await home.until_state("binary_sensor.front_door_person", "on")
     assert home.attribute("sensor.front_door_status", "source") == "stills"
     await asyncio.sleep(0.6)
-    await home.hub._async_poll_status(dt_util.utcnow())
+    await home.runtime.node._async_poll_status(dt_util.utcnow())
     await asyncio.sleep(0.1)
     assert len(configured) == 1  # what is not found disturbs nobody
     cameras.porch.stream_address = address
     await asyncio.sleep(0.6)
-    await home.hub._async_poll_status(dt_util.utcnow())
+    await home.runtime.node._async_poll_status(dt_util.utcnow())
     await home.until_state("binary_sensor.front_door_person", "off")
     assert home.attribute("sensor.front_door_status", "source") == "live"
     assert stream.readers == 1
@@ -284,7 +283,7 @@ async def test_automatic_looks_at_stills_while_live_video_cannot_be_read(
     assert issue.translation_placeholders is not None
     assert "picture" not in issue.translation_placeholders["reason"]
     await home.until_state("binary_sensor.front_door_person", "on")
-    assert home.runtime.stream is None
+    assert home.pipeline.stream is None
     diagnostics = await async_get_config_entry_diagnostics(hass, home.entry)
     assert diagnostics["pipelines"][subentry_id]["stills_because"]
     # There is a picture to draw zones on.
@@ -295,7 +294,7 @@ async def test_automatic_looks_at_stills_while_live_video_cannot_be_read(
     stream.refuses = False
     await until(lambda: told() is None)
     await home.until_state("binary_sensor.front_door_person", "off")
-    assert home.runtime.stream == stream.address
+    assert home.pipeline.stream == stream.address
 
 
 @pytest.mark.usefixtures("impatient")
@@ -317,13 +316,13 @@ async def test_what_is_there_all_along_is_told_once_whatever_is_looked_at(
     async def break_video() -> None:
         stream.refuses = True
         stream.hang_up()
-        await until(lambda: home.runtime.stream is None)
+        await until(lambda: home.pipeline.stream is None)
         await home.until_state("binary_sensor.front_door_person", "on")
 
     async def mend_video() -> None:
         stream.refuses = False
-        await until(lambda: home.runtime.stream is not None)
-        await until(lambda: home.runtime.look is not None and home.runtime.look.zones)
+        await until(lambda: home.pipeline.stream is not None)
+        await until(lambda: home.pipeline.look is not None and home.pipeline.look.zones)
 
     await break_video()
     asked = cameras.porch.asked
@@ -369,7 +368,7 @@ async def test_a_camera_whose_address_changes_each_time_is_read_once(
         hass.config_entries.async_update_subentry(
             entry, subentry, data={**subentry.data, "confidence": 60.0}
         )
-        await until(lambda: home.runtime.settings.confidence == 60)
+        await until(lambda: home.pipeline.settings.confidence == 60)
         await asyncio.sleep(1.0)
         assert (asked, camera.readers, camera.requests) == (1, 1, 1)
         # The address may have expired: both get the same new one.
@@ -377,7 +376,7 @@ async def test_a_camera_whose_address_changes_each_time_is_read_once(
         camera.refuses = True
         camera.hang_up()
         await home.until_state("sensor.front_door_status", "camera_unavailable")
-        await home.hub._async_poll_status(dt_util.utcnow())
+        await home.runtime.node._async_poll_status(dt_util.utcnow())
         await until(lambda: asked > 1)
         camera.refuses = False
         for name in ("front_door", "second"):
@@ -403,7 +402,7 @@ async def test_an_address_that_is_gone_for_a_moment_is_no_reason_to_look_at_stil
     stream.hang_up()
     await home.until_state("sensor.front_door_status", "camera_unavailable")
     for _ in range(3):
-        await home.hub._async_poll_status(dt_util.utcnow())
+        await home.runtime.node._async_poll_status(dt_util.utcnow())
         await asyncio.sleep(0.3)
     assert home.state("sensor.front_door_status") == "camera_unavailable"
     assert cameras.porch.asked == 0
@@ -413,7 +412,7 @@ async def test_an_address_that_is_gone_for_a_moment_is_no_reason_to_look_at_stil
 
     # Gone for longer: stills it is, and they show that somebody is still there.
     monkeypatch.setattr(stream_module, "HOLD_S", 0.0)
-    await home.hub._async_poll_status(dt_util.utcnow())
+    await home.runtime.node._async_poll_status(dt_util.utcnow())
     await home.until_state("binary_sensor.front_door_person", "on")
     assert open_objects(fired) == followed
     # Nobody watches the line: a total that fell to 0 would begin anew in every statistic.
@@ -451,7 +450,7 @@ async def test_live_video_that_was_chosen_and_is_not_to_be_had_is_a_problem(
     for name in ("person", "person_in_porch"):
         assert home.state(f"binary_sensor.front_door_{name}") == "unavailable"
     with pytest.raises(HomeAssistantError):
-        await home.runtime.async_scan()
+        await home.runtime.pipelines.async_scan(home.pipeline)
     assert cameras.porch.asked == 0
     async with mjpeg_camera(BLANK) as camera:
         cameras.porch.stream_address = camera.address
@@ -631,20 +630,19 @@ async def test_what_is_changed_while_the_node_is_set_up_is_told_to_it(
     cameras.garden.picture = STREET
     await home.add(pipeline())
     await home.until_state("binary_sensor.front_door_person", "off")
-    hub, manager = home.hub, hass.config_entries
-    configure = hub._async_configure
+    pipelines, manager = home.runtime.pipelines, hass.config_entries
+    configure = pipelines.async_configure
 
     async def configure_and_change(client: Any) -> None:
         await configure(client)
-        monkeypatch.setattr(hub, "_async_configure", configure)
+        monkeypatch.setattr(pipelines, "async_configure", configure)
         added = pipeline("Shed", "camera.garden")
         data = MappingProxyType(added["data"])
         manager.async_add_subentry(home.entry, ConfigSubentry(**{**added, "data": data}))
         await hass.async_block_till_done()
 
-    monkeypatch.setattr(hub, "_async_configure", configure_and_change)
-    assert hub.supervisor.pid is not None
-    os.kill(hub.supervisor.pid, signal.SIGKILL)
+    monkeypatch.setattr(pipelines, "async_configure", configure_and_change)
+    home.kill_node()
     await home.until_state("binary_sensor.shed_person", "on")
 
 
@@ -671,20 +669,21 @@ async def test_a_node_that_is_away_says_nothing_about_the_video(
     home: Home, stream: MjpegCamera, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(supervisor, "BACKOFF_FIRST_S", 600.0)
-    monkeypatch.setattr(live_fallback, "PATIENCE_S", 0.0)
+    monkeypatch.setattr(video_source, "PATIENCE_S", 0.0)
     await home.add(live())
     await home.until_state("binary_sensor.front_door_person", "off")
-    fallback, issues = home.runtime.fallback, ir.async_get(home.hass)
-    source = home.hub.status.pipelines[0].source
-    gone = replace(source, state=SourceState.UNAVAILABLE, reason="the camera sent nothing")
+    issues = ir.async_get(home.hass)
+    source = home.runtime.pipelines._cameras[home.pipeline.pipeline_id].source
+    status = home.runtime.node.status.pipelines[0].source
+    gone = replace(status, state=SourceState.UNAVAILABLE, reason="the camera sent nothing")
     home.kill_node()
-    await until(lambda: not home.hub.connected)
+    await until(lambda: not home.runtime.node.connected)
     # What it said last holds no more, and live video that is due again cannot be tried.
     for _ in range(3):
-        fallback.async_check(gone)
-    await fallback._try_live()
-    assert fallback.reason is None
-    fallback.reason = "the camera sent nothing"
-    await fallback._try_live()
-    assert fallback.reason == "the camera sent nothing"
+        source.async_set_status(gone)
+    await source._try_live()
+    assert home.pipeline.stills_because is None
+    home.pipeline.stills_because = "the camera sent nothing"
+    await source._try_live()
+    assert home.pipeline.stills_because == "the camera sent nothing"
     assert not [issue for issue in issues.issues.values() if issue.domain == DOMAIN]

@@ -39,10 +39,10 @@ async def test_a_model_that_loads_for_long_is_shown_as_loading_and_then_looks(
     assert home.state(STATUS) == "model_loading"
     assert home.state(OCCUPANCY) == "unavailable"
     assert home.state("switch.front_door_detection") == "on"
-    node = home.hub.supervisor.pid
+    node = home.local_node.pid
     seen = home.states_of(OCCUPANCY)
     for _ in range(2):  # whatever is asked, the node goes on
-        await home.hub.async_reconfigure([])
+        await home.runtime.pipelines.async_reconfigure([])
     assert issues(home) == []
     assert cameras.porch.asked == 0  # there is nothing that could look at a picture
     gate()
@@ -50,7 +50,7 @@ async def test_a_model_that_loads_for_long_is_shown_as_loading_and_then_looks(
     assert home.state(STATUS) == "looking"
     assert "off" not in seen
     assert issues(home) == []
-    assert (home.hub.supervisor.pid, home.hub.restarts) == (node, 0)
+    assert (home.local_node.pid, home.local_node.restarts) == (node, 0)
 
 
 async def test_a_camera_on_another_engine_does_not_wait_for_it(
@@ -100,7 +100,7 @@ async def test_somebody_who_asks_for_a_look_meanwhile_is_told_why_there_is_none(
 ) -> None:
     await home.add(pipeline())
     with pytest.raises(HomeAssistantError) as caught:
-        await home.runtime.async_scan()
+        await home.runtime.pipelines.async_scan(home.pipeline)
     assert "model is being loaded" in (caught.value.translation_placeholders or {})["reason"]
     assert home.state(STATUS) == "model_loading"
     assert issues(home) == []
@@ -109,4 +109,4 @@ async def test_somebody_who_asks_for_a_look_meanwhile_is_told_why_there_is_none(
 async def test_a_timeout_names_the_command_in_plain_words(home: Home) -> None:
     await home.add()
     with pytest.raises(NodeTimeout, match=r"^no answer to status within 0 s$"):
-        await home.hub.async_request(Command.STATUS, None, NodeStatus, timeout_s=0)
+        await home.runtime.node.async_request(Command.STATUS, None, NodeStatus, timeout_s=0)

@@ -41,8 +41,8 @@ from custom_components.edge_vision.node.edge_vision_node.protocol import (
     Picture,
     SlowedBy,
 )
-from custom_components.edge_vision.runtime import pipeline as pipeline_module
-from custom_components.edge_vision.runtime import runtime as hub_module
+from custom_components.edge_vision.runtime import pipelines as pipelines_module
+from custom_components.edge_vision.runtime import still_loop
 from custom_components.edge_vision.runtime.event_data import milliseconds_since
 from custom_components.edge_vision.runtime.event_words import EVENT_TYPES
 from tests.hub.conftest import BLANK, STREET, Cameras, Home, entry_with, pipeline, until
@@ -97,9 +97,9 @@ EVENT_KEYS = {
 @pytest.fixture
 def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a failed look be tried again soon."""
-    monkeypatch.setattr(pipeline_module, "CAMERA_RETRY_AFTER_S", 0.01)
-    monkeypatch.setattr(pipeline_module, "RETRY_FIRST_S", 0.2)
-    monkeypatch.setattr(pipeline_module, "RETRY_LONGEST_S", 0.4)
+    monkeypatch.setattr(still_loop, "CAMERA_RETRY_AFTER_S", 0.01)
+    monkeypatch.setattr(still_loop, "RETRY_FIRST_S", 0.2)
+    monkeypatch.setattr(still_loop, "RETRY_LONGEST_S", 0.4)
 
 
 async def test_scan_shows_what_is_there_and_fires_an_event_for_each_object(
@@ -139,7 +139,7 @@ async def test_scan_shows_what_is_there_and_fires_an_event_for_each_object(
         assert data["occupancy_entity_id"] is None
         assert data["device_id"] == device.id
         assert data["pipeline_id"] == subentry_id
-        assert data["node_id"] == home.hub.greeting.node_id
+        assert data["node_id"] == home.runtime.node.greeting.node_id
         assert (data["phase"], data["label"], data["count"]) == ("instant", "person", seen)
         box, centroid = data["box"], data["centroid"]
         assert 0 <= box["x_min"] < centroid["x"] < box["x_max"] <= 1
@@ -150,9 +150,9 @@ async def test_scan_shows_what_is_there_and_fires_an_event_for_each_object(
     # One picture shows all that the look has shown: with boxes, and clean.
     (snapshot,) = {data["snapshot"] for data in scans}
     request = EvidenceRequest(event_id=scans[0]["evidence_id"])
-    _, drawn = await home.hub.async_request_picture(Command.EVIDENCE, request, Picture)
+    _, drawn = await home.runtime.node.async_request_picture(Command.EVIDENCE, request, Picture)
     clean = replace(request, clean=True)
-    _, plain = await home.hub.async_request_picture(Command.EVIDENCE, clean, Picture)
+    _, plain = await home.runtime.node.async_request_picture(Command.EVIDENCE, clean, Picture)
     assert drawn.startswith(b"\xff\xd8")
     assert plain.startswith(b"\xff\xd8")
     assert drawn != plain
@@ -192,7 +192,7 @@ async def test_presence_begins_changes_and_ends(home: Home, cameras: Cameras) ->
     home.hass.config_entries.async_update_subentry(
         entry, subentry, data={**subentry.data, "confidence": int(best)}
     )
-    await until(lambda: home.runtime.told.confidence == int(best))
+    await until(lambda: home.pipeline.sent_settings.confidence == int(best))
     await home.scan()
     await until(lambda: any(event.data["phase"] == "update" for event in fired))
     assert 1 <= int(home.state(COUNT)) < count
@@ -242,7 +242,7 @@ async def test_the_event_entity_speaks_of_every_event(home: Home, cameras: Camer
 async def test_nothing_is_known_before_the_first_look(
     home: Home, cameras: Cameras, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hub_module, "FIRST_LOOKS_PATIENCE_S", 0.0)
+    monkeypatch.setattr(pipelines_module, "FIRST_LOOKS_PATIENCE_S", 0.0)
     cameras.porch.delay_s = 1.0
     await home.add(pipeline())
     await home.until_state(STATUS, "on_request")
@@ -259,7 +259,7 @@ async def test_a_restart_of_home_assistant_shows_no_zero_that_nobody_saw(
     cameras.porch.picture = STREET
     entry = await home.add(pipeline())
     await home.until_state(OCCUPANCY, "on")
-    await until(lambda: home.hub.last_seq)  # the event that it began has been taken in
+    await until(lambda: home.runtime.last_seq)  # the event that it began has been taken in
     seen = {entity_id: home.states_of(entity_id) for entity_id in (OCCUPANCY, COUNT)}
     fired = async_capture_events(home.hass, EVENT_DETECTION)
 
@@ -276,7 +276,7 @@ async def test_a_pipeline_that_looks_by_itself_keeps_its_time(home: Home, camera
     await home.add(pipeline(only_on_request=False, scan_interval=1))
     await until(lambda: cameras.porch.asked >= 6)
     assert home.state(STATUS) == "looking"
-    assert home.runtime.looks_per_second == pytest.approx(1.0, abs=0.4)
+    assert home.pipeline.looks_per_second == pytest.approx(1.0, abs=0.4)
     cameras.porch.picture = STREET
     await home.until_state(OCCUPANCY, "on")
     cameras.porch.picture = BLANK
@@ -291,9 +291,9 @@ async def test_a_look_that_takes_too_long_costs_ticks_and_nothing_else(
 ) -> None:
     cameras.porch.delay_s = 2.5
     await home.add(pipeline(only_on_request=False, scan_interval=1))
-    await until(lambda: home.runtime.look is not None)
-    await until(lambda: home.runtime.dropped >= 2)
-    assert home.runtime.problem is None
+    await until(lambda: home.pipeline.look is not None)
+    await until(lambda: home.pipeline.dropped >= 2)
+    assert home.pipeline.problem is None
     assert cameras.porch.asked <= 3
 
 
@@ -304,7 +304,7 @@ async def test_in_stills_count_and_occupancy_agree(home: Home, cameras: Cameras)
     there = home.state(DETECTION)
     assert int(there) >= 2
     cameras.porch.picture = BLANK
-    await until(lambda: home.runtime.look and not home.runtime.look.objects)
+    await until(lambda: home.pipeline.look and not home.pipeline.look.objects)
     # One look missed them, and so they still are there: for all three.
     if home.state(OCCUPANCY) == "on":
         assert home.state(DETECTION) == home.state(COUNT) == there
@@ -315,7 +315,7 @@ async def test_in_stills_count_and_occupancy_agree(home: Home, cameras: Cameras)
 
 async def test_another_interval_drops_no_pictures_of_before(home: Home, cameras: Cameras) -> None:
     await home.add(pipeline(only_on_request=False, scan_interval=1))
-    runtime = home.runtime
+    runtime = home.pipeline
     (subentry,) = home.entry.subentries.values()
     await until(lambda: runtime.look and cameras.porch.asked >= 4)
     for interval in (3600, 1, 2):
@@ -337,13 +337,13 @@ async def test_looking_at_fewer_frames_has_a_reason(home: Home, cameras: Cameras
         (SlowedBy.MODEL, "smaller model"),
         (SlowedBy.DECODING, "hardware decoding"),
     ):
-        home.runtime.slowed_by = slowed_by
-        home.runtime.async_notify()
+        home.pipeline.slowed_by = slowed_by
+        home.pipeline.async_notify()
         assert home.state(STATUS) == "slowed"
         assert home.attribute(STATUS, "slowed_by") == slowed_by
         assert hint in home.attribute(STATUS, "reason")
-    home.runtime.slowed_by = None
-    home.runtime.async_notify()
+    home.pipeline.slowed_by = None
+    home.pipeline.async_notify()
     assert home.attribute(STATUS, "slowed_by") is None
     assert home.attribute(STATUS, "reason") is None
 
@@ -426,7 +426,7 @@ async def test_a_change_of_one_pipeline_wakes_no_other(home: Home, cameras: Came
 async def test_a_mistake_of_ours_is_logged_and_does_not_end_the_looking(
     home: Home, cameras: Cameras, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(pipeline_module, "RETRY_FIRST_S", 0.2)
+    monkeypatch.setattr(still_loop, "RETRY_FIRST_S", 0.2)
     await home.add(pipeline(only_on_request=False, scan_interval=1))
     await home.until_state(DETECTION, "0")
 
@@ -434,7 +434,7 @@ async def test_a_mistake_of_ours_is_logged_and_does_not_end_the_looking(
         raise KeyError("mistake")
 
     with monkeypatch.context() as broken:
-        broken.setattr(home.runtime, "_succeed", mistake)
+        broken.setattr(home.pipeline, "_succeed", mistake)
         await home.until_state(DETECTION, "unavailable")
     await home.until_state(DETECTION, "0")
     assert "KeyError: 'mistake'" in caplog.text
@@ -481,7 +481,7 @@ async def test_the_confidence_is_the_same_in_number_and_form(home: Home, cameras
     cameras.porch.picture = STREET
     entry = await home.add(pipeline())
     await home.until_state(OCCUPANCY, "on")
-    hub, number = home.hub, _number(home)
+    hub, number = home.runtime, _number(home)
     assert float(home.state(number)) == 40
 
     assert home.attribute(number, "min") == MIN_CONFIDENCE
@@ -492,8 +492,8 @@ async def test_the_confidence_is_the_same_in_number_and_form(home: Home, cameras
     (subentry,) = entry.subentries.values()
     assert subentry.data["confidence"] == 95
     await home.until_state(number, "95.0")
-    await until(lambda: home.runtime.told.confidence == 95)
-    assert home.hub is hub
+    await until(lambda: home.pipeline.sent_settings.confidence == 95)
+    assert home.runtime is hub
 
 
 async def test_the_picture_of_the_last_detection_can_be_seen(
@@ -562,7 +562,7 @@ class TestCameraTrouble:
         cameras.porch.picture = OSError("cannot open rtsp://admin:hunter2@10.0.0.9/live")
         await home.add(pipeline())
         await home.until_state(STATUS, "camera_unavailable")
-        assert "cannot open rtsp://****@10.0.0.9/****" in home.runtime.problem_text
+        assert "cannot open rtsp://****@10.0.0.9/****" in home.pipeline.problem_text
         assert "10.0.0.9" in caplog.text
         assert "hunter2" not in caplog.text
 
@@ -671,7 +671,7 @@ class TestCameraTrouble:
 async def test_a_model_that_cannot_be_used_is_a_repair_issue(
     home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pipeline_module, "RETRY_FIRST_S", 0.2)
+    monkeypatch.setattr(still_loop, "RETRY_FIRST_S", 0.2)
     entry = await home.add(pipeline(model="no_such_model"))
     await home.until_state(STATUS, "model_failed")
     assert home.state(DETECTION) == "unavailable"

@@ -40,7 +40,7 @@ async def test_measurements_of_a_pipeline(home: Home, cameras: Cameras) -> None:
     await until(lambda: cameras.porch.asked >= asked + 3)
     assert home.state(ids["latency"]) == shown
     # One look that was late makes the next seem early: the rate is right when both are of the past.
-    await until(lambda: home.runtime.looks_per_second == pytest.approx(1.0, abs=0.4))
+    await until(lambda: home.pipeline.looks_per_second == pytest.approx(1.0, abs=0.4))
 
     home.kill_node()
     await until(lambda: home.state(ids["latency"]) == "unavailable")
@@ -55,7 +55,9 @@ async def test_vital_signs_of_a_node(home: Home) -> None:
     assert home.state(connectivity) == "on"
     assert 30 < float(home.state(memory)) < 2000
     assert home.attribute(memory, "unit_of_measurement") == "MiB"
-    assert home.state(hardware) == (home.hub.info.hardware.board or home.hub.info.hardware.cpu)
+    assert home.state(hardware) == (
+        home.runtime.node.info.hardware.board or home.runtime.node.info.hardware.cpu
+    )
     assert home.attribute(hardware, "engines")["ONNX Runtime"]
     assert home.attribute(hardware, "cores") >= 1
 

@@ -116,7 +116,7 @@ async def test_whatever_a_node_sends_a_picture_of_an_event_is_a_jpeg(
     async def answer(*_: object, **__: object) -> tuple[Picture, bytes]:
         return Picture(content_type="text/html", at="2026-11-30T12:00:00+00:00"), sent
 
-    monkeypatch.setattr(home.hub, "async_request_picture", answer)
+    monkeypatch.setattr(home.runtime.node, "async_request_picture", answer)
     client = await hass_client()
     url = f"{URL}/{pipeline_id}/{'0' * 26}"
     for sent in (b"<script>alert(1)</script>", b"", b"\x89PNG", b"\xff\xd8"):  # noqa: B007 - used above

@@ -162,14 +162,14 @@ async def test_a_model_of_ones_own_from_upload_to_camera(
     assert flow.answers()["labels"] == "a"  # what was typed is still there
     await flow.send(flow.answers(name="YOLOX nano", labels="", then="save"))
     assert flow.result["reason"] == "model_added"
-    assert home.hub.info is not None
-    assert "yolox_nano_2" in [model.id for model in home.hub.info.models]
+    assert home.runtime.node.info is not None
+    assert "yolox_nano_2" in [model.id for model in home.runtime.node.info.models]
     flow = await ModelFlow.open(home, "own", "upload")
     await flow.send({"file": await upload(hass, hass_client, "street.onnx", onnx)})
     await flow.send(flow.answers(name="My STREET", then="save"))
     await flow.send({"next_step_id": "replace"})
     assert flow.result["reason"] == "model_added"
-    assert "My STREET" in [model.name for model in home.hub.info.models]
+    assert "My STREET" in [model.name for model in home.runtime.node.info.models]
     flow = await ModelFlow.open(home, "remove")
     await flow.send({"model": "yolox_nano_2"})
     assert (flow.result["step_id"], flow.told["model"]) == (
@@ -192,8 +192,8 @@ async def test_a_model_of_ones_own_from_upload_to_camera(
     await flow.send({"model": "my_street"})
     await flow.send({"next_step_id": "do_remove"})
     assert (flow.result["type"], flow.result["reason"]) == (FlowResultType.ABORT, "model_removed")
-    assert home.hub.info is not None
-    assert [model.id for model in home.hub.info.models] == [MODEL]
+    assert home.runtime.node.info is not None
+    assert [model.id for model in home.runtime.node.info.models] == [MODEL]
 
 
 async def test_a_dropped_model_that_is_not_recognised_gets_its_head_by_hand(home: Home) -> None:
@@ -215,8 +215,8 @@ async def test_a_dropped_model_that_is_not_recognised_gets_its_head_by_hand(home
         )
     )
     assert flow.result["reason"] == "model_added", flow.told
-    assert home.hub.info is not None
-    added = next(model for model in home.hub.info.models if model.id == "colours")
+    assert home.runtime.node.info is not None
+    added = next(model for model in home.runtime.node.info.models if model.id == "colours")
     assert (added.task, added.labels) == ("classification", ("red", "green", "blue"))
 
 
@@ -278,7 +278,7 @@ async def test_further_engines_are_installed_and_kept(
     home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await home.add()
-    before = home.hub
+    before = home.runtime
     refused = RequirementsNotFound("edge_vision", ["ai-edge-litert"])
     with monkeypatch.context() as patch:
         patch.setattr(requirements, "async_process_requirements", AsyncMock(side_effect=refused))
@@ -299,15 +299,15 @@ async def test_further_engines_are_installed_and_kept(
     flow = await ModelFlow.open(home, "catalogue")
     handler = home.hass.config_entries.options._progress[flow.result["flow_id"]]
     assert handler._missing_engine("movenet_lightning") is None
-    info = home.hub.info
+    info = home.runtime.node.info
     assert info is not None
     engines = tuple(item for item in info.engines if item.id != "litert")
-    home.hub.info = replace(info, engines=engines)
+    home.runtime.node.info = replace(info, engines=engines)
     assert handler._missing_engine("mobilenet_v2_imagenet") == "litert"
     # MoveNet runs with ncnn, too, and wants LiteRT only where that is not here either.
     assert handler._missing_engine("movenet_lightning") is None
     engines = tuple(item for item in engines if item.id != "ncnn")
-    home.hub.info = replace(info, engines=engines)
+    home.runtime.node.info = replace(info, engines=engines)
     assert handler._missing_engine("movenet_lightning") == "litert"
     assert handler._missing_engine("yolox_nano") is None
 
@@ -341,15 +341,15 @@ async def test_what_cannot_run_here_is_told_and_not_offered(home: Home) -> None:
     assert escaped(reason) in flow.told["models"]
 
     # Nor are engines.
-    info = home.hub.info
+    info = home.runtime.node.info
     assert info is not None
     engines = tuple(replace(item, packaged=item.id != "openvino") for item in info.engines)
-    home.hub.info = replace(info, engines=engines)
+    home.runtime.node.info = replace(info, engines=engines)
     assert (await ModelFlow.open(home, "engines")).result["data_schema"].schema["engines"].config[
         "options"
     ] == ["litert"]
     engines = tuple(replace(item, packaged=item.id == "ncnn") for item in info.engines)
-    home.hub.info = replace(info, engines=engines)
+    home.runtime.node.info = replace(info, engines=engines)
     assert (await ModelFlow.open(home, "engines")).result["reason"] == "no_further_engines"
 
 
@@ -362,7 +362,7 @@ async def test_a_model_of_the_catalogue_is_installed_without_a_network_and_in_us
     flow = await ModelFlow.open(home, "catalogue")
     await flow.send({"model": "yolox_nano"})
     assert flow.result["reason"] == "model_added", flow.told
-    before = home.hub
+    before = home.runtime
     # It has been measured, and the figures are shown where it is chosen.
     assert before.info is not None
     assert [item.model for item in before.info.benchmarks] == ["yolox_nano"]
@@ -372,15 +372,15 @@ async def test_a_model_of_the_catalogue_is_installed_without_a_network_and_in_us
         home.entry, subentry, data={**subentry.data, "model": "yolox_nano"}
     )
     await home.hass.async_block_till_done()
-    assert home.hub is before  # it is for the same: no entity changes
-    await until(lambda: home.runtime.look and home.runtime.look.model == "yolox_nano")
+    assert home.runtime is before  # it is for the same: no entity changes
+    await until(lambda: home.pipeline.look and home.pipeline.look.model == "yolox_nano")
     flow = await ModelFlow.open(home, "remove")
     await flow.send({"model": "yolox_nano"})
     assert flow.result["errors"] == {"base": "model_in_use"}
     assert (flow.told["model"], flow.told["cameras"]) == ("YOLOX-nano COCO", "Front door")
     # It is still the one that is chosen, and another press removes no other one.
     add_classification(home.data_folder / "models")
-    await home.hub.async_refresh_info()
+    await home.runtime.node.async_refresh_info()
     await flow.send(flow.answers())
     assert (flow.result["errors"], flow.answers()) == (
         {"base": "model_in_use"},
@@ -409,9 +409,9 @@ async def test_a_model_that_crashed_is_named_and_can_be_allowed_again(home: Home
         reason="the engine crashed (SIGSEGV)",
         at="2026-11-01T12:00:00+00:00",
     )
-    status = home.hub.status
+    status = home.runtime.node.status
     assert status is not None
-    home.hub._async_take_status(
+    home.runtime.node.async_set_status(
         protocol.NodeStatus(pipelines=status.pipelines, uptime_s=1.0, quarantined=(item,))
     )
     (issue,) = our_issues(home.hass)

@@ -93,17 +93,17 @@ async def test_a_node_that_kept_crashing_is_started_again(
     monkeypatch.setattr(supervisor, "BACKOFF_FIRST_S", 0.02)
     entry = await home.add()
     for _ in range(supervisor.CRASH_LOOP_EXITS):
-        await until(lambda: home.hub.connected)
+        await until(lambda: home.runtime.node.connected)
         home.kill_node()
-        await until(lambda: not home.hub.connected)
+        await until(lambda: not home.runtime.node.connected)
     await until(lambda: issue(home, Issue.NODE_CRASH_LOOP, entry.entry_id))
     form = await begin(home, Issue.NODE_CRASH_LOOP, entry.entry_id)
     assert form["description_placeholders"]["error"]
     done = await submit(home, form)
     assert done["type"] is FlowResultType.CREATE_ENTRY
     assert issue(home, Issue.NODE_CRASH_LOOP, entry.entry_id) is None
-    assert home.hub.connected
-    assert home.hub.restarts == 0  # it is a new run, with nothing to wait for
+    assert home.runtime.node.connected
+    assert home.local_node.restarts == 0  # it is a new run, with nothing to wait for
 
 
 async def test_a_model_that_works_again_is_no_issue_any_more(

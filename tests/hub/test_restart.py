@@ -25,8 +25,9 @@ from pytest_homeassistant_custom_component.common import (
 from custom_components.edge_vision.api.client import NodeClient
 from custom_components.edge_vision.const import DOMAIN, EVENT_DETECTION, Issue, issue_id
 from custom_components.edge_vision.local_node import node_process, supervisor
-from custom_components.edge_vision.runtime import pipeline as pipeline_module
-from custom_components.edge_vision.runtime import runtime as hub_module
+from custom_components.edge_vision.runtime import still_loop
+from custom_components.edge_vision.runtime.node import EntryNode
+from custom_components.edge_vision.runtime.pipelines import Pipelines
 from tests.hub.conftest import BLANK, STREET, Cameras, Home, pipeline, processes_of, until
 
 pytestmark = pytest.mark.usefixtures("run_folders")
@@ -52,7 +53,7 @@ async def test_a_node_killed_while_it_looks(
     cameras.porch.picture = STREET
     await home.add(pipeline())
     await home.until_state(OCCUPANCY, "on")
-    pid = home.hub.supervisor.pid
+    pid = home.local_node.pid
     registered = home.entity_ids()
     caplog.clear()
 
@@ -74,9 +75,9 @@ async def test_a_node_killed_while_it_looks(
 
     await home.until_state(OCCUPANCY, "on")
     assert cameras.porch.asked >= asked
-    assert home.hub.supervisor.pid != pid
-    assert home.hub.restarts == 1
-    assert "SIGKILL" in home.hub.supervisor.last_exit
+    assert home.local_node.pid != pid
+    assert home.local_node.restarts == 1
+    assert "SIGKILL" in home.local_node.last_exit
     assert home.state(STATUS) == "on_request"
     # One line for the node; the scan that somebody waited for has its own.
     node_lines = [line for line in warnings() if "was not scanned" not in line]
@@ -89,7 +90,7 @@ async def test_presence_outlives_the_node(home: Home, cameras: Cameras) -> None:
     cameras.porch.picture = STREET
     await home.add(pipeline())
     await home.until_state(OCCUPANCY, "on")
-    await until(lambda: home.hub.last_seq)  # the event that it began has been taken in
+    await until(lambda: home.runtime.last_seq)  # the event that it began has been taken in
     fired = async_capture_events(home.hass, EVENT_DETECTION)
     seen = home.states_of(OCCUPANCY)
     home.kill_node()
@@ -113,23 +114,23 @@ async def test_events_that_were_missed_come_once(
     cameras.porch.picture = STREET
     entry = await home.add(pipeline())
     await home.until_state(OCCUPANCY, "on")
-    await until(lambda: home.hub.last_seq)
+    await until(lambda: home.runtime.last_seq)
     fired = async_capture_events(home.hass, EVENT_DETECTION)
 
     # As if Home Assistant had gone down before it had taken in the last event.
-    last = home.hub.last_seq
-    home.hub._inbox.seq = last - 1
+    last = home.runtime.last_seq
+    home.runtime._inbox.seq = last - 1
     home.kill_node()
     await until(lambda: fired)
     assert [event.data["phase"] for event in fired] == ["start"]
     assert fired[0].data["replayed"] is True
-    assert home.hub.last_seq == last
+    assert home.runtime.last_seq == last
 
     await home.hass.config_entries.async_reload(entry.entry_id)
     stored = hass_storage[f"{DOMAIN}.{entry.entry_id}"]["data"]
-    assert (stored["node_id"], stored["seq"]) == (home.hub.greeting.node_id, last)
+    assert (stored["node_id"], stored["seq"]) == (home.runtime.node.greeting.node_id, last)
     await home.until_state(OCCUPANCY, "on")
-    assert home.hub.last_seq == last
+    assert home.runtime.last_seq == last
     assert len(fired) == 1
 
 
@@ -147,7 +148,7 @@ async def test_what_was_fired_is_on_disk_at_once_for_home_assistant_may_be_kille
         await home.scan()
         await until(lambda told=told: len(fired) > told)
         assert fired[-1].data["replayed"] is False
-        seq = home.hub.last_seq
+        seq = home.runtime.last_seq
 
         def kept(seq: int = seq) -> bool:
             return key in hass_storage and hass_storage[key]["data"]["seq"] >= seq
@@ -169,16 +170,16 @@ async def test_what_happens_while_home_assistant_starts_reaches_its_automations_
     assert await async_setup_component(hass, "automation", {"automation": made})
     entry = await home.add(pipeline())
     await home.until_state(OCCUPANCY, "on")  # states do not wait
-    await until(lambda: home.hub._inbox._held)
-    hub, before = home.hub, home.hub.last_seq
+    await until(lambda: home.runtime._inbox._held)
+    runtime, before = home.runtime, home.runtime.last_seq
     if meanwhile == "killed":
         home.kill_node()
         await home.until_state(OCCUPANCY, "unavailable")
         await home.until_state(OCCUPANCY, "on")
-        await until(lambda: len(home.hub._inbox._held) > 1)
+        await until(lambda: len(home.runtime._inbox._held) > 1)
     elif meanwhile == "unloaded":
         assert await hass.config_entries.async_unload(entry.entry_id)
-    assert (calls, hub.last_seq) == ([], before)
+    assert (calls, runtime.last_seq) == ([], before)
     await hass.async_start()
     await hass.async_block_till_done()
     if meanwhile == "unloaded":
@@ -187,7 +188,7 @@ async def test_what_happens_while_home_assistant_starts_reaches_its_automations_
     await until(lambda: calls)
     await asyncio.sleep(0.2)
     assert [call.data["late"] for call in calls] == [True]
-    assert home.hub.last_seq == before + 1
+    assert home.runtime.last_seq == before + 1
 
 
 async def test_a_result_log_that_was_lost_does_not_silence_the_node(
@@ -196,7 +197,7 @@ async def test_a_result_log_that_was_lost_does_not_silence_the_node(
     cameras.porch.picture = STREET
     entry = await home.add(pipeline())
     await home.until_state(OCCUPANCY, "on")
-    before = home.hub._inbox.log
+    before = home.runtime._inbox.log
     assert before is not None
     assert await home.hass.config_entries.async_unload(entry.entry_id)
     home.lose_result_log()
@@ -204,8 +205,8 @@ async def test_a_result_log_that_was_lost_does_not_silence_the_node(
     assert await home.hass.config_entries.async_setup(entry.entry_id)
     # Its numbers are those that the other log had given: they are news all the same.
     await until(lambda: fired, timeout_s=15)
-    assert home.hub._inbox.log not in (None, before)
-    assert home.hub.last_seq == len(fired) == 1
+    assert home.runtime._inbox.log not in (None, before)
+    assert home.runtime.last_seq == len(fired) == 1
 
 
 def damage_index(path: Path) -> None:
@@ -224,7 +225,7 @@ async def test_a_log_that_was_damaged_is_told_and_costs_no_event(
     cameras.porch.picture = STREET
     entry = await home.add(pipeline())
     await home.until_state(OCCUPANCY, "on")
-    seq, log = home.hub.last_seq, home.hub._inbox.log
+    seq, log = home.runtime.last_seq, home.runtime._inbox.log
     assert await home.hass.config_entries.async_unload(entry.entry_id)
     path = Path(home.hass.config.path("edge_vision", "results.db"))
     damage_index(path)
@@ -238,7 +239,7 @@ async def test_a_log_that_was_damaged_is_told_and_costs_no_event(
     await home.until_state(OCCUPANCY, "off")
     await until(lambda: fired)
     assert [event.data["phase"] for event in fired] == ["end"]
-    assert (home.hub.last_seq, home.hub._inbox.log) == (seq + 1, log)
+    assert (home.runtime.last_seq, home.runtime._inbox.log) == (seq + 1, log)
 
 
 @pytest.mark.parametrize(
@@ -272,14 +273,14 @@ async def test_a_crash_loop_is_a_repair_issue(
     issue = issue_id(Issue.NODE_CRASH_LOOP, entry.entry_id)
     for exits in range(5):
         assert ir.async_get(home.hass).async_get_issue(DOMAIN, issue) is None, exits
-        await until(lambda: home.hub.supervisor.state is running)
+        await until(lambda: home.local_node.state is running)
         home.kill_node()
-        await until(lambda: home.hub.supervisor.state is not running)
+        await until(lambda: home.local_node.state is not running)
     await until(lambda: ir.async_get(home.hass).async_get_issue(DOMAIN, issue))
     raised = ir.async_get(home.hass).async_get_issue(DOMAIN, issue)
     assert raised.is_fixable
     assert "SIGKILL" in raised.translation_placeholders["error"]
-    await until(lambda: home.hub.connected)  # it is still tried
+    await until(lambda: home.runtime.node.connected)  # it is still tried
 
     # Once it has run for long enough, the matter is settled.
     monkeypatch.setattr(supervisor, "PING_EVERY_S", 0.05)
@@ -295,18 +296,18 @@ async def test_waits_grow_between_starts_that_fail(
     await home.add(pipeline())
     monkeypatch.setattr(node_process, "NODE_FOLDER", Path("/nowhere"))
     waits: list[float] = []
-    count_exit = supervisor.NodeSupervisor._count_exit
+    count_exit = supervisor.LocalNode._count_exit
 
-    def note(self: supervisor.NodeSupervisor, reason: str) -> float:
+    def note(self: supervisor.LocalNode, reason: str) -> float:
         waits.append(count_exit(self, reason))
         return waits[-1]
 
-    monkeypatch.setattr(supervisor.NodeSupervisor, "_count_exit", note)
+    monkeypatch.setattr(supervisor.LocalNode, "_count_exit", note)
     home.kill_node()
     await until(lambda: len(waits) >= 5)
     for i in range(4):
         assert waits[i + 1] > waits[i] * 1.2
-    assert home.hub.supervisor.state is supervisor.SupervisorState.RESTARTING
+    assert home.local_node.state is supervisor.SupervisorState.RESTARTING
     # The same failure over and over is not a line each time.
     assert len([line for line in warnings() if "cannot be started again" in line]) == 1
 
@@ -320,7 +321,7 @@ async def test_a_node_that_hangs_is_killed_and_comes_back(
 ) -> None:
     await home.add(pipeline(only_on_request=False, scan_interval=1))
     await home.until_state(DETECTION, "0")
-    pid = home.hub.supervisor.pid
+    pid = home.local_node.pid
     if how == "ping":
         monkeypatch.setattr(supervisor, "PING_EVERY_S", 0.2)
         monkeypatch.setattr(supervisor, "PING_TIMEOUT_S", 0.2)
@@ -328,23 +329,23 @@ async def test_a_node_that_hangs_is_killed_and_comes_back(
         pid = home.kill_node()
         await home.until_state(DETECTION, "unavailable")
         await home.until_state(DETECTION, "0")
-        pid = home.hub.supervisor.pid
+        pid = home.local_node.pid
     else:
         # An engine that is stuck answers pings all the same; only its looks do not come back.
-        real = hub_module.EdgeVisionHub.async_request
+        real = EntryNode.async_request
 
         async def impatient(self, command, params, answer, *, picture=None, timeout_s=30.0):
-            timeout_s = 0.2 if command == "look" and self.supervisor.pid == pid else timeout_s
+            timeout_s = 0.2 if command == "look" and self.link.pid == pid else timeout_s
             return await real(self, command, params, answer, picture=picture, timeout_s=timeout_s)
 
-        monkeypatch.setattr(hub_module.EdgeVisionHub, "async_request", impatient)
-        monkeypatch.setattr(pipeline_module, "RETRY_FIRST_S", 0.1)
+        monkeypatch.setattr(EntryNode, "async_request", impatient)
+        monkeypatch.setattr(still_loop, "RETRY_FIRST_S", 0.1)
     os.kill(pid, signal.SIGSTOP)
     await home.until_state(DETECTION, "unavailable")
     if how == "ping":
         monkeypatch.undo()
     await home.until_state(DETECTION, "0")
-    assert home.hub.supervisor.pid != pid
+    assert home.local_node.pid != pid
     assert pid not in processes_of(Path(home.hass.config.config_dir))
 
 
@@ -353,7 +354,7 @@ async def test_a_node_that_hangs_while_the_entry_is_unloaded_is_killed(
 ) -> None:
     monkeypatch.setattr(node_process, "TERMINATE_TIMEOUT_S", 0.3)
     entry = await home.add(pipeline())
-    os.kill(home.hub.supervisor.pid, signal.SIGSTOP)
+    os.kill(home.local_node.pid, signal.SIGSTOP)
     assert await home.hass.config_entries.async_unload(entry.entry_id)
     assert processes_of(Path(home.hass.config.config_dir)) == []
 
@@ -361,7 +362,7 @@ async def test_a_node_that_hangs_while_the_entry_is_unloaded_is_killed(
 async def test_unload_while_the_node_is_down_leaves_nothing(home: Home) -> None:
     entry = await home.add(pipeline())
     home.kill_node()
-    await until(lambda: not home.hub.connected)
+    await until(lambda: not home.runtime.node.connected)
     assert await home.hass.config_entries.async_unload(entry.entry_id)
     await asyncio.sleep(1.0)
     assert processes_of(Path(home.hass.config.config_dir)) == []
@@ -375,7 +376,7 @@ async def test_unload_while_the_node_is_being_started_again_leaves_nothing(
     old = home.kill_node()
     folder = Path(home.hass.config.config_dir)
     await until(lambda: set(processes_of(folder)) - {old})
-    assert not home.hub.connected
+    assert not home.runtime.node.connected
     assert await home.hass.config_entries.async_unload(entry.entry_id)
     assert processes_of(folder) == []
 
@@ -387,7 +388,7 @@ async def test_settings_changed_while_the_node_is_down_hold_when_it_is_back(
     entry = await home.add(pipeline())
     await home.until_state(OCCUPANCY, "on")
     home.kill_node()
-    await until(lambda: not home.hub.connected)
+    await until(lambda: not home.runtime.node.connected)
     (subentry,) = entry.subentries.values()
     home.hass.config_entries.async_update_subentry(
         entry, subentry, data={**subentry.data, "confidence": 99.0}
@@ -405,18 +406,18 @@ async def test_switched_off_while_the_node_is_down_it_does_not_look(
     await home.until_state(DETECTION, "unavailable")
     await home.call("switch", "turn_off", "switch.front_door_detection")
     assert home.state(DETECTION) == "unavailable"
-    await until(lambda: home.hub.connected)
+    await until(lambda: home.runtime.node.connected)
     await home.until_state(DETECTION, "unknown")
     assert cameras.porch.asked == asked
 
 
 async def test_the_node_ends_when_home_assistant_is_gone(home: Home) -> None:
     await home.add(pipeline())
-    process = home.hub.supervisor._session.process._process
+    process = home.local_node._session.process._process
     folder = Path(home.hass.config.config_dir)
     process.stdin.close()  # what the kernel does when Home Assistant is killed
     await asyncio.wait_for(process.wait(), 60)
-    await until(lambda: home.hub.connected)
+    await until(lambda: home.runtime.node.connected)
     assert len(processes_of(folder)) == 1
 
 
@@ -425,12 +426,12 @@ async def test_what_the_node_logs_is_logged_and_kept(
 ) -> None:
     caplog.set_level(logging.DEBUG, "custom_components.edge_vision")
     await home.add(pipeline())
-    await until(lambda: any("Loaded ssd_mobilenet" in line for line in home.hub.log_lines))
+    await until(lambda: any("Loaded ssd_mobilenet" in line for line in home.local_node.log.lines))
     lines = [r for r in caplog.records if r.name == "custom_components.edge_vision.node"]
     assert any("Loaded ssd_mobilenet" in record.getMessage() for record in lines)
     # The token of this run is in none of them.
-    token = home.hub.supervisor._session.process.token
-    assert token not in "\n".join(home.hub.log_lines)
+    token = home.local_node._session.process.token
+    assert token not in "\n".join(home.local_node.log.lines)
 
 
 async def test_credentials_of_the_supervisor_stay_here(
@@ -447,14 +448,14 @@ async def test_a_node_that_dies_while_it_is_set_up_says_how(
     home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As one does whose engine crashes over a model: in the answer to `configure`."""
-    configure = hub_module.EdgeVisionHub._async_configure
+    configure = Pipelines.async_configure
 
-    async def killed(self: hub_module.EdgeVisionHub, client: NodeClient) -> None:
+    async def killed(self: Pipelines, client: NodeClient) -> None:
         (pid,) = processes_of(Path(home.hass.config.config_dir))
         os.kill(pid, signal.SIGSEGV)
         await configure(self, client)
 
-    monkeypatch.setattr(hub_module.EdgeVisionHub, "_async_configure", killed)
+    monkeypatch.setattr(Pipelines, "async_configure", killed)
     entry = await home.add(pipeline(), expect=ConfigEntryState.SETUP_RETRY)
     error = entry.error_reason_translation_placeholders["error"]
     assert "SIGSEGV" in error

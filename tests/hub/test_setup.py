@@ -31,7 +31,7 @@ from custom_components.edge_vision import PLATFORMS
 from custom_components.edge_vision.const import CONF_ENGINE, DOMAIN, Issue, issue_id
 from custom_components.edge_vision.local_node import node_process, requirements
 from custom_components.edge_vision.node.edge_vision_node import protocol
-from custom_components.edge_vision.runtime import runtime as hub_module
+from custom_components.edge_vision.runtime import pipelines as pipelines_module
 from tests.hub.conftest import (
     STREET,
     Cameras,
@@ -103,7 +103,7 @@ async def test_set_up_makes_devices_and_entities_of_the_subentry(home: Home) -> 
     assert device is not None
     assert device.via_device_id == node.id
     assert device.name == "Front door detection"
-    assert node.sw_version == home.hub.greeting.version
+    assert node.sw_version == home.runtime.node.greeting.version
 
 
 def changes_of(events: list[Event], home: Home) -> list[tuple[str, str, str]]:
@@ -123,21 +123,21 @@ def changes_of(events: list[Event], home: Home) -> list[tuple[str, str, str]]:
 async def test_entities_come_with_what_the_first_look_shows(
     home: Home, cameras: Cameras, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hub_module, "FIRST_LOOKS_PATIENCE_S", 120.0)
+    monkeypatch.setattr(pipelines_module, "FIRST_LOOKS_PATIENCE_S", 120.0)
     cameras.porch.picture = STREET
     changed = async_capture_events(home.hass, EVENT_STATE_CHANGED)
     await home.add(pipeline(), pipeline("Garden", "camera.garden"))
     assert home.state("binary_sensor.front_door_person") == "on"
     assert home.state("binary_sensor.garden_person") == "off"
     assert home.state("sensor.garden_status") == "on_request"
-    await until(lambda: home.hub.last_seq)
+    await until(lambda: home.runtime.last_seq)
     assert changes_of(changed, home) == []
 
 
 async def test_a_camera_that_hangs_does_not_hold_up_the_set_up(
     home: Home, cameras: Cameras, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hub_module, "FIRST_LOOKS_PATIENCE_S", 0.1)
+    monkeypatch.setattr(pipelines_module, "FIRST_LOOKS_PATIENCE_S", 0.1)
     cameras.porch.delay_s = 60.0
     await home.add(pipeline())
     assert home.state("binary_sensor.front_door_person") in ("unknown", "unavailable")
@@ -146,17 +146,17 @@ async def test_a_camera_that_hangs_does_not_hold_up_the_set_up(
 async def test_while_home_assistant_starts_cameras_are_waited_for(
     home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hub_module, "FIRST_LOOKS_PATIENCE_S", 120.0)
+    monkeypatch.setattr(pipelines_module, "FIRST_LOOKS_PATIENCE_S", 120.0)
     home.hass.set_state(CoreState.starting)
     adding = asyncio.create_task(home.add(pipeline(camera="camera.late")))
     await until(lambda: home.entries and hasattr(home.entry, "runtime_data"))
-    await until(lambda: home.runtime.problem == "camera_unavailable")
-    assert not home.runtime.is_settled
+    await until(lambda: home.pipeline.problem == "camera_unavailable")
+    assert not home.pipeline.is_settled
     assert home.entry.state is ConfigEntryState.SETUP_IN_PROGRESS
     # It gives no picture either, but that is known now.
     home.hass.states.async_set("camera.late", "idle")
     await adding
-    assert home.runtime.is_settled
+    assert home.pipeline.is_settled
     home.hass.set_state(CoreState.running)
 
 
@@ -169,7 +169,7 @@ async def test_measurements_are_off_until_somebody_wants_them(home: Home) -> Non
 
 async def test_unload_leaves_no_process_and_no_entity(home: Home) -> None:
     entry = await home.add(pipeline())
-    pid = home.hub.supervisor.pid
+    pid = home.local_node.pid
     assert pid in processes_of(Path(home.hass.config.config_dir))
 
     assert await home.hass.config_entries.async_unload(entry.entry_id)
@@ -185,14 +185,14 @@ async def test_reload_brings_everything_back(home: Home, cameras: Cameras) -> No
     cameras.porch.picture = STREET
     entry = await home.add(pipeline())
     await home.until_state("binary_sensor.front_door_person", "on")
-    first = home.hub.supervisor.pid
+    first = home.local_node.pid
 
     for _ in range(2):
         assert await home.hass.config_entries.async_reload(entry.entry_id)
         await home.until_state("binary_sensor.front_door_person", "on")
 
     assert entry.state is ConfigEntryState.LOADED
-    assert home.hub.supervisor.pid != first
+    assert home.local_node.pid != first
     assert len(processes_of(Path(home.hass.config.config_dir))) == 1
 
 
@@ -218,7 +218,7 @@ async def test_removing_a_pipeline_removes_its_device_and_entities(home: Home) -
     home.hass.config_entries.async_remove_subentry(entry, first)
     await home.hass.async_block_till_done()
 
-    assert list(home.hub.pipelines) == list(entry.subentries)
+    assert list(home.runtime.pipelines) == list(entry.subentries)
 
     assert not any("front_door" in entity_id for entity_id in home.entity_ids())
     assert "image_processing.back_door" in home.entity_ids()
@@ -232,7 +232,7 @@ def niceness_of_session(pid: int) -> str | None:
 
 async def test_the_node_yields_to_home_assistant_and_ends_with_it(home: Home) -> None:
     await home.add(pipeline())
-    pid = home.hub.supervisor.pid
+    pid = home.local_node.pid
     assert pid is not None
     assert os.getsid(pid) == pid
     assert os.getpriority(os.PRIO_PROCESS, pid) == 10
@@ -374,16 +374,16 @@ async def test_changes_that_touch_no_entity_do_not_reload(
     home: Home, warnings: Callable[[], list[str]]
 ) -> None:
     entry = await home.add(pipeline())
-    hub = home.hub
+    hub = home.runtime
     (subentry,) = entry.subentries.values()
     for changes in ({"confidence": 77.0}, {"scan_interval": 5}, {"only_on_request": False}):
         home.hass.config_entries.async_update_subentry(
             entry, subentry, data={**subentry.data, **changes}
         )
         await home.hass.async_block_till_done()
-    assert home.hub is hub
-    assert home.runtime.settings.confidence == 77.0
-    assert home.runtime.settings.scan_interval_s == 5
+    assert home.runtime is hub
+    assert home.pipeline.settings.confidence == 77.0
+    assert home.pipeline.settings.scan_interval_s == 5
     assert warnings() == []
 
 
@@ -392,7 +392,7 @@ async def test_no_camera_notices_what_happens_to_another(home: Home, cameras: Ca
     cameras.garden.picture = STREET
     entry = await home.add(pipeline(), pipeline("Back door", "camera.garden"))
     await home.until_state("binary_sensor.back_door_person", "on")
-    manager, hub, node = home.hass.config_entries, home.hub, home.hub.supervisor.pid
+    manager, hub, node = home.hass.config_entries, home.runtime, home.local_node.pid
     first, _ = entry.subentries.values()
     seen: list[tuple[str, str]] = []
 
@@ -437,8 +437,8 @@ async def test_no_camera_notices_what_happens_to_another(home: Home, cameras: Ca
     await home.until_state("binary_sensor.barn_person", "on")
     assert not any("front_door" in entity_id for entity_id in home.entity_ids())
 
-    assert home.hub is hub
-    assert home.hub.supervisor.pid == node
+    assert home.runtime is hub
+    assert home.local_node.pid == node
     await home.scan("image_processing.back_door")
     assert [item for item in seen if item[1] in ("unavailable", "unknown", "removed", "off")] == []
 

@@ -28,7 +28,6 @@ from pytest_homeassistant_custom_component.common import async_capture_events
 from custom_components.edge_vision.const import EVENT_DETECTION
 from custom_components.edge_vision.flows.preview import async_see
 from custom_components.edge_vision.runtime.exif import with_orientation
-from custom_components.edge_vision.runtime.runtime import EdgeVisionHub
 from custom_components.edge_vision.runtime.stream_addresses import (
     StreamAddresses,
     StreamOptions,
@@ -162,7 +161,7 @@ async def test_stills_are_turned_as_the_stream_is(
     assert home.state("image_processing.front_door") == "2"
     assert min(box["x_min"] for box in boxes(fired)) > 0.5
     # What flows draw on lies the same way.
-    shown = decode(await async_see(home.hub, {"camera": "camera.porch"}))
+    shown = decode(await async_see(home.runtime, {"camera": "camera.porch"}))
     assert (shown.width, shown.height) == Image.open(io.BytesIO(STREET)).size
 
 
@@ -243,9 +242,8 @@ async def test_rtsps_is_read_as_home_assistant_reads_it_and_a_certificate_has_it
         await home.add(live(source="live"))
         await home.until_state("binary_sensor.front_door_person", "on")
         cameras.porch.stream_options[CONF_VERIFY_SSL] = True
-        hub: EdgeVisionHub = home.hub
         with refused_by_readers():
-            await hub.async_reconfigure([])
+            await home.runtime.pipelines.async_reconfigure([])
             await home.until_state("sensor.front_door_status", "camera_unavailable")
             reason = home.attribute("sensor.front_door_status", "reason")
             assert "certificate is not trusted" in reason

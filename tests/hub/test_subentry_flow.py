@@ -219,13 +219,13 @@ async def test_what_is_masked_in_another_entry_is_not_looked_at_in_the_trial(
 ) -> None:
     mask = [{"x": x, "y": y} for x, y in ((0, 0), (1, 0), (1, 1))]
     await home.add(pipeline(privacy_masks=[mask]))
-    request, asked = home.hub.async_request, []
+    request, asked = home.runtime.node.async_request, []
 
     async def note(command: Any, params: Any, *arguments: Any, **more: Any) -> Any:
         asked.append(params)
         return await request(command, params, *arguments, **more)
 
-    monkeypatch.setattr(home.hub, "async_request", note)
+    monkeypatch.setattr(home.runtime.node, "async_request", note)
     flow = await Flow.begin(home)
     await flow.send(answers("camera.porch"))
     (trial,) = [item for item in asked if isinstance(item, protocol.DetectRequest)]
@@ -247,8 +247,8 @@ async def test_every_engine_can_be_chosen_for_a_camera(home: Home, cameras: Came
     assert made["type"] is FlowResultType.CREATE_ENTRY
     await home.hass.async_block_till_done()
     await home.until_state("sensor.porch_status", "on_request")
-    await until(lambda: home.runtime.look is not None)
-    assert home.runtime.look.engine == "ncnn"
+    await until(lambda: home.pipeline.look is not None)
+    assert home.pipeline.look.engine == "ncnn"
 
 
 # --- Changing it ----------------------------------------------------------------------------------
@@ -381,7 +381,7 @@ async def test_a_model_that_looks_at_what_another_finds_is_offered_when_that_is_
     await home.add()
     assert set((await Flow.begin(home)).options("model")) == {MODEL, "marks", "points"}
     shutil.rmtree(models / "marks")
-    before = home.hub
+    before = home.runtime
     await hass.config_entries.async_reload(home.entry.entry_id)
     await home.reloaded(before)
     assert (await Flow.begin(home)).result["step_id"] == "settings"  # nothing is left to choose
@@ -401,9 +401,9 @@ async def test_a_node_that_is_not_set_up_cannot_take_a_camera(home: Home) -> Non
 async def test_a_node_that_is_away_cannot_take_a_camera(home: Home) -> None:
     await home.add()
     home.kill_node()
-    await until(lambda: not home.hub.connected)
+    await until(lambda: not home.runtime.node.connected)
     assert (await Flow.begin(home)).aborted_with == "node_unavailable"
-    await until(lambda: home.hub.connected)
+    await until(lambda: home.runtime.node.connected)
 
 
 # --- The camera has no picture --------------------------------------------------------------------
@@ -548,10 +548,10 @@ async def test_a_node_that_goes_away_meanwhile_loses_no_answers(
     await home.add()
     flow = await Flow.begin(home)
     home.kill_node()
-    await until(lambda: not home.hub.connected)
+    await until(lambda: not home.runtime.node.connected)
     await flow.send(answers(confidence=33))
     assert flow.result["errors"] == {"base": "node_gone"}
     assert flow.defaults["detection"]["confidence"] == 33
-    await until(lambda: home.hub.connected)
+    await until(lambda: home.runtime.node.connected)
     made = await flow.send(answers())
     assert made["type"] is FlowResultType.CREATE_ENTRY

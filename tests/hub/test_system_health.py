@@ -29,7 +29,7 @@ async def told(hass: HomeAssistant) -> dict[str, Any]:
 async def test_a_node_that_runs(home: Home, cameras: Cameras) -> None:
     cameras.garden.picture = None
     await home.add(pipeline(), pipeline("Garden", "camera.garden"))
-    pipelines = list(home.hub.pipelines.values())
+    pipelines = list(home.runtime.pipelines.values())
     await until(lambda: pipelines[0].look is not None and pipelines[1].problem is not None)
     info = await told(home.hass)
     assert info["node"] == "connected"
@@ -43,11 +43,11 @@ async def test_a_node_that_runs(home: Home, cameras: Cameras) -> None:
 async def test_a_node_that_is_away(home: Home) -> None:
     await home.add()
     home.kill_node()
-    await until(lambda: not home.hub.connected)
+    await until(lambda: not home.runtime.node.connected)
     info = await told(home.hass)
     assert info["node"]["type"] == "failed"
     assert info["node"]["error"]
-    await until(lambda: home.hub.connected)
+    await until(lambda: home.runtime.node.connected)
 
 
 async def test_a_node_that_could_not_be_set_up(home: Home, monkeypatch: Any) -> None:

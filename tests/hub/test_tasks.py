@@ -135,7 +135,7 @@ async def test_each_face_is_fired_as_home_assistant_does(home: Home, cameras: Ca
     assert home.state("sensor.front_door_face_count") == "2"
 
     # What is not a look fires nothing.
-    home.runtime.async_notify()
+    home.pipeline.async_notify()
     await home.hass.async_block_till_done()
     assert len(fired) == 2
     await home.call("switch", "turn_off", "switch.front_door_detection")
@@ -166,7 +166,7 @@ def installed(home: Home, model: str) -> str:
 async def test_other_detectors_count_people(home: Home, cameras: Cameras, model: str) -> None:
     cameras.porch.picture = STREET
     await home.add(pipeline(model=installed(home, model)))
-    await until(lambda: home.runtime.look is not None)
+    await until(lambda: home.pipeline.look is not None)
     assert int(home.state(ENTITY)) >= 2
     assert home.attribute(ENTITY, "model") == model
     assert home.state("binary_sensor.front_door_person") == "on"
@@ -315,7 +315,7 @@ async def test_what_runs_elsewhere_is_named_and_goes_on_looking(
     entry = await home.add(
         pipeline(engine="onnxruntime", accelerator="cuda:7", allow_fallback=True)
     )
-    await until(lambda: home.runtime.look is not None)
+    await until(lambda: home.pipeline.look is not None)
     assert home.attribute(ENTITY, "accelerator") == "cpu"
     issue = fallback_issue(home.hass, entry)
     assert issue is not None

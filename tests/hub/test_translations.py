@@ -183,7 +183,7 @@ async def _check_entities(home: Home, cameras: Cameras) -> None:
     events = [f"event.{name}" for name in ("front_door", "colours", "bodies", "faces", "live")]
     nothing = ("unknown", "unavailable")
     await until(lambda: all(home.state(event) not in nothing for event in events))
-    await until(lambda: all(runtime.look for runtime in home.hub.pipelines.values()))
+    await until(lambda: all(runtime.look for runtime in home.runtime.pipelines.values()))
     registry = er.async_get(home.hass)
     entities = er.async_entries_for_config_entry(registry, entry.entry_id)
     found = {(entity.domain, entity.translation_key) for entity in entities}

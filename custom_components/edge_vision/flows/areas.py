@@ -55,7 +55,7 @@ from ..const import (
 from ..markdown import Markdown, Plain, escaped, placeholders
 from ..node.edge_vision_node.protocol import Command, OutlineRequest, Picture, Point, redact
 from ..runtime.automation_targets import same
-from ..runtime.runtime import EdgeVisionHub
+from ..runtime.runtime import EntryRuntime
 from ..runtime.settings import Areas, may_be_live
 from .forms import async_name_misfits, misfits, number
 from .picture import FlowPicture
@@ -78,7 +78,7 @@ _MOST_LOITERING_S: Final = 24 * 3600
 class AreaFlow(ConfigSubentryFlow):
     """The steps about areas; `_data` is what a subentry will hold."""
 
-    _begun_with: EdgeVisionHub
+    _begun_with: EntryRuntime
     _data: dict[str, Any]
     # (kind, the name that a zone or line was saved with) → its name now.
     _renames: dict[tuple[str, str], str]
@@ -88,9 +88,9 @@ class AreaFlow(ConfigSubentryFlow):
     _editing: tuple[str, int] | None = None
 
     @property
-    def _hub(self) -> EdgeVisionHub:
+    def _hub(self) -> EntryRuntime:
         """Return the hub of now: the entry may have been loaded anew since the flow began."""
-        hub: EdgeVisionHub = getattr(self._get_entry(), "runtime_data", self._begun_with)
+        hub: EntryRuntime = getattr(self._get_entry(), "runtime_data", self._begun_with)
         return hub
 
     async def async_step_areas(self, _: dict[str, Any] | None = None) -> SubentryFlowResult:
@@ -277,21 +277,21 @@ class AreaFlow(ConfigSubentryFlow):
             request = OutlineRequest(
                 zones=areas.zones,
                 lines=areas.lines,
-                privacy_masks=self._privacy_masks(),
+                privacy_masks=await self._privacy_masks(),
                 motion_masks=areas.motion_masks,
             )
-            _, jpeg = await self._hub.async_request_picture(
+            _, jpeg = await self._hub.node.async_request_picture(
                 Command.OUTLINE, request, Picture, picture=self._still
             )
         except (HomeAssistantError, NodeError) as err:
             return escaped(f"({redact(str(err))})")
         return self._show(jpeg)
 
-    def _privacy_masks(self) -> tuple[tuple[Point, ...], ...]:
+    async def _privacy_masks(self) -> tuple[tuple[Point, ...], ...]:
         """Return what nobody may see: its own masks as they are now, and those of other entries."""
         data = self._data
-        others = self._hub.masks_of(
-            data.get(CONF_CAMERA), data.get(CONF_VIDEO_ADDRESS), besides=self._saved_as()
+        others = await self._hub.async_masks_of(
+            data.get(CONF_CAMERA), data.get(CONF_VIDEO_ADDRESS), except_for=self._saved_as()
         )
         return Areas.of(data).privacy_masks + others
 

@@ -150,9 +150,9 @@ class PipelineFlow(
         if entry.state is not ConfigEntryState.LOADED:
             return self.async_abort(reason="entry_not_loaded")
         self._begun_with = entry.runtime_data
-        if not self._hub.connected or self._hub.info is None:
+        if not self._hub.node.connected or self._hub.node.info is None:
             return self.async_abort(reason="node_unavailable")
-        self._info = self._hub.info
+        self._info = self._hub.node.info
         return None
 
     async def _choose(self) -> SubentryFlowResult:
@@ -193,7 +193,7 @@ class PipelineFlow(
 
     def _described(self, model: ModelInfo) -> str:
         """Return a model in words, with what was measured of it."""
-        engine = self._hub.engine if self._hub.engine in model.engines else None
+        engine = self._hub.node.engine if self._hub.node.engine in model.engines else None
         figure = figure_of(self._info.benchmarks, model.id, engine)
         size = f"{model.width}x{model.height}"
         details = [task_words(model.task), size, *([figure] if figure else [])]
@@ -259,7 +259,7 @@ class PipelineFlow(
             title=self._title,
             model=self._model,
             info=self._info,
-            place_name=self._hub.place_name,
+            place_name=self._hub.node.place_name,
             excluded=self._views(),
         )
 
@@ -302,7 +302,7 @@ class PipelineFlow(
             raise _CannotSave({"base": "node_gone"}, str(err)) from err
         except (HomeAssistantError, NodeError) as err:
             raise _NoPicture(redact(str(err))) from err
-        engine, accelerator = self._hub.place_for(
+        engine, accelerator = self._hub.node.place_for(
             data[CONF_MODEL], chosen(data, CONF_ENGINE), chosen(data, CONF_ACCELERATOR)
         )
         request = DetectRequest(
@@ -311,10 +311,10 @@ class PipelineFlow(
             accelerator=accelerator,
             labels=tuple(data[CONF_LABELS]),
             confidence=data[CONF_CONFIDENCE],
-            privacy_masks=self._privacy_masks(),
+            privacy_masks=await self._privacy_masks(),
         )
         try:
-            await self._hub.async_request(
+            await self._hub.node.async_request(
                 Command.DETECT, request, Detected, picture=seen.picture, timeout_s=COMPILE_TIMEOUT_S
             )
         except NodeCommandError as err:

@@ -149,7 +149,7 @@ class DetailFlow(AreaFlow):
         data = self._data
         try:
             self._still = await async_see(self._hub, data, or_still=True)
-            engine, accelerator = self._hub.place_for(
+            engine, accelerator = self._hub.node.place_for(
                 model := chosen(data, CONF_MODEL),
                 chosen(data, CONF_ENGINE),
                 chosen(data, CONF_ACCELERATOR),
@@ -161,9 +161,9 @@ class DetailFlow(AreaFlow):
                 labels=tuple(data[CONF_LABELS]),
                 confidence=_SHOWN_FROM,
                 annotate=True,
-                privacy_masks=self._privacy_masks(),
+                privacy_masks=await self._privacy_masks(),
             )
-            found, jpeg = await self._hub.async_request_picture(
+            found, jpeg = await self._hub.node.async_request_picture(
                 Command.DETECT, request, Detected, picture=self._still
             )
         except (HomeAssistantError, NodeError) as err:
@@ -234,7 +234,7 @@ class DetailFlow(AreaFlow):
             pipeline_id=self._get_reconfigure_subentry().subentry_id, max_width=_WIDTH, motion=True
         )
         try:
-            _, jpeg = await self._hub.async_request_picture(Command.LIVE, request, Picture)
+            _, jpeg = await self._hub.node.async_request_picture(Command.LIVE, request, Picture)
         except NodeError as err:
             return escaped(f"({redact(str(err))})")
         return self._show(jpeg)

@@ -22,7 +22,8 @@ from ..node.edge_vision_node.protocol import (
     ModelInfo,
     redact,
 )
-from ..runtime.runtime import MEASURE_SECONDS, EdgeVisionHub
+from ..runtime.node import MEASURE_SECONDS
+from ..runtime.runtime import EntryRuntime
 from .camera_form import TASKS
 from .picture import FlowPicture
 from .progress import ProgressFlow
@@ -33,7 +34,7 @@ _LOGGER = logging.getLogger(__name__)
 class ModelSteps(ProgressFlow[ConfigFlowContext, ConfigFlowResult, str], OptionsFlow):
     """An options flow whose steps start work on the node and show how far it is."""
 
-    _hub: EdgeVisionHub
+    _hub: EntryRuntime
     _picture: FlowPicture
 
     def __init__(self) -> None:
@@ -47,7 +48,7 @@ class ModelSteps(ProgressFlow[ConfigFlowContext, ConfigFlowResult, str], Options
 
     @property
     def _removable(self) -> dict[str, str]:
-        info = self._hub.info
+        info = self._hub.node.info
         if info is None:
             return {}
         return {item.id: item.name for item in info.models if item.id != info.default_model}
@@ -105,7 +106,7 @@ class ModelSteps(ProgressFlow[ConfigFlowContext, ConfigFlowResult, str], Options
             self.async_update_progress(step.done / max(step.total, 1))
 
         try:
-            await self._hub.async_measure(
+            await self._hub.node.async_measure(
                 self._saved.id, MEASURE_SECONDS, Progress(BenchmarkProgress, listener)
             )
         except NodeError as err:  # it is there all the same

@@ -66,7 +66,7 @@ class ModelFlow(OwnModelFlow):
         self._hub = self.config_entry.runtime_data
         self._picture = FlowPicture(self.hass)
         try:
-            self._catalogue = await self._hub.async_request(
+            self._catalogue = await self._hub.node.async_request(
                 Command.CATALOGUE, None, CatalogueAnswer
             )
         except NodeError as err:
@@ -133,7 +133,7 @@ class ModelFlow(OwnModelFlow):
         def listener(step: InstallProgress) -> None:
             self.async_update_progress(step.done_bytes / max(step.total_bytes, 1))
 
-        info = await self._hub.async_request(
+        info = await self._hub.node.async_request(
             Command.INSTALL_MODEL,
             InstallModel(model=self._model),
             ModelInfo,
@@ -141,7 +141,7 @@ class ModelFlow(OwnModelFlow):
             progress=Progress(InstallProgress, listener),
         )
         self._saved = info
-        await self._hub.async_refresh_info()
+        await self._hub.node.async_refresh_info()
         if engine is not None:
             self._keep_engines({*self._further, engine})
 
@@ -157,7 +157,7 @@ class ModelFlow(OwnModelFlow):
     def _missing_engine(self, model: str) -> str | None:
         """Return the engine that a model of the catalogue needs, where the node has none for it."""
         (entry,) = [item for item in self._catalogue.models if item.id == model]
-        info = self._hub.info
+        info = self._hub.node.info
         usable = {item.id for item in info.engines if item.version} if info else set()
         if usable & set(entry.engines):
             return None
@@ -166,7 +166,7 @@ class ModelFlow(OwnModelFlow):
     @property
     def _installable(self) -> list[str]:
         """Return the further engines that there are packages of for this device."""
-        info = self._hub.info
+        info = self._hub.node.info
         unpackaged = {item.id for item in info.engines if not item.packaged} if info else set()
         return [item for item in FURTHER_NAMES if item not in unpackaged]
 
@@ -267,10 +267,10 @@ class ModelFlow(OwnModelFlow):
         """Remove the model."""
         name = self._removable.get(self._model, self._model)
         try:
-            await self._hub.async_request(
+            await self._hub.node.async_request(
                 Command.REMOVE_MODEL, RemoveModel(model=self._model), Nothing
             )
-            await self._hub.async_refresh_info()
+            await self._hub.node.async_refresh_info()
         except NodeError as err:
             self._reason = str(err)
             return await self.async_step_remove()

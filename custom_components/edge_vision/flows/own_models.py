@@ -169,21 +169,21 @@ class OwnModelFlow(ModelSteps):
             save_as=self._save_as,
             replace=self._replace,
         )
-        found, jpeg = await self._hub.async_request_either(
+        found, jpeg = await self._hub.node.async_request_either(
             Command.INSPECT_MODEL, request, Inspection, timeout_s=COMPILE_TIMEOUT_S
         )
         self._shown = self._picture.show(jpeg) if jpeg else Markdown()
         self._back = "review"  # a correction that is refused is corrected there
         if found.saved is not None:
             self._saved = found.saved
-            await self._hub.async_refresh_info()
+            await self._hub.node.async_refresh_info()
         return found
 
     async def _upload(self, file_id: str, upload: str | None, number: int) -> str:
         """Hand a file that the browser has sent on to the node."""
         name, data = await self.hass.async_add_executor_job(_take_upload, self.hass, file_id)
         for offset in range(0, max(len(data), 1), _PART_BYTES):
-            answer = await self._hub.async_request(
+            answer = await self._hub.node.async_request(
                 Command.UPLOAD,
                 UploadChunk(name=name, offset=offset, upload=upload),
                 Uploaded,
@@ -295,7 +295,7 @@ class OwnModelFlow(ModelSteps):
     def _free_id(self, name: str) -> str:
         """Return an id for a name that no model has which is not the user's own."""
         wanted = slugify(name)[:60] or "model"
-        info = self._hub.info
+        info = self._hub.node.info
         taken = {item.id for item in self._catalogue.models}
         taken |= {info.default_model} if info else set()
         return f"{wanted}_2" if wanted in taken else wanted

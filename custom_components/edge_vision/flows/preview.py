@@ -23,7 +23,7 @@ from ..const import (
     PictureSource,
 )
 from ..local_node.requirements import async_install_video
-from ..runtime.runtime import EdgeVisionHub
+from ..runtime.runtime import EntryRuntime
 from ..runtime.settings import may_be_live
 from ..runtime.stills import async_get_still
 from ..runtime.stream_addresses import SCHEMES, async_get_stream_address
@@ -40,14 +40,14 @@ class Seen:
 
 
 async def async_see(
-    hub: EdgeVisionHub, data: Mapping[str, Any], *, or_still: bool = False
+    hub: EntryRuntime, data: Mapping[str, Any], *, or_still: bool = False
 ) -> bytes:
     """Return what a subentry's data would have the node see, as `async_try_to_see` does."""
     return (await async_try_to_see(hub, data, or_still=or_still)).picture
 
 
 async def async_try_to_see(
-    hub: EdgeVisionHub, data: Mapping[str, Any], *, or_still: bool = False
+    hub: EntryRuntime, data: Mapping[str, Any], *, or_still: bool = False
 ) -> Seen:
     """Return what a subentry's data would have the node see: a frame of live video, or a still.
 
@@ -62,14 +62,14 @@ async def async_try_to_see(
         if address is not None:
             if (missing := await async_install_video(hub.hass)) is not None:
                 raise HomeAssistantError(missing)
-            video = hub.streams.options(camera, address).video(
+            video = hub.pipelines.streams.options(camera, address).video(
                 address,
                 data.get(CONF_TRANSPORT, AUTO),
                 key_frames_only=data.get(CONF_KEY_FRAMES_ONLY, False),
                 hardware_decoding=data.get(CONF_HARDWARE_DECODING, False),
             )
             try:
-                told, jpeg = await hub.async_peek(video)
+                told, jpeg = await hub.node.async_peek(video)
                 return Seen(picture=jpeg, single_pictures=told.single_pictures)
             except NodeCommandError:
                 automatic = data.get(CONF_SOURCE) == PictureSource.AUTO

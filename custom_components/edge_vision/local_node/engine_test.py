@@ -22,6 +22,7 @@ from ..api.client import (
     NodeVersionMismatch,
     Progress,
 )
+from ..api.link import NodeStartError
 from ..node.edge_vision_node.protocol import (
     Benchmark,
     BenchmarkProgress,
@@ -34,7 +35,7 @@ from ..node.edge_vision_node.protocol import (
     SelfTestRequest,
 )
 from .node_log import NODE_LEVEL, NodeLog
-from .node_process import NodeProcess, NodeStartError, describe_exit
+from .node_process import NodeProcess, describe_exit
 from .requirements import EngineInstallError, engine_name, platform_name
 
 _LOGGER = logging.getLogger(__name__)

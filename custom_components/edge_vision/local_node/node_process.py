@@ -19,6 +19,8 @@ from typing import Any
 
 from homeassistant.core import HomeAssistant
 
+from ..api.link import NodeStartError
+from ..const import DATA_DIR
 from .node_log import NodeLog
 
 _LOGGER = logging.getLogger(__name__)
@@ -35,8 +37,9 @@ _LAST_WORDS_TIMEOUT_S = 1.0
 _WITHHELD = ("SUPERVISOR_TOKEN", "HASSIO_TOKEN")
 
 
-class NodeStartError(Exception):
-    """The node did not come up; the text says why, in the node's own words where it had any."""
+def data_dir(hass: HomeAssistant) -> Path:
+    """Return the local node's data folder."""
+    return Path(hass.config.path(DATA_DIR))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,18 +7,17 @@ import logging
 import random
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
 from homeassistant.core import HomeAssistant
 
 from ..api.client import NodeClient, NodeDisconnected, NodeError, NodeTimeout
+from ..api.link import LinkReport, NodeListener, NodeStartError
 from ..const import CRASH_LOOP_EXITS, CRASH_LOOP_MINUTES
-from ..node.edge_vision_node.protocol import Command, Look, NodeEvent, NodeStatus, Nothing
+from ..node.edge_vision_node.protocol import Command, Nothing
 from .node_log import NodeLog
-from .node_process import NodeProcess, NodeStartError
+from .node_process import NodeProcess
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -39,24 +38,6 @@ class SupervisorState(StrEnum):
     RESTARTING = "restarting"
 
 
-@dataclass(frozen=True, kw_only=True)
-class NodeCallbacks:
-    """Whom the supervisor tells. All run in the event loop.
-
-    `connected` gets a client for every run of the node; the run counts once it has returned, and
-    is given up where it raises `NodeError`. `crash_loop` gets the number of exits and the reason
-    of the last one, `stable` is called when a run has lasted long enough.
-    """
-
-    connected: Callable[[NodeClient], Awaitable[None]]
-    disconnected: Callable[[], None]
-    event: Callable[[int | None, NodeEvent, str | None], None]
-    status: Callable[[NodeStatus], None]
-    look: Callable[[Look], None]
-    crash_loop: Callable[[int, str], None]
-    stable: Callable[[], None]
-
-
 class _Session:
     """A running node and the connection to it."""
 
@@ -71,14 +52,14 @@ class _Session:
             await self.process.stop()
 
 
-class NodeSupervisor:
-    """Runs the local node of one config entry."""
+class LocalNode:
+    """The `NodeLink` to a node on this machine: runs it as a process."""
 
-    def __init__(self, hass: HomeAssistant, data_dir: Path, callbacks: NodeCallbacks) -> None:
-        """Make a supervisor; `start` starts the node."""
+    def __init__(self, hass: HomeAssistant, data_dir: Path) -> None:
+        """Initialize; `start` starts the node."""
         self._hass = hass
         self._data_dir = data_dir
-        self._callbacks = callbacks
+        self._listener: NodeListener | None = None
         self._task: asyncio.Task[None] | None = None
         self._session: _Session | None = None
         self._kill_reason: str | None = None
@@ -94,12 +75,13 @@ class NodeSupervisor:
         """Return the process id of the node while it runs."""
         return self._session.process.pid if self._session else None
 
-    async def start(self) -> None:
+    async def start(self, listener: NodeListener) -> None:
         """Start the node for the first time; from then on it is kept running.
 
-        Raises `NodeStartError`, or `NodeError` where it cannot be talked to. When it raises, or
+        Raises `NodeStartError`, or `NodeError` where it cannot be connected to. When it raises, or
         is cancelled, no process is left.
         """
+        self._listener = listener
         self.state = SupervisorState.STARTING
         try:
             session = await self._open()
@@ -127,22 +109,33 @@ class NodeSupervisor:
             self._kill_reason = reason
             self._session.process.kill()
 
+    def report(self) -> LinkReport:
+        """Return how the node is doing."""
+        return LinkReport(
+            state=self.state.value,
+            restarts=self.restarts,
+            last_exit=self.last_exit,
+            log=tuple(self.log.lines),
+        )
+
     async def _open(self) -> _Session:
-        """Start a process, connect, and let the owner set it up."""
+        """Start a process, connect, and have the listener set it up."""
+        listener = self._listener
+        assert listener is not None  # `start` comes first
         process = await NodeProcess.start(self._hass, self._data_dir, self.log)
         session = _Session(
             process,
             NodeClient(
-                on_event=self._callbacks.event,
-                on_status=self._callbacks.status,
-                on_look=self._callbacks.look,
-                on_disconnect=self._callbacks.disconnected,
+                on_event=listener.async_take_event,
+                on_status=listener.async_take_status,
+                on_look=listener.async_take_look,
+                on_disconnect=listener.async_disconnected,
             ),
         )
         self._session = session
         try:
             await session.client.connect(process.socket, process.token)
-            await self._callbacks.connected(session.client)
+            await listener.async_connected(session.client)
         except BaseException as err:
             self._session = None
             words = None
@@ -179,7 +172,7 @@ class NodeSupervisor:
             try:
                 session = await self._open()
             except Exception as err:
-                if not isinstance(err, NodeStartError | NodeError):
+                if not isinstance(err, NodeError):
                     _LOGGER.exception("The node was started, but could not be set up")
                 reason = str(err) or type(err).__name__
                 delay = self._count_exit(reason)
@@ -201,7 +194,8 @@ class NodeSupervisor:
             len(self._exits) == CRASH_LOOP_EXITS
             and self._exits[-1] - self._exits[0] <= CRASH_LOOP_MINUTES * 60
         ):
-            self._callbacks.crash_loop(CRASH_LOOP_EXITS, reason)
+            assert self._listener is not None
+            self._listener.async_crash_loop(CRASH_LOOP_EXITS, reason)
         delay = min(BACKOFF_FIRST_S * 2.0**self._attempt, BACKOFF_LONGEST_S)
         self._attempt = min(self._attempt + 1, 16)
         return delay * random.uniform(0.8, 1.2)  # noqa: S311 - spreads load, guards nothing
@@ -243,4 +237,5 @@ class NodeSupervisor:
             if not stable and time.monotonic() - started >= STABLE_AFTER_S:
                 stable = True
                 self._attempt = 0
-                self._callbacks.stable()
+                assert self._listener is not None
+                self._listener.async_stable()

@@ -58,7 +58,7 @@ from ..node.edge_vision_node.protocol import (
 from .damaged_settings import UNREADABLE, damage, usable
 from .stream_addresses import StreamOptions
 
-# An object that one still misses is not gone; but who asks for a single look means that look.
+# One still may miss an object that is there; a look on request clears presence after one miss.
 _LOOKS_TO_CLEAR = 2
 _LOOKS_TO_CLEAR_ON_REQUEST = 1
 
@@ -165,13 +165,9 @@ class PipelineSettings:
         return _may_be_live(self.source, only_on_request=self.only_on_request)
 
     @property
-    def masks(self) -> CameraMasks:
-        """Return what nobody may see of its camera."""
-        return CameraMasks(
-            camera=self.camera,
-            video_address=self.video_address,
-            masks=self.areas.privacy_masks,
-        )
+    def video_source(self) -> tuple[object, ...]:
+        """Return what live video depends on; another source is tried anew."""
+        return self.may_be_live, self.source, self.video_address, self.video
 
     @property
     def asked_for_stream(self) -> str | None:
@@ -249,12 +245,17 @@ class CameraMasks:
         )
 
 
+def camera_masks(data: Mapping[str, Any]) -> CameraMasks:
+    """Return the masks in a subentry's data, whatever else of it is damaged."""
+    keys = (CONF_CAMERA, CONF_VIDEO_ADDRESS, CONF_PRIVACY_MASKS)
+    return CameraMasks.of(usable({key: data[key] for key in keys if key in data}))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Damaged:
     """A subentry whose settings cannot be used; its privacy masks hold all the same."""
 
     reason: str
-    masks: CameraMasks
 
 
 def pipeline_settings(
@@ -271,7 +272,7 @@ def pipeline_settings(
             except UNREADABLE as err:
                 reason = f"{type(err).__name__}: {err}"
         if reason:
-            damaged[key] = Damaged(reason=reason, masks=CameraMasks.of(usable(subentry.data)))
+            damaged[key] = Damaged(reason=reason)
     return usual, damaged
 
 

@@ -23,8 +23,9 @@ from homeassistant.const import CONF_VERIFY_SSL
 from homeassistant.core import HomeAssistant, callback
 from homeassistant.exceptions import HomeAssistantError
 from homeassistant.helpers import entity_registry as er
+from homeassistant.util.hass_dict import HassKey
 
-from ..const import AUTO
+from ..const import AUTO, DOMAIN
 from ..node.edge_vision_node.protocol import TRANSPORTS, Video, redact
 from .exif import UPRIGHT
 
@@ -36,6 +37,7 @@ RESOLVE_AGAIN_AFTER_S = 60.0
 # A camera that was there not so long ago is away for a moment, not without a stream.
 HOLD_S = 600.0
 _ONCE_S = 1.0
+_FINGERPRINTS: Final[HassKey[dict[str, str]]] = HassKey(f"{DOMAIN}_fingerprints")
 SCHEMES: Final = ("rtsp://", "rtsps://", "http://", "https://", "rtmp://")
 
 
@@ -119,6 +121,12 @@ def fingerprint(address: str) -> str:
     return hashlib.sha256(address.encode()).hexdigest()[:16]
 
 
+@callback
+def known_fingerprints(hass: HomeAssistant) -> dict[str, str]:
+    """Return the fingerprints of the newest addresses of all cameras, by entity id."""
+    return hass.data.setdefault(_FINGERPRINTS, {})
+
+
 def lower_scheme(address: str) -> str:
     """Return an address with its scheme as those who read it want it."""
     scheme, mark, rest = address.partition("://")
@@ -143,11 +151,11 @@ class StreamAddresses:
     """
 
     def __init__(self, hass: HomeAssistant) -> None:
-        """Know none."""
+        """Initialize the cache."""
         self._hass = hass
         self._known: dict[str, _Known] = {}
-        # What outlives restarts, so that it is known which camera an address is of.
-        self.fingerprints: dict[str, str] = {}
+        # Shared by all entries, and stored, so that it is known which camera an address is of.
+        self.fingerprints = known_fingerprints(hass)
         self._asking: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         # Of cameras whose integration may be away for a moment.
         self._options: dict[str, StreamOptions] = {}
