@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any, override
 
 from homeassistant.config_entries import ConfigEntry
@@ -29,7 +28,7 @@ from ..node.edge_vision_node.protocol import (
     Nothing,
 )
 from .camera_device import async_update_pipeline_device
-from .camera_watch import CameraWatch
+from .driven_pipeline import DrivenPipeline
 from .entities import MakeEntities, PipelineEntities
 from .event_data import event_data
 from .issues import async_clear_issue, async_raise_issue
@@ -37,38 +36,14 @@ from .node import SET_UP_TIMEOUT_S, EntryNode, task_in
 from .pipeline import PipelineRuntime
 from .privacy import SIGNAL_MASKS_CHANGED, Masks, PrivacyMasks, async_masks_changed
 from .settings import Damaged, PipelineSettings, pipeline_settings
-from .still_loop import StillLoop
 from .stream_addresses import StreamAddresses, fingerprint
 from .stream_finder import StreamFinder
-from .video_source import VideoSource
 
 _LOGGER = logging.getLogger(__name__)
 
 # How long the set-up waits for the first looks. Home Assistant's start waits with it, and complains
 # about what takes ten seconds; the node needs some of them to start.
 FIRST_LOOKS_PATIENCE_S = 6.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Camera:
-    """A pipeline and what drives it."""
-
-    pipeline: PipelineRuntime
-    stills: StillLoop
-    source: VideoSource
-    watch: CameraWatch
-
-    @callback
-    def async_start(self, position: int, count: int) -> None:
-        """Start looking. `position` of `count` cameras: they start one after another."""
-        self.watch.async_start()
-        self.stills.async_start(position, count)
-
-    async def async_stop(self) -> None:
-        """Stop looking."""
-        self.watch.async_stop()
-        self.source.async_reset()
-        await self.stills.async_stop()
 
 
 class Pipelines(Mapping[str, PipelineRuntime]):
@@ -113,15 +88,15 @@ class Pipelines(Mapping[str, PipelineRuntime]):
     def __len__(self) -> int:
         return len(self._cameras)
 
-    def _new(self, pipeline_id: str, settings: PipelineSettings) -> _Camera:
-        hass, entry, node, streams = self._hass, self._entry, self._node, self.streams
-        pipeline = PipelineRuntime(hass, entry.entry_id, pipeline_id, settings, node)
-        source = VideoSource(hass, entry, node, streams, pipeline, self._async_reconfigure_one)
-        return _Camera(
-            pipeline=pipeline,
-            stills=StillLoop(hass, entry, node, pipeline),
-            source=source,
-            watch=CameraWatch(hass, entry, node, streams, pipeline, source),
+    def _new(self, pipeline_id: str, settings: PipelineSettings) -> DrivenPipeline:
+        return DrivenPipeline(
+            self._hass,
+            self._entry,
+            self._node,
+            self.streams,
+            pipeline_id,
+            settings,
+            self._async_reconfigure_one,
         )
 
     # --- From start to stop ----------------------------------------------------------------------
@@ -248,14 +223,14 @@ class Pipelines(Mapping[str, PipelineRuntime]):
                     camera.async_start(0, 1)
         async_masks_changed(self._hass)
 
-    async def _async_remove(self, camera: _Camera) -> None:
+    async def _async_remove(self, camera: DrivenPipeline) -> None:
         camera.pipeline.async_remove_issues()
         await camera.async_stop()
         for entities in self._entities:
             entities.forget(camera.pipeline.pipeline_id)
 
     @callback
-    def _change(self, camera: _Camera, settings: PipelineSettings) -> None:
+    def _change(self, camera: DrivenPipeline, settings: PipelineSettings) -> None:
         """Change a pipeline's settings; entities and node follow."""
         pipeline, before = camera.pipeline, camera.pipeline.settings
         if settings.video_source != before.video_source:
