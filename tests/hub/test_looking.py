@@ -434,7 +434,7 @@ async def test_a_mistake_of_ours_is_logged_and_does_not_end_the_looking(
         raise KeyError("mistake")
 
     with monkeypatch.context() as broken:
-        broken.setattr(home.pipeline, "_succeed", mistake)
+        broken.setattr(home.pipeline, "async_succeed", mistake)
         await home.until_state(DETECTION, "unavailable")
     await home.until_state(DETECTION, "0")
     assert "KeyError: 'mistake'" in caplog.text
