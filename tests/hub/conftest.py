@@ -49,7 +49,10 @@ from custom_components.edge_vision.const import (
 )
 from custom_components.edge_vision.local_node.requirements import ENGINE_ONNXRUNTIME
 from custom_components.edge_vision.local_node.supervisor import LocalNode
+from custom_components.edge_vision.runtime import links
 from custom_components.edge_vision.runtime.runtime import EntryRuntime
+from tests.hub.fake_link import FakeLink
+from tests.hub.fake_node import FakeNode
 from tests.hub.texts import missing_in_error, missing_in_flow, missing_in_issue
 from tests.live_camera import MjpegCamera, mjpeg_camera
 from tests.pictures import SELF_TEST_PICTURE, jpeg
@@ -205,6 +208,8 @@ class Home:
     """A Home Assistant with the integration, and what a test asks of it."""
 
     hass: HomeAssistant
+    # None where the test is with the real node.
+    fake: FakeNode | None = None
     entries: list[MockConfigEntry] = field(default_factory=list)
 
     async def add(self, *pipelines: Any, expect: ConfigEntryState = ConfigEntryState.LOADED) -> Any:
@@ -315,7 +320,22 @@ class Home:
     def node_environment(self) -> bytes:
         return Path(f"/proc/{self.local_node.pid}/environ").read_bytes()
 
+    @property
+    def node(self) -> FakeNode:
+        """Return the fake node, which says what is seen."""
+        assert self.fake is not None, "this test is with the real node"
+        return self.fake
+
+    @property
+    def fake_link(self) -> FakeLink:
+        link = self.runtime.node.link
+        assert isinstance(link, FakeLink)
+        return link
+
     def kill_node(self) -> int:
+        if self.fake is not None:
+            self.fake_link.drop()
+            return 0
         pid = self.local_node.pid
         assert pid is not None
         os.kill(pid, signal.SIGKILL)
@@ -353,9 +373,23 @@ def warnings(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
 
 
 @pytest.fixture
-async def home(hass: HomeAssistant, cameras: Cameras) -> AsyncIterator[Home]:
+async def fake_node(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> FakeNode | None:
+    """Let entries have a fake node; None in tests that are marked `real_node`."""
+    if request.node.get_closest_marker("real_node") is not None:
+        return None
+    node = FakeNode()
+    monkeypatch.setattr(links, "make_link", lambda _hass, _entry: FakeLink(node))
+    return node
+
+
+@pytest.fixture
+async def home(
+    hass: HomeAssistant, cameras: Cameras, fake_node: FakeNode | None
+) -> AsyncIterator[Home]:
     """A Home Assistant to add entries to. In the end, nothing of the node may be left."""
-    home = Home(hass)
+    home = Home(hass, fake_node)
     yield home
     await hass.async_block_till_done()
     for entry in home.entries:
