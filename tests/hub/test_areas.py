@@ -26,6 +26,7 @@ from tests.live_camera import MjpegCamera
 pytestmark = pytest.mark.usefixtures("socket_enabled")
 
 
+@pytest.mark.real_node
 async def test_zones_lines_and_masks_are_drawn_in_the_flow(
     hass: HomeAssistant,
     home: Home,
@@ -128,6 +129,7 @@ async def test_zones_lines_and_masks_are_drawn_in_the_flow(
     assert home.pipeline.settings.areas.zones[0].name == "Porch"
 
 
+@pytest.mark.real_node
 async def test_what_one_entry_masks_no_entry_of_that_camera_sees_or_shows(
     hass: HomeAssistant, home: Home, cameras: Cameras, hass_client: ClientSessionGenerator
 ) -> None:
@@ -189,6 +191,7 @@ async def test_a_mask_holds_however_the_camera_is_known(
     }
 
 
+@pytest.mark.real_node
 @pytest.mark.parametrize("is_live", [True, False])
 async def test_a_mask_holds_while_its_camera_is_away_and_after(
     hass: HomeAssistant, home: Home, cameras: Cameras, stream: MjpegCamera, is_live: bool
@@ -291,6 +294,7 @@ def suggested(form: Any) -> dict[str, Any]:
     }
 
 
+@pytest.mark.real_node
 async def test_single_objects_have_limits_of_their_own(
     hass: HomeAssistant,
     home: Home,

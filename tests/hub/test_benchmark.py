@@ -16,6 +16,8 @@ from tests.hub.conftest import Home, pipeline
 from tests.hub.test_subentry_flow import MODEL, Flow
 from tests.small_models import add_classification, add_pose
 
+pytestmark = pytest.mark.real_node
+
 BUTTON = "button.this_device_benchmark"
 
 

@@ -29,6 +29,8 @@ from tests.hub import flows
 from tests.hub.conftest import Home, pipeline, processes_of, until
 from tests.hub.flows import begin, choose, through_progress, try_engine, until_testing
 
+pytestmark = pytest.mark.real_node
+
 
 @pytest.fixture
 def data_folder(hass: HomeAssistant) -> Path:

@@ -58,6 +58,7 @@ async def test_a_camera_is_looked_at(home: Home, cameras: Cameras) -> None:
     assert answer["engine"] == "onnxruntime"
 
 
+@pytest.mark.real_node
 async def test_a_model_that_no_camera_can_have_is_asked_by_its_name(
     home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -156,7 +157,7 @@ async def test_a_picture_that_is_too_large(
 ) -> None:
     await home.add()
     cameras.porch.picture = STREET
-    for module in ("services", "stills"):
+    for module in ("services", "runtime.stills"):
         monkeypatch.setattr(f"custom_components.edge_vision.{module}.MAX_PICTURE_BYTES", 1000)
     await refused(home, "picture_too_large", path=allowed(home, STREET))
     await refused(home, "picture_too_large", entity_id="camera.porch")
@@ -173,6 +174,7 @@ async def test_a_camera_that_gives_no_picture(home: Home, cameras: Cameras) -> N
     await failed(home, "camera_no_picture", entity_id="camera.porch")
 
 
+@pytest.mark.real_node
 async def test_a_node_that_is_away(home: Home) -> None:
     await home.add()
     path = allowed(home, STREET)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
 from homeassistant.config_entries import ConfigEntryState
 from homeassistant.exceptions import HomeAssistantError
 from homeassistant.helpers import device_registry as dr
@@ -53,6 +54,7 @@ async def test_a_node_tells_everything_that_helps(home: Home, cameras: Cameras) 
     assert written(told)
 
 
+@pytest.mark.real_node
 async def test_no_secret_and_no_picture_gets_out(home: Home, cameras: Cameras) -> None:
     secret = "hunter2"
     cameras.porch.picture = HomeAssistantError(f"rtsp://admin:{secret}@10.0.0.7/h264 timed out")

@@ -27,6 +27,8 @@ from tests.hub.texts import find
 from tests.onnx_files import onnx_file
 from tests.small_models import add_pose
 
+pytestmark = pytest.mark.real_node
+
 NUMBER = NumberSelector(NumberSelectorConfig(min=8, max=64))
 CHOICE = SelectSelector(SelectSelectorConfig(options=["a", "b"]))
 

@@ -45,7 +45,7 @@ from tests.hub.conftest import ALL, AREAS, BLANK, STREET, Cameras, Home, live, p
 from tests.hub.flows import ChangeFlow, picture_address
 from tests.live_camera import MjpegCamera, mjpeg_camera
 
-pytestmark = pytest.mark.usefixtures("socket_enabled")
+pytestmark = [pytest.mark.usefixtures("socket_enabled"), pytest.mark.real_node]
 
 PEOPLE = 3  # in `STREET`
 

@@ -15,7 +15,7 @@ from custom_components.edge_vision.node.edge_vision_node.protocol import Command
 from tests.hub import flows
 from tests.hub.conftest import STREET, Cameras, Home, pipeline, until
 
-pytestmark = pytest.mark.usefixtures("run_folders")
+pytestmark = [pytest.mark.usefixtures("run_folders"), pytest.mark.real_node]
 
 OCCUPANCY = "binary_sensor.front_door_person"
 STATUS = "sensor.front_door_status"

@@ -102,6 +102,7 @@ def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(still_loop, "RETRY_LONGEST_S", 0.4)
 
 
+@pytest.mark.real_node
 async def test_scan_shows_what_is_there_and_fires_an_event_for_each_object(
     home: Home, cameras: Cameras
 ) -> None:
@@ -239,6 +240,7 @@ async def test_the_event_entity_speaks_of_every_event(home: Home, cameras: Camer
     assert "box" not in state.attributes
 
 
+@pytest.mark.real_node
 async def test_nothing_is_known_before_the_first_look(
     home: Home, cameras: Cameras, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -689,6 +691,7 @@ async def test_a_model_that_cannot_be_used_is_a_repair_issue(
     assert ir.async_get(home.hass).async_get_issue(DOMAIN, issue) is None
 
 
+@pytest.mark.real_node
 async def test_a_disk_that_takes_nothing_does_not_stop_the_looking(
     home: Home, cameras: Cameras
 ) -> None:
@@ -711,6 +714,7 @@ async def test_a_disk_that_takes_nothing_does_not_stop_the_looking(
     await until(lambda: issues.async_get_issue(DOMAIN, issue) is None)
 
 
+@pytest.mark.real_node
 async def test_a_log_of_a_newer_version_is_left_alone_and_the_user_is_told_what_to_do(
     home: Home, cameras: Cameras
 ) -> None:

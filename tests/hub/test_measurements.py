@@ -8,7 +8,7 @@ from homeassistant.helpers import entity_registry as er
 from custom_components.edge_vision.const import DOMAIN
 from tests.hub.conftest import Cameras, Home, pipeline, until
 
-pytestmark = pytest.mark.usefixtures("run_folders")
+pytestmark = [pytest.mark.usefixtures("run_folders"), pytest.mark.real_node]
 
 
 def entity_id(home: Home, platform: str, key: str, owner: str | None = None) -> str:

@@ -22,6 +22,8 @@ from custom_components.edge_vision.node.edge_vision_node.protocol import Picture
 from custom_components.edge_vision.runtime.event_data import moment_of
 from tests.hub.conftest import STREET, Cameras, Home, pipeline, until
 
+pytestmark = pytest.mark.real_node
+
 SOURCE = "media-source://edge_vision"
 URL = "/api/edge_vision/evidence"
 

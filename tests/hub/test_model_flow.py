@@ -37,6 +37,8 @@ from tests.onnx_files import onnx_file
 from tests.pictures import TEST_DATA, needs_test_data
 from tests.small_models import add_classification
 
+pytestmark = pytest.mark.real_node
+
 
 @pytest.fixture(autouse=True)
 def _short_measurements(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,6 +19,8 @@ from custom_components.edge_vision.local_node import requirements, supervisor
 from tests.hub import flows
 from tests.hub.conftest import Home, pipeline, until
 
+pytestmark = pytest.mark.real_node
+
 
 @pytest.fixture(autouse=True)
 async def _repairs(hass: HomeAssistant) -> None:

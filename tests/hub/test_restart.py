@@ -30,7 +30,7 @@ from custom_components.edge_vision.runtime.node import EntryNode
 from custom_components.edge_vision.runtime.pipelines import Pipelines
 from tests.hub.conftest import BLANK, STREET, Cameras, Home, pipeline, processes_of, until
 
-pytestmark = pytest.mark.usefixtures("run_folders")
+pytestmark = [pytest.mark.usefixtures("run_folders"), pytest.mark.real_node]
 
 OCCUPANCY = "binary_sensor.front_door_person"
 COUNT = "sensor.front_door_person_count"

@@ -80,6 +80,7 @@ def registered(home: Home, subentry_id: str | None) -> dict[tuple[str, str], er.
     }
 
 
+@pytest.mark.real_node
 async def test_set_up_makes_devices_and_entities_of_the_subentry(home: Home) -> None:
     entry = await home.add(pipeline())
     (subentry_id,) = entry.subentries
@@ -167,6 +168,7 @@ async def test_measurements_are_off_until_somebody_wants_them(home: Home) -> Non
     assert {key for key, entity in entities if entity.disabled_by} == MEASUREMENTS
 
 
+@pytest.mark.real_node
 async def test_unload_leaves_no_process_and_no_entity(home: Home) -> None:
     entry = await home.add(pipeline())
     pid = home.local_node.pid
@@ -181,6 +183,7 @@ async def test_unload_leaves_no_process_and_no_entity(home: Home) -> None:
     assert component.get_entity("image_processing.front_door") is None
 
 
+@pytest.mark.real_node
 async def test_reload_brings_everything_back(home: Home, cameras: Cameras) -> None:
     cameras.porch.picture = STREET
     entry = await home.add(pipeline())
@@ -196,6 +199,7 @@ async def test_reload_brings_everything_back(home: Home, cameras: Cameras) -> No
     assert len(processes_of(Path(home.hass.config.config_dir))) == 1
 
 
+@pytest.mark.real_node
 async def test_removal_deletes_what_the_node_kept(home: Home, cameras: Cameras) -> None:
     cameras.porch.picture = STREET
     entry = await home.add(pipeline())
@@ -230,6 +234,7 @@ def niceness_of_session(pid: int) -> str | None:
     return session.read_text().split()[-1] if session.exists() else None
 
 
+@pytest.mark.real_node
 async def test_the_node_yields_to_home_assistant_and_ends_with_it(home: Home) -> None:
     await home.add(pipeline())
     pid = home.local_node.pid
@@ -243,6 +248,7 @@ async def test_the_node_yields_to_home_assistant_and_ends_with_it(home: Home) ->
     assert processes_of(Path(home.hass.config.config_dir)) == []
 
 
+@pytest.mark.real_node
 async def test_the_end_of_home_assistant_is_no_failure(
     home: Home, warnings: Callable[[], list[str]], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -256,6 +262,7 @@ async def test_the_end_of_home_assistant_is_no_failure(
     assert "cannot look" not in caplog.text
 
 
+@pytest.mark.real_node
 async def test_a_node_that_is_not_ready_in_time_is_tried_again_later(
     home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -270,6 +277,7 @@ async def test_a_node_that_is_not_ready_in_time_is_tried_again_later(
     assert entry.state is ConfigEntryState.LOADED
 
 
+@pytest.mark.real_node
 async def test_a_start_failure_is_told_in_the_nodes_own_words(home: Home) -> None:
     home.occupy("node.lock")
     entry = await home.add(pipeline(), expect=ConfigEntryState.SETUP_RETRY)
@@ -279,6 +287,7 @@ async def test_a_start_failure_is_told_in_the_nodes_own_words(home: Home) -> Non
     assert "Traceback" not in error
 
 
+@pytest.mark.real_node
 async def test_a_data_folder_in_use_is_told(home: Home) -> None:
     folder = home.occupy()
     with (folder / "node.lock").open("ab") as lock:
@@ -288,6 +297,7 @@ async def test_a_data_folder_in_use_is_told(home: Home) -> None:
     assert "Another node is using" in error
 
 
+@pytest.mark.real_node
 async def test_an_engine_that_cannot_be_installed_is_a_repair_issue(
     home: Home, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -330,6 +340,7 @@ async def test_a_node_of_another_protocol_is_a_repair_issue(
     assert processes_of(Path(home.hass.config.config_dir)) == []
 
 
+@pytest.mark.real_node
 async def test_a_set_up_that_is_cancelled_leaves_no_process(
     home: Home, hass: HomeAssistant
 ) -> None:
@@ -370,6 +381,7 @@ async def test_a_platform_that_fails_leaves_nothing_behind(
     assert registered(home, subentry_id).keys() == PIPELINE_ENTITIES | MEASUREMENTS
 
 
+@pytest.mark.real_node
 async def test_changes_that_touch_no_entity_do_not_reload(
     home: Home, warnings: Callable[[], list[str]]
 ) -> None:
@@ -387,6 +399,7 @@ async def test_changes_that_touch_no_entity_do_not_reload(
     assert warnings() == []
 
 
+@pytest.mark.real_node
 async def test_no_camera_notices_what_happens_to_another(home: Home, cameras: Cameras) -> None:
     """Cameras come, change in every way, and go, and not one entity of the others blinks."""
     cameras.garden.picture = STREET

@@ -11,7 +11,7 @@ from tests.hub.conftest import STREET, Cameras, Home, until
 from tests.hub.frontend import Browser
 from tests.live_camera import MjpegCamera
 
-pytestmark = pytest.mark.usefixtures("socket_enabled")
+pytestmark = [pytest.mark.usefixtures("socket_enabled"), pytest.mark.real_node]
 
 
 def saved(home: Home) -> dict[str, Any]:

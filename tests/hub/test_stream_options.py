@@ -41,7 +41,7 @@ from tests.live_camera import MjpegCamera
 from tests.pictures import jpeg
 from tests.rtsp_camera import rtsp_camera
 
-pytestmark = pytest.mark.usefixtures("socket_enabled")
+pytestmark = [pytest.mark.usefixtures("socket_enabled"), pytest.mark.real_node]
 
 # One of the three people is in the left part.
 LEFT = [{"x": x, "y": y} for x, y in ((0, 0), (0.5, 0), (0.5, 1), (0, 1))]

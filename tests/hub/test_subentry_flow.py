@@ -24,6 +24,8 @@ from tests.hub.conftest import STREET, Cameras, Home, entry_with, pipeline, unti
 from tests.pictures import NODE_FOLDER
 from tests.small_models import add_embedding, add_landmarks
 
+pytestmark = pytest.mark.real_node
+
 MODEL = "ssd_mobilenet_v2_coco"
 VIDEO = {
     "fps": 5,

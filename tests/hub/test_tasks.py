@@ -29,6 +29,8 @@ from tests.small_models import (
     painted,
 )
 
+pytestmark = pytest.mark.real_node
+
 ENTITY = "image_processing.front_door"
 
 

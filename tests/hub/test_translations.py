@@ -32,6 +32,8 @@ from tests.hub.texts import ENGLISH, INTEGRATION, find, leaves, placeholders
 from tests.live_camera import mjpeg_camera
 from tests.small_models import add_classification, add_face, add_pose
 
+pytestmark = pytest.mark.real_node
+
 ICONS: dict[str, Any] = json.loads((INTEGRATION / "icons.json").read_text())
 SERVICES: dict[str, Any] = yaml.safe_load((INTEGRATION / "services.yaml").read_text())
 QUALITY: dict[str, Any] = yaml.safe_load((INTEGRATION / "quality_scale.yaml").read_text())

@@ -19,7 +19,7 @@ from tests.hub.conftest import BLANK, STREET, Cameras, Home, pipeline, until
 from tests.hub.test_subentry_flow import Flow, answers
 from tests.live_camera import MjpegCamera, mjpeg_camera
 
-pytestmark = pytest.mark.usefixtures("run_folders", "socket_enabled")
+pytestmark = [pytest.mark.usefixtures("run_folders", "socket_enabled"), pytest.mark.real_node]
 
 CLIP = Path(__file__).parents[2] / "scripts" / "demo_data" / "footpath.mp4"
 
