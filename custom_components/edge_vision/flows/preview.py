@@ -39,9 +39,7 @@ class Seen:
     single_pictures: bool = False
 
 
-async def async_see(
-    hub: EntryRuntime, data: Mapping[str, Any], *, or_still: bool = False
-) -> bytes:
+async def async_see(hub: EntryRuntime, data: Mapping[str, Any], *, or_still: bool = False) -> bytes:
     """Return what a subentry's data would have the node see, as `async_try_to_see` does."""
     return (await async_try_to_see(hub, data, or_still=or_still)).picture
 
