@@ -17,7 +17,7 @@ from homeassistant.setup import async_setup_component
 from pytest_homeassistant_custom_component.typing import ClientSessionGenerator
 
 from custom_components.edge_vision.const import DOMAIN, Issue, issue_id
-from custom_components.edge_vision.flows import models as model_flow
+from custom_components.edge_vision.flows import model_steps
 from custom_components.edge_vision.flows.forms import optional, required
 from custom_components.edge_vision.local_node import engine_test as trial
 from tests.hub.conftest import STREET, Cameras, Home
@@ -165,7 +165,7 @@ async def test_every_form_of_a_camera_is_taken_as_the_browser_sends_it(
 async def test_every_form_of_models_is_taken_as_the_browser_sends_it(
     home: Home, hass_client: ClientSessionGenerator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(model_flow, "MEASURE_SECONDS", 0.01)
+    monkeypatch.setattr(model_steps, "MEASURE_SECONDS", 0.01)
     add_pose(home.data_folder / "models")
     await home.add()
     onnx = onnx_file([("images", (1, 3, 320, 320), "float32")], [("out", (1, 7, 2100), "float32")])

@@ -25,7 +25,7 @@ from probatio import to_field_list
 from pytest_homeassistant_custom_component.typing import ClientSessionGenerator
 
 from custom_components.edge_vision.const import DOMAIN, Issue
-from custom_components.edge_vision.flows import models as model_flow
+from custom_components.edge_vision.flows import model_steps
 from custom_components.edge_vision.flows.model_text import corrections
 from custom_components.edge_vision.local_node import requirements
 from custom_components.edge_vision.markdown import escaped
@@ -42,7 +42,7 @@ pytestmark = pytest.mark.real_node
 
 @pytest.fixture(autouse=True)
 def _short_measurements(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(model_flow, "MEASURE_SECONDS", 0.05)
+    monkeypatch.setattr(model_steps, "MEASURE_SECONDS", 0.05)
 
 
 class ModelFlow:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from edge_vision_node.benchmark import recommend, with_figures
-from edge_vision_node.cli import main as cli
+from edge_vision_node.cli.main import main
 from edge_vision_node.protocol import BenchmarkRow
 from edge_vision_node.workers.messages import Measured
 
@@ -104,9 +104,9 @@ async def test_a_damaged_file_of_figures_is_none(tmp_path: Path, start_node: Sta
 def test_the_command_line_measures_everything(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert cli.main(["bench", "--all", "--seconds", "0.05", "--data", str(tmp_path)]) == 0
+    assert main(["bench", "--all", "--seconds", "0.05", "--data", str(tmp_path)]) == 0
     out, err = capsys.readouterr()
     assert "ONNX Runtime, CPU" in out and "ncnn, CPU" in out and "Best: " in out
     assert "1 of " in err
     assert json.loads((tmp_path / "benchmarks.json").read_text())
-    assert cli.main(["bench", "--all", "--engine", "ncnn"]) == 2
+    assert main(["bench", "--all", "--engine", "ncnn"]) == 2

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 from edge_vision_node.errors import DownloadError, ModelError, StorageError
-from edge_vision_node.library import unpack as archives
+from edge_vision_node.library import unpack as unpack_module
 from edge_vision_node.library.download import Download, DownloadLimits, download, require_space
 from edge_vision_node.library.unpack import open_archive
 
@@ -438,8 +438,8 @@ def test_links_and_devices_are_refused(tmp_path: Path) -> None:
 
 
 def test_bombs_do_not_go_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(archives, "MAX_MODEL_BYTES", 1_000_000)
-    monkeypatch.setattr(archives, "_MAX_LISTED_BYTES", 4_000_000)
+    monkeypatch.setattr(unpack_module, "MAX_MODEL_BYTES", 1_000_000)
+    monkeypatch.setattr(unpack_module, "_MAX_LISTED_BYTES", 4_000_000)
     zeros = bytes(1_000_001)
     with pytest.raises(ModelError, match="unpacks to"):
         unpack(zipped(tmp_path / "a.zip", ("m.onnx", zeros)), tmp_path / "out")

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from edge_vision_node.frames import motion_gate as motion
+from edge_vision_node.frames import motion_gate
 from edge_vision_node.frames.motion_gate import MotionGate, MotionResult
 from edge_vision_node.protocol import SENSITIVITIES, MotionThresholds, Sensitivity
 from numpy.typing import NDArray
@@ -224,7 +224,7 @@ def boxes_by_flooding(cells: NDArray[np.bool_]) -> set[tuple[float, ...]]:
 def test_what_has_changed_together_has_one_box(
     shape: tuple[int, int], share: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(motion, "_MOST_BOXES", 1000)
+    monkeypatch.setattr(motion_gate, "_MOST_BOXES", 1000)
     random = np.random.default_rng(7)
     for _ in range(5):
         cells = random.random(shape) < share

@@ -17,8 +17,8 @@ from pathlib import Path
 import aiohttp
 import pytest
 from edge_vision_node.node import Node
-from edge_vision_node.server import connection as server
-from edge_vision_node.server import listener as listening
+from edge_vision_node.server import connection
+from edge_vision_node.server import listener as listener_module
 from edge_vision_node.server.connection import make_runner
 from edge_vision_node.server.listener import Listener, LoginFailures, tcp_sockets, unix_socket
 
@@ -109,7 +109,7 @@ async def ended(reader: asyncio.StreamReader) -> bool:
 async def test_who_does_not_log_in_in_time_has_to_go(
     served: Served, sent: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(listening, "_LOGIN_S", 0.3)
+    monkeypatch.setattr(listener_module, "_LOGIN_S", 0.3)
     reader, writer = await served.raw()
     writer.write(sent)
     assert await ended(reader)
@@ -176,7 +176,7 @@ def _frame(first: int, payload: bytes) -> bytes:
 async def test_odd_frames_and_requests_before_a_login_end_only_themselves(
     served: Served, sent: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(listening, "_LOGIN_S", 3.0)
+    monkeypatch.setattr(listener_module, "_LOGIN_S", 3.0)
     peers = [await served.raw(f"127.0.2.{number + 1}") for number in range(12)]
     for _, writer in peers:
         writer.write(sent)
@@ -271,7 +271,7 @@ async def test_connections_without_end_lock_nobody_out(served: Served, flood: st
 async def test_wrong_logins_are_bounded_for_each_address(
     served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server, "_AUTH_FAILURE_DELAY_S", 0)
+    monkeypatch.setattr(connection, "_AUTH_FAILURE_DELAY_S", 0)
     async with AsyncExitStack() as stack:
         codes = []
         for number in range(14):
@@ -310,7 +310,7 @@ def test_wrong_logins_are_forgiven_with_time() -> None:
 async def test_whatever_is_no_token_is_refused(
     served: Served, token: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server, "_AUTH_FAILURE_DELAY_S", 0)
+    monkeypatch.setattr(connection, "_AUTH_FAILURE_DELAY_S", 0)
     async with AsyncExitStack() as stack:
         odd = token.encode().decode("unicode_escape") if token == "\\ud800" else token
         _, answer = await served.log_in(stack, token=odd)  # type: ignore[arg-type] # that is meant

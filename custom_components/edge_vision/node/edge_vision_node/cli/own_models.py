@@ -10,10 +10,10 @@ import tempfile
 from pathlib import Path
 
 from ..errors import ModelError, NodeError
-from ..library import unpack as archive
 from ..library.catalogue import catalogue
 from ..library.inspection.inspector import Inspector, Wish
 from ..library.install import MODEL_ID, Installer
+from ..library.unpack import ARCHIVE_SUFFIXES
 from ..library.uploads import labels_beside
 from ..models.formats.reading import MODEL_SUFFIXES
 from ..models.manifest import MANIFEST_NAME, Model, load_model
@@ -21,7 +21,7 @@ from ..models.store import BUNDLED, SELF_TEST_PICTURE, ModelStore, with_detector
 from ..models.trust import Trust
 from ..workers.pool import Workers
 
-_SUFFIXES = (*MODEL_SUFFIXES, *archive.SUFFIXES)
+_SUFFIXES = (*MODEL_SUFFIXES, *ARCHIVE_SUFFIXES)
 
 
 def is_file(name: str) -> bool:

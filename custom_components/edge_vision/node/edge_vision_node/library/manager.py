@@ -25,17 +25,17 @@ from ..protocol import (
 )
 from ..system import System
 from ..workers.pool import Workers
-from . import unpack as archive
 from .catalogue import CatalogueEntry, catalogue
 from .download import Download, download
 from .inspection.inspector import Inspector, Wish
 from .install import Installer, Step, detector_of
+from .unpack import ARCHIVE_SUFFIXES
 from .uploads import Uploads, labels_beside, named
 
 _LOGGER = logging.getLogger(__name__)
 
 ProgressListener = Callable[[InstallProgress], None]
-_DROPPED_SUFFIXES = (*MODEL_SUFFIXES, *archive.SUFFIXES)
+_DROPPED_SUFFIXES = (*MODEL_SUFFIXES, *ARCHIVE_SUFFIXES)
 
 
 class ModelManager:

@@ -23,7 +23,7 @@ from .download import MAX_MODEL_BYTES, require_space, writing
 
 MAX_MEMBERS = 64
 # What a packed model ends in.
-SUFFIXES = (".zip", ".tar", ".tgz", ".gz")
+ARCHIVE_SUFFIXES = (".zip", ".tar", ".tgz", ".gz")
 # A package that holds a model among thousands of other files: they are counted, not written.
 _MAX_LISTED = 20_000
 _MAX_LISTED_BYTES = 4 * MAX_MODEL_BYTES

@@ -13,9 +13,9 @@ from ...errors import ModelError
 from ...models import labels
 from ...models.formats import strangers
 from ...models.formats.reading import MODEL_SUFFIXES
-from .. import unpack as archive
+from ..unpack import ARCHIVE_SUFFIXES
 
-_ARCHIVES = (*archive.SUFFIXES, ".7z", ".rar", ".xz", ".bz2", ".zst")
+_ARCHIVES = (*ARCHIVE_SUFFIXES, ".7z", ".rar", ".xz", ".bz2", ".zst")
 _JUNK = frozenset({"__macosx", "__pycache__", "thumbs.db", "desktop.ini"})
 _DOCUMENTS = (
     *("readme", "read_me", "license", "licence", "licens", "copying", "notice", "changelog"),
