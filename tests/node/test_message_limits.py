@@ -228,7 +228,7 @@ async def test_what_is_no_message_ends_the_process_and_strikes_nobody(say: Say, 
 async def test_an_answer_that_makes_no_sense_is_an_error(say: Say, result: str) -> None:
     content = f"{{'id': header['id'], 'type': 'result', 'result': {result}}}"
     worker = say(f"frame(encode_binary({content}, b''))")
-    with pytest.raises(NodeError, match="makes no sense"):
+    with pytest.raises(NodeError, match="invalid answer"):
         await ask(worker)
     assert worker.generation == 1
 

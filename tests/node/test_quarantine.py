@@ -195,7 +195,7 @@ async def test_a_trial_that_the_system_ends_is_one_strike(
         assert worker.pid is not None
         os.kill(worker.pid, signal.SIGKILL)
         with pytest.raises(
-            QuarantinedError if strikes == 3 else WorkerError, match="memory has run out"
+            QuarantinedError if strikes == 3 else WorkerError, match="memory ran out"
         ):
             await trial
         (entry,) = json.loads((tmp_path / "quarantine.json").read_text()).values()

@@ -1,1 +1,1 @@
-"""Boxes, keypoints, outlines and letters on pictures."""
+"""Draws boxes, keypoints, outlines and text on pictures."""

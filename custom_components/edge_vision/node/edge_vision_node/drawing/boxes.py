@@ -1,4 +1,4 @@
-"""Pictures with their detections drawn in."""
+"""Draws detections on pictures."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .keypoints import draw_keypoints
 from .lettering import Text
 
 _JPEG_QUALITY = 85
-# Hues that stay apart on foliage, asphalt and night pictures; people and pets have fixed ones.
+# Hues that stand out on foliage, asphalt and night pictures; people and pets have fixed ones.
 _HUES = {"person": 0.03, "cat": 0.83, "dog": 0.58, "car": 0.42, "truck": 0.47, "bicycle": 0.14}
 
 
@@ -28,7 +28,7 @@ def _colour(label: str) -> tuple[int, int, int]:
 
 @dataclass(frozen=True)
 class _Pen:
-    """How something is drawn: width of lines, size of letters, how much of a box is tinted."""
+    """Width of lines, size of text, and how much a box is tinted."""
 
     line: int
     letters: int
@@ -43,9 +43,9 @@ def annotate(
 ) -> Image.Image:
     """Return a copy of an RGB picture with a box, a label and the keypoints of each object.
 
-    Line width and text scale with the picture. The most confident object is drawn last, on top;
-    the best of `classes`, for the whole picture, is written into its top left corner. Those of the
-    objects that are `subjects` of the picture stand out from the others (None: all are alike).
+    Line width and text scale with the picture. The most confident object is drawn last, on top.
+    The best of `classes`, for the whole picture, is written in its top left corner. Objects whose
+    index is in `subjects` stand out from the others; None: all look alike.
     """
     result = image.copy()
     draw = ImageDraw.Draw(result, "RGBA")
@@ -72,7 +72,7 @@ def _draw_object(
     draw: ImageDraw.ImageDraw, item: DetectedObject, pen: _Pen, size: tuple[int, int]
 ) -> None:
     width, height = size[0] - 1, size[1] - 1
-    # Whatever a model says, a picture is not lost over it.
+    # A model may return anything; the picture is drawn all the same.
     x_min, x_max = sorted(_within(value) * width for value in (item.box.x_min, item.box.x_max))
     y_min, y_max = sorted(_within(value) * height for value in (item.box.y_min, item.box.y_max))
     colour = _colour(item.label)
@@ -90,7 +90,7 @@ def _draw_object(
     text = f"{item.label} {item.confidence:.0f}%"
     if item.posture is not None:
         text = f"{item.posture}, {text}"
-    # Above the box; inside it where there is no room above.
+    # Above the box, or inside it if there is no room above.
     _draw_label(draw, text, (x_min, y_min), colour, pen, size)
 
 
@@ -109,7 +109,7 @@ def _draw_label(
     line, written = pen.line, Text.of(text, pen.letters)
     pad = line + 1
     width, height = written.width + 2 * pad, written.height + 2 * pad
-    x = min(max(place[0], 0), max(size[0] - width, 0))  # never beyond the picture
+    x = min(max(place[0], 0), max(size[0] - width, 0))  # not beyond the picture
     y = place[1] - height if place[1] >= height else place[1]
     draw.rounded_rectangle((x, y, x + width, y + height), line, fill=(*colour, 235))
     luminance = 0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2]

@@ -1,4 +1,4 @@
-"""Keypoints drawn into pictures: joints with the limbs between them, features of faces."""
+"""Draws keypoints on pictures: joints and the limbs between them, features of faces."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from PIL import ImageDraw
 
 from ..protocol import Keypoint
 
-# Below this confidence a point is a guess, and a limb to it would be drawn across the picture.
+# A point below this confidence is a guess; its limb would be drawn across the picture.
 _MIN_CONFIDENCE = 30.0
 _SHADOW = (0, 0, 0, 150)
 _DOT = (255, 255, 255, 255)
@@ -18,7 +18,7 @@ def _both(*pairs: tuple[str, str]) -> tuple[tuple[str, str], ...]:
     return tuple((f"{side}_{a}", f"{side}_{b}") for side in ("left", "right") for a, b in pairs)
 
 
-# By the names that models give their points: a model draws those limbs of which it has both ends.
+# By the names of points in models. A limb is drawn if the model has both of its ends.
 _LIMBS = (
     ("left_shoulder", "right_shoulder"),
     ("left_hip", "right_hip"),
@@ -44,7 +44,7 @@ _LIMBS = (
     ("mouth_right", "mouth_lower"),
     ("mouth_lower", "mouth_left"),
 )
-# Points that a model uses to place a body, and that mean nothing to the eye.
+# Auxiliary points of a model that do not lie on the body.
 _HIDDEN = ("full_body_circle", "upper_body_circle")
 
 
@@ -60,7 +60,7 @@ def draw_keypoints(
 
     Args:
         draw: of an RGB picture, in mode RGBA.
-        keypoints: of one object; those that the model is not sure of are left out.
+        keypoints: of one object; uncertain ones are skipped.
         size: of the picture, in pixels.
         extent: the longer side of the object's box, in pixels: small bodies get thin limbs.
         colour: of the object.
@@ -71,7 +71,7 @@ def draw_keypoints(
         for point in keypoints
         if point.confidence >= _MIN_CONFIDENCE and point.name not in _HIDDEN
     }
-    # Many points on a small object are dots of a pixel, a body's joints are plain to see.
+    # Many points on a small object are dots of one pixel; the joints of a body are larger.
     radius = max(1.0, min(1.5 * line, extent / (5 * max(len(keypoints), 8))))
     width = max(1, round(radius))
     limbs = _limbs(places)

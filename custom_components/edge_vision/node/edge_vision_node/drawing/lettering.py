@@ -1,8 +1,8 @@
-"""What is written on pictures, in any script of the first plane of Unicode.
+"""Text on pictures, in any script of the first plane of Unicode.
 
-Alphabets are drawn with a part of DejaVu Sans, everything else with the bitmaps of GNU Unifont,
-16 pixels high, which are scaled. What neither has is written as its number. Letters are not joined:
-Arabic and the scripts of India are legible, but not beautiful.
+Alphabets are drawn with a subset of DejaVu Sans, everything else with the bitmaps of GNU Unifont,
+16 pixels high, which are scaled. A character that neither has is written as its number. Letters are
+not joined: Arabic and the scripts of India are legible, but not beautiful.
 
 `unifont.bin` is made by `scripts/build_fonts`, and compressed by zlib: two little-endian 32-bit
 numbers, of characters in DejaVu's part and of bitmaps; the characters of either, 16 bits each, in
@@ -26,10 +26,10 @@ from PIL import Image, ImageDraw, ImageFont
 
 _FOLDER = Path(__file__).parent / "letters"
 _CELL = 16
-# Of a cell: what is above the base line. Cells are as high as DejaVu's lines.
+# Share of a cell above the baseline. Cells are as high as DejaVu's lines.
 _ABOVE = 14 / 16
 _LINE_HEIGHT = 1.164
-# Longer ones would hide the picture, whatever a model calls its objects.
+# Longer labels of a model would hide the picture.
 _MOST_LETTERS = 80
 _RIGHT_TO_LEFT = ("R", "AL")
 Colour = tuple[int, ...] | str
@@ -37,7 +37,7 @@ Colour = tuple[int, ...] | str
 
 @dataclass(frozen=True)
 class _Letters:
-    """What the fonts have."""
+    """The characters of both fonts."""
 
     outlined: frozenset[int]
     places: dict[int, tuple[int, int]]
@@ -84,17 +84,17 @@ class Text:
 
     @classmethod
     def of(cls, text: str, size: int) -> Text:
-        """Take a text as somebody wrote it."""
+        """Return a text in this size."""
         return cls(tuple(_parts(text)), size)
 
     @property
     def width(self) -> int:
-        """Return how wide it is."""
+        """Return the width."""
         return round(sum(self._width(part) for part in self.parts))
 
     @property
     def height(self) -> int:
-        """Return how high a line is."""
+        """Return the height of a line."""
         return round(self.size * _LINE_HEIGHT)
 
     def _width(self, part: str) -> float:
@@ -110,7 +110,7 @@ class Text:
         fill: Colour,
         outline: Colour | None = None,
     ) -> None:
-        """Draw it; `place` is its top left corner, `outline` the colour of two pixels around it."""
+        """Draw it; `place` is its top left corner, `outline` the color of two pixels around it."""
         x, y = place
         base = y + self.height * _ABOVE
         for part in self.parts:
@@ -146,7 +146,7 @@ class Text:
 
 
 def _parts(text: str) -> list[str]:
-    """Return a text in parts, each of which is drawn with one font."""
+    """Return the parts of a text that are each drawn with one font."""
     letters = _letters()
     known: list[str] = []
     for letter in unicodedata.normalize("NFC", text)[:_MOST_LETTERS]:
@@ -162,7 +162,7 @@ def _parts(text: str) -> list[str]:
 
 
 def _ordered(letters: list[str]) -> list[str]:
-    """Return letters as they stand from left to right: words of Hebrew or Arabic are turned."""
+    """Return letters in the order from left to right: Hebrew and Arabic words are reversed."""
     result: list[str] = []
     backwards: list[str] = []
     for letter in letters:
@@ -177,7 +177,7 @@ def _ordered(letters: list[str]) -> list[str]:
 
 
 def _turned(letters: list[str]) -> list[str]:
-    """Return letters from their end; spaces that follow them stay behind."""
+    """Return letters reversed; trailing spaces stay at the end."""
     end = len(letters)
     while end and letters[end - 1] == " ":
         end -= 1

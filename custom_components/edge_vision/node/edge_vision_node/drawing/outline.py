@@ -1,4 +1,4 @@
-"""What is drawn on pictures besides objects: zones, lines, masks and a grid."""
+"""Draws zones, lines, masks and a grid on pictures."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from ..frames.masks import burn
 from ..protocol import OutlineRequest, Point
 from .lettering import Text
 
-# What is black in a JPEG is not quite black.
+# Black areas of a JPEG are not quite black.
 _JPEG_NOISE = 48
 _GRID = (255, 255, 255, 96)
 _ZONE, _LINE, _MOTION_MASK = (64, 160, 255), (255, 176, 32), (128, 128, 128)
 
 
 def hide(image: Image.Image, masks: Sequence[Sequence[Point]]) -> bool:
-    """Blacken areas of an image, in place; return whether they were not black already."""
+    """Blacken areas of an image in place; return whether they were not black before."""
     before = image.copy()
     burn(image, masks)
     changed = ImageChops.difference(before, image).point(lambda value: 255 * (value > _JPEG_NOISE))
@@ -25,7 +25,7 @@ def hide(image: Image.Image, masks: Sequence[Sequence[Point]]) -> bool:
 
 
 def outline(image: Image.Image, request: OutlineRequest) -> None:
-    """Draw zones, lines and masks on an image, in place."""
+    """Draw zones, lines, masks and a grid on an image in place."""
     draw = ImageDraw.Draw(image, "RGBA")
     width = max(2, round(max(image.size) / 320))
 
@@ -43,7 +43,7 @@ def outline(image: Image.Image, request: OutlineRequest) -> None:
     for line in request.lines:
         start, end = pixels((line.start, line.end))
         draw.line((start, end), fill=_LINE, width=2 * width)
-        # The arrow points to where "in" is: to the right as seen from start to end.
+        # The arrow points "in": to the right, as seen from start to end.
         middle = ((start[0] + end[0]) / 2, (start[1] + end[1]) / 2)
         across = (start[1] - end[1], end[0] - start[0])
         tip = (middle[0] + across[0] / 5, middle[1] + across[1] / 5)
@@ -59,7 +59,7 @@ def _name(
 
 
 def _grid(draw: ImageDraw.ImageDraw, size: tuple[int, int]) -> None:
-    """Draw a line every tenth, every second one with its number."""
+    """Draw a line at every tenth, and a number at every second one."""
     width, letters = max(1, max(size) // 640), max(12, max(size) // 36)
     for tenth in range(1, 10):
         x, y = tenth * size[0] // 10, tenth * size[1] // 10

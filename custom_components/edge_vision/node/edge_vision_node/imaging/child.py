@@ -1,4 +1,4 @@
-"""The process's side: `python -m edge_vision_node.imaging.child FD`. Ends when its node ends."""
+"""The child's side of a picture process: `python -m edge_vision_node.imaging.child FD`."""
 
 from __future__ import annotations
 
@@ -38,16 +38,16 @@ from .messages import (
 
 _LOGGER = logging.getLogger(__name__)
 
-# More than the largest picture takes in any format, while it is decoded and turned upright.
+# More than the largest picture of any format needs while it is decoded and turned upright.
 _MEMORY = 3 * 2**29
-# Once it is decoded, the number of its pixels is the limit.
+# Drawing is limited by the number of pixels.
 _DRAWING_CPU_S = 10.0
 
 
 def main() -> None:
-    """Serve the node at the other end of a socket until it hangs up."""
+    """Serve the node until it closes the connection."""
     link = begin()
-    get_ready()  # on a slow card that takes as long as any picture may
+    get_ready()  # loading the codecs from a slow card takes as long as a picture may
     _limit_memory()
     serve(link)
 
@@ -63,7 +63,7 @@ def serve(link: Link) -> None:
         except ProtocolError as err:
             link.refuse(header, ErrorCode.BAD_MESSAGE, str(err))
         except MemoryError:
-            text = "The picture needs more memory than it may"
+            text = "The picture needs more memory than allowed"
             link.refuse(header, ErrorCode.BAD_PICTURE, text)
         except Exception as err:
             _LOGGER.exception("Order %s failed", header.get("type"))
@@ -138,10 +138,10 @@ def _decoded(content: memoryview, cpu_s: float, masks: Masks = ()) -> Image.Imag
 
 @contextmanager
 def _limited(cpu_s: float) -> Iterator[None]:
-    """Have the kernel end this process where something takes more processor time than that.
+    """Have the kernel end this process after so many seconds of processor time.
 
-    Native code cannot be interrupted in any other way. A machine that is busy with something else
-    does not count.
+    Native code cannot be interrupted in any other way, and processor time does not pass while the
+    machine is busy with something else.
     """
     signal.setitimer(signal.ITIMER_PROF, cpu_s)
     try:
@@ -151,7 +151,7 @@ def _limited(cpu_s: float) -> Iterator[None]:
 
 
 def _limit_memory() -> None:
-    """Let it have so much more address space than its libraries have taken (Linux only)."""
+    """Limit the address space to that of the loaded libraries and `_MEMORY` (Linux only)."""
     if sys.platform == "linux":
         with suppress(OSError, ValueError):
             pages = int(Path("/proc/self/statm").read_text("ascii").split()[0])

@@ -1,4 +1,4 @@
-"""What a node and its picture processes say to each other; the bytes are a picture's, or pixels."""
+"""Messages between a node and its picture processes; their content is a picture or pixels."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from ..detections import Placement
 from ..frames.masks import Masks
 from ..protocol import OutlineRequest
 
-# A face or body is a part of the picture, which is wanted with so many times the pixels of the
-# crop's width and height, where it has them.
+# How many times the width and height of a crop a picture keeps, if it has as many pixels: a face or
+# body is only a part of it.
 CROP_DETAIL = 4
 
 
 class PictureOrder(StrEnum):
-    """What a node can ask of a picture process."""
+    """The orders that a picture process executes."""
 
     PREPARE = "prepare"
     DRAW = "draw"
@@ -28,13 +28,13 @@ class Prepare:
     """`prepare` (with a picture): decode it for a model, privacy masks burned in.
 
     Attributes:
-        cpu_s: how long that may take, in seconds of processor time.
+        cpu_s: the limit, in seconds of processor time.
         width, height: of the model's input, in pixels.
         resize: "stretch", or "letterbox" (its own shape, from the top left; the rest is `pad`).
-        pad: grey level of the padding.
-        whole: the picture itself is wanted, with several times the model's pixels where it has
-            them, because crops will be cut from it.
-        masks: what nobody may see.
+        pad: gray level of the padding.
+        whole: return the whole picture, with `CROP_DETAIL` times the model's width and height if
+            it has as many pixels, because crops will be cut from it.
+        masks: privacy masks.
     """
 
     width: int
@@ -52,8 +52,8 @@ class Pixels:
 
     Attributes:
         width, height: of the camera's picture in pixels.
-        columns, rows: of what comes with it.
-        placement: where the picture lies in that; None where it is the picture itself.
+        columns, rows: of the pixels that follow.
+        placement: where the picture lies in the pixels; None if they are the whole picture.
         decode_ms: time of decoding.
     """
 
@@ -67,15 +67,14 @@ class Pixels:
 
 @dataclass(frozen=True, kw_only=True)
 class Draw:
-    """`draw` (with findings as JSON and a picture): draw in what a picture shows.
+    """`draw` (with findings as JSON and a picture): draw the findings on the picture.
 
     Attributes:
-        cpu_s: how long decoding may take, in seconds of processor time.
-        findings_bytes: how many of the bytes are the findings'.
-        subjects: which of the objects stand out (see `annotate`), by their number; None for all
-            alike.
-        masks: what nobody may see.
-        clean: the picture without anything drawn is wanted, too.
+        cpu_s: the limit of decoding, in seconds of processor time.
+        findings_bytes: length of the findings.
+        subjects: indices of the objects that stand out (see `annotate`); None for none.
+        masks: privacy masks.
+        clean: also return the picture without drawings.
     """
 
     findings_bytes: int
@@ -87,7 +86,7 @@ class Draw:
 
 @dataclass(frozen=True, kw_only=True)
 class Drawn:
-    """Answer to `draw`, before the clean JPEG, if it was wanted, and the one with drawings."""
+    """Answer to `draw`, before the clean JPEG, if requested, and the one with drawings."""
 
     clean_bytes: int
 
@@ -102,7 +101,7 @@ class Hide:
 
 @dataclass(frozen=True, kw_only=True)
 class Hidden:
-    """Answer to `hide`, before the JPEG; `changed`: they were not black before."""
+    """Answer to `hide`, before the JPEG; `changed`: whether they were not black before."""
 
     changed: bool
 
@@ -117,7 +116,7 @@ class DrawOutline:
 
 @dataclass(frozen=True)
 class Still:
-    """A picture that is decoded for a model: uint8 RGB [rows, columns, 3] of `shape`."""
+    """A picture decoded for a model: uint8 RGB [rows, columns, 3] of `shape`."""
 
     shape: Pixels
     pixels: bytes | memoryview

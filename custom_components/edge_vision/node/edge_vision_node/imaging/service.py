@@ -1,4 +1,4 @@
-"""The node's side of the picture processes: which picture goes where, and who has to wait."""
+"""The node's side of the picture processes: which picture goes to which process."""
 
 from __future__ import annotations
 
@@ -39,32 +39,32 @@ _Order = Prepare | Draw | Hide | DrawOutline
 
 _MODULE = f"{__package__}.child"
 _CULPRIT = "the picture decoder"
-# How a process ends that has used up its time.
+# The signal that ends a process at its limit of processor time.
 _TIME_IS_UP = "SIGPROF"
-# Seconds of processor time to decode a picture: beside those of others, and in a process of its
-# own. A large picture of a camera takes a tenth of the first here.
+# Seconds of processor time to decode a picture, in a shared process and in one of its own. A large
+# picture of a camera takes a tenth of the first.
 _SHARED_CPU_S, _OWN_CPU_S = 1.0, 2.0
-# The same on the wall, for whatever takes no processor time.
+# Wall-clock limit, for whatever takes no processor time.
 _DEADLINE_S = 30.0
-# How often a picture is tried that others have ended the process of.
+# Tries of a picture whose process was ended by other pictures.
 _MOST_TRIES = 5
-# What takes more effort than this (see `Examined`) is decoded in a process of its own: a picture of
-# 4K is well below, a progressive one of that size above.
+# A picture of more effort than this (see `Examined`) is decoded in a process of its own. One of 4K
+# is well below, a progressive one of that size above.
 _ORDINARY = 40.0
-# Checking the structure of a file that is larger takes too long for the event loop.
+# Checking the structure of a larger file would block the event loop.
 _QUICK_BYTES = 2 * 1024 * 1024
-# How long a camera has a process of its own after a picture that took too long, and a process that
-# nobody uses lives.
+# How long a camera keeps a process of its own after a picture that took too long, and how long an
+# unused process is kept.
 _SUSPECTED_S, _IDLE_S = 600.0, 30.0
-# Processes of their own that work at once.
+# Processes of single cameras that work at the same time.
 _MOST_AT_ONCE = 4
-# A camera whose pictures take too long is looked at again after a while only.
+# Pauses before the next picture of a camera whose pictures take too long.
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 5.0, 60.0
 
 
 @dataclass
 class _Suspect:
-    """Somebody whose picture has taken too long; times of the event loop."""
+    """A user whose picture took too long; times of the event loop."""
 
     until: float
     pause_s: float = 0.0
@@ -74,12 +74,12 @@ class _Suspect:
 class Imaging:
     """Decodes, masks and draws pictures. Used from the event loop.
 
-    Methods raise `PictureError` where a picture cannot be decoded, or that takes too long. `user`
-    says whose picture it is: who sends one that takes too long gets a process of its own.
+    Methods raise `PictureError` if a picture cannot be decoded or takes too long. `user` says whose
+    picture it is: a user whose picture took too long gets a process of its own.
     """
 
     def __init__(self) -> None:
-        """Start nothing yet."""
+        """Prepare; nothing is started yet."""
         self._looking = _worker("pictures to look at")
         self._drawing = _worker("pictures to draw on")
         self._own: dict[str, ChildProcess] = {}
@@ -106,8 +106,8 @@ class Imaging:
     ) -> Still:
         """Decode a picture for a model.
 
-        `patient`: nobody waits for it in particular, so that a user whose pictures take too long is
-        refused for a while.
+        `patient`: the caller can wait, so the pictures of a user that take too long are refused
+        for a while.
         """
         if patient:
             self._require_turn(user)
@@ -137,9 +137,9 @@ class Imaging:
         *,
         clean: bool = False,
     ) -> tuple[bytes, bytes]:
-        """Return a picture as JPEG: as it is, where `clean` is wanted, and with what it shows.
+        """Return a picture as JPEG: without drawings if `clean`, and with its findings drawn.
 
-        `subjects`: those of the objects that the picture is about (see `annotate`).
+        `subjects`: indices of the objects that the picture is about (see `annotate`).
         """
         known = write(Findings(objects=findings.objects, classes=findings.classes[:1]))
         head = json.dumps(known).encode()
@@ -158,7 +158,7 @@ class Imaging:
         return bytes(content[: drawn.clean_bytes]), bytes(content[drawn.clean_bytes :])
 
     async def hide(self, user: str, picture: bytes, masks: Masks) -> bytes | None:
-        """Return a picture with areas blackened; None where they are already."""
+        """Return a picture with areas blackened; None if they are black already."""
         order = Hide(masks=masks)
         hidden, jpeg = await self._ask(
             self._drawing, user, PictureOrder.HIDE, order, Hidden, picture
@@ -179,7 +179,7 @@ class Imaging:
         self._own.clear()
         await asyncio.gather(*(worker.close() for worker in workers), *self._ending)
 
-    # --- Whose process ---------------------------------------------------------------------------
+    # --- Processes of users -----------------------------------------------------------------------
 
     async def _ask(
         self,
@@ -191,7 +191,7 @@ class Imaging:
         picture: bytes | memoryview,
         head: bytes = b"",
     ) -> tuple[_T, memoryview]:
-        """Have an order executed beside those of others, or in a process of the user's own."""
+        """Execute an order in a shared process, or in the user's own."""
         if len(picture) > MAX_PICTURE_BYTES:
             raise PictureError(f"The picture is larger than {MAX_PICTURE_BYTES >> 20} MiB")
         data = bytes(picture)
@@ -245,24 +245,24 @@ class Imaging:
             self._ending.add(task)
             task.add_done_callback(self._ending.discard)
 
-    # --- Who sends what takes too long -----------------------------------------------------------
+    # --- Users whose pictures take too long -------------------------------------------------------
 
     def _is_suspect(self, user: str) -> bool:
         suspect = self._suspects.get(user)
         return suspect is not None and suspect.until > asyncio.get_running_loop().time()
 
     def _suspect(self, user: str, err: WorkerError) -> _Suspect:
-        """Note that a picture has cost a process."""
+        """Note that a picture has ended a process."""
         now = asyncio.get_running_loop().time()
         if not self._is_suspect(user):
-            _LOGGER.warning("Pictures of %s are decoded apart from now on: %s", user, err)
+            _LOGGER.warning("Pictures of %s get a process of their own: %s", user, err)
         before = self._suspects.get(user, _Suspect(0.0))
         self._suspects = {name: item for name, item in self._suspects.items() if item.until > now}
         self._suspects[user] = replace(before, until=now + _SUSPECTED_S)
         return self._suspects[user]
 
     def _refuse(self, user: str, err: WorkerError) -> PictureError:
-        """Return what is said of a picture that cost a process of its own."""
+        """Return the error for a picture that ended the user's own process."""
         suspect = self._suspect(user, err)
         suspect.pause_s = min(max(2 * suspect.pause_s, _FIRST_PAUSE_S), _LONGEST_PAUSE_S)
         suspect.again_at = asyncio.get_running_loop().time() + suspect.pause_s
@@ -271,14 +271,14 @@ class Imaging:
         return PictureError(f"The picture cannot be decoded: {err.reason}")
 
     def _require_turn(self, user: str) -> None:
-        """Raise `PictureError` where it is too soon after a picture that took too long."""
+        """Raise `PictureError` if it is too soon after a picture that took too long."""
         suspect = self._suspects.get(user)
         if suspect is not None and suspect.pause_s:
             wait_s = suspect.again_at - asyncio.get_running_loop().time()
             if wait_s > 0:
                 raise PictureError(
-                    "The camera's last picture could not be decoded in time; the next one is looked"
-                    f" at in {wait_s:.0f} s"
+                    "The camera's last picture could not be decoded in time; the next one is used"
+                    f" in {wait_s:.0f} s"
                 )
 
 
@@ -289,13 +289,13 @@ def _worker(name: str) -> ChildProcess:
 async def _in(
     worker: ChildProcess, kind: PictureOrder, order: _Order, answer: type[_T], content: bytes
 ) -> tuple[_T, memoryview]:
-    """Have an order executed. Raises `WorkerError`, `begun` where this one ended the process."""
+    """Execute an order. Raises `WorkerError`, `begun` if this order ended the process."""
     for tries in range(1, _MOST_TRIES + 1):
         try:
             return await worker.fetch(kind, order, answer, deadline_s=_DEADLINE_S, picture=content)
         except WorkerError as err:
-            # In what another picture or a lack of memory has ended, this one had no part.
-            had_part = err.begun and not err.killed
-            if had_part or tries == _MOST_TRIES or worker.closed:
+            # Another picture or a lack of memory may have ended the process.
+            is_to_blame = err.begun and not err.killed
+            if is_to_blame or tries == _MOST_TRIES or worker.closed:
                 raise
     raise AssertionError("the last try returns or raises")

@@ -1,4 +1,4 @@
-"""The child's side of a node's processes: how one begins, what it hears and says, how it ends."""
+"""The child's side of the node's processes: start, messages, end."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ _MOST_ERROR_CHARS = 4000
 
 
 def begin() -> Link:
-    """Set this process up as its node asked on the command line; return the way to the node."""
+    """Set up this process by its command line; return the link to the node."""
     descriptor, memory_limit = int(sys.argv[1]), int(sys.argv[2])
     begin_to_log(sys.argv[3])
-    faulthandler.enable()  # a native crash leaves the place in the log
+    faulthandler.enable()  # log where native code crashed
     _die_with_parent()
     if memory_limit:
         resource.setrlimit(resource.RLIMIT_AS, (memory_limit, memory_limit))
@@ -40,16 +40,16 @@ def begin() -> Link:
 
 
 def _die_with_parent() -> None:
-    """Have the kernel end this process with its node, however that ends (Linux only)."""
+    """Have the kernel end this process when the node ends (Linux only)."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    # Elsewhere, and if it is gone already, the socket's end tells.
+    # Elsewhere, or if the node is gone already, the socket closes.
 
 
 def _prepare_for_the_worst() -> None:
     """Let the OOM killer pick this process first, and write no core dump."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    with suppress(OSError):  # not Linux: whoever uses most memory goes first there
+    with suppress(OSError):  # not Linux
         Path("/proc/self/oom_score_adj").write_text("1000", "ascii")
 
 
@@ -57,12 +57,12 @@ class Link:
     """Framed messages from and to the node. Any thread may send."""
 
     def __init__(self, connection: socket.socket) -> None:
-        """Speak over this socket."""
+        """Wrap a socket."""
         self._connection = connection
         self._sending = threading.Lock()
 
     def orders(self) -> Iterator[tuple[dict[str, Any], memoryview]]:
-        """Yield orders with the bytes that came with them, until the node is gone."""
+        """Yield orders with their content until the node is gone."""
         stream = self._connection.makefile("rb")
         while len(head := stream.read(4)) == 4:
             length = int.from_bytes(head)
@@ -74,9 +74,9 @@ class Link:
     def answer(
         self, order: dict[str, Any], answer: object, content: bytes | memoryview = b""
     ) -> None:
-        """Answer an order with one of the dataclasses of messages, and bytes.
+        """Answer an order with a dataclass of `messages` and bytes.
 
-        What cannot be sent is answered with an error that says so.
+        An answer that cannot be sent is replaced by an error.
         """
         try:
             self._send({"id": order["id"], "type": "result", "result": write(answer)}, content)
@@ -89,11 +89,11 @@ class Link:
         self._send({"id": order["id"], "type": "error", "code": code, "message": message}, b"")
 
     def push(self, kind: str, message: object) -> None:
-        """Say something unasked. What cannot be sent is left out, and logged."""
+        """Send a message unasked. If it cannot be sent, that is logged."""
         try:
             self._send({"type": kind, "message": write(message)}, b"")
         except ProtocolError as err:
-            _LOGGER.error("A message %s is left out: %s", kind, err)
+            _LOGGER.error("Message %s cannot be sent: %s", kind, err)
 
     def _send(self, message: dict[str, Any], content: bytes | memoryview) -> None:
         frame = encode_binary(message, content)

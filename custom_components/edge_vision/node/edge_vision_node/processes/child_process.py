@@ -23,16 +23,16 @@ _LOGGER = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
 _EXIT_STATUS_WAIT_S = 1.0
-# An order may wait so long to begin: a process that is started on a busy machine takes its time.
+# How long an order may wait to begin: starting a process takes time on a busy machine.
 _BEGIN_DEADLINE_S = 20.0
-# Many parts of a frame with all their pixels have half of that.
+# Twice as much as many parts of a frame with all their pixels.
 _MOST_FRAME_BYTES = 256 * 1024 * 1024
 _PACKAGE_PARENT = Path(__file__).parents[2]
 
 
 @dataclass
 class _Asked:
-    """An order that has not been answered; `timer` ends the process when it takes too long."""
+    """An order without an answer yet; `timer` ends the process after the deadline."""
 
     answer: asyncio.Future[tuple[dict[str, Any], memoryview]]
     deadline_s: float
@@ -118,8 +118,8 @@ class ChildProcess:
     ) -> _T:
         """Send an order and return its answer.
 
-        Raises `WorkerError` where the worker crashed or missed the deadline, or the `NodeError`
-        that it answered with.
+        Raises `WorkerError` if the process crashed or missed the deadline, or the `NodeError` that
+        it answered with.
         """
         result, _ = await self.fetch(order, message, answer, deadline_s=deadline_s, picture=picture)
         return result
@@ -133,22 +133,22 @@ class ChildProcess:
         deadline_s: float,
         picture: bytes | memoryview = b"",
     ) -> tuple[_T, memoryview]:
-        """Do as `ask`, and return the bytes that come with the answer, too."""
+        """Send an order; return its answer and the bytes that came with it. Raises as `ask`."""
         await self._ensure_started()
         assert self._writer is not None
         number = next(self._numbers)
         try:
             frame = encode_binary({"id": number, "type": order, **write(message)}, picture)
         except ProtocolError as err:
-            raise NodeError(f"{self.name} cannot be asked to {order}: {err}") from err
+            raise NodeError(f"{self.name} cannot execute {order}: {err}") from err
         asked = _Asked(asyncio.get_running_loop().create_future(), deadline_s)
-        # It stays there until it is answered, even if nobody waits for it any more: the worker
-        # executes it all the same, and may hang over it.
+        # It stays there until it is answered, even if the caller is gone: the process executes
+        # it all the same, and may hang.
         self._asked[number] = asked
         self._watch()
         try:
             self._writer.write(len(frame).to_bytes(4) + frame)
-            # A reader that is about to notice the same knows why.
+            # `_read` notices it as well, and knows the reason.
             with suppress(ConnectionError):
                 await self._writer.drain()
             result, content = await asked.answer
@@ -159,10 +159,10 @@ class ChildProcess:
         try:
             return read(answer, result.get("result")), content
         except ProtocolError as err:
-            raise NodeError(f"{self.name} gave an answer that makes no sense: {err}") from err
+            raise NodeError(f"{self.name} gave an invalid answer: {err}") from err
 
     async def ended(self) -> str:
-        """Wait until the process that runs now has ended; return why. Returns at once if none."""
+        """Wait until the current process, if any, has ended; return why."""
         if self._reading is not None:
             await asyncio.wait([self._reading])
         return self._reason
@@ -170,7 +170,7 @@ class ChildProcess:
     async def _ensure_started(self) -> None:
         async with self._starting:
             if self.closed:
-                raise WorkerError(f"{self.name}: it is not needed any more")
+                raise WorkerError(f"{self.name}: it is no longer needed")
             if self._reading is not None and not self._reading.done():
                 return
             try:
@@ -212,16 +212,16 @@ class ChildProcess:
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
         except ProtocolError as err:
-            # Whatever came of the order, it is not known which one, nor what else is lost.
+            # It is unknown which order this was about, and what else is lost.
             self._misspoke = True
-            self._kill(f"it sent what is no message ({err})")
+            self._kill(f"it sent an invalid message ({err})")
         finally:
             assert self._writer is not None
             self._writer.close()
             try:
                 async with asyncio.timeout(_EXIT_STATUS_WAIT_S):
                     status = await process.wait()
-            except TimeoutError:  # it closed its end, and lives on
+            except TimeoutError:  # it closed the connection but still runs
                 self._reason = self._reason or f"{self._culprit} hung up"
                 with suppress(ProcessLookupError):
                     process.kill()
@@ -236,7 +236,7 @@ class ChildProcess:
                     asked.answer.set_exception(self._error_for(asked))
 
     def _take(self, message: dict[str, Any], content: memoryview) -> None:
-        """Take in what the process says. Raises `ProtocolError`."""
+        """Handle a message of the process. Raises `ProtocolError`."""
         kind = message.get("type")
         if kind == BEGAN:
             self._note_begin(read(Began, message.get("message")).order)
@@ -244,7 +244,7 @@ class ChildProcess:
             if self._on_push is not None:
                 self._on_push(message)
         elif kind not in ("result", "error") or not isinstance(message["id"], int):
-            raise ProtocolError("neither an answer nor news")
+            raise ProtocolError("an unknown kind of message")
         elif (asked := self._asked.pop(message["id"], None)) is not None:
             asked.stop_timer()
             if not asked.answer.done():
@@ -252,7 +252,7 @@ class ChildProcess:
             self._watch()
 
     def _error_for(self, asked: _Asked) -> WorkerError:
-        """Return what one who waited gets when the process has ended."""
+        """Return the error of an order whose process has ended."""
         return WorkerError(
             f"{self.name}: {self._reason}",
             reason=self._reason,
@@ -266,11 +266,11 @@ class ChildProcess:
     def _note_begin(self, number: int) -> None:
         if (asked := self._asked.get(number)) is not None:
             asked.begun = True
-            asked.stop_timer()  # its time begins now
+            asked.stop_timer()  # its deadline counts from now
             self._watch()
 
     def _watch(self) -> None:
-        """Have a timer for each order that is being executed, as far as is known."""
+        """Start a timer for each order that may be executing."""
         for asked in self._asked.values():
             if asked.timer is None:
                 deadline_s = asked.deadline_s
@@ -279,7 +279,7 @@ class ChildProcess:
                 loop = asyncio.get_running_loop()
                 asked.timer = loop.call_later(deadline_s, self._give_up_on, asked, deadline_s)
             if self._in_order:
-                break  # the others have not had their turn yet
+                break  # the others wait for their turn
 
     def _give_up_on(self, asked: _Asked, deadline_s: float) -> None:
         self._late = asked
@@ -288,7 +288,7 @@ class ChildProcess:
     # --- The end ---------------------------------------------------------------------------------
 
     def _kill(self, reason: str, level: int = logging.WARNING) -> None:
-        """End the process; who waits for it hears it from its reader."""
+        """End the process; `_read` then raises the reason in all orders."""
         if self._process is not None and self._process.returncode is None:
             _LOGGER.log(level, "The worker %s is ended: %s", self.name, reason)
             self._reason = reason
@@ -296,16 +296,16 @@ class ChildProcess:
                 self._process.kill()
 
     async def end(self, reason: str, level: int = logging.INFO) -> None:
-        """End the process, which is nobody's fault; the next request starts a new one."""
+        """End the process without blaming an order; the next request starts a new one."""
         self._on_purpose = True
         self._kill(reason, level)
         if self._reading is not None:
             await asyncio.wait([self._reading])
 
     async def close(self) -> None:
-        """End the process for good; whoever still waits gets `WorkerError`."""
+        """End the process for good; pending orders raise `WorkerError`."""
         self.closed = True
-        await self.end("it is not needed any more", logging.DEBUG)
+        await self.end("it is no longer needed", logging.DEBUG)
 
 
 def _python_path() -> str:
@@ -315,8 +315,8 @@ def _python_path() -> str:
 
 def _describe_exit(culprit: str, status: int) -> str:
     if -status == signal.SIGKILL:
-        # Native code that crashes gets other signals.
-        return f"{culprit} was ended by the system (SIGKILL), mostly because memory has run out"
+        # A crash of native code is another signal.
+        return f"{culprit} was ended by the system (SIGKILL), most likely because memory ran out"
     if status < 0:
         with suppress(ValueError):
             return f"{culprit} crashed ({signal.Signals(-status).name})"

@@ -1,6 +1,6 @@
-"""Worker processes: each runs the models of one accelerator, apart from the node.
+"""Processes that run models, apart from the node.
 
-Why processes: native code crashes, hangs and leaks. A worker that does costs its own accelerator a
-moment; the node, the other accelerators and the hub never notice more than an error. And a model
-file of unknown origin is first loaded in a worker of its own, with limits.
+Native code crashes, hangs and leaks. In a process of its own, that costs one accelerator a moment,
+and the node, the other accelerators and the hub see no more than an error. A model file of unknown
+origin is first loaded in a process with limits.
 """

@@ -1,4 +1,4 @@
-"""The worker's side: `python -m edge_vision_node.workers.child FD`. Ends when its node ends."""
+"""The child's side of a worker: `python -m edge_vision_node.workers.child FD`."""
 
 from __future__ import annotations
 
@@ -49,30 +49,30 @@ from .messages import (
 _LOGGER = logging.getLogger(__name__)
 
 _MOST_PEAKS = 8
-# One picture being decoded while the one before it runs; more would only grow old here.
+# One picture is decoded while the one before it runs. More would only get stale.
 _WAITING = 1
 
-# What comes with an order: a decoded picture, parts of one, a file as it is, or what was wrong.
+# The content of an order: a decoded picture, parts of one, a file, or why it cannot be decoded.
 _Input = Prepared | list[Prepared] | NodeError | bytes | None
 
 
 def main() -> None:
-    """Serve the node at the other end of a socket until it hangs up."""
+    """Serve the node until it closes the connection."""
     Child(begin()).serve()
 
 
 class Child:
-    """Takes orders one after the other; pictures are decoded while the one before them runs."""
+    """Executes orders one after the other, and decodes the next picture meanwhile."""
 
     def __init__(self, link: Link) -> None:
-        """Begin with no model."""
+        """Start without a model."""
         self._link = link
         self._runners: dict[str, Runner] = {}
         self._orders: queue.Queue[tuple[dict[str, Any], _Input]]
         self._orders = queue.Queue(_WAITING)
 
     def serve(self) -> None:
-        """Work until the node hangs up."""
+        """Execute orders until the node closes the connection."""
         threading.Thread(target=self._receive, name="receive", daemon=True).start()
         while True:
             header, prepared = self._orders.get()
@@ -83,7 +83,7 @@ class Child:
                 self._link.refuse(header, err.code, str(err))
             except MemoryError:
                 self._link.refuse(
-                    header, ErrorCode.MODEL_FAILED, "It needs more memory than it may"
+                    header, ErrorCode.MODEL_FAILED, "It needs more memory than allowed"
                 )
             except Exception as err:
                 _LOGGER.exception("Order %s failed", header.get("type"))
@@ -98,11 +98,11 @@ class Child:
                 prepared = self._prepare(header, picture)
             except NodeError as err:
                 prepared = err
-            except Exception as err:  # or nobody would take the next order
+            except Exception as err:  # the thread must go on
                 _LOGGER.exception("Order %s cannot be prepared", header.get("type"))
                 prepared = NodeError(f"{type(err).__name__}: {err}")
             self._orders.put((header, prepared))
-        # Whatever the other thread does, nobody waits for it any more.
+        # Nobody needs what the other thread is doing.
         os._exit(0)
 
     def _prepare(self, header: dict[str, Any], picture: memoryview) -> _Input:

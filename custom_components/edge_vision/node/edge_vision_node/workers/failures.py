@@ -1,4 +1,4 @@
-"""Accelerators that load a model, and then fail whenever they run it."""
+"""Accelerators that load a model but fail to run it."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from enum import Enum, auto
 
 from ..errors import AcceleratorFailedError, InferenceError
 
-# In a row. One picture may be to blame for one; for three, the device or what drives it is.
+# In a row. One failure may be due to the picture; three are due to the device or its driver.
 _RELOAD_AFTER = 3
 _GIVE_UP_AFTER = 6
-# By then somebody may have plugged it in again.
+# The device may be plugged in again by then.
 _TRY_AGAIN_AFTER_S = 300.0
 
 
 class Verdict(Enum):
-    """What to do about a failure."""
+    """What to do after a failure."""
 
     BEAR = auto()
     RELOAD = auto()
@@ -23,10 +23,10 @@ class Verdict(Enum):
 
 
 class Failures:
-    """Counts the runs of each place (its key) that failed in a row. Lost at the node's end."""
+    """Counts the failed runs in a row of each place, by its key. Nothing is stored."""
 
     def __init__(self) -> None:
-        """Begin with none."""
+        """Start with no failures."""
         self._in_a_row: dict[str, int] = {}
         self._given_up: dict[str, tuple[float, InferenceError]] = {}
 
@@ -42,11 +42,11 @@ class Failures:
         return Verdict.GIVE_UP
 
     def forget(self, key: str) -> None:
-        """Begin to count anew: it has run."""
+        """Reset the count after a run that succeeded."""
         self._in_a_row.pop(key, None)
 
     def require_hope(self, key: str) -> None:
-        """Raise `AcceleratorFailedError` where a place was given up a short time ago."""
+        """Raise `AcceleratorFailedError` if a place was given up recently."""
         if (given_up := self._given_up.get(key)) is None:
             return
         at, error = given_up

@@ -42,7 +42,7 @@ _T = TypeVar("_T")
 
 _LOAD_DEADLINE_S = 120.0
 # Accelerators compile a model when they first see it: TensorRT on a small board takes a quarter of
-# an hour. What comes of it is kept.
+# an hour. The result is kept.
 _COMPILE_DEADLINE_S = 1800.0
 _RUN_DEADLINE_S = 20.0
 
@@ -53,7 +53,7 @@ class PreparedCrops:
 
     Attributes:
         pixels: uint8 RGB [N, H, W, 3], H and W as the model wants them.
-        placements: for each where the frame lies in it, as the fields of `Placement`.
+        placements: where the frame lies in each part, as the fields of `Placement`.
     """
 
     pixels: bytes | memoryview
@@ -62,7 +62,7 @@ class PreparedCrops:
 
 @dataclass(frozen=True)
 class Place:
-    """Where a model runs; this is also its key in a worker."""
+    """Where a model runs."""
 
     model: Model
     engine: str
@@ -70,7 +70,7 @@ class Place:
 
     @cached_property
     def key(self) -> str:
-        """Return a name for it, another one when the model's files change."""
+        """Return its name in logs and in a worker. It changes with the model's files."""
         digest = self.model.digest(self.engine)[:8]
         version = f"{self.model.manifest.version} ({digest})"
         return f"{self.model.id} {version} on {self.engine} {self.accelerator}"
@@ -79,7 +79,7 @@ class Place:
 class Lane:
     """One worker and the fair queue before it.
 
-    `holders`: how many need it to stay although no pipeline may use it.
+    `holders`: how many callers keep it open, whether or not a pipeline uses it.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class Lane:
         version: str = "",
         failures: Failures | None = None,
     ) -> None:
-        """Start nothing yet. `version` is the engine's, as far as it is known."""
+        """Prepare; nothing is started yet. `version`: of the engine, empty if unknown."""
         self.holders = 0
         self._version = version
         self._exclusive = is_exclusive(accelerator)
@@ -107,17 +107,17 @@ class Lane:
         self._failures = failures or Failures()
 
     def loaded(self, place: Place) -> Loaded | None:
-        """Return what runs a model, None where it is not loaded (any more)."""
+        """Return what runs a model, None if it is not loaded."""
         generation, loaded = self._loaded.get(place.key, (0, None))
         if generation == self.worker.generation and self.worker.pid:
             return loaded
         return None
 
     async def load(self, place: Place) -> Loaded:
-        """Have a model loaded; one that was is loaded again only after a crash.
+        """Load a model, unless it is loaded already.
 
-        Whoever asks while it is being loaded waits for the same. Raises `NodeError`; a model that
-        crashed its engine three times in a row stays out.
+        Concurrent calls wait for the same load. Raises `NodeError`, also for a model that crashed
+        its engine three times in a row.
         """
         self._failures.require_hope(place.key)
         if (loaded := self.loaded(place)) is not None:
@@ -131,7 +131,7 @@ class Lane:
     def _load_ended(self, key: str, task: asyncio.Task[Loaded]) -> None:
         del self._loads[key]
         if not task.cancelled():
-            task.exception()  # perhaps nobody waits for it any more
+            task.exception()  # retrieve it: the caller may be gone
 
     async def _load(self, place: Place) -> Loaded:
         async with self._loading:
@@ -160,10 +160,10 @@ class Lane:
         deadline_s: float,
         content: memoryview | bytes = b"",
     ) -> _T:
-        """Ask the worker something about a model, which is loaded first where need be.
+        """Send the worker an order about a model, which is loaded first if necessary.
 
-        The model whose execution a worker dies of is struck. All else that waited for that worker
-        had no part in it, and is asked again of the next one, once.
+        The model that was executing when a worker died gets a strike. All other orders that waited
+        for that worker are sent once more, to its successor.
         """
         for last in (False, True):
             if order is not Order.LOAD:
@@ -189,7 +189,7 @@ class Lane:
     ) -> RunResult:
         """Run a picture when it is the user's turn. Raises `NodeError`.
 
-        A file (`bytes`) is decoded beside the engine: it has to be one of our own.
+        A file (`bytes`) is decoded in the engine's process, so it must come from a trusted source.
         """
         still = picture if isinstance(picture, Still) else None
         order = Run(
@@ -242,9 +242,10 @@ class Lane:
         return await self._scheduler.run(user, job)
 
     async def _note_failure(self, place: Place, err: InferenceError) -> None:
-        """Load a model anew that fails again and again; one that goes on so is given up.
+        """Reload a model that keeps failing, and give it up if that does not help.
 
-        Raises `AcceleratorFailedError` then: an accelerator that was unplugged, say.
+        Raises `AcceleratorFailedError` when it is given up, for example because the accelerator
+        was unplugged.
         """
         verdict = self._failures.note(place.key, err)
         if verdict is Verdict.RELOAD:
@@ -274,15 +275,15 @@ class Lane:
             place.accelerator,
             err.reason,
             proven=not first_run,
-            # What crashes when it is first tried will not do better. What takes too long may have
-            # met a busy machine; and when memory runs out, the kernel ends a trial first of all.
+            # A crash in the trial will happen again. A timeout may be due to a busy machine, and
+            # when memory runs out, the kernel ends trials first.
             enough=first_run and not (err.timed_out or err.killed),
         )
 
     async def prove(self, place: Place) -> None:
-        """Try a model that did not come with the package in a process that is thrown away.
+        """Try a model that is not bundled in a process that is thrown away.
 
-        Raises `QuarantinedError` where it crashed, or why it cannot be used.
+        Raises `QuarantinedError` if it crashed, or the error that says why it cannot be used.
         """
         model, engine, accelerator = place.model, place.engine, place.accelerator
         self._trust.require_free(model, engine, accelerator)
@@ -296,7 +297,7 @@ class Lane:
         try:
             loaded = await prove(model, engine, accelerator, self._threads, self._cache)
         except WorkerError as err:
-            # One that could not be started, or understood, says nothing about the model.
+            # A process that could not be started or understood says nothing about the model.
             if err.begun:
                 await self._strike(place, err, first_run=True)
                 self._trust.require_free(model, engine, accelerator)
@@ -306,15 +307,15 @@ class Lane:
         _LOGGER.info("%s has proven itself", place.key)
 
     def has_any(self, keys: set[str]) -> bool:
-        """Return whether any of these models was loaded here, and is wanted since."""
+        """Return whether one of these models was loaded here and not unloaded since."""
         return not keys.isdisjoint(self._loaded)
 
     async def unload_all_but(self, keys: set[str]) -> None:
-        """Unload other models."""
+        """Unload all models but these."""
         for key in self._loaded.keys() - keys:
             generation, _ = self._loaded.pop(key)
             if generation == self.worker.generation and self.worker.pid:
-                with suppress(WorkerError):  # then it is gone with all that was loaded
+                with suppress(WorkerError):  # then the process is gone, with its models
                     await self.worker.ask(
                         Order.UNLOAD, Unload(key=key), Unload, deadline_s=_RUN_DEADLINE_S
                     )
@@ -329,5 +330,5 @@ class Lane:
 
 
 def load_deadline_s(accelerator: str) -> float:
-    """Return how long loading a model may take there."""
+    """Return the deadline of loading a model on an accelerator."""
     return _LOAD_DEADLINE_S if accelerator == "cpu" else _COMPILE_DEADLINE_S

@@ -1,4 +1,4 @@
-"""What a node and its workers say to each other, framed as `protocol` frames pictures."""
+"""Messages between a node and its workers, framed as `protocol` frames pictures."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ..protocol import EngineInfo, Findings
 
 
 class Order(StrEnum):
-    """What a node can ask of a worker."""
+    """The orders that a worker executes."""
 
     DESCRIBE = "describe"
     LOAD = "load"
@@ -23,7 +23,7 @@ class Order(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Describe:
-    """`describe`: what one engine can do here."""
+    """`describe`: return the capabilities of one engine here."""
 
     engine: str
 
@@ -32,8 +32,8 @@ class Describe:
 class Load:
     """`load`: load a model and run it once.
 
-    `folder` holds its manifest, `detector` that of the model that finds its crops; in `cache`
-    engines may keep what they compile.
+    `folder` holds its manifest, `detector` that of the model that finds its crops. Engines keep
+    compiled models in `cache`.
     """
 
     key: str
@@ -47,7 +47,7 @@ class Load:
 
 @dataclass(frozen=True, kw_only=True)
 class Loaded:
-    """Answer to `load`: what really runs it."""
+    """Answer to `load`: the engine and accelerator that run the model."""
 
     engine_version: str
     accelerator: str
@@ -56,7 +56,7 @@ class Loaded:
 
 @dataclass(frozen=True, kw_only=True)
 class Unload:
-    """`unload`: give a model's memory back."""
+    """`unload`: free a model's memory."""
 
     key: str
 
@@ -65,8 +65,8 @@ class Unload:
 class Run:
     """`run` (with a picture): run a model on it, read the outputs.
 
-    `class_ids`: empty keeps all. `pixels`: what comes with it is a picture that is decoded already;
-    without, a file that has been decoded before, or is our own.
+    `class_ids`: empty keeps all. `pixels`: the shape of a decoded picture; without it, a file from
+    a trusted source follows.
     """
 
     key: str
@@ -77,7 +77,7 @@ class Run:
 
 @dataclass(frozen=True, kw_only=True)
 class RunResult:
-    """Answer to `run`; width and height are the camera's picture's."""
+    """Answer to `run`; width and height are those of the camera's picture."""
 
     width: int
     height: int
@@ -90,8 +90,8 @@ class RunResult:
 class RunCrops:
     """`run_crops` (with pixels): run a detector on parts of one frame.
 
-    The pixels are uint8 RGB [N, H, W, 3], H and W as the model wants them. `placements` says for
-    each where the frame lies in it: scale_x, scale_y, offset_x, offset_y (`Placement`).
+    The pixels are uint8 RGB [N, H, W, 3], H and W as the model wants them. `placements`: where the
+    frame lies in each part, as scale_x, scale_y, offset_x, offset_y (`Placement`).
     """
 
     key: str
@@ -102,7 +102,7 @@ class RunCrops:
 
 @dataclass(frozen=True, kw_only=True)
 class CropDetections:
-    """What was found in one part: boxes in coordinates of the frame, scores 0-1, class ids."""
+    """Detections of one part: boxes in coordinates of the frame, scores 0-1, class ids."""
 
     boxes: tuple[tuple[float, ...], ...]
     scores: tuple[float, ...]
@@ -111,7 +111,7 @@ class CropDetections:
 
 @dataclass(frozen=True, kw_only=True)
 class CropsResult:
-    """Answer to `run_crops`, in the order of the parts; `inference_ms` is that of all."""
+    """Answer to `run_crops`, in the order of the parts; `inference_ms` is their sum."""
 
     inference_ms: float
     crops: tuple[CropDetections, ...]
@@ -119,7 +119,7 @@ class CropsResult:
 
 @dataclass(frozen=True, kw_only=True)
 class Measure:
-    """`measure` (with a picture): time a model for some seconds, and at least so many times."""
+    """`measure` (with a picture): time a model for `seconds`, and at least `least` times."""
 
     key: str
     seconds: float
@@ -128,7 +128,7 @@ class Measure:
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """Answer to `measure`: the engine alone, and (median) everything from the picture's bytes."""
+    """Answer to `measure`: the engine alone, and the median of a whole still from its bytes."""
 
     runs: int
     median_ms: float
@@ -138,7 +138,7 @@ class Measured:
 
 @dataclass(frozen=True, kw_only=True)
 class Probe:
-    """`probe` (with a picture): run a model whose head is not known yet."""
+    """`probe` (with a picture): run a model without a head."""
 
     folder: str
     engine: str
@@ -147,7 +147,7 @@ class Probe:
 
 @dataclass(frozen=True, kw_only=True)
 class ProbedColumn:
-    """The least and the largest number of a column, and whether all are whole numbers."""
+    """The smallest and largest number of a column, and whether all are whole numbers."""
 
     low: float
     peak: float
@@ -156,12 +156,15 @@ class ProbedColumn:
 
 @dataclass(frozen=True, kw_only=True)
 class ProbedOutput:
-    """What one output looks like.
+    """Statistics of one output.
 
-    `peaks`: the largest number of each of the first channels, where the output is a table: its
-    shorter side has the channels. `lows` the least. `beyond`: what the channels from the sixth on
-    add up to, on average. `columns`: least and largest numbers of its last side, whatever is
-    shorter, without rows of zeros only. `whole`: whether all are whole numbers.
+    Attributes:
+        peaks: the largest number of each of the first channels, if the output is a table, whose
+            shorter side is taken for the channels.
+        lows: the smallest ones.
+        beyond: the average sum of the channels from the sixth on.
+        columns: of the last side, whichever is shorter, without rows that are all zero.
+        whole: whether all are whole numbers.
     """
 
     shape: tuple[int, ...]

@@ -1,6 +1,6 @@
 """All workers of a node: one for each model on an accelerator.
 
-Where only one process can have the device, its models share one.
+Models share a worker if only one process can use their accelerator.
 """
 
 from __future__ import annotations
@@ -36,17 +36,17 @@ from .process import model_process
 
 _LOGGER = logging.getLogger(__name__)
 
-# Importing the largest of them takes ten seconds on a slow card; one that needs more hangs.
+# Importing the largest engine takes ten seconds from a slow card.
 _DESCRIBE_DEADLINE_S = 30.0
 
 
 class Workers:
-    """The lanes of a node, and what its engines can do."""
+    """The lanes of a node and the capabilities of its engines."""
 
     def __init__(
         self, threads: int | None = None, cache: Path | None = None, trust: Trust | None = None
     ) -> None:
-        """Start nothing yet. In `cache` engines may keep what they compile."""
+        """Prepare; nothing is started yet. Engines keep compiled models in `cache`."""
         self.trust = trust or Trust()
         self._threads = threads
         self.cache = cache
@@ -56,7 +56,7 @@ class Workers:
         self._describing = asyncio.Lock()
 
     async def engines(self) -> tuple[EngineInfo, ...]:
-        """Return what every engine can do here. Asked once, in processes of their own."""
+        """Return the capabilities of every engine here. They are queried once, in a process."""
         async with self._describing:
             if self._engines is None:
                 self._engines = await _describe_engines()
@@ -65,7 +65,7 @@ class Workers:
     async def choose(self, model: Model, engine: str | None, accelerator: str | None) -> Place:
         """Return where a model runs; None leaves the choice open. Raises `EngineMissingError`.
 
-        `WorkerError` where the engine that is named crashed when it was looked at.
+        Raises `WorkerError` if the named engine crashed when it was queried.
         """
         if engine is not None:
             get_engine(engine)
@@ -90,7 +90,7 @@ class Workers:
         raise EngineMissingError(f"{model.manifest.name} cannot run here: {'; '.join(reasons)}")
 
     async def places(self, model: Model) -> list[Place]:
-        """Return everywhere that a model could run, best first; not where a GPU is emulated."""
+        """Return all places where a model can run, best first, without emulated GPUs."""
         return [
             Place(model, info.id, item.id)
             for info in await self.engines()
@@ -100,10 +100,10 @@ class Workers:
         ]
 
     def lane(self, place: Place) -> Lane:
-        """Return the lane of a place: its own, or its accelerator's where there can be but one.
+        """Return the lane of a place; exclusive accelerators have one lane for all models.
 
-        A model in a process of its own can crash, hang, or be compiled for half an hour, and no
-        other one notices.
+        A model that crashes, hangs or is compiled for half an hour delays no model of another
+        lane.
         """
         engine, accelerator = place.engine, place.accelerator
         key = (engine, accelerator, "" if is_exclusive(accelerator) else place.key)
@@ -122,7 +122,7 @@ class Workers:
 
     @contextmanager
     def hold(self, place: Place) -> Iterator[Lane]:
-        """Have the lane of a place stay while it is used, whatever pipelines use."""
+        """Keep the lane of a place open, whether or not a pipeline uses it."""
         lane = self.lane(place)
         lane.holders += 1
         try:
@@ -149,7 +149,7 @@ class Workers:
             if lane.has_any(keys):
                 await lane.unload_all_but(keys)
             else:
-                # First, so that who wants it now gets a new one, and nobody closes it twice.
+                # Removed first: a caller that needs it gets a new one, and nobody closes it twice.
                 del self._lanes[name]
                 await lane.close()
 
@@ -162,17 +162,17 @@ class Workers:
 
 
 async def _describe_engines() -> tuple[EngineInfo, ...]:
-    """Ask one process about all engines: starting it costs more than most packages do.
+    """Query all engines in one process: starting one costs more than importing most packages.
 
-    An engine that it does not survive is asked about once more, in a process of its own: only then
-    is that engine known to be the culprit.
+    An engine that ends that process is queried once more in a process of its own, because only
+    then it is known to be the culprit.
     """
     described = []
     worker = model_process("look for engines")
     try:
         for engine in ENGINES:
             if not is_installed(engine):
-                info = describe_engine(engine)  # says so; no native code is loaded for that
+                info = describe_engine(engine)  # says why it is missing; loads nothing
             else:
                 try:
                     info = await _describe(worker, engine)
@@ -188,7 +188,7 @@ async def _describe_alone(engine: str) -> EngineInfo:
     worker = model_process(f"look for {engine}")
     try:
         return await _describe(worker, engine)
-    except NodeError as err:  # a package for another processor ends the process it is loaded in
+    except NodeError as err:  # a package for another processor crashes the process
         name = ENGINES[engine].name
         return EngineInfo(id=engine, name=name, missing=str(err), crashed=True)
     finally:

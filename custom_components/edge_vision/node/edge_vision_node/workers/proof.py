@@ -1,7 +1,7 @@
-"""The first load and run of a model that did not come with the package.
+"""The first load and run of a model that is not bundled.
 
-They happen in a process of their own, with limits, that is thrown away: whatever a file does to
-the engine, it does it there.
+It happens in a process with limits that is thrown away, so that a hostile file harms nothing
+else.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from .messages import Load, Loaded, Order, Probe, Probed, Run, RunResult
 from .process import model_process
 
 _LOAD_DEADLINE_S = 60.0
-# An accelerator's compiler may take its time over a model that it has never seen.
+# An accelerator compiles a model that it has never seen.
 _COMPILE_DEADLINE_S = 1800.0
 _RUN_DEADLINE_S = 20.0
-# Of address space, which is more than what is really used: engines map a lot that they never touch.
+# Of address space. Engines map far more than they use.
 _LEAST_MEMORY = 3 * 2**30
 _MOST_MEMORY = 8 * 2**30
 _KEY = "candidate"
 
 
 def disposable(name: str, accelerator: str) -> ChildProcess:
-    """Return a worker for a model that may do anything.
+    """Return a process for a model that is not trusted.
 
-    Its memory is limited on the CPU; drivers of GPUs reserve more address space than any limit.
+    Its memory is limited on the CPU; drivers of GPUs reserve too much address space for a limit.
     """
     limit = 0
     if accelerator == "cpu":
@@ -44,9 +44,9 @@ async def prove(
     threads: int | None,
     cache: Path | None = None,
 ) -> Loaded:
-    """Load and run a model once; what it compiles for that is kept in `cache`.
+    """Load and run a model once; the engine keeps what it compiles in `cache`.
 
-    Raises `WorkerError` where it crashed or hung, or the `NodeError` that says what is wrong.
+    Raises `WorkerError` if it crashed or hung, or the `NodeError` that says what is wrong.
     """
     worker = disposable(f"first run of {model.id}", accelerator)
     try:
@@ -63,7 +63,7 @@ async def trial(
     confidence: float,
     cache: Path | None = None,
 ) -> RunResult:
-    """Load and run a model once, for what it finds in a picture. Raises as `prove` does."""
+    """Load a model and return what it finds in a picture. Raises as `prove` does."""
     worker = disposable(f"trial of {model.id}", accelerator)
     try:
         _, result = await _try(worker, model, engine, accelerator, None, cache, confidence, picture)
@@ -73,7 +73,7 @@ async def trial(
 
 
 async def probe(model: Model, engine: str, accelerator: str, picture: bytes) -> Probed:
-    """Run a model without reading its outputs, for their shapes and ranges. Raises as `prove`."""
+    """Run a model and return shapes and ranges of its outputs. Raises as `prove` does."""
     worker = disposable(f"look into {model.id}", accelerator)
     order = Probe(folder=str(model.folder), engine=engine, accelerator=accelerator)
     try:

@@ -1,4 +1,4 @@
-"""Whose frame runs next: fair to all who share an accelerator, and never an old frame."""
+"""The queue of an accelerator: fair to all users, and without stale frames."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..errors import SupersededError
 
 _T = TypeVar("_T")
 
-# While one frame runs, the next is on its way and being decoded; a third would only grow old.
+# While one frame runs, the next one is transferred and decoded. A third would only get stale.
 _UNDER_WAY = 2
 
 
@@ -23,7 +23,7 @@ class _Job:
 
 
 class Scheduler:
-    """Hands an accelerator its jobs, in turn, two at a time.
+    """Passes jobs to an accelerator in turn, two at a time.
 
     Each user (a pipeline) has one place in the queue. A newer job of the same user takes that
     place, and the older one ends with `SupersededError`: stale frames are dropped, never queued,
@@ -31,7 +31,7 @@ class Scheduler:
     """
 
     def __init__(self) -> None:
-        """Start with nothing to do."""
+        """Start with an empty queue."""
         self._waiting: OrderedDict[str, _Job] = OrderedDict()
         self._wake = asyncio.Event()
         self._slots = asyncio.Semaphore(_UNDER_WAY)
@@ -40,7 +40,7 @@ class Scheduler:
         self._worker = asyncio.create_task(self._work())
 
     async def run(self, user: str, job: Callable[[], Awaitable[_T]]) -> _T:
-        """Run a job when it is its turn; return what it returns, or raise what it raises."""
+        """Run a job in its turn; return its result or raise its exception."""
         if self._closed:
             raise _not_needed()
         mine = _Job(job, asyncio.get_running_loop().create_future())
@@ -56,7 +56,7 @@ class Scheduler:
             while self._waiting:
                 await self._slots.acquire()
                 _, job = self._waiting.popitem(last=False)
-                if job.done.done():  # nobody waits for it any more
+                if job.done.done():  # the caller is gone
                     self._slots.release()
                     continue
                 task = asyncio.create_task(self._run(job))
@@ -82,10 +82,10 @@ class Scheduler:
             self._slots.release()
 
     async def close(self) -> None:
-        """Cancel what runs and what waits; whoever waits for it gets `SupersededError`."""
+        """Cancel all jobs; their callers get `SupersededError`."""
         self._closed = True
-        # A task that is cancelled before its first step does nothing at all, so that whoever waits
-        # for its job must be answered here.
+        # A task that is cancelled before its first step does nothing, so its caller must be
+        # answered here.
         jobs = [*self._waiting.values(), *self._running.values()]
         self._waiting.clear()
         tasks = (self._worker, *self._running)
