@@ -52,7 +52,7 @@ def test_a_crop_lies_where_mediapipe_cuts_it(model: str, detector: str, landmark
     (crop,) = find_crops(found.placed(whole), spec, size, 4)
     side = math.hypot(theirs[0, 0], theirs[1, 0])
     assert crop.side == pytest.approx(side, rel=0.02)
-    assert math.dist(crop.centre, theirs @ [0.5, 0.5, 1]) < 0.02 * side
+    assert math.dist(crop.center, theirs @ [0.5, 0.5, 1]) < 0.02 * side
     assert crop.turn == pytest.approx(math.atan2(theirs[1, 0], theirs[0, 0]), abs=0.06)
 
 

@@ -1,4 +1,4 @@
-"""A camera's process: `python -m edge_vision_node.cameras.child FD`. Ends when its node ends."""
+"""The child's side of a camera process: `python -m edge_vision_node.cameras.child FD`."""
 
 from __future__ import annotations
 
@@ -43,23 +43,23 @@ from .source import SourceError
 
 _LOGGER = logging.getLogger(__name__)
 
-# Frames whose pixels are kept: the newest, and besides those that each view has looked at last.
+# Frames whose pixels are kept: the newest ones, and those that each view used last.
 _KEPT, _LOOKED = 4, 2
-# Largest first; more would only be noise.
+# Largest first; smaller ones are noise.
 _MOST_BOXES = 12
 _JPEG_QUALITY = 85
 
 
 def main() -> None:
-    """Serve the node at the other end of a socket until it hangs up."""
+    """Serve the node until it closes the connection."""
     CameraChild(begin()).serve()
 
 
 class _View:
-    """What one watcher sees. The reader's thread steps the gate, the other one draws it."""
+    """What one watcher sees. The reader's thread steps the gate; the other thread draws it."""
 
     def __init__(self, number: int, view: View) -> None:
-        """Begin with a motion gate that knows nothing."""
+        """Start with a new motion gate."""
         ignore, hide = (
             [[(point.x, point.y) for point in polygon] for polygon in polygons]
             for polygons in (view.motion_masks, view.masks)
@@ -67,7 +67,7 @@ class _View:
         self.number = number
         self.masks = view.masks
         self.keep = np.empty((0, 4))
-        # What it has looked at last: its pictures may be wanted once a slow engine has an answer.
+        # Frames it used last: a slow engine may ask for their pictures later.
         self.looked: deque[KeptFrame] = deque(maxlen=_LOOKED)
         self._gate = MotionGate(view.thresholds, ignore, hide)
         self._lock = threading.Lock()
@@ -89,27 +89,27 @@ class _View:
         )
 
     def picture(self) -> Image.Image:
-        """Return what the gate sees, a pixel per cell."""
+        """Return the gate's view, one pixel per cell."""
         with self._lock:
             return Image.fromarray(self._gate.view())
 
 
 class CameraChild:
-    """Reads in the main thread, answers in another."""
+    """Reads in the main thread and answers in another one."""
 
     def __init__(self, link: Link) -> None:
-        """Wait to be told what to read."""
+        """Prepare; the node says what to read."""
         self._link = link
         self._opened = threading.Event()
         self._open: Open | None = None
         self._reader: Reader | None = None
-        # Replaced as a whole, never changed: two threads read it.
+        # Replaced, never modified: two threads read it.
         self._views: dict[int, _View] = {}
         self._number = 1
         self._kept: OrderedDict[int, KeptFrame] = OrderedDict()
 
     def serve(self) -> None:
-        """Work until the node hangs up."""
+        """Read and answer until the node closes the connection."""
         threading.Thread(target=self._answer_orders, name="orders", daemon=True).start()
         self._opened.wait()
         assert self._open is not None
@@ -128,7 +128,7 @@ class CameraChild:
         self._link.push(Push.SOURCE, state)
 
     def _take(self, frame: Any, came: datetime, at: float, decode_ms: float, left_out: int) -> None:
-        """Keep a frame and tell the node what moves in it."""
+        """Keep a frame and report its motion to the node."""
         started = time.perf_counter()
         grey = brightness(frame)
         motions = tuple(view.step(grey, at) for view in self._views.values())
@@ -169,7 +169,7 @@ class CameraChild:
                 self._link.answer(header, answer, content)
                 if header["type"] == CameraOrder.CLOSE:
                     break
-        # Whatever the other thread does, nobody waits for it any more.
+        # Nobody needs what the other thread is doing.
         os._exit(0)
 
     def _execute(self, header: dict[str, Any]) -> tuple[object, bytes]:

@@ -1,4 +1,4 @@
-"""What a node and a camera process say to each other, framed as `protocol` frames pictures."""
+"""Messages between a node and a camera process, framed as `protocol` frames pictures."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ..protocol import Box, MotionThresholds, Point
 
 
 class CameraOrder(StrEnum):
-    """What a node can ask of a camera process."""
+    """The orders that a camera process executes."""
 
     OPEN = "open"
     TUNE = "tune"
@@ -23,7 +23,7 @@ class CameraOrder(StrEnum):
 
 
 class Push(StrEnum):
-    """What a camera process says unasked."""
+    """The messages that a camera process sends unasked."""
 
     FRAME = "frame"
     SOURCE = "source"
@@ -31,19 +31,19 @@ class Push(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """A camera and how to read it: once, however many look at it.
+    """A camera and how to read it. It is read once for all watchers.
 
     Attributes:
-        url: rtsp://, http://, a file, or a device (/dev/video0). May hold a password, so it is in
-            no `repr`, and travels over the socket, not on a command line.
-        transport: of RTSP: one of `TRANSPORTS`; "auto" tries tcp, then udp.
-        verify_certificate: of rtsps and https: refuse one that is not trusted.
-        wallclock: the stream's own times are of no use.
-        orientation: how its pictures have to be turned to be upright, by the numbers of Exif; with
-            1 they are turned as the stream itself says.
-        key_frames_only: decode only key frames, one every second or few: for weak hardware.
-        hardware_decoding: have the GPU decode where it can.
-        stall_s: seconds without a usable frame after which the source counts as unavailable.
+        url: rtsp://, http://, a file, or a device (/dev/video0). It may hold a password, so it is
+            excluded from `repr` and sent over the socket, not on a command line.
+        transport: of RTSP, one of `TRANSPORTS`; "auto" tries tcp, then udp.
+        verify_certificate: refuse untrusted certificates of rtsps and https.
+        wallclock: ignore the stream's own times.
+        orientation: how to turn its pictures upright, as numbered by Exif; 1 follows the stream's
+            own rotation.
+        key_frames_only: decode only key frames, one every few seconds, for slow hardware.
+        hardware_decoding: decode on the GPU if possible.
+        stall_s: seconds without a usable frame until the source is unavailable.
     """
 
     url: str = field(repr=False)
@@ -58,10 +58,10 @@ class Source:
 
 @dataclass(frozen=True, kw_only=True)
 class View:
-    """What one watcher may see of a camera, and what counts as movement there.
+    """What one watcher may see of a camera, and what counts as motion.
 
     Attributes:
-        masks: privacy masks; these pixels are never handed out.
+        masks: privacy masks; these pixels never leave the process.
         thresholds: of the motion gate.
         motion_masks: areas where nothing counts as motion (a tree, a clock in the picture).
     """
@@ -76,9 +76,9 @@ class ViewTuning:
     """One watcher's view.
 
     Attributes:
-        number: names it in orders and pushes. What it stands for never changes.
-        view: what it stands for.
-        keep: where objects are followed; the motion gate does not get used to what is there.
+        number: identifies the view in messages; it never stands for another one.
+        view: the view.
+        keep: where objects are followed; the motion gate does not learn these areas.
     """
 
     number: int
@@ -88,10 +88,10 @@ class ViewTuning:
 
 @dataclass(frozen=True, kw_only=True)
 class Tune:
-    """`tune`: change while it runs.
+    """`tune`: change frame rate and views while reading.
 
     Attributes:
-        fps: frames to keep in a second, at most.
+        fps: the most frames to keep per second.
         views: of all watchers.
     """
 
@@ -101,7 +101,7 @@ class Tune:
 
 @dataclass(frozen=True, kw_only=True)
 class Open:
-    """`open`: start to read. `first` is the number of the first frame."""
+    """`open`: start reading. `first` is the number of the first frame."""
 
     source: Source
     tune: Tune
@@ -110,15 +110,15 @@ class Open:
 
 @dataclass(frozen=True, kw_only=True)
 class Motion:
-    """What the motion gate of a view says of a frame.
+    """The result of a view's motion gate for a frame.
 
     Attributes:
-        view: its number.
-        moving: something moves, in `boxes`.
-        calibrating: it could not tell (just started, the light or the view has changed at once):
-            look at the whole frame. Not the same as nothing moving.
-        share: of the frame that has changed (0-1).
-        boxes: where, largest first.
+        view: number of the view.
+        moving: whether something moves, in `boxes`.
+        calibrating: motion is unknown, because the gate has just started or the light or the view
+            has changed: use the whole frame. This is different from no motion.
+        share: changed share of the frame (0-1).
+        boxes: the changed areas, largest first.
     """
 
     view: int
@@ -130,18 +130,18 @@ class Motion:
 
 @dataclass(frozen=True, kw_only=True)
 class CameraFrame:
-    """Pushed for each kept frame; its pixels can be asked for as long as it is in the ring.
+    """Pushed for each kept frame, whose pixels can be requested while it is kept.
 
     Attributes:
-        number: counts on over reconnections and restarts of the process.
+        number: increases across reconnections and restarts of the process.
         captured_at: when its data arrived, ISO 8601 in UTC.
-        captured_monotonic: the same by `time.monotonic`, which processes of a device share.
+        captured_monotonic: the same as `time.monotonic`, which is common to all processes.
         width, height: in pixels.
-        decode_ms: from its data to pixels.
-        motion_ms: of all views' motion gates.
-        dropped: frames since the last one that a newer one took the place of.
-        behind: decoding cannot keep up, and only key frames are decoded for now.
-        motions: what the motion gate of each view says.
+        decode_ms: time from data to pixels.
+        motion_ms: time of the motion gates of all views.
+        dropped: frames since the last kept one that were replaced by newer ones.
+        behind: decoding cannot keep up, so only key frames are decoded for now.
+        motions: the result of each view's motion gate.
     """
 
     number: int
@@ -158,15 +158,15 @@ class CameraFrame:
 
 @dataclass(frozen=True, kw_only=True)
 class Crops:
-    """`crops`: parts of a frame in the size that a model wants.
+    """`crops`: return parts of a frame in the size of a model's input.
 
     Attributes:
-        view: whose.
-        frame: its number.
-        regions: what to cut out; at least one.
+        view: number of the view.
+        frame: number of the frame.
+        regions: the parts, at least one.
         width, height: of each crop in pixels.
         resize: "stretch", or "letterbox" (its own shape, from the top left; the rest is `pad`).
-        pad: grey level of the padding.
+        pad: gray level of the padding.
     """
 
     view: int
@@ -192,7 +192,7 @@ class Cropped:
 
 @dataclass(frozen=True, kw_only=True)
 class FramePicture:
-    """`picture` and `motion_view`: a view of a frame (None: the newest) as JPEG."""
+    """`picture` and `motion_view`: return a view of a frame (None: the newest) as JPEG."""
 
     view: int
     frame: int | None = None
@@ -212,7 +212,7 @@ class Pictured:
 
 @dataclass(frozen=True, kw_only=True)
 class Sharpness:
-    """`sharpness`: how sharp parts of a frame are."""
+    """`sharpness`: return how sharp parts of a frame are."""
 
     frame: int
     regions: tuple[Box, ...]
@@ -220,9 +220,9 @@ class Sharpness:
 
 @dataclass(frozen=True, kw_only=True)
 class Sharp:
-    """Answer to `sharpness`: the variance of the Laplacian of each region's brightness, less noise.
+    """Answer to `sharpness`: variance of the Laplacian of each region's brightness, less noise.
 
-    To be compared between frames of one camera, not between cameras.
+    Comparable between frames of one camera, not between cameras.
     """
 
     values: tuple[float, ...]
@@ -230,4 +230,4 @@ class Sharp:
 
 @dataclass(frozen=True, kw_only=True)
 class Done:
-    """Question without parameters, or answer without content."""
+    """An order without parameters, or an answer without content."""

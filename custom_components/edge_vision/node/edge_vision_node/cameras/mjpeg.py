@@ -1,10 +1,9 @@
-"""Pictures in what a camera sends over HTTP, however it is packed.
+"""Finds the pictures in an MJPEG stream over HTTP, however it is packed.
 
-What is called MJPEG is JPEGs one after the other, mostly as parts of a multipart message (RFC 2046,
-5.1). Many cameras and bridges do not keep to that: their boundaries lack dashes or have too many,
-lengths are missing or wrong, parts of text lie between, ends are missing. So nothing but the
-pictures themselves is gone by: each says where it ends. Where one does not, it ends where the next
-part begins.
+MJPEG is a sequence of JPEGs, mostly as parts of a multipart message (RFC 2046, 5.1). Many cameras
+and bridges break its rules: boundaries lack dashes or have too many, lengths are missing or wrong,
+text lies between pictures, ends are missing. So only the pictures themselves count. Each says where
+it ends; one that does not ends where the next part begins.
 """
 
 from __future__ import annotations
@@ -15,32 +14,32 @@ from collections.abc import Iterator
 from ..frames.structure import PNG_START, START, JpegEnd, PngEnd, end_of
 from ..protocol import MAX_PICTURE_BYTES
 
-# The head of a part, and what stands before it.
+# The head of a part, and the bytes before it.
 _HEAD = re.compile(rb"([^\r\n]{0,200})\r?\n(?:[A-Za-z][A-Za-z0-9-]*:[^\r\n]*\r?\n)+\r?\n")
 _LONGEST_HEAD = 4096
 _LEAST_BOUNDARY = 3
-# Between pictures there may be text, but not for ever.
+# Limit of text between pictures.
 MOST_BETWEEN = 1 << 20
-# What begins a stream of pictures: the head of a part, or text; all others have bytes of their own.
+# The start of a stream of pictures: the head of a part, or text. Other formats have magic numbers.
 _TEXT = re.compile(rb"[\t\n\r\x20-\x7e]*")
 
 
 class PicturesError(ValueError):
-    """What comes holds no pictures, or one that is too large."""
+    """The stream holds no pictures, or one that is too large."""
 
 
 class Pictures:
-    """Takes pictures out of a stream, each as soon as its last byte has come."""
+    """Extracts pictures from a stream, each as soon as its last byte has arrived."""
 
     def __init__(self) -> None:
-        """Begin with nothing."""
+        """Start with an empty stream."""
         self._data = bytearray()
         self._end: JpegEnd | PngEnd | None = None
         self._boundary: bytes | None = None
         self._searched = 0
 
     def step(self, data: bytes) -> Iterator[bytes]:
-        """Take in what has come; yield the pictures that are complete by it.
+        """Add data and yield the pictures that are complete.
 
         Raises `PicturesError`.
         """
@@ -49,7 +48,7 @@ class Pictures:
             yield picture
 
     def end(self) -> Iterator[bytes]:
-        """Nothing more comes: yield what is there of a picture without an end."""
+        """Yield the rest of a picture without an end, after the last data."""
         if self._end is not None and not self._end.whole and self._has_data:
             yield bytes(self._data)
         self._data.clear()
@@ -80,7 +79,7 @@ class Pictures:
         """Find the start of a picture and drop what is before it; return whether there is one."""
         found = START.search(self._data, self._searched)
         if found is None:
-            # The first part of a start may be there.
+            # The first byte of a start may be there.
             self._searched = max(0, len(self._data) - len(PNG_START))
             if len(self._data) > MOST_BETWEEN:
                 raise PicturesError("What the camera sends holds no pictures")
@@ -94,7 +93,7 @@ class Pictures:
         return True
 
     def _next_part(self, before: int | None) -> int | None:
-        """Return where the next part begins, where that is before the next picture."""
+        """Return where the next part begins, if that is before the next picture."""
         if self._boundary is None or not self._has_data:
             return before
         separator = b"\n" + self._boundary
@@ -104,12 +103,12 @@ class Pictures:
 
 
 def holds_pictures(head: bytes, *, ended: bool) -> bool | None:
-    """Return whether a stream that begins like this is pictures; None where more has to be seen."""
+    """Return whether a stream that begins like this holds pictures; None if more data is needed."""
     text = _TEXT.match(head)
     assert text is not None
     if START.match(head, text.end()):
         return True
-    # A part of text, or a picture's start that has not come whole yet.
+    # A part of text, or an incomplete start of a picture.
     rest = len(head) - text.end()
     if ended or rest >= len(PNG_START) or len(head) > MOST_BETWEEN:
         return False

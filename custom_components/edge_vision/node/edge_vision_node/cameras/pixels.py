@@ -1,4 +1,4 @@
-"""A kept frame: its pixels as a decoder left them, and what is made of them when asked for."""
+"""Kept frames: a decoder's pixels, and the crops and pictures made from them."""
 
 from __future__ import annotations
 
@@ -20,39 +20,39 @@ from ..frames.masks import Masks
 from ..frames.orientation import UPRIGHT, swaps_sides, turned
 from ..protocol import Box
 
-# Planes of a byte per pixel, brightness and two of colour: how many pixels wide and high is a value
-# of colour.
+# Formats with a plane of brightness and two of color, one byte per value: how many pixels wide and
+# high a color value is.
 _YUV = {
     **dict.fromkeys(("yuv420p", "yuvj420p"), (2, 2)),
     **dict.fromkeys(("yuv422p", "yuvj422p"), (2, 1)),
     **dict.fromkeys(("yuv444p", "yuvj444p"), (1, 1)),
 }
-# What it is scaled to on its way to RGB: FFmpeg is fast at making RGB of that.
+# The format between scaling and RGB, which FFmpeg converts fast.
 _BETWEEN = {
     **dict.fromkeys(("yuv420p", "yuv422p"), "yuv422p"),
     **dict.fromkeys(("yuvj420p", "yuvj422p"), "yuvj422p"),
 }
 _NO_COLOUR = 128
 _FULL_RANGE = 2
-# Formats whose first plane is brightness, a byte per pixel.
+# Formats whose first plane is brightness, one byte per pixel.
 _PLANAR = (*_YUV, "nv12", "gray")
-# Sharpness is measured in so many pixels of the longer side: a blur beyond that is not seen.
+# Sharpness is measured at this length of the longer side; finer blur is ignored.
 _MOST_SHARP_PIXELS = 256
-# Variance of the Laplacian per variance of the noise; median of the noise's mask per its deviation.
+# Variance of the Laplacian per variance of noise; median of the noise mask per its deviation.
 _LAPLACIAN_NOISE, _MASK_NOISE = 20.0, 0.6745 * 6
 
 _scaling = threading.Lock()
 
 
 def brightness(frame: Any) -> NDArray[np.uint8]:
-    """Return a frame's brightness, uint8 [H, W]; a view where the decoder gives it."""
+    """Return a frame's brightness, uint8 [H, W]; a view of the decoder's plane if it has one."""
     if frame.format.name not in _PLANAR:
         frame = frame.reformat(format="gray")
     return _values(frame.planes[0])
 
 
 def upright(frame: Any, orientation: int) -> Any:
-    """Return a frame turned, by the numbers of Exif."""
+    """Return a frame turned upright; `orientation` is numbered by Exif."""
     if orientation == UPRIGHT:
         return frame
     frame = _planar(frame)
@@ -61,7 +61,7 @@ def upright(frame: Any, orientation: int) -> Any:
         width, height = height, width
         wide, high = _YUV[frame.format.name]
         if wide != high:
-            # Colour that is twice as fine downwards as across has no format once it is turned.
+            # There is no format for the turned planes if color is finer in one direction.
             full = frame.format.name.startswith("yuvj")
             frame = frame.reformat(format="yuvj420p" if full else "yuv420p")
     made = _like(frame, width, height)
@@ -71,11 +71,10 @@ def upright(frame: Any, orientation: int) -> Any:
 
 
 class KeptFrame:
-    """A frame whose pixels can be asked for. Safe from several threads.
+    """A frame whose pixels can be requested, also from several threads.
 
-    Nothing is converted before somebody asks, and then only what they ask for: FFmpeg's scaler
-    makes a model's input of the decoder's planes in less time than the whole frame takes to become
-    RGB.
+    Only what is requested is converted: FFmpeg's scaler turns the decoder's planes into a model's
+    input in less time than it takes to convert the whole frame to RGB.
     """
 
     def __init__(self, number: int, captured_at: str, frame: Any) -> None:
@@ -98,11 +97,11 @@ class KeptFrame:
         """Return a region in another size, privacy masks burned in, and where the frame lies in it.
 
         Args:
-            masks: what nobody may see.
-            region: what to show; its borders move outwards to the next that the format has.
+            masks: privacy masks.
+            region: the part to show; its borders move outwards to the next color value.
             size: width and height in pixels.
             letterbox: keep the region's shape, from the top left, instead of stretching it.
-            pad: grey level of the rest.
+            pad: gray level of the padding.
 
         Returns: uint8 RGB [height, width, 3], and the placement of the whole frame.
         """
@@ -127,7 +126,7 @@ class KeptFrame:
     def jpeg(
         self, masks: Masks, max_width: int | None, quality: int
     ) -> tuple[bytes, tuple[int, int]]:
-        """Return it as JPEG, with these privacy masks burned in, and its size in pixels."""
+        """Return it as JPEG with privacy masks burned in, and its size in pixels."""
         with self._lock:
             frame = self._masked(masks)
             size = (frame.width, frame.height)
@@ -139,7 +138,7 @@ class KeptFrame:
         return out.getvalue(), size
 
     def _masked(self, masks: Masks) -> Any:
-        """Return the frame with masks burned in; views with the same masks share it."""
+        """Return the frame with masks burned in, shared by views with the same masks."""
         if masks not in self._frames:
             plain = self._frames.get(()) or _planar(self._frame)
             self._frames[()] = plain
@@ -149,9 +148,9 @@ class KeptFrame:
     def sharpness(self, region: Box) -> float:
         """Return the variance of the Laplacian of a region's brightness, less that of its noise.
 
-        To be compared between frames of one camera (Pech-Pacheco et al., "Diatom autofocusing in
-        brightfield microscopy", 2000; the noise: Immerkær, "Fast noise variance estimation", 1996,
-        with a median, as it is no noise where an edge is).
+        Comparable between frames of one camera (Pech-Pacheco et al., "Diatom autofocusing in
+        brightfield microscopy", 2000; noise: Immerkær, "Fast noise variance estimation", 1996, with
+        a median, because edges are no noise).
         """
         grey = brightness(self._frame)
         height, width = grey.shape
@@ -162,7 +161,7 @@ class KeptFrame:
         step = max(1, -(-max(part.shape) // _MOST_SHARP_PIXELS))
         if min(part.shape) < 3 * step:
             return 0.0
-        # Pillow is slow at taking over a view with gaps.
+        # Pillow copies a view with gaps slowly.
         whole = Image.fromarray(np.ascontiguousarray(part))
         pixels = np.asarray(whole.reduce(step)).astype(np.int16)
         across = pixels[:, :-2] - 2 * pixels[:, 1:-1] + pixels[:, 2:]
@@ -175,7 +174,7 @@ class KeptFrame:
 
 @dataclass(frozen=True)
 class _Part:
-    """A part of a frame in pixels, with borders where every plane can be cut."""
+    """A part of a frame in pixels, with borders at which every plane can be cut."""
 
     left: int
     top: int
@@ -184,7 +183,7 @@ class _Part:
 
     @classmethod
     def of(cls, frame: Any, region: Box) -> _Part:
-        """Return the least part that holds a region."""
+        """Return the smallest part that contains a region."""
         wide, high = _YUV[frame.format.name]
         left = min(int(region.x_min * frame.width), frame.width - 1) // wide * wide
         top = min(int(region.y_min * frame.height), frame.height - 1) // high * high
@@ -193,7 +192,7 @@ class _Part:
         return cls(left, top, min(right, frame.width), min(bottom, frame.height))
 
     def cut(self, frame: Any) -> Any:
-        """Return it as a frame of its own."""
+        """Return the part as a frame."""
         if (self.left, self.top, self.right, self.bottom) == (0, 0, frame.width, frame.height):
             return frame
         part = _like(frame, self.right - self.left, self.bottom - self.top)
@@ -212,7 +211,7 @@ def _values(plane: Any) -> NDArray[np.uint8]:
 
 
 def _like(frame: Any, width: int, height: int) -> Any:
-    """Return an empty frame of another size, whose values mean the same."""
+    """Return an empty frame of another size with the same format and color range."""
     made = type(frame)(width, height, frame.format.name)
     made.color_range, made.colorspace = frame.color_range, frame.colorspace
     return made
@@ -223,18 +222,18 @@ def _planar(frame: Any) -> Any:
 
 
 def _scaled(frame: Any, size: tuple[int, int]) -> NDArray[np.uint8]:
-    """Return a frame as uint8 RGB [H, W, 3] in a size."""
-    # Averaging areas is as accurate as anything slower where a picture shrinks; enlarging that way
-    # would only make blocks.
+    """Return a frame as uint8 RGB [H, W, 3] of a size."""
+    # Averaging areas is as accurate as slower methods for shrinking. For enlarging it would only
+    # produce blocks.
     shrinks = frame.width >= size[0] and frame.height >= size[1]
     method = "AREA" if shrinks else "BILINEAR"
     between = _BETWEEN.get(frame.format.name)
     if between and size != (frame.width, frame.height) and size[0] % 2 == 0:
-        # FFmpeg is fast at scaling planes and at making RGB of them, but not at both in one.
+        # FFmpeg scales planes fast and converts them to RGB fast, but not both at once.
         frame = _reformatted(frame, size, between, method)
     plane = _reformatted(frame, size, "rgb24", method).planes[0]
     rows = np.frombuffer(memoryview(plane), dtype=np.uint8).reshape(-1, plane.line_size)
-    # In rows: numpy is ten times slower at copying pixels of three.
+    # In rows: numpy copies an inner dimension of three ten times slower.
     return np.ascontiguousarray(rows[:, : 3 * size[0]]).reshape(-1, size[0], 3)
 
 
@@ -243,7 +242,7 @@ def _reformatted(frame: Any, size: tuple[int, int], kind: str, method: str) -> A
     with _scaling:
         scaler = _scaler(shape, size, kind, method)
         try:
-            # To begin and end threads would take longer than the work, at times much longer.
+            # Starting threads would take longer than scaling.
             return scaler.reformat(frame, *size, kind, interpolation=method, threads=1)
         except TypeError:  # PyAV before 17
             return scaler.reformat(frame, *size, kind, interpolation=method)
@@ -251,8 +250,8 @@ def _reformatted(frame: Any, size: tuple[int, int], kind: str, method: str) -> A
 
 @functools.lru_cache(maxsize=64)
 def _scaler(_shape: object, _size: object, _kind: str, _method: str) -> Any:
-    """Return what scales like that: to be made takes it as long as to scale."""
-    # Where there are frames of it, PyAV is there; who looks at stills does without.
+    """Return a cached scaler: creating one takes as long as scaling."""
+    # PyAV may be missing on nodes that only use stills.
     return importlib.import_module("av.video.reformatter").VideoReformatter()
 
 
@@ -268,7 +267,7 @@ def _burned(frame: Any, masks: Masks) -> Any:
         wide, high = _YUV[frame.format.name] if number else (1, 1)
         into = _values(target)
         into[:] = _values(source)
-        # A value of colour that is part of a hidden pixel is hidden, too.
+        # Color values that cover a hidden pixel are hidden as well.
         blocks = np.zeros((into.shape[0], high, into.shape[1], wide), dtype=bool)
         blocks.reshape(into.shape[0] * high, -1)[: frame.height, : frame.width] = hidden
         into[blocks.any(axis=(1, 3))] = _NO_COLOUR if number else (0 if full else 16)

@@ -1,4 +1,4 @@
-"""Reading a source: frames as they come, and again when it breaks."""
+"""Reads the frames of a source, and opens it again after a failure."""
 
 from __future__ import annotations
 
@@ -30,44 +30,44 @@ _LOGGER = logging.getLogger(__name__)
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 60.0
 _SOUND_AFTER_S = 30.0
-# Decoding a frame and telling of it take milliseconds; whoever takes this long hangs.
+# Decoding and reporting a frame take milliseconds. A reader that takes this long hangs.
 _HANGS_AFTER_S = 20.0
-# Who never has to wait for data is behind with them: in so long a time by less than this share.
+# A reader that waits for data for less than this share of a period is behind.
 _WATCHED_S, _LEAST_WAIT = 2.0, 0.02
 _CAUGHT_UP_S = 0.02
-# Cameras that save on key frames send one every ten seconds or so.
+# Some cameras send a key frame every ten seconds only.
 _KEY_FRAME_WITHIN_S = 60.0
-# Nobody is there: another way of asking would not help.
+# The camera is unreachable: another way to open it would not help.
 _UNREACHED = (errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN)
 _LEAST_PLAYED_S = 1.0
-# Codecs that can be decoded at half, a quarter or an eighth of their size, at a fraction of the
-# price. H.264 and H.265 are not among them.
+# Codecs that can be decoded at half, a quarter or an eighth of their size in a fraction of the
+# time. H.264 and H.265 cannot.
 _SCALABLE = ("mjpeg", "mpeg1video", "mpeg2video", "mpeg4", "h263", "flv1")
-# These say nothing of what is damaged unless errors are to end the picture.
+# These report damage only if errors end the picture.
 _SILENT = ("hevc", "mjpeg")
 _REORDERED = 16
-# As small as this a picture still shows small people in its parts, and is evidence.
+# A picture of this size still shows small people in its parts, and is good enough to keep.
 _ENOUGH_PIXELS = 720
-# How often it is seen to whether the camera is silent.
+# How often the camera is checked for silence.
 _LISTEN_EVERY_S = 0.2
-# Pictures that have to be asked for are not asked for less often than this.
+# The longest pause between pictures that have to be requested.
 _LONGEST_BETWEEN_S = 10.0
 
 
 class _RelayError(SourceError):
-    """What comes by way of the relay cannot be decoded; perhaps what comes directly can."""
+    """Data from the relay cannot be decoded; direct data may be."""
 
 
 class _ChangedError(Exception):
-    """A source sends smaller pictures than it did, which are not to be halved."""
+    """A source sends smaller pictures than before, which must not be halved."""
 
 
-# (frame of PyAV, when its data came: UTC and monotonic, milliseconds of decoding, left out before)
+# (frame of PyAV, arrival of its data as UTC and monotonic, decoding in ms, frames skipped before)
 FrameTaker = Callable[[Any, datetime, float, float, int], None]
 
 
 class Reader:
-    """Reads a source until the process ends. `fps` may be changed at any time."""
+    """Reads a source until the process ends. `fps` can be changed at any time."""
 
     def __init__(
         self,
@@ -76,10 +76,10 @@ class Reader:
         on_frame: FrameTaker,
         on_state: Callable[[SourceStatus], None],
     ) -> None:
-        """Read nothing yet. Raises `SourceError` where PyAV is missing."""
+        """Prepare. Raises `SourceError` if PyAV is missing."""
         self._av = load_av()
         self.fps = fps
-        # Decoding cannot keep up: only key frames are, until it has caught up.
+        # Decoding cannot keep up: only key frames are decoded until it has caught up.
         self.behind = False
         self._source = source
         self._on_frame = on_frame
@@ -88,48 +88,48 @@ class Reader:
         self._opener = Opener(self._av, source)
         self._is_file = self._opener.is_file
         self._rhythm = Rhythm(source.stall_s)
-        # Since when data is waited for, of a camera that has sent some.
+        # Since when the reader has been waiting for data, after the first.
         self._waiting_at: float | None = None
         self._codec: Any = None
         self._halve = True
         self._expected_by = math.inf
         self._live_at = 0.0
-        # When the next frame is wanted; holds when it is opened again.
+        # When the next frame is due; kept when the source is opened again.
         self._due = 0.0
         self._soundness = Soundness(source.stall_s)
-        # A camera that never keeps to the letter of its format is read as well as it can be.
+        # A camera that always violates its format is read as well as possible.
         self._strict = True
         self._keeps_to_it = False
-        # Times, in the stream, of packets that could not be decoded; a part of a picture may come.
+        # Stream times of packets that could not be decoded; parts of their pictures may follow.
         self._spoilt: deque[int | None] = deque(maxlen=_REORDERED)
 
     @property
     def hangs(self) -> bool:
-        """Return whether it does not go on, though nothing is left that it could wait for."""
+        """Return whether the reader is stuck without waiting for anything."""
         return time.monotonic() > self._expected_by
 
     def _expect(self, within_s: float) -> None:
-        """Say how long what comes now may take."""
+        """Set the deadline of the next step."""
         self._expected_by = time.monotonic() + within_s + _HANGS_AFTER_S
 
     def run(self) -> None:
-        """Read for ever, with longer and longer pauses while it cannot be read."""
+        """Read for ever, with increasing pauses between failed attempts."""
         threading.Thread(target=self._listen, name="listen", daemon=True).start()
         pause = _FIRST_PAUSE_S
         while True:
             started = time.monotonic()
-            # `may_help`: to ask in another way.
+            # `may_help`: whether another way to open it may work.
             self._live_at, may_help = 0.0, True
             try:
                 self._read()
                 reason = "The camera ended the stream"
                 if self._is_file and self._live_at:
-                    # It is played again and again; a single picture is as long as this.
+                    # A file is played in a loop; this is the duration of a single picture.
                     time.sleep(max(0.0, started + _LEAST_PLAYED_S - time.monotonic()))
                     continue
             except _ChangedError:
                 self._halve = False
-                continue  # to be opened for its new size
+                continue  # open it for its new size
             except _RelayError as err:
                 reason, may_help = str(err), False
                 self._opener.leave_relay()
@@ -152,30 +152,30 @@ class Reader:
                 pause = min(pause * 2, _LONGEST_PAUSE_S)
 
     def _listen(self) -> None:
-        """Tell of a silence as soon as it is too long for this camera."""
+        """Report a silence as soon as it is too long for this camera."""
         while True:
             time.sleep(_LISTEN_EVERY_S)
             since, limit_s = self._waiting_at, self._rhythm.limit_s
             if since is not None and time.monotonic() - since >= limit_s:
                 self._waiting_at = None
                 self._tell(SourceState.UNAVAILABLE, _silent(limit_s))
-                # FFmpeg's own timeout was set when it opened the stream, and may be longer.
+                # FFmpeg's own timeout was set when the stream was opened, and may be longer.
                 self._opener.hang_up()
 
     def _between_s(self) -> float:
-        """Return how far apart pictures are that have to be asked for."""
+        """Return the pause between pictures that have to be requested."""
         return min(1 / self.fps, _LONGEST_BETWEEN_S)
 
     def _read(self) -> None:
-        # The relay, FFmpeg by its way, FFmpeg directly; over HTTP, pictures before that.
+        # The relay, FFmpeg with its transport, FFmpeg directly; over HTTP, pictures before.
         self._expect(3 * OPEN_TIMEOUT_S)
         with ExitStack() as stack:
             feed = self._opener.open(stack, self._rhythm.limit_s, self._between_s, self._push_state)
             codec = self._codec = feed.codec
             if codec.width * codec.height > MAX_PIXELS:
                 raise SourceError(f"Its pictures have over {MAX_PIXELS // 10**6} million pixels")
-            # Decoding by frames in parallel would hold one frame back per thread. And H.264 by
-            # slices in parallel would say nothing of what is damaged.
+            # Frame threads would delay frames by one per thread, and with slice threads H.264
+            # would not report damage.
             codec.thread_type = "AUTO" if self._is_file else "SLICE"
             if codec.name == "h264" and not self._is_file:
                 codec.thread_type, codec.thread_count = "NONE", 1
@@ -193,7 +193,7 @@ class Reader:
             self._pass_on(self._frames(feed, halvings))
 
     def _frames(self, feed: Feed, halvings: int) -> Iterator[tuple[Any, datetime, float, float]]:
-        """Yield frames with the time at which their data came."""
+        """Yield frames with the arrival time of their data."""
         asked_at = good_at = time.monotonic()
         player = Player(self._source.stall_s)
         backlog = Backlog(asked_at)
@@ -203,7 +203,7 @@ class Reader:
             came, at = datetime.now(UTC), time.monotonic()
             if not self._is_file:
                 if at - asked_at >= self._rhythm.limit_s:
-                    # It stalled; what was held back comes now, and is not of now.
+                    # After a stall, old data arrives first.
                     raise TimeoutError
                 self._rhythm.step(at - asked_at)
                 self.behind = backlog.step(at, at - asked_at)
@@ -212,7 +212,7 @@ class Reader:
                 elif packet.is_keyframe or (
                     behind_at is not None and at - behind_at > self._source.stall_s
                 ):
-                    # What comes before the next key frame is drawn upon what was left out.
+                    # Frames before the next key frame depend on skipped ones.
                     behind_at = None
                 if not self._source.key_frames_only:
                     codec.skip_frame = "DEFAULT" if behind_at is None else "NONKEY"
@@ -239,7 +239,7 @@ class Reader:
             asked_at = time.monotonic()
 
     def _packets(self, packets: Iterator[Any]) -> Iterator[Any]:
-        silence_s = self._rhythm.limit_s  # that FFmpeg puts up with
+        silence_s = self._rhythm.limit_s  # that FFmpeg tolerates
         while True:
             self._expect(silence_s + _LONGEST_BETWEEN_S)
             if self._live_at and not self._is_file:
@@ -252,9 +252,9 @@ class Reader:
             yield packet
 
     def _decode(self, packet: Any, at: float) -> list[Any]:
-        """Return the frames of a packet that can be believed."""
+        """Return the frames of a packet that are not damaged."""
         try:
-            # A picture that is made to keep a decoder busy for minutes.
+            # A picture that would keep the decoder busy for minutes.
             if self._codec.name == "mjpeg" and is_scan_bomb(bytes(packet)):
                 raise self._av.InvalidDataError(0, "too many scans")
             decoded = self._codec.decode(packet)
@@ -272,7 +272,7 @@ class Reader:
         return sound
 
     def _pass_on(self, frames: Iterator[tuple[Any, datetime, float, float]]) -> None:
-        """Hand on as many frames as are wanted, evenly."""
+        """Pass on as many frames as are wanted, evenly spaced."""
         left_out, spent_ms, last = 0, 0.0, 0.0
         gap = 0.0
         for frame, came, at, took_ms in frames:
@@ -281,7 +281,7 @@ class Reader:
                 self._opener.note_worked()
             self._tell(SourceState.LIVE, None)
             spent_ms += took_ms
-            # Half a frame early is in time: times are never quite what the rate says.
+            # Half an interval early is in time: the rate is never exact.
             gap = at - last if not gap else 0.9 * gap + 0.1 * (at - last) if last else 0.0
             last = at
             if at + min(gap, 1 / self.fps) / 2 < self._due:
@@ -295,12 +295,12 @@ class Reader:
             left_out, spent_ms = 0, 0.0
 
     def _orientation(self, frame: Any) -> int:
-        """Return how a frame has to be turned: what is known of the camera, or what it says."""
+        """Return how to turn a frame: as configured, or as the stream says."""
         known = self._source.orientation
         return known if known != UPRIGHT else frame_orientation(frame)
 
     def _tell(self, state: SourceState, reason: str | None) -> None:
-        # Who tries it wants to hear of every attempt that fails.
+        # A listener that tries the source needs every failed attempt.
         if (state, reason) != self._state or state == SourceState.UNAVAILABLE:
             self._state = (state, reason)
             self._push_state()
@@ -314,7 +314,7 @@ class Reader:
         )
 
     def _describe(self, err: Exception) -> str:
-        """Say why it cannot be read, without the address that the error holds."""
+        """Return why the source cannot be read, without the address that the error holds."""
         av = self._av
         match err:
             case av.HTTPUnauthorizedError() | av.HTTPForbiddenError():
@@ -340,39 +340,39 @@ class Reader:
 
 
 class Player:
-    """When to show the frames of a file: as a camera would, and without its gaps."""
+    """Times the frames of a file as a camera would, without gaps."""
 
     def __init__(self, longest_s: float) -> None:
-        """Begin; frames are at most so far apart."""
+        """Start; gaps between frames are limited to this."""
         self._longest_s = longest_s
         self._begun: float | None = None
         self._number = 0
 
     def step(self, time_s: float | None, at: float, fps: float) -> float:
-        """Return how many seconds to wait for a frame of a time (None: unknown), now at `at`."""
+        """Return how many seconds to wait at `at` for a frame of a time (None: unknown)."""
         played = self._number / fps if time_s is None else time_s
         self._number += 1
         wait = 0.0 if self._begun is None else self._begun + played - at
-        # Times that jump go on from here.
+        # After a jump, times continue from here.
         if self._begun is None or abs(wait) > self._longest_s:
             self._begun, wait = at - played, 0.0
         return max(0.0, wait)
 
 
 class Backlog:
-    """Whether a reader is behind: data is always there already when it asks for more.
+    """Detects that a reader is behind, because it never has to wait for data.
 
-    The stream's own times cannot tell: many cameras make them up.
+    The stream's own times are no help: many cameras invent them.
     """
 
     def __init__(self, at: float) -> None:
-        """Begin to watch, at a time in seconds."""
+        """Start at a time in seconds."""
         self._since = at
         self._waited_s = 0.0
         self._behind = False
 
     def step(self, at: float, waited_s: float) -> bool:
-        """Take in how long data was waited for; return whether the reader is behind."""
+        """Note how long the reader waited for data; return whether it is behind."""
         self._waited_s += waited_s
         if self._behind and waited_s >= _CAUGHT_UP_S:
             self._behind = False
@@ -391,13 +391,13 @@ def _silent(for_s: float) -> str:
 
 
 def _reached(err: Exception) -> bool:
-    """Return whether a camera was there at all, for all that an error tells."""
+    """Return whether the camera was reached, as far as an error tells."""
     lost = isinstance(err, socket.gaierror) or getattr(err, "errno", None) in _UNREACHED
     return not lost
 
 
 def _halvings(codec: Any) -> int:
-    """Return how often the picture can be halved while it is decoded: 0 to 3 times."""
+    """Return how often the picture can be halved in the decoder: 0 to 3 times."""
     if codec.name not in _SCALABLE:
         return 0
     side, halvings = min(codec.width, codec.height), 0

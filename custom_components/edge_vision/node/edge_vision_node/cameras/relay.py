@@ -1,10 +1,10 @@
-"""RTSP by way of a relay that says where a picture ends, so that none is held back.
+"""An RTSP relay that marks the end of each picture, so that none is delayed.
 
-FFmpeg takes a picture of H.264 or H.265 for complete when the next one begins: an interval late.
-RTP says it at once, by its marker bit (RFC 3550, 5.1; RFC 6184, 5.1; RFC 7798, 4.1), at which
-FFmpeg does not look. So this relay is between it and the camera, in the same process: behind the
-last part of a picture it puts an access unit delimiter, with which any picture may begin, and which
-tells FFmpeg that the one before is complete. All else goes through as it is.
+FFmpeg takes a picture of H.264 or H.265 for complete when the next one begins, an interval late.
+The marker bit of RTP says it at once (RFC 3550, 5.1; RFC 6184, 5.1; RFC 7798, 4.1), but FFmpeg
+ignores it. This relay runs between FFmpeg and the camera, in the same process. After the last part
+of a picture it inserts an access unit delimiter, which may begin any picture and so completes the
+previous one. Everything else passes unchanged.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from urllib.parse import urlsplit
 
 _PORT = 554
 _READ = 65536
-# What a slow reader does not take is to wait on the camera's side, not here.
+# Data for a slow reader waits on the camera's side, not here.
 _SEND_BUFFER = 65536
 _LONGEST_MESSAGE = 65536
 _LONGEST_PACKET = 65535
 _RTP_HEAD = 12
 
 _START_CODE = b"\0\0\0\1"
-# Some servers end lines as they please.
+# Some servers use other line ends.
 _HEAD_END = re.compile(rb"\r?\n\r?\n")
 _CODEC = re.compile(rb"^a=rtpmap:(\d{1,3}) +(H26[45])/", re.MULTILINE | re.IGNORECASE)
 _LENGTH = re.compile(rb"^content-length: *(\d{1,9})", re.MULTILINE | re.IGNORECASE)
@@ -35,14 +35,14 @@ _LENGTH = re.compile(rb"^content-length: *(\d{1,9})", re.MULTILINE | re.IGNORECA
 
 @dataclass(frozen=True)
 class _Codec:
-    """How a codec's NAL units are in RTP.
+    """The layout of a codec's NAL units in RTP.
 
     Attributes:
         delimiter: an access unit delimiter that allows any slices.
-        head: bytes of a NAL unit's head, whose first holds its type from bit `shift` on.
+        head: bytes of a NAL unit's head; the first one holds the type from bit `shift` on.
         types: mask of the type.
-        slices: types of parts of pictures.
-        several, fragment: types of a payload with several units and with a part of one.
+        slices: types of slices, which are parts of pictures.
+        several, fragment: types of payloads with several units and with part of one.
     """
 
     delimiter: bytes
@@ -57,7 +57,7 @@ class _Codec:
         return unit[0] >> self.shift & self.types if unit else -1
 
     def parts(self, payload: bytes) -> tuple[bool, bytes]:
-        """Return whether there are slices in it, and what to put behind it if it is the last."""
+        """Return whether a payload has slices, and the delimiter that follows the last one."""
         kind = self.kind(payload)
         if kind == self.several:
             found, at = False, self.head
@@ -80,26 +80,26 @@ _CODECS = {
 
 
 class Marking:
-    """What an RTSP server sends over one connection, with the ends of pictures marked.
+    """Marks the ends of pictures in the data of one RTSP connection.
 
-    Where something is not understood, it and all that follows pass as they are.
+    If something is not understood, it and all data after it pass unchanged.
     """
 
     def __init__(self) -> None:
-        """Begin with a connection."""
+        """Start with a new connection."""
         self._plain = False
         self._rest = b""
         self._codecs: dict[int, _Codec] = {}
-        # By channel: the RTP time of the picture that was last said to be complete.
+        # Channel → RTP time of the last picture that was marked.
         self._ended: dict[int, bytes] = {}
         self._trusted = False
 
     def step(self, data: bytes) -> bytes:
-        """Take in what has come; return what to send on. What is incomplete waits for the rest."""
+        """Add data; return what to send on. Incomplete data waits for the rest."""
         data, at, out = self._rest + data, 0, bytearray()
         while at < len(data) and not self._plain:
             if data[at] == ord("$"):
-                # RTP among RTSP (RFC 2326, 10.12): channel, length, packet.
+                # RTP within RTSP (RFC 2326, 10.12): channel, length, packet.
                 begin = at + 4
                 end = begin + int.from_bytes(data[at + 2 : begin])
                 if len(data) < max(begin, end):
@@ -117,7 +117,7 @@ class Marking:
         return bytes(out) + data[at:] if self._plain else bytes(out)
 
     def _message(self, data: bytes, at: int) -> int:
-        """Return where an RTSP message ends, for all that is known now."""
+        """Return where an RTSP message ends, as far as is known."""
         if found := _HEAD_END.search(data, at):
             body = found.end()
             length = _LENGTH.search(data, at, body)
@@ -132,8 +132,8 @@ class Marking:
         return end
 
     def _delimiter(self, channel: int, packet: bytes) -> bytes:
-        """Return what to put behind an RTP packet: nothing, unless it ends a picture."""
-        # Of version 2, with nothing behind its payload.
+        """Return the delimiter to insert after an RTP packet; empty unless it ends a picture."""
+        # Version 2, without padding.
         if len(packet) < _RTP_HEAD or packet[0] & 0xE0 != 0x80:
             return b""
         codec = self._codecs.get(packet[1] & 0x7F)
@@ -147,10 +147,10 @@ class Marking:
             return b""
         time, ended = packet[4:8], self._ended.get(channel)
         if time == ended:
-            # More of what was complete: this camera's marks are about something else.
+            # More of a complete picture: this camera's marker bits mean something else.
             self._plain = True
             return b""
-        # It has been right once.
+        # The marks have been right once.
         self._trusted = self._trusted or ended is not None
         if not packet[1] & 0x80:
             return b""
@@ -160,14 +160,14 @@ class Marking:
 
 
 class Relay:
-    """Between one reader on this device and a camera, until either hangs up.
+    """Relays between one reader on this device and a camera, until either closes.
 
     Attributes:
-        url: what to read in place of the camera's address, with the same user and password.
+        url: to read instead of the camera's address, with the same user and password.
     """
 
     def __init__(self, url: str, timeout_s: float) -> None:
-        """Connect to the camera. Raises `OSError` where that fails, `ValueError` for no address."""
+        """Connect to the camera. Raises `OSError`, or `ValueError` for an invalid address."""
         parts = urlsplit(url)
         if not parts.hostname:
             raise ValueError("There is no host in the address")
@@ -182,15 +182,15 @@ class Relay:
         threading.Thread(target=self._serve, name="relay", daemon=True).start()
 
     def __enter__(self) -> Self:
-        """Return it."""
+        """Return the relay."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Hang up."""
+        """Close the connection."""
         self.hang_up()
 
     def hang_up(self) -> None:
-        """End the connection; whoever waits for data hears of it. Safe from any thread."""
+        """Close the connection; a thread that waits for data is woken. Safe from any thread."""
         _hang_up(self._camera)
 
     def _serve(self) -> None:
@@ -199,7 +199,7 @@ class Relay:
                 with self._server:
                     reader, _ = self._server.accept()
             except OSError:
-                return  # nobody came
+                return  # nobody connected
             with reader:
                 reader.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
                 for end in (self._camera, reader):
@@ -217,7 +217,7 @@ def _pass_on(source: socket.socket, sink: socket.socket, change: Callable[[bytes
         while data := source.recv(_READ):
             sink.sendall(change(data))
     except OSError:
-        pass  # either end has hung up
+        pass  # either end has closed
     finally:
         _hang_up(source)
         _hang_up(sink)

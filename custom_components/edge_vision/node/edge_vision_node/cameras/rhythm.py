@@ -1,26 +1,26 @@
-"""How often a camera sends something, and so after how long a silence it counts as away."""
+"""Learns how often a camera sends data, and so after what silence it is unavailable."""
 
 from __future__ import annotations
 
-# Pauses after which the rhythm is known.
+# Number of pauses after which the rhythm is known.
 _ENOUGH = 2
-# How many times its longest pause a camera may be silent; and one of which nothing is known yet,
-# how many times the usual silence.
+# A camera may be silent this many times its longest pause, or the usual silence if its rhythm is
+# not known.
 _PATIENCE = 3.0
 _LONGEST_S = 120.0
-# Which part of the longest pause is remembered after a shorter one.
+# Share of the longest pause that is kept after a shorter one.
 _KEPT = 0.99
 
 
 class Rhythm:
-    """The pauses between what a camera sends.
+    """The pauses of a camera's data.
 
-    Some send a picture every twelve seconds, and are not away in between. Most send several a
-    second, and of those a shorter silence tells.
+    Some cameras send a picture every twelve seconds and are available in between. Most send several
+    per second, so a shorter silence means that they are unavailable.
     """
 
     def __init__(self, stall_s: float) -> None:
-        """Begin without knowing; `stall_s` is the silence that a camera may always have."""
+        """Start without a rhythm; `stall_s` is the silence that is always allowed."""
         self._stall_s = stall_s
         self._known = 0
         self._longest_s = 0.0
@@ -32,6 +32,6 @@ class Rhythm:
 
     @property
     def limit_s(self) -> float:
-        """Return the silence after which the camera counts as away."""
+        """Return the silence after which the camera is unavailable."""
         longest_s = self._stall_s if self._known < _ENOUGH else self._longest_s
         return max(self._stall_s, min(_PATIENCE * longest_s, _LONGEST_S))

@@ -1,26 +1,26 @@
-"""Which pictures of a stream can be believed, by what the decoder says of each."""
+"""Decides which pictures of a stream can be trusted, by the decoder's reports of damage."""
 
 from __future__ import annotations
 
 from collections import deque
 
-# Of a stream that was sound, more than so many pictures have to be damaged before it is given up.
-# One that was given up is believed again when few are.
+# A sound stream is given up when more than this share of its pictures is damaged, and trusted again
+# at the smaller one.
 _MOSTLY, _FEW = 0.5, 0.2
-# Fewer pictures say nothing about a share.
+# A share needs at least this many pictures.
 _ENOUGH = 8
 
 
 class Soundness:
-    """What was damaged lately.
+    """The recent damage of a stream.
 
-    A decoder tells of the picture whose data was damaged. Those that follow are drawn upon it, and
-    are as wrong as it is, until the next key frame. Some cameras refresh the picture bit by bit and
-    send none: they are believed when nothing was damaged for half of the time.
+    A decoder reports the picture whose data was damaged. The following ones are based on it and
+    equally wrong until the next key frame. Cameras that refresh the picture gradually send no key
+    frames: they are trusted again when nothing was damaged for half of the window.
     """
 
     def __init__(self, window_s: float) -> None:
-        """Begin with trust; `window_s` is how long mostly damaged pictures are put up with."""
+        """Start with trust; `window_s` is how long mostly damaged pictures are tolerated."""
         self._window_s = window_s
         self._lately: deque[tuple[float, bool]] = deque()
         self._begun_at: float | None = None
@@ -40,16 +40,16 @@ class Soundness:
         return sum(damaged for _, damaged in self._lately) / len(self._lately)
 
     def give_up(self) -> None:
-        """Trust no more, until there is proof."""
+        """Stop trusting the stream until it is sound again."""
         self._doubtful = True
 
     def begin(self) -> None:
-        """Begin anew, with another connection."""
+        """Start again with a new connection."""
         self._lately.clear()
         self._begun_at = self._damaged_at = None
 
     def step(self, at: float, *, damaged: bool, key: bool) -> bool:
-        """Take in what the decoder says at a time in seconds; return whether to believe it."""
+        """Note a picture and its damage at a time in seconds; return whether to trust it."""
         if self._begun_at is None:
             self._begun_at = at
         self._lately.append((at, damaged))

@@ -1,4 +1,4 @@
-"""Opening a source: in the way that works, with what is known of it, and nothing but video."""
+"""Opens sources: finds the way that works, and selects only video."""
 
 from __future__ import annotations
 
@@ -27,23 +27,23 @@ _LOGGER = logging.getLogger(__name__)
 
 OPEN_TIMEOUT_S = 10.0
 _HARDWARE = ("vaapi", "qsv", "cuda", "drm", "videotoolbox")
-# Bytes that are read at once where they are taken as they come.
+# Bytes of one read of raw data.
 _RAW_READ = "65536"
-# A camera that is asked for picture after picture has other things to do as well.
+# The shortest pause between requests of single pictures.
 _LEAST_PAUSE = 0.5
 
 
 class SourceError(Exception):
-    """A source cannot be read; the text says why and holds no address."""
+    """A source cannot be read; the text says why, without the address."""
 
 
 @dataclass(frozen=True)
 class Feed:
-    """A source that is open.
+    """An open source.
 
     Attributes:
         codec: PyAV's codec context.
-        packets: what is to be decoded, as it comes.
+        packets: the packets as they arrive.
     """
 
     codec: Any
@@ -51,48 +51,48 @@ class Feed:
 
 
 class Opener:
-    """Opens a source again and again, and remembers in which way that worked."""
+    """Opens a source repeatedly, and remembers which way worked."""
 
     def __init__(self, av: Any, source: Source) -> None:
-        """Open nothing yet; `av` is PyAV."""
+        """Prepare; `av` is PyAV."""
         self._av = av
         self._source = source
         self.is_file = opening.is_file(source.url)
         self._is_device = source.url.startswith("/dev/")
         self._transport = "tcp" if source.transport == "auto" else source.transport
         self._hardware = source.hardware_decoding
-        # Whether RTSP over TCP is read by way of the relay: with some camera that may fail.
+        # Whether RTSP over TCP is read through the relay, which may fail for some cameras.
         self._relayed = True
         self._relay: Relay | None = None
-        # What has worked: transport, and by way of the relay.
+        # What worked: transport, and whether through the relay.
         self._worked: tuple[str, bool] | None = None
-        # Whether what comes over HTTP is pictures; None where that is to be found out.
+        # Whether HTTP data is pictures; None if unknown.
         self._sends_pictures = None if source.url.lower().startswith("http") else False
         self._has_looked = False
-        # The address gives one picture, and another one each time it is asked.
+        # The address returns one picture per request.
         self.single_pictures = False
         if not (self.is_file or self._is_device):
             opening.leave_proxies(source.url)
 
     @property
     def through_relay(self) -> bool:
-        """Return whether it is read by way of the relay."""
+        """Return whether the source is read through the relay."""
         plain = self._source.url.lower().startswith("rtsp://")
         return self._relayed and self._transport == "tcp" and plain
 
     def note_worked(self) -> None:
-        """Note that it can be read in this way."""
+        """Note that this way works."""
         self._worked = (self._transport, self._relayed)
 
     def leave_relay(self) -> None:
-        """Read directly the next time, by the same transport."""
+        """Read without the relay next time, over the same transport."""
         self._relayed = False
 
     def try_another_way(self) -> None:
-        """Read it in another way the next time; every second time in the one that has worked."""
+        """Use another way next time; every second time the one that worked."""
         over_http = self._source.url.lower().startswith("http")
         if over_http and self._sends_pictures is False and not self._has_looked:
-            # Some serve one reader at a time, and are not looked at before each try.
+            # Some cameras serve one reader at a time, so they are not probed before each try.
             self._sends_pictures = None
         if self._worked not in (None, (self._transport, self._relayed)):
             self._transport, self._relayed = self._worked
@@ -103,7 +103,7 @@ class Opener:
             self._transport = "udp" if self._transport == "tcp" else "tcp"
 
     def hang_up(self) -> None:
-        """End the connection that is open, where that can be done from another thread."""
+        """Close the open connection, if that is possible from another thread."""
         if (relay := self._relay) is not None:
             relay.hang_up()
 
@@ -114,17 +114,17 @@ class Opener:
         pause_s: Callable[[], float],
         on_single_pictures: Callable[[], None],
     ) -> Feed:
-        """Open the source, for as long as a stack stands.
+        """Open the source until a stack closes.
 
         Args:
-            stack: closes it.
-            silence_s: how long it may send nothing.
-            pause_s: how long to wait between pictures that have to be asked for.
-            on_single_pictures: called when that turns out to be so.
+            stack: closes the source.
+            silence_s: longest silence.
+            pause_s: pause between pictures that have to be requested.
+            on_single_pictures: called if the address returns one picture per request.
 
         Raises:
-            SourceError: it is nothing that can be read.
-            av.FFmpegError, OSError, ValueError: it cannot be read.
+            SourceError: the address cannot be read at all.
+            av.FFmpegError, OSError, ValueError: it cannot be read now.
         """
         self._has_looked = self._sends_pictures is not False
         if self._has_looked:
@@ -148,15 +148,15 @@ class Opener:
                 self._relay = stack.enter_context(Relay(url, OPEN_TIMEOUT_S))
                 return stack.enter_context(self._container(self._relay.url, silence_s))
             except self._av.ExitError:
-                raise  # it does not answer, whoever asks
+                raise  # the camera does not answer
             except (self._av.FFmpegError, ValueError):
-                # It may be the address that it does not like, or the relay does not understand.
+                # The camera may refuse the relay's address, or the relay misunderstand the camera.
                 self._relayed = False
         return stack.enter_context(self._container(url, silence_s))
 
     def _container(self, url: str, silence_s: float) -> Any:
-        # Little is looked at beforehand, and all of it is decoded then: "nobuffer" would drop it,
-        # and with it the first key frame, so that the first picture came seconds later.
+        # Probing is short, and its packets are decoded afterwards: "nobuffer" would drop them with
+        # the first key frame, and delay the first picture by seconds.
         options = {"flags": "low_delay", "fpsprobesize": "0"}
         file_format = None
         try:
@@ -183,7 +183,7 @@ class Opener:
                 try:
                     return self._av.open(url, hwaccel=decoder, **arguments)
                 except (RuntimeError, NotImplementedError):
-                    # Built in, but there is no such device.
+                    # FFmpeg supports it, but there is no such device.
                     self._hardware = False
                     _LOGGER.warning("The hardware cannot decode here; the processor does")
         return self._av.open(url, **arguments)
@@ -192,13 +192,13 @@ class Opener:
         scheme = url.partition("://")[0].lower()
         options = opening.network_options(url) | {"probesize": "65536"} | self._encryption(scheme)
         if scheme.startswith("rtsp"):
-            # What is heard stays where it is.
+            # No audio.
             options |= {"rtsp_transport": self._transport, "allowed_media_types": "video"}
             options |= {"analyzeduration": "0", "probesize": "4096"}
         return options
 
     def _encryption(self, scheme: str) -> dict[str, str]:
-        """Return FFmpeg's options about certificates: it may follow from http to https."""
+        """Return FFmpeg's options for certificates; http may redirect to https."""
         if not scheme.startswith(("http", "rtsps")):
             return {}
         if not self._source.verify_certificate:
@@ -214,7 +214,7 @@ class Opener:
         pause_s: Callable[[], float],
         on_single_pictures: Callable[[], None],
     ) -> Generator[bytes]:
-        """Yield the pictures that an address sends; none where it sends something else."""
+        """Yield the pictures of an address; none if it sends something else."""
         while True:
             asked_at, count = time.monotonic(), 0
             with closing(self._sent(silence_s)) as sent:
@@ -231,9 +231,9 @@ class Opener:
             time.sleep(max(pause_s() - took_s, _LEAST_PAUSE * took_s))
 
     def _sent(self, silence_s: float) -> Generator[bytes]:
-        """Yield the pictures of one answer."""
+        """Yield the pictures of one response."""
         pictures = Pictures()
-        # FFmpeg speaks HTTP (logins, redirections, TLS), but hands out what comes as it is.
+        # FFmpeg handles HTTP (logins, redirects, TLS) but returns the raw data.
         options = self._network_options(self._source.url) | {"raw_packet_size": _RAW_READ}
         timeout, url = (OPEN_TIMEOUT_S, silence_s), self._source.url
         with self._av.open(url, format="data", options=options, timeout=timeout) as container:
@@ -256,12 +256,12 @@ class Opener:
             yield from pictures.end()
 
     def _raw(self, container: Any) -> Iterator[bytes]:
-        """Yield what comes as it is, and nothing in the end."""
+        """Yield raw data, then empty bytes."""
         try:
             for packet in container.demux(container.streams[0]):
                 yield bytes(packet)
         except OSError as err:
-            # FFmpeg's word for an answer without a length that ended.
+            # FFmpeg's error for the end of a response without a length.
             if err.errno != errno.EIO:
                 raise
 
@@ -271,7 +271,7 @@ class Opener:
         try:
             with Image.open(io.BytesIO(first), formats=("JPEG", "PNG")) as image:
                 codec.width, codec.height = image.size
-        # Pillow raises nearly anything on a broken file; the decoder says what it is.
+        # Pillow raises nearly anything for a broken file; the decoder reports it.
         except Exception:  # noqa: BLE001
             _LOGGER.debug("The first picture has no size")
 
@@ -285,12 +285,12 @@ class Opener:
 
 
 def load_av() -> Any:
-    """Return PyAV. Raises `SourceError` where it is missing."""
+    """Return PyAV. Raises `SourceError` if it is missing."""
     try:
-        # FFmpeg's libraries: comes with Home Assistant, has wheels for musl; stills do without.
+        # PyAV bundles FFmpeg. Home Assistant includes it, and there are wheels for musl.
         av: Any = importlib.import_module("av")
     except ImportError:
         raise SourceError("Live video needs the package av: pip install av") from None
-    # They would name addresses, with passwords in them.
+    # Its logs would show addresses with passwords.
     av.logging.set_level(av.logging.PANIC)
     return av

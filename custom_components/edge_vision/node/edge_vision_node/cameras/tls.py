@@ -1,4 +1,4 @@
-"""Certificates of cameras: what is trusted, and what is wrong with one that is not."""
+"""Certificates of cameras: which are trusted, and why one is not."""
 
 from __future__ import annotations
 
@@ -8,36 +8,36 @@ import socket
 import ssl
 from urllib.parse import urlsplit
 
-# Schemes that are encrypted, with their usual ports.
+# Encrypted schemes and their default ports.
 PORTS = {"https": 443, "rtsps": 322}
 _TIMEOUT_S = 5.0
 
 
 def trusted_file() -> str | None:
-    """Return the file of trusted authorities; None where only FFmpeg may know one.
+    """Return the file of trusted authorities; None if only FFmpeg may have one.
 
-    The same as Home Assistant's: FFmpeg's wheels look for it where the system that they were built
-    on has it, which is nowhere on others.
+    It is the same as Home Assistant's. FFmpeg's wheels look for it where their build system has it,
+    which does not exist on other systems.
     """
     if named := os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("SSL_CERT_FILE"):
         return named
     try:
         return str(importlib.import_module("certifi").where())
     except ImportError:
-        # None where there is no such file.
+        # None if there is no such file.
         return ssl.get_default_verify_paths().cafile
 
 
 def trouble(url: str, *, verify: bool) -> str | None:
-    """Return what is in the way of an encrypted connection to an address; None where nothing is.
+    """Return why an encrypted connection to an address fails; None if it works.
 
-    FFmpeg says "Input/output error" of all of it.
+    FFmpeg reports "Input/output error" for every reason.
     """
     parts = urlsplit(url)
     if parts.scheme not in PORTS or not parts.hostname:
         return None
     context = ssl.create_default_context(cafile=trusted_file())
-    # FFmpeg does not mind what only newer rules ask for.
+    # FFmpeg does not apply the newer, stricter rules.
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT
     if not verify:
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE

@@ -1,1 +1,1 @@
-"""A model on a frame: where to look, what the model sees, what it answers."""
+"""Runs models on frames: which parts to use, the model's input, merging its outputs."""

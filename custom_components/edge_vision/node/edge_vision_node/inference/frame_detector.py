@@ -1,4 +1,4 @@
-"""Looking at the frames of a video as a live pipeline does: gate, plan, parts, merging."""
+"""Detects objects in the frames of a video as a live pipeline does."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from .runner import Prepared, Runner
 
 @dataclass(frozen=True, eq=False)
 class DetectedFrame:
-    """What a frame shows.
+    """The detections of a frame, and how they were found.
 
     Attributes:
         detections: in coordinates of the frame.
-        looks: how many parts of the frame were looked at.
-        looked: float64 [N, 4] those parts; None where the whole frame was among them.
-        disturbed: float64 [M, 4] where something has moved; None where nobody can tell.
-        changed: the whole scene has.
+        looks: number of parts that the model ran on.
+        looked: float64 [N, 4] those parts; None if the whole frame was one of them.
+        disturbed: float64 [M, 4] where something moved; None if unknown.
+        changed: whether the whole scene changed.
     """
 
     detections: Detections
@@ -40,7 +40,7 @@ class DetectedFrame:
 
 
 class FrameDetector:
-    """Looks at the frames of one video, one after the other."""
+    """Detects objects in the frames of one video, in their order."""
 
     def __init__(
         self,
@@ -49,12 +49,12 @@ class FrameDetector:
         confidence: float,
         class_ids: NDArray[np.int32] | None = None,
     ) -> None:
-        """Start before the first frame.
+        """Prepare for the first frame.
 
         Args:
             runner: a model that finds objects.
-            look: how thoroughly; None looks at the whole of every frame.
-            confidence: the lowest one of a detection, a percentage.
+            look: how thoroughly; None runs the model once on every whole frame.
+            confidence: the minimum of a detection, a percentage.
             class_ids: what to find; None for everything.
         """
         self._runner = runner
@@ -65,9 +65,10 @@ class FrameDetector:
         self._planner: Planner | None = None
 
     def look(self, frame: VideoFrame, moving: Floats) -> DetectedFrame:
-        """Look at a frame; `moving` are the boxes of what is followed, see `Follower.moving`.
+        """Return the detections of a frame. Raises as `Runner.run`.
 
-        Raises `ModelError` where the model finds no objects, and what `Runner.run` raises.
+        `moving`: boxes of followed objects, see `Follower.moving`. Raises `ModelError` if the model
+        does not find objects.
         """
         if self._look is None or self._runner.finds_parts:
             return DetectedFrame(self._run(frame, None), 1)
@@ -96,5 +97,5 @@ class FrameDetector:
         result: Any = self._runner.run(prepared, self._confidence, self._class_ids)[0]
         if not isinstance(result, Detections):
             name = self._runner.model.manifest.name
-            raise ModelError(f"{name} finds no objects that could be followed")
+            raise ModelError(f"{name} does not find objects that can be followed")
         return result

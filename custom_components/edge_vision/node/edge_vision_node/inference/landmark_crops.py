@@ -1,6 +1,6 @@
-"""Models that want to see a crop of the picture: where it lies, and how it is cut out.
+"""Crops for models that need a face or body of their own: where they lie, and how they are cut.
 
-A detector finds the place; the crop is a square round it, turned so that what it shows is upright.
+A detector finds the place. The crop is a square around it, rotated so that its content is upright.
 Sources: the graphs of MediaPipe 0.10 that do the same, face_landmark's `face_detection_front_
 detection_to_roi`, pose_landmark's `pose_detection_to_roi`, and their calculators DetectionsToRects,
 AlignmentPointsRects and RectTransformation.
@@ -22,9 +22,9 @@ from ..models.manifest import CropSpec
 
 @dataclass(frozen=True)
 class Crop:
-    """A square of a picture: its centre and side in pixels, turned clockwise by `turn` radians."""
+    """A square of a picture: center and side in pixels, rotated clockwise by `turn` radians."""
 
-    centre: tuple[float, float]
+    center: tuple[float, float]
     side: float
     turn: float
 
@@ -33,10 +33,10 @@ class Crop:
         """Return matrix [2, 2] and offset [2] from 0-1 of the crop to pixels of the picture."""
         cos, sin = math.cos(self.turn), math.sin(self.turn)
         matrix = np.array([[cos, -sin], [sin, cos]]) * self.side
-        return matrix, np.array(self.centre) - matrix @ [0.5, 0.5]
+        return matrix, np.array(self.center) - matrix @ [0.5, 0.5]
 
     def cut(self, image: Image.Image, size: tuple[int, int]) -> NDArray[np.uint8]:
-        """Return the crop as uint8 RGB [H, W, 3]; beyond the picture its edge goes on.
+        """Return the crop as uint8 RGB [H, W, 3]; beyond the picture its edge is repeated.
 
         Args:
             image: RGB.
@@ -45,7 +45,7 @@ class Crop:
         matrix, offset = self._affine
         columns, rows = ((np.arange(count) + 0.5) / count for count in size)
         grid = np.stack(np.meshgrid(columns, rows), axis=-1)
-        places = grid @ matrix.T + offset - 0.5  # of pixels' middles
+        places = grid @ matrix.T + offset - 0.5  # of pixel centers
         pixels = np.asarray(image)
         limits = np.array([pixels.shape[1], pixels.shape[0]]) - 1
         low = np.floor(places).astype(np.intp)
@@ -62,7 +62,7 @@ class Crop:
         """Return keypoints [N, K, 3] of the crop (x, y in 0-1) in coordinates of the picture.
 
         Args:
-            points: x, y and score; the score stays.
+            points: x, y and score; the score is kept.
             size: width and height of the picture in pixels.
         """
         matrix, offset = self._affine
@@ -72,16 +72,16 @@ class Crop:
 
 
 def find_crops(found: Detections, spec: CropSpec, size: tuple[int, int], most: int) -> list[Crop]:
-    """Return the crops round the best detections, best first.
+    """Return the crops around the best detections, best first.
 
     Args:
         found: of the detector that `spec` names, with its keypoints.
-        spec: how a crop lies to a detection.
+        spec: where a crop lies relative to a detection.
         size: width and height of the picture in pixels.
         most: how many to return at most.
 
     Raises:
-        ModelError: the detector has not the keypoints that `spec` names.
+        ModelError: the detector lacks the keypoints that `spec` names.
     """
     pixels = np.array(size)
     crops: list[Crop] = []
@@ -91,14 +91,14 @@ def find_crops(found: Detections, spec: CropSpec, size: tuple[int, int], most: i
             raise ModelError(f"{spec.detector} does not find the points that mark a crop")
         start, end = points[spec.start, :2] * pixels, points[spec.end, :2] * pixels
         if spec.around == "circle":
-            centre, side = start, 2 * math.dist(start, end)
+            center, side = start, 2 * math.dist(start, end)
         else:
             corners = found.boxes[index].reshape(2, 2) * pixels
-            centre, side = corners.mean(axis=0), float((corners[1] - corners[0]).max())
+            center, side = corners.mean(axis=0), float((corners[1] - corners[0]).max())
         if side < 1:
             continue
         angle = math.atan2(-(end[1] - start[1]), end[0] - start[0])
         turn = math.radians(spec.angle) - angle
         turn -= 2 * math.pi * math.floor((turn + math.pi) / (2 * math.pi))  # from -pi to pi
-        crops.append(Crop((float(centre[0]), float(centre[1])), side * spec.scale, turn))
+        crops.append(Crop((float(center[0]), float(center[1])), side * spec.scale, turn))
     return crops

@@ -1,4 +1,4 @@
-"""What several parts of a frame show, as one."""
+"""Merges the detections of several parts of a frame."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from ..detections import Detections
 from ..tracking.association import Floats, areas
 
 _WHOLE = np.array([[0.0, 0.0, 1.0, 1.0]])
-# A box this near to the border of a part is cut by it: models end boxes short of the border.
+# A box this close to the border of a part is cut by it: models end boxes short of the border.
 _BORDER = 0.06
 _SAME_OBJECT = 0.5
-# Of a cut box: how much of it must lie in another one to be a piece of the same object.
+# Share of a cut box that must lie in another box to be a piece of the same object.
 _PIECE = 0.7
-# A part is a closer look than one of which it is less than this share. Where that shows all of a
-# box, overlapping with what it found there so much is enough: from afar, two people are one box.
+# A part with less than this share of another's size is a closer look. If it shows all of the
+# other's box, this overlap with its own boxes is enough: from afar, two people are one box.
 _CLOSER, _SEEN_CLOSER = 0.6, 0.2
-# How far a cut box is trusted, and one that is very small in its part; from `_WELL_SEEN` of its
-# part's size on a box is as good as it gets.
+# Weights of a cut box, and of one that is very small in its part. From `_WELL_SEEN` of the part's
+# size on, a box has full weight.
 _TRUST_CUT, _TRUST_TINY, _WELL_SEEN = 0.5, 0.3, 0.15
-# That is for choosing between boxes. Nothing that is very small loses more than this by it.
+# Weights choose between boxes. The score of a very small box is lowered no further than this.
 _TOLD_TINY = 0.7
 _MOST_DETECTIONS, _MOST_COMPARED = 100, 300
 
 
 def merge(found: list[Detections], parts: NDArray[np.floating[Any]]) -> Detections:
-    """Return what several parts of a frame show as one, each object once, best first.
+    """Return the detections of several parts, each object once, best first.
 
-    Non-maximum suppression over all parts, in which a box counts less that the border of its part
-    cuts off, or that is so small in its part that its place is a guess; a piece of an object gives
-    way to the object, and what is seen from afar to what a closer look shows in its place.
+    This is non-maximum suppression over all parts. A box has less weight if the border of its part
+    cuts it, or if it is so small in its part that its position is uncertain. A whole object
+    replaces pieces of it, and a closer look replaces what was seen from afar.
 
     Args:
         found: for each part its detections, in coordinates of the frame.
@@ -58,7 +58,7 @@ def merge(found: list[Detections], parts: NDArray[np.floating[Any]]) -> Detectio
     closer = _closer(part[order], boxes[order])
     kept = _suppress(every.keep(order), boxes[order], cut[order], closer)
     merged = every.keep(order[kept])
-    # Whose place is a guess is there all the same; of what is cut, nobody knows what it is.
+    # A small box is uncertain in its position only; a cut one also in its class.
     told = every.scores * np.maximum(trust, np.where(cut, _TRUST_CUT, 1.0) * _TOLD_TINY)
     scores = told[order[kept]].astype(np.float32)
     best = np.argsort(-scores, kind="stable")
@@ -66,7 +66,7 @@ def merge(found: list[Detections], parts: NDArray[np.floating[Any]]) -> Detectio
 
 
 def _closer(parts: Floats, boxes: Floats) -> NDArray[np.bool_]:
-    """Return which of [N] parts are closer looks at all of the [N] boxes of other parts: [N, N]."""
+    """Return which of [N] parts are closer looks at the whole of which of [N] boxes: [N, N]."""
     sizes = areas(parts)
     low = parts[:, None, :2] <= boxes[:, :2]
     high = parts[:, None, 2:] >= boxes[:, 2:]
@@ -78,7 +78,7 @@ def _closer(parts: Floats, boxes: Floats) -> NDArray[np.bool_]:
 def _suppress(
     ordered: Detections, boxes: Floats, cut: NDArray[np.bool_], closer: NDArray[np.bool_]
 ) -> NDArray[np.intp]:
-    """Return which of some detections, best first, are no other's double or piece."""
+    """Return the indices of detections, best first, that are no duplicate or piece of another."""
     sizes = areas(boxes)
     width, height = (
         np.minimum(high[:, None], high) - np.maximum(low[:, None], low)

@@ -1,9 +1,9 @@
-"""Where to look: the whole frame now and then, and parts of it where something small is.
+"""Plans which parts of a frame a model runs on: the whole frame now and then, and small parts.
 
-A model sees a few hundred pixels, whatever the camera has. A person who is 40 pixels high in a
-1280x720 frame is 17 high at 300x300: too small to be found. The same person in a part of the frame
-is seen with all the pixels that the camera has. Who is large in the frame gains nothing from that,
-and is looked at in the whole frame.
+A model's input has a few hundred pixels, whatever the camera has. A person who is 40 pixels high in
+a 1280x720 frame is 17 high at 300x300: too small to be found. In a part of the frame, the same
+person keeps all the pixels of the camera. Large objects gain nothing from that; the whole frame is
+enough for them.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ WHOLE = np.array([[0.0, 0.0, 1.0, 1.0]])
 
 @dataclass(frozen=True)
 class Effort:
-    """What a setting means.
+    """The limits of a setting.
 
     Attributes:
-        most: looks at one frame, at most.
-        whole_every_s: at least so often the whole frame is looked at while something is going on.
+        most: runs of the model per frame.
+        whole_every_s: longest time between runs on the whole frame while something moves or is
+            followed.
         idle_every_s: the same while nothing moves and nothing is followed.
-        tiles: columns and rows of tiles, one of which comes with each look at the whole frame;
+        tiles: columns and rows of tiles, one of which is added to each run on the whole frame;
             (1, 1) for none.
-        largest: height or width of the largest parts. What needs a larger one is looked at in the
-            whole frame.
+        largest: height or width of the largest parts. Larger objects use the whole frame.
     """
 
     most: int
@@ -40,57 +40,57 @@ class Effort:
 
 
 EFFORTS = {
-    # Its only look shows what is beside a large part as well, where it is a whole frame.
+    # Instead of a large part, its only run per frame uses the whole frame, which shows more.
     Thoroughness.ECONOMICAL: Effort(1, 1.0, 5.0, largest=0.7),
     Thoroughness.BALANCED: Effort(3, 1.0, 2.0),
     Thoroughness.THOROUGH: Effort(6, 0.5, 1.0, (2, 2)),
 }
 
-# What share of a part's height or width an object should have: enough to be found well, and little
-# enough that a part shows its surroundings, which the model needs, and its neighbours as well.
+# Share of a part's height or width that an object should have: enough to be found, and little
+# enough for the part to show its surroundings, which the model needs, and its neighbors.
 _SHARE = 0.3
-# A part may be smaller than the model's input by this: enlarging further shows nothing new. To be
-# found for the first time, somebody very small must be larger than to be found again.
+# A part may be smaller than the model's input by this; enlarging it further shows nothing new. New
+# objects must be enlarged more than known ones to be found.
 _LEAST_OF_INPUT, _LEAST_TO_FIND = 0.8, 0.5
-# Parts have few sizes, so many from one to twice it: what scales them is made for a size, and that
-# takes as long as scaling.
+# Number of part sizes between one and twice it. Few sizes are faster: setting up a scaler for a
+# size takes as long as scaling.
 _SIZES = 8
-# Of a part: how far from its border an object must be to be looked at whole.
+# Share of a part: the margin that an object needs to be seen whole.
 _MARGIN = 0.04
 _TILE_OVERLAP = 0.2
-# Movement is explained by followed objects, a little enlarged, that cover this much of it.
+# Movement belongs to followed objects if they, a little enlarged, cover this share of it.
 _EXPLAINED = 0.5
 _GROWN = np.array([-0.2, -0.2, 0.2, 0.2])
-# How many looks of the past are remembered, to take turns.
+# Number of past parts that are remembered, so that objects take turns.
 _REMEMBERED = 24
-# Who stands still while the motion detection learns the scene becomes part of it. Small ones are
-# found by looking once at each of these tiles meanwhile.
+# An object that stands still while the motion detection learns the scene becomes part of it. Small
+# ones are found by running once on each of these tiles meanwhile.
 _SWEEP = (2, 2)
 
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """Where to look in one frame.
+    """The parts of one frame to run on.
 
     Attributes:
-        boxes: float64 [N, 4], normalised; N may be 0, and then there is nothing to look for now.
-        whole: whether the whole frame is one of them; it is the first one then.
+        boxes: float64 [N, 4], normalized; N is 0 if nothing is due.
+        whole: whether the first one is the whole frame.
     """
 
     boxes: Floats
     whole: bool
 
 
-# When the whole frame was looked at, whether that was in the newest frame, the next tile, what was
-# looked at lately, and how many tiles are left of a sweep.
+# When the whole frame was last planned, whether the newest plan had it, the next tile, recent
+# parts, and how many tiles are left of a sweep.
 _Past = tuple[float | None, bool, int, list[tuple[float, Floats]], int]
 
 
 class Planner:
-    """Decides for one camera. Time is passed in."""
+    """Plans for one camera. Time is passed in."""
 
     def __init__(self, look: str | Effort, frame: tuple[int, int], model: tuple[int, int]) -> None:
-        """Plan for frames of that many pixels (width, height), and a model's input likewise."""
+        """Prepare for frames of a width and height in pixels, and for a model's input likewise."""
         self.effort = look if isinstance(look, Effort) else EFFORTS[Thoroughness(look)]
         self._model = model
         self._tiles = tiles(*self.effort.tiles)
@@ -104,31 +104,31 @@ class Planner:
         self.resize(frame)
 
     def resize(self, frame: tuple[int, int]) -> None:
-        """Plan for frames of another size."""
+        """Continue with frames of another size."""
         # Parts have the model's shape, so that nothing is distorted.
         self._shape = (self._model[0] / frame[0]) / (self._model[1] / frame[1])
         self._input = self._model[1] / frame[1]
 
     def plan(self, at: float, moving: Floats, followed: Floats, *, unsure: bool = False) -> Plan:
-        """Return where to look.
+        """Return the parts of a frame to run on.
 
         Args:
             at: time of the frame in seconds.
             moving: [N, 4] where something moves.
-            followed: [M, 4] boxes of what is followed and worth looks of its own, the most urgent
-                first.
-            unsure: nobody can tell what moves; the whole frame is looked at then.
+            followed: [M, 4] boxes of followed objects that deserve parts of their own, most
+                urgent first.
+            unsure: whether motion is unknown, which requires the whole frame.
         """
         self._before = self._whole_at, self._whole, self._tile, self._looked, self._to_sweep
         if not unsure:
             self._to_sweep = len(self._sweep)
         new = _unexplained(moving, followed)
-        # A look that fits somebody shows what moves around him as well; the other way round it is
-        # a look from afar at him.
+        # A part that fits an object also shows what moves around it. A part that fits the movement
+        # would show the object from afar.
         around = contained(new, followed).max(axis=1, initial=0.0) >= _EXPLAINED
         interest = np.concatenate((new[~around], followed, new[around]))
         least = np.full(len(interest), _LEAST_OF_INPUT)
-        if self.effort.most > 1:  # the only look at a frame had better show more of it
+        if self.effort.most > 1:  # a single part should show more of the frame
             least[: np.count_nonzero(~around)] = _LEAST_TO_FIND
         heights = self._heights(interest, least)
         small = heights <= self.effort.largest / max(1.0, self._shape)
@@ -136,7 +136,7 @@ class Planner:
         since = None if self._whole_at is None else at - self._whole_at
         due = unsure or since is None or since >= every_s
         if due and self.effort.most == 1 and small.any() and not unsure and since is not None:
-            # Where frames are that far apart, every second one is for what is small.
+            # If frames are that far apart, every second one is for small objects.
             due = not self._whole
         whole = due or not small.all()
         boxes = [WHOLE[0]] if whole else []
@@ -156,13 +156,13 @@ class Planner:
         return Plan(np.array(boxes).reshape(-1, 4), whole)
 
     def undo(self) -> None:
-        """Forget the newest plan: nothing came of it, and what was due still is."""
+        """Discard the newest plan, which could not be executed; what was due stays due."""
         self._whole_at, self._whole, self._tile, self._looked, self._to_sweep = self._before
 
     def _heights(self, boxes: Floats, least: Floats) -> Floats:
         """Return how high a part around each of [N, 4] should be: [N].
 
-        `least` [N] is how many of the model's pixels in height it must have at least, as a share.
+        `least` [N]: its minimum height, as a share of the model's input.
         """
         size = boxes[:, 2:] - boxes[:, :2]
         needed = np.maximum(size[:, 1], size[:, 0] / self._shape) / _SHARE
@@ -172,9 +172,9 @@ class Planner:
         return result
 
     def _parts(self, boxes: Floats, heights: Floats, most: int) -> list[Floats]:
-        """Return up to so many parts, first those of what has not been looked at for longest.
+        """Return up to `most` parts, those of the boxes that have waited longest first.
 
-        Of what has waited equally long, the first comes first.
+        Boxes that have waited equally long keep their order.
         """
         parts: list[Floats] = []
         waiting = np.argsort(self._last_looks(boxes), kind="stable")
@@ -184,13 +184,13 @@ class Planner:
             height = float(heights[first])
             extent = (min(height * self._shape, 1.0), min(height, 1.0))
             gaps = np.abs(centres[waiting] - centres[first]).max(axis=1)
-            # Something far smaller would be looked at too small.
+            # Far smaller objects would be too small in this part.
             alike = 2 * heights[waiting] >= height
             nearest = [n for n in np.argsort(gaps, kind="stable").tolist() if alike[n] and n]
             left, top, right, bottom = boxes[first].tolist()
             room_x, room_y = (side * (1 - 2 * _MARGIN) for side in extent)
             taken = [0]
-            # In plain numbers: numpy takes longer to begin with four than to do the sum.
+            # Plain numbers are faster than numpy for four values.
             for number, box in zip(nearest, boxes[waiting[nearest]].tolist(), strict=True):
                 low_x, low_y = min(left, box[0]), min(top, box[1])
                 high_x, high_y = max(right, box[2]), max(bottom, box[3])
@@ -204,7 +204,7 @@ class Planner:
         return parts
 
     def _last_looks(self, boxes: Floats) -> Floats:
-        """Return when each of [N, 4] was last looked at closely: [N]."""
+        """Return when each of [N, 4] was last in a small part: [N]."""
         looked = np.array([part for _, part in self._looked]).reshape(-1, 4)
         close = (looked[:, 2:] - looked[:, :2] < 1).any(axis=1)
         at = np.array([at for at, _ in self._looked])[close]
@@ -215,7 +215,7 @@ class Planner:
 
 
 def _unexplained(moving: Floats, followed: Floats) -> Floats:
-    """Return the movement that is not that of what is followed: swinging legs, a group's blob."""
+    """Return the movement that followed objects do not explain (swinging legs, blobs of groups)."""
     grown = followed + np.tile(followed[:, 2:] - followed[:, :2], 2) * _GROWN
     low = np.maximum(moving[:, None, :2], grown[None, :, :2])
     extent = np.maximum(np.minimum(moving[:, None, 2:], grown[None, :, 2:]) - low, 0)

@@ -1,4 +1,4 @@
-"""Frames to tensors: what a model's input wants to see."""
+"""Turns frames into the tensors of models."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ class Preprocessor:
     """Turns frames into the input tensor of one model for one engine."""
 
     def __init__(self, spec: InputSpec, engine: EngineSpec) -> None:
-        """Prepare for an input. Raises `ModelError` where the manifest asks for the unknown."""
+        """Prepare for an input. Raises `ModelError` for unknown values in the manifest."""
         self._layout = _known("layout", engine.layout or spec.layout, ("NHWC", "NCHW"))
         self._letterbox = _known("resize", spec.resize, ("stretch", "letterbox")) == "letterbox"
         self._reversed = _known("colour", spec.colour, ("RGB", "BGR")) == "BGR"
-        # "uint8" hands the pixels over as they are: a quantised model scales them itself.
+        # "uint8" passes the pixels unchanged: a quantized model scales them itself.
         self._raw = _known("dtype", engine.dtype, ("float32", "uint8")) == "uint8"
         self._pad = spec.pad
         self.size = (spec.width, spec.height)
         self.dtype = np.dtype(engine.dtype)
-        # of a tensor: one picture, three channels
+        # one picture, three channels
         self.shape = (
             (1, spec.height, spec.width, 3)
             if self._layout == "NHWC"
             else (1, 3, spec.height, spec.width)
         )
-        # One row of pixels long: numpy is ten times slower on an inner dimension of three.
+        # One row long: numpy is ten times slower on an inner dimension of three.
         self._scale = np.tile(np.asarray(spec.scale, dtype=np.float32), spec.width)
         self._offset = np.tile(np.asarray(spec.mean, dtype=np.float32), spec.width) * -self._scale
 
@@ -43,7 +43,7 @@ class Preprocessor:
     ) -> tuple[NDArray[Any], Placement]:
         """Return a contiguous tensor of `shape` and `dtype`, and where the frame lies in it.
 
-        `part` is what to show of the frame: x_min, y_min, x_max, y_max, normalised, with an area.
+        `part`: of the frame, as x_min, y_min, x_max, y_max, normalized and not empty.
         """
         image, placement = fit(
             frame.image, self.size, part, letterbox=self._letterbox, pad=self._pad
@@ -51,7 +51,7 @@ class Preprocessor:
         return self.tensor(np.asarray(image)), placement
 
     def tensor(self, pixels: NDArray[np.uint8]) -> NDArray[Any]:
-        """Return the tensor of an RGB picture, uint8 [H, W, 3], that has the model's size."""
+        """Return the tensor of an RGB picture, uint8 [H, W, 3], of the model's size."""
         if self._reversed:
             pixels = pixels[..., ::-1]
         if self._raw:

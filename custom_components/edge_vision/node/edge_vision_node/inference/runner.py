@@ -1,4 +1,4 @@
-"""A model on an accelerator: pictures in, results out."""
+"""Runs a model on an accelerator: pictures in, results out."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ from ..protocol import Findings
 from .landmark_crops import find_crops
 from .preprocess import Preprocessor
 
-# Parts of a frame that are run at once, where that takes less than this share of the time.
+# Parts of a frame that run as a batch, if that takes less than this share of the time.
 _BATCH, _BATCH_GAIN, _BATCH_RUNS = 4, 0.85, 3
-# Of a model that looks at crops: how many in a picture, and with how many keypoints together; how
-# sure the detector has to be of them (percent; MediaPipe's own threshold).
+# Crops per picture of a model that uses crops, their keypoints in total, and the minimum confidence
+# of the detector (percent; MediaPipe's own threshold).
 _MOST_CROPS = 4
 _MOST_KEYPOINTS = 500
 _FOUND_FROM = 50.0
@@ -48,12 +48,12 @@ class Prepared:
     """A picture ready for the engine.
 
     Attributes:
-        tensor: shape and dtype as the model's input; of a model that wants crops, as the input of
-            its detector.
+        tensor: shape and dtype as the model's input, or as the input of its detector for a model
+            that uses crops.
         placement: where the frame lies in it.
         width, height: of the camera's picture in pixels.
-        decode_ms: time of decoding alone.
-        frame: what crops are cut from, for a model that wants some.
+        decode_ms: time of decoding.
+        frame: the picture that crops are cut from, for a model that uses crops.
     """
 
     tensor: NDArray[Any]
@@ -65,7 +65,7 @@ class Prepared:
 
 
 def default_engine(model: Model) -> str:
-    """Return the first engine that works here and that the model has files for.
+    """Return the first engine that works here and has files of the model.
 
     Raises `EngineMissingError`.
     """
@@ -87,7 +87,7 @@ def _default_accelerator(model: Model, engine: Engine) -> str:
 
 
 class Runner:
-    """Runs a model. `prepare` may run in any thread; the rest in one at a time."""
+    """Runs a model. `prepare` may run in any thread, everything else in one thread at a time."""
 
     def __init__(
         self,
@@ -97,10 +97,10 @@ class Runner:
         threads: int | None = None,
         cache: Path | None = None,
     ) -> None:
-        """Load the model and run it once, so that the first real frame is not the slow one.
+        """Load the model and run it once, so that the first real frame is not slow.
 
-        `cache` is the folder in which engines may keep what they compile. Raises
-        `EngineMissingError`, `AcceleratorError`, `ModelError` or `InferenceError`.
+        `cache`: folder for models that the engine compiles. Raises `EngineMissingError`,
+        `AcceleratorError`, `ModelError` or `InferenceError`.
         """
         self.model = model
         self.labels = model.labels
@@ -121,7 +121,7 @@ class Runner:
         self.load_ms = (time.perf_counter() - started) * 1000
 
     def _load_finder(self, threads: int | None, cache: Path | None) -> Runner | None:
-        """Load the detector that finds the model's crops, in the same place."""
+        """Load the detector of the model's crops on the same accelerator."""
         crops, detector = self.model.manifest.crops, self.model.detector
         if crops is None:
             return None
@@ -134,28 +134,28 @@ class Runner:
         return Runner(detector, self.engine, self.accelerator, threads, cache)
 
     def class_ids(self, labels: tuple[str, ...]) -> NDArray[np.int32] | None:
-        """Return the class ids of labels, None for "all". Unknown labels raise `ModelError`."""
+        """Return the class ids of labels; None for all. Raises `ModelError` for unknown labels."""
         if not labels:
             return None
         return np.array(self.model.class_ids(labels), dtype=np.int32)
 
     def prepare(self, data: bytes | memoryview, *, sound: bool = False) -> Prepared:
-        """Decode a picture and make the model's input of it. Raises `PictureError`.
+        """Decode a picture and prepare it for the model. Raises `PictureError`.
 
         `sound`: see `decode`.
         """
         started = time.perf_counter()
         width, height = self.preprocess.size
         if self._finder is not None:
-            # A face or body is a part of the picture, and shall have the pixels it can have.
+            # A face or body is a part of the picture, and needs more of its pixels.
             width, height = width * CROP_DETAIL, height * CROP_DETAIL
         frame = decode(data, (width, height), sound=sound)
         return self.prepare_frame(frame, (time.perf_counter() - started) * 1000)
 
     def prepare_still(self, data: bytes | memoryview, shape: Pixels) -> Prepared:
-        """Make the model's input of a picture that was decoded elsewhere for it.
+        """Prepare a picture that another process has decoded for this model.
 
-        Raises `PictureError` where that does not fit.
+        Raises `PictureError` if the pixels do not fit.
         """
         pixels = np.frombuffer(data, np.uint8)
         size = (shape.columns, shape.rows)
@@ -172,11 +172,11 @@ class Runner:
 
     @property
     def finds_parts(self) -> bool:
-        """Return whether it looks at parts that its own detector finds in the whole picture."""
+        """Return whether the model uses crops that its own detector finds in the whole picture."""
         return self._finder is not None
 
     def prepare_frame(self, frame: Frame, decode_ms: float = 0.0) -> Prepared:
-        """Make the model's input of a picture that is decoded."""
+        """Prepare a decoded picture for the model."""
         tensor, placement = (self._finder or self).preprocess(frame)
         kept = None if self._finder is None else frame
         return Prepared(tensor, placement, frame.width, frame.height, decode_ms, kept)
@@ -184,14 +184,14 @@ class Runner:
     def prepare_crops(
         self, pixels: bytes | memoryview, placements: Sequence[Sequence[float]]
     ) -> list[Prepared]:
-        """Make the model's inputs of parts of a frame.
+        """Prepare parts of a frame for the model.
 
         Args:
             pixels: uint8 RGB [N, H, W, 3] with the model's height and width.
             placements: N times scale_x, scale_y, offset_x, offset_y (`Placement`).
 
         Raises:
-            PictureError: the pixels are not as many as they should be.
+            PictureError: the number of pixels is wrong.
         """
         width, height = self.preprocess.size
         if len(pixels) != len(placements) * height * width * 3:
@@ -218,11 +218,11 @@ class Runner:
 
         Args:
             prepared: from `prepare`.
-            confidence: the lowest of interest, in percent.
-            class_ids: those of interest; None for all. Of a segmentation, all are returned.
+            confidence: the minimum, in percent.
+            class_ids: the wanted ones; None for all. A segmentation always has all.
 
         Returns:
-            the result in coordinates of the frame, and the milliseconds that the engine took.
+            the result in coordinates of the frame, and the engine's milliseconds.
         """
         if self._finder is not None:
             return self._run_crops(self._finder, prepared, confidence, class_ids)
@@ -235,7 +235,7 @@ class Runner:
         confidence: float,
         class_ids: NDArray[np.int32] | None = None,
     ) -> tuple[list[Result], float]:
-        """Do as `run` with several pictures; several at once where that is quicker."""
+        """Run the model on several pictures, as batches if that is faster. Returns as `run`."""
         results: list[Result] = []
         spent_ms = 0.0
         for first in range(0, len(prepared), self._batch):
@@ -257,9 +257,9 @@ class Runner:
         return results, spent_ms
 
     def _find_batch(self, session: Session) -> int:
-        """Return how many pictures to run at once: measured, for a processor may gain nothing.
+        """Measure and return how many pictures to run as a batch.
 
-        Of two cores, ONNX Runtime takes as long or longer for four pictures at once.
+        On two cores, ONNX Runtime takes as long or longer for a batch of four.
         """
         if not session.batches:
             return 1
@@ -268,7 +268,7 @@ class Runner:
         try:
             outputs = self.infer(several)
         except InferenceError:
-            return 1  # it takes one at a time, whatever its file says
+            return 1  # it takes one picture, whatever its file says
         if any(len(output) != _BATCH for output in outputs):
             return 1
         alone, together = self.measure(one, _BATCH_RUNS), self.measure(several, _BATCH_RUNS)
@@ -281,11 +281,11 @@ class Runner:
         confidence: float,
         class_ids: NDArray[np.int32] | None,
     ) -> tuple[Detections, float]:
-        """Run the detector, and the model on what that found, best first."""
+        """Run the detector, then the model on the crops of its detections, best first."""
         crops = self.model.manifest.crops
         assert prepared.frame is not None
         assert crops is not None
-        assert isinstance(self._head, LandmarksHead)  # the manifest has been checked
+        assert isinstance(self._head, LandmarksHead)  # by the check of the manifest
         found, inference_ms = finder.run(prepared, min(confidence, _FOUND_FROM))
         if not isinstance(found, Detections):
             raise ModelError(f"{crops.detector} finds no objects")
@@ -304,15 +304,15 @@ class Runner:
         return best_first(joined(parts)).of_classes(class_ids), inference_ms
 
     def engine_alone(self, prepared: Prepared) -> None:
-        """Run the engine without reading its outputs, for its time. Raises `InferenceError`."""
+        """Run the engine without reading its outputs, to time it. Raises `InferenceError`."""
         if self._finder is None:
             self.infer(prepared.tensor)
-        else:  # as for one face or body
+        else:  # as with one face or body
             self._finder.infer(prepared.tensor)
             self.infer(np.zeros(self.preprocess.shape, self.preprocess.dtype))
 
     def findings(self, result: Result, confidence: float) -> Findings:
-        """Return a result as messages carry it."""
+        """Return a result in the form of messages."""
         return findings(result, self.labels, self.model.manifest.keypoints, score_of(confidence))
 
     def measure(self, tensor: NDArray[Any], runs: int) -> float:
@@ -325,7 +325,7 @@ class Runner:
         return statistics.median(times)
 
     def close(self) -> None:
-        """Unload the model; who still holds the runner gets an error, not a crash."""
+        """Unload the model; later runs raise an error instead of crashing."""
         if self._finder is not None:
             self._finder.close()
         if self._session is not None:
@@ -334,5 +334,5 @@ class Runner:
 
 
 def score_of(confidence: float) -> float:
-    """Return a percentage as the score (0-1) that heads work with, kept off both ends."""
+    """Return a percentage as a score for heads, between 0 and 1 exclusively."""
     return min(max(confidence / 100, 0.001), 0.999)

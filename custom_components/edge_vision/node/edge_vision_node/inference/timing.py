@@ -1,4 +1,4 @@
-"""What a still picture costs on this machine, part by part."""
+"""Times the steps of a still picture on this machine."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _WARM_UP_RUNS = 3
 
 @dataclass(frozen=True)
 class BenchResult:
-    """Medians in milliseconds (p95 where the name says so).
+    """Medians in milliseconds (p95 if the name says so).
 
-    `still_ms` is everything from the JPEG's bytes to detections: decoding, resizing, inference
-    and reading the outputs. `overhead_ms` is what is neither decoding nor inference. `ratio` is
-    `still_ms` / `engine_ms`.
+    `still_ms`: everything from the bytes of a JPEG to detections, which is decoding, resizing,
+    inference and reading the outputs. `overhead_ms`: everything but decoding and inference.
+    `ratio`: `still_ms` / `engine_ms`.
     """
 
     model: str
@@ -50,7 +50,7 @@ def street_720p() -> bytes:
     """Return a JPEG of 1280x720 with the detail of a camera's picture."""
     with Image.open(SELF_TEST_PICTURE) as image:
         picture = image.convert("RGB").resize((1280, 720), Image.Resampling.LANCZOS)
-    # Enlarging leaves it smoother than a sensor's picture, and smooth pictures decode faster.
+    # An enlarged picture is smoother than a sensor's, and smooth pictures decode faster.
     noise = np.random.default_rng(0).normal(0, 6, (720, 1280, 3))
     grainy = np.clip(np.asarray(picture) + noise, 0, 255).astype(np.uint8)
     buffer = io.BytesIO()
@@ -60,7 +60,7 @@ def street_720p() -> bytes:
 
 @dataclass(frozen=True)
 class Timings:
-    """Milliseconds of as many runs: the engine alone, whole stills, and parts of those."""
+    """Milliseconds of each run: the engine alone, whole stills, and their steps."""
 
     engine_ms: list[float]
     still_ms: list[float]
@@ -69,7 +69,7 @@ class Timings:
 
 
 def time_stills(runner: Runner, data: bytes, seconds: float, least: int = _LEAST_RUNS) -> Timings:
-    """Time whole stills and the engine alone, by turns, for some seconds and `least` times."""
+    """Time whole stills and the engine alone in turn, for `seconds` and at least `least` times."""
     still = runner.prepare(data)
     timings = Timings([], [], [], [])
     for _ in range(_WARM_UP_RUNS):
@@ -91,7 +91,7 @@ def time_stills(runner: Runner, data: bytes, seconds: float, least: int = _LEAST
 
 
 def bench(runner: Runner, data: bytes, seconds: float, threads: int | None) -> BenchResult:
-    """Time whole stills and the engine alone, by turns, for some seconds."""
+    """Time whole stills and the engine alone in turn, for `seconds`."""
     with Image.open(io.BytesIO(data)) as image:
         picture = f"{image.format} {image.width}x{image.height}, {len(data) / 1024:.0f} KiB"
     timings = time_stills(runner, data, seconds)
@@ -119,5 +119,5 @@ def bench(runner: Runner, data: bytes, seconds: float, threads: int | None) -> B
 
 
 def p95(times: list[float]) -> float:
-    """Return the time that 95 of 100 keep."""
+    """Return the 95th percentile."""
     return statistics.quantiles(times, n=20)[-1]

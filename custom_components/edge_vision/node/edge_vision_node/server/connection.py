@@ -38,12 +38,12 @@ _FEATURES = ("detect", "full_edge", "live", "models", "presence", "results")
 _AUTH_TIMEOUT_S = 10
 _AUTH_FAILURE_DELAY_S = 1
 _MOST_LOGIN_CHARS = 4096
-_MAX_COMMANDS = 64  # under way at once on a connection
+_MAX_COMMANDS = 64  # at the same time on a connection
 _MOST_ERROR_CHARS = 4000
 
 
 def make_app(node: Node, token: str | None) -> web.Application:
-    """Return the web application; without a token everybody who can connect is let in."""
+    """Return the web application. Without a token, everyone who can connect is let in."""
 
     async def connect(request: web.Request) -> web.WebSocketResponse:
         socket = web.WebSocketResponse(max_msg_size=MAX_MESSAGE_BYTES, compress=False)
@@ -63,7 +63,7 @@ def make_app(node: Node, token: str | None) -> web.Application:
 
 def make_runner(node: Node, token: str | None) -> web.AppRunner:
     """Return what runs the web application."""
-    # What strangers send is not worth a line in the log, let alone a trace.
+    # Malformed requests of strangers are not logged.
     quiet = logging.getLogger(f"{__name__}.http")
     quiet.setLevel(logging.CRITICAL)
     return web.AppRunner(
@@ -116,7 +116,7 @@ class _Connection:
             await self._socket.close()
 
     async def _authenticate(self) -> bool:
-        """Let the hub in, or say why not."""
+        """Check the login of the hub, and answer why it is refused."""
         try:
             message = await self._socket.receive(_AUTH_TIMEOUT_S)
             if message.type is not WSMsgType.TEXT:
@@ -141,7 +141,7 @@ class _Connection:
         return True
 
     async def _may_enter(self, token: object) -> bool:
-        """Check a token; a wrong one is answered late, and only so many from one address."""
+        """Check a token. Wrong ones are answered late, and their number per address is limited."""
         if self._token is None:
             return True
         address = self._peer.address if self._peer is not None else None
@@ -149,7 +149,7 @@ class _Connection:
             text = "Too many wrong logins came from this address; wait a minute"
             await self._send_error(None, ErrorCode.BUSY, text)
             return False
-        # A token may hold anything; what cannot be encoded is wrong.
+        # A token may hold anything, even what cannot be encoded.
         given = token.encode("utf-8", "replace") if isinstance(token, str) else b""
         if hmac.compare_digest(given, self._token.encode()):
             return True
@@ -161,7 +161,7 @@ class _Connection:
         return False
 
     async def _take(self, data: str | bytes) -> None:
-        """Start a command. A message that makes no sense is answered, and ends nothing."""
+        """Start a command. An invalid message is answered with an error."""
         number: int | None = None
         try:
             if isinstance(data, str):

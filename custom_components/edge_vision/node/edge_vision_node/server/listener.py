@@ -1,8 +1,9 @@
-"""Who may connect: what a peer can do before it has logged in is little, and soon over.
+"""Accepts connections, and limits what a peer can do before it has logged in.
 
-A peer that has not logged in may send a few kilobytes within a few seconds. Of such there are only
-so many, and only so many from one address; when one more comes, the oldest of whoever has most
-goes. So nobody who floods the node with connections keeps a hub out: to log in takes a moment.
+A peer may send a few kilobytes within a few seconds until it has logged in. The number of such
+peers is limited, in total and per address; when one more connects, the oldest one of the address
+with most connections is dropped. A flood of connections therefore keeps no hub out, because a login
+takes only a moment.
 """
 
 from __future__ import annotations
@@ -29,42 +30,42 @@ _MOST_UNKNOWN_OF_ONE = 8
 _MOST_KNOWN = 32
 _BACKLOG = 64
 _PAUSE_AFTER_FAILURE_S = 1.0
-# Wrong logins from one address: so many at once, and one more every so often.
+# Wrong logins from one address: a burst of this size, then one per interval.
 _MOST_FAILURES = 10
 _FORGIVEN_EVERY_S = 6.0
 _MOST_ADDRESSES = 1024
 
 
 class LoginFailures:
-    """Counts wrong logins by address. Others are not touched by what one does."""
+    """Counts wrong logins by address, so that one address does not affect others."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        """Know of none."""
+        """Start with none."""
         self._clock = clock
-        # Address → when all that it did will be forgiven.
+        # Address → when all of its wrong logins are forgiven.
         self._until: OrderedDict[str, float] = OrderedDict()
 
     def note(self, address: str) -> None:
-        """Count one."""
+        """Count a wrong login."""
         now = self._clock()
         self._until[address] = max(self._until.pop(address, now), now) + _FORGIVEN_EVERY_S
         if len(self._until) > _MOST_ADDRESSES:
             self._until.popitem(last=False)
 
     def too_many(self, address: str) -> bool:
-        """Return whether logins from an address are not looked at now."""
+        """Return whether logins from an address are refused now."""
         until = self._until.get(address, 0.0)
         return until - self._clock() > (_MOST_FAILURES - 1) * _FORGIVEN_EVERY_S
 
 
 class Peer(asyncio.Protocol):
-    """A connection that is handed on, and counted until it has logged in.
+    """A connection that is passed to a handler, and limited until it has logged in.
 
-    `address` is None of a peer on this machine's own socket, which only its user can open.
+    `address` is None for a peer on the Unix socket, which only the node's own user can open.
     """
 
     def __init__(self, address: str | None, failures: LoginFailures) -> None:
-        """Make one that is not connected yet."""
+        """Prepare a peer that is not connected yet."""
         self.address = address
         self.failures = failures
         self.known = self.lost = False
@@ -74,7 +75,7 @@ class Peer(asyncio.Protocol):
         self._handler: asyncio.Protocol | None = None
 
     def begin(self, handler: asyncio.Protocol) -> Peer:
-        """Hand on to this from now on."""
+        """Pass everything to this handler from now on."""
         self._handler = handler
         return self
 
@@ -88,7 +89,7 @@ class Peer(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
-    # --- asyncio.Protocol: all of it is handed on ---------------------------------------------
+    # --- asyncio.Protocol: everything is passed on ---------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:  # noqa: D102
         assert isinstance(transport, asyncio.Transport)
@@ -126,7 +127,7 @@ class Peer(asyncio.Protocol):
 
 
 class Listener:
-    """Accepts connections on sockets and hands them to a handler each."""
+    """Accepts connections on sockets and gives each one a handler."""
 
     def __init__(
         self,
@@ -134,19 +135,19 @@ class Listener:
         make_handler: Callable[[], asyncio.Protocol],
         tls: ssl.SSLContext | None = None,
     ) -> None:
-        """Begin to accept. Must be called in the event loop."""
+        """Start accepting. Must be called in the event loop."""
         self._make_handler = make_handler
         self._tls = tls
         self._sockets = sockets
         self._failures = LoginFailures()
-        # In the order in which they came, with what ends each.
+        # In the order of arrival, with the function that ends each.
         self._unknown: dict[Peer, Callable[[], object]] = {}
         self._known: set[Peer] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._accepting = [asyncio.create_task(self._accept(item)) for item in sockets]
 
     async def close(self) -> None:
-        """Accept no more; connections that have begun are the handlers' own matter."""
+        """Stop accepting; existing connections belong to their handlers."""
         for task in (*self._accepting, *self._tasks):
             task.cancel()
         await asyncio.gather(*self._accepting, *self._tasks, return_exceptions=True)
@@ -158,7 +159,7 @@ class Listener:
         while True:
             try:
                 connection, address = await loop.sock_accept(listening)
-            except OSError as err:  # no file descriptor is left, say
+            except OSError as err:  # for example, no file descriptor is left
                 _LOGGER.warning("No connection can be accepted: %s", err)
                 await asyncio.sleep(_PAUSE_AFTER_FAILURE_S)
                 continue
@@ -173,7 +174,7 @@ class Listener:
             self._unknown[peer] = task.cancel
 
     async def _begin(self, peer: Peer, connection: socket.socket) -> None:
-        """See a connection through until it has logged in, is lost, or has had its time."""
+        """Watch a connection until it has logged in, is lost, or its time is up."""
         loop = asyncio.get_running_loop()
         changed = asyncio.Event()
         peer.on_change = changed.set
@@ -189,7 +190,7 @@ class Listener:
                 made = True
                 await changed.wait()
         except (TimeoutError, OSError):
-            pass  # it was slow, or is no client of ours
+            pass  # it was too slow, or is no hub
         finally:
             self._unknown.pop(peer, None)
             if not peer.known:
@@ -203,7 +204,7 @@ class Listener:
                 self._known.discard(peer)
 
     def _make_room(self, address: str | None) -> None:
-        """Let the oldest go where there are too many that have not logged in."""
+        """Drop the oldest connection if too many have not logged in."""
         mine = [item for item in self._unknown if item.address == address]
         if len(mine) >= _MOST_UNKNOWN_OF_ONE and address is not None:
             self._end(mine[0])
@@ -217,7 +218,7 @@ class Listener:
 
 
 def _address(address: object) -> str | None:
-    """Return whose connection it is: of IPv6, a network belongs to one."""
+    """Return the address that limits count by; for IPv6, the network."""
     if not isinstance(address, tuple) or not address:
         return None
     with suppress(ValueError):
@@ -250,7 +251,7 @@ def tcp_sockets(host: str, port: int) -> list[socket.socket]:
     try:
         infos = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         for family, kind, protocol, _, address in dict.fromkeys(infos):
-            # All on the port that the first was given.
+            # All use the port that the first one was given.
             given = found[0].getsockname()[1] if found else port
             listening = socket.socket(family, kind, protocol)
             found.append(listening)

@@ -1,7 +1,8 @@
-"""The node as a process: how it starts, says that it is ready, and ends.
+"""The node as a process: start, readiness, end.
 
-For who supervises it: one JSON line on stdout once it serves; a clean end on SIGTERM, SIGINT and,
-with `--parent-stdin`, when standard input ends because the parent is gone. Logs go to stderr.
+For supervisors: it prints one JSON line to stdout when it is ready, and ends cleanly on SIGTERM,
+SIGINT and, with `--parent-stdin`, when standard input closes because the parent is gone. Logs go to
+stderr.
 """
 
 from __future__ import annotations
@@ -32,12 +33,12 @@ from .listener import Listener, tcp_sockets, unix_socket
 _LOGGER = logging.getLogger(__name__)
 
 _LOCK_WAIT_S = 10
-# Longer than a slow SD card takes to write what is still to be written.
+# Longer than a slow SD card takes to write pending data.
 _STOP_WAIT_S = 20
 _ALIVE_EVERY_S = 5
 _DEAD_AFTER_S = 30
 _NICENESS = 10
-# Not as much among sessions: beside a process that computes for hours there would be no looks.
+# Less among sessions, or a busy process of another session would leave no time for detection.
 _NICENESS_OF_SESSION = 5
 
 
@@ -58,7 +59,7 @@ class ServeOptions:
 
 
 def serve(options: ServeOptions) -> int:
-    """Serve until told to stop; returns the exit status. Raises `NodeError` where it cannot."""
+    """Serve until a signal; return the exit status. Raises `NodeError` if it cannot."""
     token = _read_token(options)
     tls = _tls(options)
     try:
@@ -70,8 +71,8 @@ def serve(options: ServeOptions) -> int:
         asyncio.run(_serve(options, token, tls), debug=False)
         logging.shutdown()
         sys.stdout.flush()
-        # An engine that hangs in native code would hold up the interpreter's own way out, which
-        # waits for every thread. What had to be written is written by now.
+        # The interpreter's own exit waits for every thread, also for one that hangs in an engine.
+        # All data has been written by now.
         os._exit(0)
 
 
@@ -113,7 +114,7 @@ def _is_loopback(host: str) -> bool:
 
 
 def _lock(path: Path) -> IO[bytes]:
-    """Make sure that no other node uses the data folder; one that is just ending gets time."""
+    """Lock the data folder for this node; wait for one that is just ending."""
     file = path.open("ab")
     deadline = time.monotonic() + _LOCK_WAIT_S
     while True:
@@ -138,16 +139,16 @@ def _unusable(folder: Path, err: OSError) -> NodeError:
 
 
 def _yield_to_parent() -> None:
-    """Let the parent go first: it shares its cores with this process, and answers people."""
+    """Yield to the parent, which shares the cores with this process and serves people."""
     os.nice(_NICENESS)
     if sys.platform != "linux":
         return
     with suppress(OSError):  # musl has no such call
-        # Waking up for a frame does not interrupt what runs; a moment later is early enough.
+        # A frame does not have to preempt other processes.
         os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
     if os.getsid(0) == os.getpid():
-        # Where the kernel shares the processor among sessions first, niceness counts only within
-        # one. That of a session as a whole is in this file: sched(7), "The autogroup feature".
+        # If the kernel schedules sessions, niceness counts only within one. The niceness of the
+        # session itself is in this file: sched(7), "The autogroup feature".
         with suppress(OSError):
             Path("/proc/self/autogroup").write_text(str(_NICENESS_OF_SESSION))
 
@@ -184,7 +185,7 @@ async def _serve(options: ServeOptions, token: str | None, tls: ssl.SSLContext |
         await stop.wait()
         _LOGGER.info("Stopping")
     finally:
-        # Whatever hangs now hangs without us: the kernel's alarm ends the process.
+        # If anything hangs now, the kernel's alarm ends the process.
         alive.cancel()
         signal.setitimer(signal.ITIMER_REAL, _STOP_WAIT_S)
         if listener is not None:
@@ -199,7 +200,7 @@ async def _serve(options: ServeOptions, token: str | None, tls: ssl.SSLContext |
 
 
 def _tidy_up(folder: Path, token_file: Path | None) -> None:
-    """Remove what a parent that was killed had made for this run, where nothing else is in it."""
+    """Remove the folder that a killed parent had made for this run, if nothing else is in it."""
     if token_file is not None and token_file.parent == folder:
         with suppress(OSError):
             token_file.unlink()
@@ -221,7 +222,7 @@ async def _listen(
 
 
 async def _watch_stdin(stop: asyncio.Event, alone: asyncio.Event) -> None:
-    """Stop when standard input ends: the parent holds its other end, however it comes to die."""
+    """Stop when standard input closes: however the parent ends, its end of the pipe closes."""
 
     class Watch(asyncio.Protocol):
         def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
@@ -232,10 +233,10 @@ async def _watch_stdin(stop: asyncio.Event, alone: asyncio.Event) -> None:
 
 
 async def _stay_alive() -> None:
-    """Push the kernel's alarm ahead of us. SIGALRM is not handled: it ends the process.
+    """Postpone the kernel's alarm for ever. SIGALRM is not handled, so it ends the process.
 
-    So native code that holds the interpreter for good cannot leave a process that nothing but
-    SIGKILL would end, not even when there is nobody left to send it.
+    Without it, native code that never releases the interpreter would leave a process that only
+    SIGKILL can end.
     """
     while True:
         signal.setitimer(signal.ITIMER_REAL, _DEAD_AFTER_S)
