@@ -29,7 +29,7 @@ OPEN_TIMEOUT_S = 10.0
 _HARDWARE = ("vaapi", "qsv", "cuda", "drm", "videotoolbox")
 # Bytes of one read of raw data.
 _RAW_READ = "65536"
-# The shortest pause between requests of single pictures.
+# Single pictures: the pause is at least this share of the time that a request takes.
 _LEAST_PAUSE = 0.5
 
 

@@ -1,1 +1,1 @@
-"""Frames: from the bytes of a camera to the tensor of a model."""
+"""Pictures and video frames: decoding, orientation, resizing, motion."""

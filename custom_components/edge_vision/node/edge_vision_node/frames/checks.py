@@ -1,7 +1,7 @@
-"""What a picture's file says about itself, read before a decoder sees it.
+"""Checks the structure of picture files before they are decoded.
 
-A small file can keep a decoder busy for minutes: thousands of scans, megabytes of metadata, chunks
-without end. What no camera and no phone makes is refused here; what is only needless is left out.
+A small file can keep a decoder busy for minutes: thousands of scans, megabytes of metadata, endless
+chunks. Files that no camera or phone produces are refused; needless data is removed.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from dataclasses import dataclass
 from ..errors import PictureError
 from .structure import JPEG_START, PNG_START
 
-# Encoders make ten scans of a progressive JPEG; the standard's limit is in the thousands.
+# Encoders write ten scans of a progressive JPEG; the standard allows thousands.
 MAX_SCANS = 100
-# More metadata than that is left out: a phone's depth map, a camera's log.
+# More metadata than this is removed, such as a phone's depth map or a camera's log.
 _MOST_METADATA = 256 * 1024
 # Tables of a JPEG have a few hundred bytes each, and there are at most a dozen.
 _MOST_TABLES = 64 * 1024
 _MOST_SEGMENTS = 2000
 # Encoders cut the data of a PNG into chunks of 8 KiB or more.
 _MOST_CHUNKS = 5000
-# Of a PNG, all that is decoded.
+# The chunks of a PNG that are decoded.
 _PNG_KEPT = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
 _PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
-# Adam7: first column and row, and the steps, of each pass.
+# Adam7: first column and row of each pass, and its steps.
 _PASSES = (
     (0, 0, 8, 8),
     (4, 0, 8, 8),
@@ -41,18 +41,18 @@ _NO_LENGTH = (0x01, *range(0xD0, 0xD9))
 _FRAMES = (*range(0xC0, 0xC4), *range(0xC5, 0xC8), *range(0xC9, 0xCC), *range(0xCD, 0xD0))
 # After entropy-coded data: the end, or a marker with a length.
 _MARKER = re.compile(rb"\xff[\x02-\xcf\xd9-\xfe]")
-# Before that: two bytes that are one, whatever stands before them.
+# Before that: two bytes that stand for one.
 _ANY_MARKER = re.compile(rb"\xff[^\x00\xff]")
 _DAMAGED = "The picture is damaged or cut short"
 
 
 @dataclass(frozen=True)
 class Examined:
-    """What to decode, and what that takes.
+    """What to decode, and the effort.
 
     Attributes:
-        data: the file, without what a decoder does not need where there is too much of it.
-        effort: what decoding takes, about: megapixels times passes over them, and megabytes.
+        data: the file, without needless data if there is too much of it.
+        effort: of decoding, roughly megapixels times passes plus megabytes.
     """
 
     data: bytes
@@ -60,9 +60,9 @@ class Examined:
 
 
 def examine(data: bytes) -> Examined:
-    """Look at a file's structure. Raises `PictureError` where no decoder should see it.
+    """Check the structure of a file. Raises `PictureError` if it should not be decoded.
 
-    What is not known as a JPEG, PNG or WebP file is returned as it is.
+    Files other than JPEG, PNG and WebP are returned unchanged.
     """
     if data.startswith(JPEG_START):
         return _examine_jpeg(data)
@@ -76,7 +76,7 @@ def examine(data: bytes) -> Examined:
 
 @dataclass
 class _Header:
-    """What comes before the first scan of a JPEG: where its parts lie, and what there is of it."""
+    """The segments of a JPEG before its first scan."""
 
     tables: list[slice]
     metadata: dict[int, slice]
@@ -89,7 +89,7 @@ class _Header:
     scan: int = 0
 
     def bare(self, data: bytes, *, metadata: bool) -> bytes:
-        """Return the file without metadata, or only with what says how to read it."""
+        """Return the file without metadata, except what is needed to decode it."""
         parts = [slice(0, 2), *(self.metadata.values() if metadata else ()), *self.tables]
         return b"".join([*(data[part] for part in parts), memoryview(data)[self.scan :]])
 
@@ -137,7 +137,7 @@ def _read_header(data: bytes) -> _Header:
 
 
 def _note(header: _Header, marker: int, part: slice, data: bytes) -> None:
-    """Take in a segment: where it lies, its marker included."""
+    """Note the position of a segment, including its marker."""
     size, content = part.stop - part.start, part.start + 4
     if _APP0 <= marker <= 0xEF or marker == _COM:
         header.metadata_bytes += size
@@ -155,7 +155,7 @@ def _note(header: _Header, marker: int, part: slice, data: bytes) -> None:
 
 
 def _count_scans(data: bytes, at: int) -> int:
-    """Return how many scans there are from here to the end of the picture, and not beyond.
+    """Return the number of scans from here to the end of the picture.
 
     More segments than any encoder makes count as too many scans.
     """
@@ -172,15 +172,15 @@ def _count_scans(data: bytes, at: int) -> int:
 
 
 def is_scan_bomb(data: bytes) -> bool:
-    """Return whether a JPEG has more scans than any camera makes."""
-    # Most have one, which is seen in a few microseconds.
+    """Return whether a JPEG has more scans than cameras produce."""
+    # Most have one, which takes microseconds.
     return data.count(b"\xff\xda") > MAX_SCANS and _count_scans(data, 2) > MAX_SCANS
 
 
 def bare_jpeg(data: bytes) -> bytes | None:
-    """Return a JPEG as nothing but what decodes it; None where its kind is a rare one."""
+    """Return only what is needed to decode a JPEG; None for rare kinds."""
     header = _read_header(data)
-    # Baseline, extended and progressive, grey or colour.
+    # Baseline, extended and progressive, gray or color.
     if header.process not in (0xC0, 0xC1, 0xC2) or header.frame is None:
         return None
     return header.bare(data, metadata=False) if header.frame[2] in (1, 3) else None
@@ -209,7 +209,7 @@ def _examine_png(data: bytes) -> Examined:
 
 
 def _chunks(data: bytes) -> list[tuple[bytes, slice]]:
-    """Return the chunks of a PNG up to its end, or to where it is cut. Raises `PictureError`."""
+    """Return the chunks of a PNG, up to where it is cut. Raises `PictureError`."""
     found: list[tuple[bytes, slice]] = []
     at = len(PNG_START)
     while at + 8 <= len(data):
@@ -224,7 +224,7 @@ def _chunks(data: bytes) -> list[tuple[bytes, slice]]:
 
 
 def has_all_rows(data: bytes) -> bool:
-    """Return whether the data of a PNG is as much as its size says."""
+    """Return whether a PNG has all of its pixels."""
     width, height, depth, colour, _, _, interlaced = struct.unpack_from(">IIBBBBB", data, 16)
     bits = depth * _PNG_CHANNELS.get(colour, 4)
     passes = _PASSES if interlaced else ((0, 0, 1, 1),)

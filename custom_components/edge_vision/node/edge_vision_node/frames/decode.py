@@ -1,4 +1,4 @@
-"""Still pictures to frames: JPEG, PNG and WebP, upright, whole, and no larger than need be."""
+"""Decodes JPEG, PNG and WebP files: upright, complete, and no larger than needed."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from .mending import from_start, has_all_scans, is_complete, mended
 from .orientation import exif_orientation, swaps_sides, turned_image
 
 _FORMATS = ("JPEG", "PNG", "WEBP")
-# Coded data of a WebP does not end in as many zeros.
+# The data of a WebP file does not end in as many zeros.
 _MOST_ZEROS = 64
-# 50 megapixels are 150 MB of RGB: more than any camera here sends, less than what hurts.
+# 50 megapixels are 150 MB of RGB: more than cameras send, and harmless.
 MAX_PIXELS = 50_000_000
-# The limit above holds for every picture before its pixels are decoded, and gives a clearer error.
+# The limit above is checked before decoding, with a clearer error than Pillow's.
 Image.MAX_IMAGE_PIXELS = None
 
 
 @dataclass(frozen=True)
 class Frame:
-    """A picture, upright.
+    """An upright picture.
 
     Attributes:
         image: RGB; may be smaller than the camera's picture (same shape, fewer pixels).
@@ -41,23 +41,23 @@ class Frame:
 
 
 class _BrokenError(PictureError):
-    """It cannot be decoded as it is."""
+    """It cannot be decoded unchanged."""
 
 
 def decode(
     data: bytes | memoryview, least: tuple[int, int] | None = None, *, sound: bool = False
 ) -> Frame:
-    """Decode a picture, also one with something wrong around it (see `mending`).
+    """Decode a picture, repairing what is wrong around it (see `mending`).
 
     Args:
         data: a JPEG, PNG or WebP file.
-        least: width and height in pixels that are enough. A JPEG is then decoded at the smallest
+        least: sufficient width and height in pixels. A JPEG is decoded at the smallest
             of 1/1, 1/2, 1/4 and 1/8 of its size that still has them, which is several times
             faster (libjpeg's scaled inverse DCT).
-        sound: the file has been decoded before, and is not looked at for damage again.
+        sound: skip the check for damage, because the file was decoded before.
 
     Raises:
-        PictureError: not such a file, damaged, cut short, or too large.
+        PictureError: the file is of another kind, damaged, incomplete or too large.
     """
     if len(data) == 0:
         raise PictureError("The picture is empty")
@@ -90,7 +90,7 @@ def _decode(data: bytes, least: tuple[int, int] | None, *, sound: bool) -> Frame
             upright = turned_image(_to_rgb(image), orientation)
     except UnidentifiedImageError:
         raise _BrokenError("The picture is not a JPEG, PNG or WebP file") from None
-    # Pillow's decoders raise nearly anything on a file made to break them
+    # Pillow raises nearly anything for a hostile file
     except (OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, MemoryError) as err:
         raise _BrokenError(f"The picture is damaged or cut short: {err}") from err
     if swaps_sides(orientation):
@@ -99,7 +99,7 @@ def _decode(data: bytes, least: tuple[int, int] | None, *, sound: bool) -> Frame
 
 
 def get_ready() -> None:
-    """Load what decoding needs, so that the first picture does not have to wait for it."""
+    """Load the decoders, so that the first picture does not have to wait."""
     Image.init()
     _av()
 
@@ -107,22 +107,22 @@ def get_ready() -> None:
 def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode == "RGB":
         return image
-    if image.mode.startswith("I"):  # 16 bits a pixel: Pillow would clip, not scale
+    if image.mode.startswith("I"):  # 16 bits per pixel: Pillow would clip, not scale
         image = Image.fromarray((np.asarray(image, dtype=np.int32) >> 8).astype(np.uint8))
     return image.convert("RGB")
 
 
 def _require_sound(image: Image.Image, data: bytes) -> None:
-    """Raise `PictureError` where parts of a decoded picture are made up.
+    """Raise `PictureError` if parts of a decoded picture are missing.
 
-    Pillow takes what is missing for grey or black, and does not say so.
+    Pillow fills missing parts with gray or black without an error.
     """
     if image.format == "JPEG":
         if (damage := _damage(data)) is not None:
             raise PictureError(f"The picture is damaged or cut short: {damage}")
     elif image.format == "PNG":
         last = image.crop((0, image.height - 1, *image.size))
-        # What is missing is zero. Passes of an interlaced picture end anywhere.
+        # Missing data is zero. Passes of an interlaced picture end anywhere.
         doubtful = image.info.get("interlace") or last.getbbox(alpha_only=False) is None
         if doubtful and not has_all_rows(data):
             raise PictureError("The picture is damaged or cut short: rows are missing")
@@ -131,11 +131,11 @@ def _require_sound(image: Image.Image, data: bytes) -> None:
 
 
 def _damage(data: bytes) -> str | None:
-    """Return what is wrong with the data of a JPEG; None where nothing is seen to be.
+    """Return what is wrong with the data of a JPEG; None if nothing is found.
 
-    libjpeg goes on with zeros where data ends or makes no sense, and Pillow hides its warnings.
-    FFmpeg's decoder says so; it is asked for an eighth of the size, which costs little more than
-    reading the data. Of a kind that it does not know, what is missing is found in another way.
+    libjpeg continues with zeros after missing or invalid data, and Pillow hides its warnings.
+    FFmpeg's decoder reports them. At an eighth of the size, it costs little more than reading the
+    data. For kinds that FFmpeg does not know, missing data is detected in another way.
     """
     if not has_all_scans(data):
         return "parts of it are missing"
@@ -150,7 +150,7 @@ def _damage(data: bytes) -> str | None:
         except av.InvalidDataError:
             continue
         except (av.FFmpegError, ValueError):
-            return None  # it does not know this kind
+            return None  # FFmpeg does not know this kind
         if frames and not frames[0].is_corrupt:
             return None
     return "parts of it are missing or make no sense"
@@ -158,7 +158,7 @@ def _damage(data: bytes) -> str | None:
 
 @cache
 def _av() -> Any:
-    """Return PyAV; None where it is not installed: stills do without."""
+    """Return PyAV; None if it is not installed, as stills do not need it."""
     try:
         av = importlib.import_module("av")
         importlib.import_module("av.logging").set_level(None)

@@ -1,4 +1,4 @@
-"""Where a frame, or a part of it, lies in a picture of another size."""
+"""Resizes pictures, and computes where they lie in the result."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from PIL import Image
 
 from ..detections import Placement
 
-# A whole frame, as a part of itself.
+# The whole frame as a part.
 WHOLE = (0.0, 0.0, 1.0, 1.0)
 
 
@@ -25,9 +25,9 @@ def fit(
     Args:
         image: RGB.
         size: width and height in pixels.
-        part: x_min, y_min, x_max, y_max, normalised, with an area.
+        part: x_min, y_min, x_max, y_max, normalized and not empty.
         letterbox: keep the part's shape, from the top left, instead of stretching it.
-        pad: grey level of the rest.
+        pad: gray level of the padding.
     """
     left, top, right, bottom = (
         edge * pixels for edge, pixels in zip(part, image.size * 2, strict=True)
@@ -44,7 +44,7 @@ def fit(
 def inner_size(
     part: tuple[float, float], size: tuple[int, int], *, letterbox: bool
 ) -> tuple[int, int]:
-    """Return the width and height, in pixels, that a part of such a size gets in `size`."""
+    """Return the width and height in pixels that a part of a size gets in `size`."""
     if not letterbox:
         return size
     ratio = min(size[0] / part[0], size[1] / part[1])
@@ -52,7 +52,7 @@ def inner_size(
 
 
 def placed(part: Sequence[float], inner: tuple[int, int], size: tuple[int, int]) -> Placement:
-    """Return where a whole image lies in `size` whose `part` fills `inner`, from the top left."""
+    """Return where a whole image lies in `size` if its `part` fills `inner`, from the top left."""
     scale_x = inner[0] / size[0] / (part[2] - part[0])
     scale_y = inner[1] / size[1] / (part[3] - part[1])
     return Placement(scale_x, scale_y, -part[0] * scale_x, -part[1] * scale_y)
@@ -65,6 +65,6 @@ def _resize(
         return image
     shrinks = box[2] - box[0] >= size[0] and box[3] - box[1] >= size[1]
     # Averaging areas is faster than bilinear with the same accuracy (person AP on a street
-    # sequence 0.787 both ways); enlarging that way would only make blocks.
+    # sequence 0.787 both ways). For enlarging it would only produce blocks.
     method = Image.Resampling.BOX if shrinks else Image.Resampling.BILINEAR
     return image.resize(size, method, box=box)

@@ -1,7 +1,7 @@
-"""Pictures with something wrong around them: bytes before, no end, a note that is damaged.
+"""Repairs pictures with bytes before them, without an end, or with damaged metadata.
 
-What matters of a picture has to be whole all the same: one that is cut is never taken for a view
-in which nothing is to be seen.
+The pixels must be complete all the same: an incomplete picture is never mistaken for an empty
+scene.
 """
 
 from __future__ import annotations
@@ -15,27 +15,27 @@ from PIL import Image, ImageChops
 
 from .structure import JPEG_END, JPEG_START, PNG_END, PNG_START, SCAN, START, JpegEnd
 
-# So much may come before a picture.
+# The most bytes before a picture.
 _MOST_BEFORE = 4096
 _LONGEST_START = 12
-# Of WebP (RFC 9649, 2.4), too.
+# WebP as well (RFC 9649, 2.4).
 _START = re.compile(START.pattern + rb"|RIFF.{4}WEBP", re.DOTALL)
-# Coded data of no picture: what is decoded of it is no grey, also where it begins anew eight times.
+# Random coded data: it decodes to noise, also after eight restarts.
 _NOISE = b"\x5a\x33\xc6\x95\x6d\xb2\x29\xd4" * 32
 _FILLER = _NOISE + b"".join(bytes([0xFF, 0xD0 + number]) + _NOISE for number in range(8))
-# Baseline, extended and progressive; the last two with arithmetic coding, too.
+# Baseline, extended and progressive; the last two also with arithmetic coding.
 _FRAMES = (0xC0, 0xC1, 0xC2, 0xC9, 0xCA)
 _PROGRESSIVE = (0xC2, 0xCA)
 
 
 def from_start(data: bytes) -> bytes:
-    """Return a picture without bytes before it; as it is, where no picture is behind them."""
+    """Return a picture without the bytes before it; unchanged if no picture follows."""
     found = _START.search(data, 0, _MOST_BEFORE + _LONGEST_START)
     return data if found is None else data[found.start() :]
 
 
 def mended(picture: bytes, most_pixels: int) -> bytes | None:
-    """Return a JPEG or PNG without what is wrong at its end; None where that would not help."""
+    """Return a JPEG or PNG with its end repaired; None if that would not help."""
     if picture.startswith(PNG_START):
         better = _mended_png(picture)
         return better if better != picture else None
@@ -51,21 +51,21 @@ def mended(picture: bytes, most_pixels: int) -> bytes | None:
 
 
 def has_all_scans(jpeg: bytes) -> bool:
-    """Return whether every part of every component is in a JPEG that has an end."""
+    """Return whether a JPEG with an end has all scans of all components."""
     end = JpegEnd()
     end.step(jpeg)
     return _has_all_scans(jpeg, end.segments)
 
 
 def is_complete(jpeg: bytes, most_pixels: int) -> bool:
-    """Return whether all pixels of a JPEG that has an end are in it, whatever its kind."""
+    """Return whether a JPEG with an end has all of its pixels, whatever its kind."""
     end = JpegEnd()
     at = end.step(jpeg)
     return not end.whole or _is_complete(jpeg[: (at or len(jpeg)) - len(JPEG_END)], most_pixels)
 
 
 def _has_all_scans(jpeg: bytes, segments: list[tuple[int, int]]) -> bool:
-    """Return whether every part of every component is in a JPEG: it may come in several scans."""
+    """Return whether a JPEG has all scans of all components."""
     missing: dict[int, set[int]] = {}
     progressive = False
     for marker, at in segments:
@@ -81,10 +81,10 @@ def _has_all_scans(jpeg: bytes, segments: list[tuple[int, int]]) -> bool:
             progressive = marker in _PROGRESSIVE
             continue
         about = jpeg[at + 1 + 2 * count : at + 4 + 2 * count]
-        # Where there is but one scan of each, it is whole, and encoders write anything here.
+        # A single scan per component is complete, and encoders write anything here.
         if not progressive:
             about = b"\0\x3f\0"
-        # First and last coefficient, and how many of their bits are still to come.
+        # First and last coefficient, and how many of their bits are missing.
         if len(about) == 3 and not about[2] & 0x0F:
             for name in names:
                 missing.get(name, set()).difference_update(range(about[0], about[1] + 1))
@@ -92,10 +92,10 @@ def _has_all_scans(jpeg: bytes, segments: list[tuple[int, int]]) -> bool:
 
 
 def _is_complete(jpeg: bytes, most_pixels: int) -> bool:
-    """Return whether all pixels of a JPEG without an end are in it.
+    """Return whether a JPEG without an end has all of its pixels.
 
-    Where they are, nobody looks at what follows. Where some are missing they are decoded of what
-    follows, and are others with noise than with nothing.
+    If it has, the decoder ignores what follows. If pixels are missing, they are decoded from what
+    follows, so noise gives another picture than nothing.
     """
     try:
         with (
@@ -105,13 +105,13 @@ def _is_complete(jpeg: bytes, most_pixels: int) -> bool:
             if plain.width * plain.height > most_pixels:
                 return False
             return ImageChops.difference(plain, filled).getbbox(alpha_only=False) is None
-    # Pillow's decoders raise nearly anything on a file made to break them
+    # Pillow raises nearly anything for a hostile file
     except (OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, MemoryError):
         return False
 
 
 def _mended_png(png: bytes) -> bytes | None:
-    """Return a PNG with an end, and without the notes whose checksum is wrong."""
+    """Return a PNG with an end, and without metadata whose checksum is wrong."""
     kept, at = [PNG_START], len(PNG_START)
     while at + 12 <= len(png):
         (length,), name = struct.unpack_from(">I", png, at), png[at + 4 : at + 8]
@@ -121,7 +121,7 @@ def _mended_png(png: bytes) -> bytes | None:
         if right:
             kept.append(chunk)
         elif name[:1].isupper():
-            return None  # pixels, or what they mean
+            return None  # pixels, or how to read them
         at += 12 + length
         if name == b"IEND":
             break

@@ -1,13 +1,13 @@
-"""The motion gate: whether anything moves, and where, for a fraction of a model's price.
+"""The motion gate: detects whether and where something moves, far cheaper than a model.
 
 Brightness is averaged over cells of some pixels and compared with a running average of each cell,
-by as many times as the cell usually flickers (Wren et al., "Pfinder", 1997, with a mean absolute
-deviation in the place of the variance). Before that the whole picture's change of brightness is
-taken out, so that a cloud is no movement; and where something has changed, the picture is shifted
-to where it fits the background best, so that a camera that shakes is none either (where very much
-remains, cells are compared with their neighbours in the background as well). A change of nearly
-everything (light switched on, night mode, another view) says nothing about movement: the gate then
-says that it is calibrating, and whoever asks has to look.
+relative to the cell's usual flicker (Wren et al., "Pfinder", 1997, with a mean absolute deviation
+instead of the variance). Before that, a change of brightness of the whole picture is removed, so
+that a cloud is no motion. If something changed, the picture is shifted to where it fits the
+background best, so that a shaking camera is no motion either; if much remains, cells are also
+compared with their neighbors in the background. A change of nearly everything (light switched on,
+night mode, another view) says nothing about motion: the gate is calibrating then, and the whole
+frame has to be used.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ _Mask = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class MotionResult:
-    """What a frame shows.
+    """The motion in a frame.
 
     Attributes:
-        moving: something moves, in `boxes`.
-        calibrating: it cannot tell; not the same as nothing moving.
-        share: of the frame that has changed (0-1).
-        boxes: float64 [N, 4], x_min, y_min, x_max, y_max, normalised, largest first.
+        moving: whether something moves, in `boxes`.
+        calibrating: motion is unknown, which is different from no motion.
+        share: changed share of the frame (0-1).
+        boxes: float64 [N, 4], x_min, y_min, x_max, y_max, normalized, largest first.
     """
 
     moving: bool
@@ -43,24 +43,24 @@ class MotionResult:
     boxes: NDArray[np.float64]
 
 
-# Rows of samples, two to a cell: more shows no more of what moves.
+# Rows of samples, two per cell. More do not improve detection.
 _SAMPLE_ROWS = 180
-# Seconds in which the background takes up a change; what moves takes longer to become part of it.
+# Seconds in which the background adopts a change; moving cells take longer.
 _LEARN_S, _LEARN_MOVING_S = 4.0, 40.0
 _NOISE_S = 8.0
 _FIRST_NOISE, _MOST_NOISE = 3.0, 25.0
-# So long it learns before it says anything, and after a gap of so long it learns anew.
+# Seconds of learning at the start, and the gap after which it learns again.
 _CALIBRATE_S, _LEAST_FRAMES, _GAP_S = 1.0, 4, 10.0
-# Changed at once: so much may be a camera that shakes, so much is another scene.
+# Changed shares: up to this, the camera may have shaken; from this on, it is another scene.
 _SHAKE_SHARE, _SCENE_SHARE, _REST_SHARE = 0.03, 0.35, 0.12
-# Of nine cells in a square, how many must have changed for the middle one to count.
+# How many of nine cells in a square must have changed for the middle one to count.
 _LEAST_NEIGHBOURS = 3
-# With so little changed, or moved by so little, the camera was steady. Otherwise so many shifts are
-# tried, of so many cells at most, and one that is found may be wrong by so many pixels. A cell that
-# is off by more grey levels says no more of where the picture has gone.
+# Below this changed share, or this shift, the camera was steady. Otherwise: tries, the largest
+# shift in cells, and the error of a shift in pixels. Cells that are off by more gray levels do not
+# count for the shift.
 _STEADY_SHARE, _STEADY_PIXELS = 0.001, 0.1
 _SHIFTS, _MOST_CELLS, _SLACK_PIXELS, _MOST_OFF = 5, 3, 1.0, 100.0
-# Added to the mean square of a gradient per pixel: a flat picture holds no shift.
+# Added to the mean square of a gradient per pixel: a flat picture shows no shift.
 _FLAT = 0.01
 _TILE = 4
 _MOST_BOXES = 24
@@ -69,7 +69,7 @@ _NO_BOXES = np.empty((0, 4))
 
 
 class MotionGate:
-    """Watches one camera. Not safe for use from several threads."""
+    """Detects motion of one camera. Not safe for several threads."""
 
     def __init__(
         self,
@@ -79,7 +79,7 @@ class MotionGate:
     ) -> None:
         """Start without a background.
 
-        In the polygons (0-1) `ignore` and `hide` nothing counts; `view` shows nothing of `hide`.
+        Motion in the polygons (0-1) `ignore` and `hide` does not count; `view` hides `hide`.
         """
         self._thresholds = thresholds
         self._ignore = ignore
@@ -99,12 +99,12 @@ class MotionGate:
     def step(
         self, grey: NDArray[np.uint8], at: float, keep: NDArray[np.float64] | None = None
     ) -> MotionResult:
-        """Take in a frame.
+        """Return the motion in a frame.
 
         Args:
-            grey: uint8 [H, W] brightness; may be a view with gaps, and change its size.
+            grey: uint8 [H, W] brightness; it may be a view with gaps, and its size may change.
             at: its time in seconds.
-            keep: [M, 4] boxes (0-1) of what is followed: it never becomes part of the background.
+            keep: [M, 4] boxes (0-1) of followed objects, which never become background.
         """
         step = max(1, round(min(grey.shape) / _SAMPLE_ROWS))
         cells = _averaged(grey, step)
@@ -140,7 +140,7 @@ class MotionGate:
         return MotionResult(len(self._boxes) > 0, learning, share, self._boxes)
 
     def _begin(self, shape: tuple[int, ...], cells: _Cells, at: float) -> None:
-        """Take a frame as background."""
+        """Use a frame as the background."""
         if cells.shape != self._background.shape:
             self._noise = np.full(cells.shape, _FIRST_NOISE, np.float32)
             self._hidden = _grown(_rasterised(self._hide, cells.shape))
@@ -150,19 +150,20 @@ class MotionGate:
         self._learning_since, self._frames = at, 0
 
     def _light(self, cells: _Cells) -> np.float32:
-        """Return by what to multiply cells for them to be in the background's light."""
+        """Return the factor that brings cells to the background's brightness."""
         now, before = _median(cells), _median(self._background)
-        if min(now, before) < 8.0:  # nearly black: a ratio would only enlarge noise
+        if min(now, before) < 8.0:  # nearly black: a ratio would amplify noise
             return np.float32(1)
         return np.float32(min(max(before / now, 0.6), 1.6))
 
     def _steadied(
         self, grey: NDArray[np.uint8], step: int, cells: _Cells, light: np.float32
     ) -> tuple[_Cells, _Cells] | None:
-        """Return the cells as they would be had the camera not moved, and how far they may be off.
+        """Return the cells shifted to where the camera was before, and their uncertainty.
 
-        None where it has not. By least squares over the gradient of all cells, again after each
-        shift (Lucas and Kanade, "An iterative image registration technique", 1981).
+        None if the camera was steady. The shift is found by iterated least squares over the
+        gradient of all cells (Lucas and Kanade, "An iterative image registration technique",
+        1981).
         """
         if min(cells.shape) <= 2 * _MOST_CELLS:
             return None
@@ -174,7 +175,7 @@ class MotionGate:
         across /= 2 * size
         yy, xx = float(np.vdot(down, down)), float(np.vdot(across, across))
         xy = float(np.vdot(down, across))
-        # Where there is nothing to hold on to, it stays where it is.
+        # A direction without gradients is not shifted.
         yy, xx = yy + _FLAT * cells.size, xx + _FLAT * cells.size
         shift = (0, 0)
         for _ in range(_SHIFTS):
@@ -196,7 +197,7 @@ class MotionGate:
         return cells, _SLACK_PIXELS * (np.abs(down) + np.abs(across))
 
     def _shifted(self, grey: NDArray[np.uint8], step: int, shift: tuple[int, int]) -> _Cells:
-        """Return cells of a picture that begins at (y, x); beyond it they are the background's."""
+        """Return the cells of a picture shifted to (y, x), with the background beyond its edges."""
         first = [math.ceil(max(-value, 0) / (2 * step)) for value in shift]
         top, left = (2 * step * n + value for n, value in zip(first, shift, strict=True))
         cells = self._background.copy()
@@ -206,7 +207,7 @@ class MotionGate:
         return cells
 
     def _without_shake(self, changed: _Mask, levelled: _Cells, threshold: _Cells) -> _Mask:
-        """Return the changes that no small shift of the picture explains."""
+        """Return the changes that small shifts of the picture do not explain."""
         padded = np.pad(self._background, 1, mode="edge")
         rows, columns = changed.shape
         low = np.full_like(levelled, np.inf)
@@ -216,7 +217,7 @@ class MotionGate:
                 near = padded[y : y + rows, x : x + columns]
                 np.minimum(low, near, out=low)
                 np.maximum(high, near, out=high)
-        # Shifted by a part of a cell, a value lies between those of neighbours.
+        # After a shift by part of a cell, a value lies between those of its neighbors.
         beyond = np.maximum(low - levelled, levelled - high)
         result: _Mask = changed & (beyond > threshold)
         return result
@@ -228,7 +229,7 @@ class MotionGate:
         slow = np.float32(1 - math.exp(-max(dt, 0.0) / _LEARN_MOVING_S))
         rate = np.where(changed, slow, quick)
         calm = np.float32(1 - math.exp(-max(dt, 0.0) / _NOISE_S))
-        # What moves is no noise; what flickers for ever (rain, leaves) slowly becomes some.
+        # Motion is no noise, but lasting flicker (rain, leaves) slowly becomes noise.
         calmly = np.where(changed, calm * np.float32(0.1), calm)
         rows, columns = changed.shape
         for x_min, y_min, x_max, y_max in () if keep is None else keep.tolist():
@@ -242,12 +243,12 @@ class MotionGate:
         np.maximum(self._noise, 0.5, out=self._noise)
 
     def _find(self) -> NDArray[np.float64]:
-        """Return boxes around what has changed together: cells in the same or adjoining tiles."""
+        """Return boxes around changed cells in the same or adjacent tiles."""
         rows, columns = self._changed.shape
         ys, xs = np.nonzero(self._changed)
         if not len(ys):
             return _NO_BOXES
-        # Tiles are numbered so that those of a row are one apart, and two rows never touch.
+        # Tiles of a row have consecutive numbers, with a gap between rows.
         across = columns // _TILE + 2
         tiles = ys // _TILE * across + xs // _TILE
         order = np.argsort(tiles, kind="stable")
@@ -277,17 +278,16 @@ class MotionGate:
             for cells, left, top, right, bottom in groups.values()
         ]
         found.sort(key=lambda item: item[0], reverse=True)
-        # Many things that move at once, and most of them tiny: that is weather.
+        # Many areas that move at the same time, most of them tiny: this is weather.
         weather = _WEATHER_FACTOR if len(found) >= _WEATHER_PARTS else 1
         least = self._thresholds.least_area * rows * columns * weather
         boxes = [box for cells, box in found[:_MOST_BOXES] if cells >= least]
         return np.array(boxes).reshape(-1, 4)
 
     def view(self) -> NDArray[np.uint8]:
-        """Return what it sees, uint8 RGB [rows, columns, 3], a pixel per cell.
+        """Return the gate's view, uint8 RGB [rows, columns, 3], one pixel per cell.
 
-        Brightness; red what has changed; dark where nothing counts, black where nobody may look;
-        boxes in yellow.
+        Changes are red, ignored areas dark, hidden ones black, boxes yellow.
         """
         grey = np.clip(self._cells, 0, 255).astype(np.uint8)
         grey = np.where(self._counts, grey, grey // 3)
@@ -304,12 +304,12 @@ class MotionGate:
 
 
 def _together(first: list[int], last: list[int], across: int) -> list[int]:
-    """Return for each of some runs of tiles the number of the group that it adjoins.
+    """Return the number of the group that each run of tiles belongs to.
 
     Args:
         first: number of the first tile of each run, ascending.
         last: number of the last one.
-        across: how far the numbers of a tile and of the one below it are apart.
+        across: difference between the numbers of a tile and of the one below.
     """
     groups = list(range(len(first)))
 
@@ -331,12 +331,12 @@ def _together(first: list[int], last: list[int], across: int) -> list[int]:
 
 
 def _averaged(grey: NDArray[np.uint8], step: int) -> _Cells:
-    """Return the mean brightness of cells of two by two samples, a sample each `step` pixels."""
+    """Return the mean brightness of cells of two by two samples, `step` pixels apart."""
     half, cell = step // 2, 2 * step
     if min(grey.shape) < half + step + 1:
         grey = np.pad(grey, ((0, cell), (0, cell)), mode="edge")
     rows, columns = ((size - half - step - 1) // cell + 1 for size in grey.shape)
-    # Rows first: they lie together in memory, as the pixels of a column do not.
+    # Rows first, because they are contiguous in memory.
     upper, lower = grey[half::cell][:rows], grey[half + step :: cell][:rows]
     pairs = np.add(upper, lower, dtype=np.uint16)
     left, right = pairs[:, half::cell][:, :columns], pairs[:, half + step :: cell][:, :columns]
@@ -345,7 +345,7 @@ def _averaged(grey: NDArray[np.uint8], step: int) -> _Cells:
 
 
 def _median(cells: _Cells) -> float:
-    """Return the median of a quarter of the cells, in half the time of numpy's."""
+    """Return the median of a quarter of the cells, twice as fast as numpy's."""
     some = cells[::2, ::2].ravel()
     middle = len(some) // 2
     return float(np.partition(some, middle)[middle])
@@ -356,7 +356,7 @@ def _share(changed: _Mask) -> float:
 
 
 def _without_specks(changed: _Mask) -> _Mask:
-    """Return the changed cells that have changed neighbours."""
+    """Return the changed cells that have changed neighbors."""
     if not changed.any():
         return changed
     padded = np.zeros((changed.shape[0] + 2, changed.shape[1] + 2), np.uint8)
@@ -370,7 +370,7 @@ def _without_specks(changed: _Mask) -> _Mask:
 
 
 def _grown(mask: _Mask) -> _Mask:
-    """Return a mask with all its neighbours: a cell at its edge has some of what is masked."""
+    """Return a mask with all its neighbors, because cells at its edge are partly masked."""
     padded = np.pad(mask, 1)
     rows = padded[:-2] | padded[1:-1] | padded[2:]
     result: _Mask = rows[:, :-2] | rows[:, 1:-1] | rows[:, 2:]

@@ -1,7 +1,7 @@
-"""What may be opened as video, and how: real video only, from where it was asked for only.
+"""Restricts what is opened as video: only real video, and only from the given place.
 
-FFmpeg opens anything: it plays playlists, which lead to other files and addresses, and shows texts
-as pictures. Neither is video that a camera or a user means.
+FFmpeg opens anything: playlists, which lead to other files and addresses, and texts, which it shows
+as pictures. Neither is meant as video by a camera or user.
 """
 
 from __future__ import annotations
@@ -14,42 +14,42 @@ from urllib.parse import urlsplit
 
 from ..errors import PictureError
 
-# Containers and raw streams, by FFmpeg's names. Not among them: hls, dash, concat, sdp, tty and all
-# others that lead elsewhere or are text.
+# Containers and raw streams by FFmpeg's names, without hls, dash, concat, sdp, tty and all others
+# that lead elsewhere or are text.
 _FORMATS = (
     "3g2,asf,av1,avi,dhav,dv,evc,flv,gif,h261,h263,h264,hevc,image2,ivf,live_flv,m4v,matroska,mjpeg"
     ",mov,mp4,mpeg,mpegts,mpegvideo,mpjpeg,mxf,nut,obu,ogg,rm,smjpeg,vc1,vvc,webm,webp_anim,apng"
     ",yuv4mpegpipe,jpeg_pipe,png_pipe,webp_pipe,bmp_pipe"
 )
-# Addresses of cameras may be playlists: those lead to addresses, never to files. Sound and
-# subtitles of a playlist are opened with it.
+# Addresses of cameras may be playlists, but these may lead to addresses only. Audio and subtitles
+# of a playlist are opened with it.
 _NETWORK_FORMATS = f"{_FORMATS},rtsp,rtp,hls,dash,data,aac,ac3,mp3,webvtt"
 _NETWORK = "tcp,udp,rtp,rtcp,tls,http,https,httpproxy,crypto,rtsp,rtmp"
 SCHEMES = ("rtsp", "rtsps", "http", "https", "rtmp", "tcp", "udp", "rtp")
 
-# RFC 6762, RFC 8375, and what routers call theirs.
+# RFC 6762, RFC 8375, and names that routers use.
 _LOCAL = (".local", ".lan", ".home", ".internal", ".localdomain", ".home.arpa")
-# What FFmpeg and others look for.
+# The variables that FFmpeg and others read.
 _PROXIES = ("http_proxy", "https_proxy", "all_proxy")
-# To have one used for a camera in the local network, too.
+# Set to 1, it allows proxies for cameras in the local network.
 _ASKED_FOR = "EDGE_VISION_CAMERA_PROXY"
 
 
 def is_file(address: str) -> bool:
-    """Return whether something is a path, not an address or a device."""
+    """Return whether a source is a path, not an address or a device."""
     return "://" not in address and not address.startswith("/dev/")
 
 
 def file_to_open(path: str) -> str:
-    """Return what FFmpeg is to open for a path. Raises `PictureError` where there is no file.
+    """Return what FFmpeg opens for a path. Raises `PictureError` if there is no regular file.
 
-    A pipe or a device would keep whoever opens it waiting.
+    Opening a pipe or a device would block.
     """
     if not Path(path).exists():
         raise PictureError("There is no such file")
     if not Path(path).is_file():
         raise PictureError("This is no file: videos are regular files")
-    # With its protocol, so that no name can be one ("concat:...").
+    # With its protocol, so that a name cannot be one ("concat:...").
     return f"file:{Path(path).absolute()}"
 
 
@@ -59,17 +59,17 @@ def file_options() -> dict[str, str]:
 
 
 def network_options(address: str) -> dict[str, str]:
-    """Return FFmpeg's options for an address. Raises `PictureError` where it is of no such kind."""
+    """Return FFmpeg's options for an address. Raises `PictureError` for unknown schemes."""
     if address.partition("://")[0].lower() not in SCHEMES:
         raise PictureError("Only rtsp, http and rtmp addresses can be read")
     return {"protocol_whitelist": _NETWORK, "format_whitelist": _NETWORK_FORMATS}
 
 
 def leave_proxies(address: str) -> None:
-    """Have this process use no proxy for an address in the local network.
+    """Disable proxies in this process if an address is in the local network.
 
-    Home Assistant may need one for the world outside; a proxy does not reach cameras, and need not
-    know their passwords. `EDGE_VISION_CAMERA_PROXY=1` has it used all the same.
+    Home Assistant may need a proxy for the internet, but a proxy does not reach cameras and should
+    not see their passwords. `EDGE_VISION_CAMERA_PROXY=1` keeps it enabled.
     """
     names = [name for known in _PROXIES for name in (known, known.upper()) if name in os.environ]
     asked = os.environ.get(_ASKED_FOR) == "1"
@@ -79,7 +79,7 @@ def leave_proxies(address: str) -> None:
 
 
 def is_local(host: str) -> bool:
-    """Return whether a host is in the local network, by its name or by where that leads."""
+    """Return whether a host is in the local network, by its name or address."""
     host = host.rstrip(".").lower()
     found = _address(host)
     if found is not None:
@@ -89,7 +89,7 @@ def is_local(host: str) -> bool:
     try:
         where = {str(item[4][0]) for item in socket.getaddrinfo(host, None)}
     except (OSError, UnicodeError):
-        return False  # a proxy may know
+        return False  # a proxy may resolve it
     return all(_is_local_address(ipaddress.ip_address(item.partition("%")[0])) for item in where)
 
 

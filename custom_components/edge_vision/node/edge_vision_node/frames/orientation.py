@@ -1,4 +1,4 @@
-"""How a picture has to be turned to be upright, in the numbers of Exif (1 to 8; 1 is upright).
+"""Turns pictures upright, by the orientations of Exif (1 to 8; 1 is upright).
 
 Exif 2.32 (CIPA DC-008), 4.6.5 A, Orientation. FFmpeg has it as a matrix (libavutil/display.h).
 """
@@ -27,13 +27,13 @@ _TRANSPOSES = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-# By the signs of a matrix's a and d (of b and c, where it swaps the sides).
+# By the signs of a matrix's a and d, or of b and c if it swaps the sides.
 _STRAIGHT = {(1, 1): 1, (-1, 1): 2, (-1, -1): 3, (1, -1): 4}
 _SWAPPED = {(1, 1): 5, (1, -1): 6, (-1, -1): 7, (-1, 1): 8}
 
 
 def swaps_sides(orientation: int) -> bool:
-    """Return whether width and height change places."""
+    """Return whether width and height are swapped."""
     return orientation in _SWAPPED.values()
 
 
@@ -49,23 +49,23 @@ def turned(values: NDArray[_T], orientation: int) -> NDArray[_T]:
 
 
 def turned_image(image: Image.Image, orientation: int) -> Image.Image:
-    """Return an image upright; the same one where it is that already."""
+    """Return an image upright; the same object if it is already."""
     how = _TRANSPOSES.get(orientation)
     return image if how is None else image.transpose(how)
 
 
 def exif_orientation(image: Image.Image) -> int:
-    """Return what a picture says about itself; upright where that makes no sense."""
+    """Return the orientation in a picture's Exif data; upright if it is missing or invalid."""
     try:
         said = image.getexif().get(ExifTags.Base.Orientation)
-    # A part that nothing else depends on, and Pillow raises nearly anything on a broken one.
+    # Exif data is optional, and Pillow raises nearly anything if it is broken.
     except Exception:  # noqa: BLE001
         return UPRIGHT
     return said if isinstance(said, int) and said in _TRANSPOSES else UPRIGHT
 
 
 def matrix_orientation(matrix: Sequence[int]) -> int:
-    """Return the orientation that is nearest to a display matrix: a, b, u, c, d, v, x, y, w."""
+    """Return the orientation nearest to a display matrix: a, b, u, c, d, v, x, y, w."""
     a, b, _, c, d = matrix[:5]
     table, first, second = _STRAIGHT, a, d
     if abs(b) + abs(c) > abs(a) + abs(d):
@@ -76,8 +76,8 @@ def matrix_orientation(matrix: Sequence[int]) -> int:
 
 
 def frame_orientation(frame: Any) -> int:
-    """Return what a decoded frame of PyAV says about itself: of a file, a codec or Exif."""
-    # Where there are frames of it, PyAV is there.
+    """Return the orientation of a decoded frame of PyAV: from its file, codec or Exif data."""
+    # PyAV is installed if there are frames of it.
     kinds = importlib.import_module("av.sidedata.sidedata").Type
     data = frame.side_data.get(kinds.DISPLAYMATRIX)
     if data is None:

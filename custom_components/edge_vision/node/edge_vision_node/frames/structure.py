@@ -1,4 +1,4 @@
-"""Where a JPEG or PNG begins and ends among other bytes, by its own structure.
+"""Finds the start and end of a JPEG or PNG among other bytes, by its structure.
 
 JPEG: ITU-T T.81, annex B. PNG: W3C, Portable Network Graphics, 5.
 """
@@ -14,29 +14,29 @@ JPEG_START = b"\xff\xd8"
 JPEG_END = b"\xff\xd9"
 PNG_START = b"\x89PNG\r\n\x1a\n"
 PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
-# The marker that follows the start makes a mistake less likely.
+# With the marker that follows the start, mistakes are less likely.
 START = re.compile(rb"\xff\xd8\xff|" + re.escape(PNG_START))
-# In coded data: 0xFF before anything but a stuffed byte, a fill byte or a restart.
+# In coded data: 0xFF that does not start a stuffed byte, a fill byte or a restart.
 _MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 SCAN = 0xDA
 _START, _END = 0xD8, 0xD9
 _ALONE = (0x01, *range(0xD0, 0xD8))
-# Markers that may stand in a picture: all but those that are reserved.
+# Markers that a picture may have: all but the reserved ones.
 _LEAST_MARKER = 0xC0
 _CHUNK = 12
-# More are a file that was made to keep its reader busy.
+# A file with more is hostile.
 _MOST_SEGMENTS = 4096
 
 
 class End(Protocol):
-    """Looks for the end of a picture in data that grows."""
+    """Searches for the end of a picture in growing data."""
 
     whole: bool
 
     def step(self, data: bytes | bytearray) -> int | None:
-        """Return where the picture ends in the data so far; None where more is needed.
+        """Return where the picture ends in the data so far; None if more is needed.
 
-        `whole`: whether it has its own end; otherwise something else begins there.
+        `whole`: whether the picture has an end; otherwise something else begins there.
         """
 
 
@@ -44,11 +44,11 @@ class JpegEnd:
     """The end of a JPEG that begins at a place in data. The data may grow, not change."""
 
     def __init__(self, start: int = 0) -> None:
-        """Begin at its start."""
+        """Start at the first byte of the picture."""
         self.whole = False
-        # Whether what comes next is coded data.
+        # Whether coded data follows.
         self._coded = False
-        # Each segment so far: its marker, and where its content is.
+        # The segments so far: marker, and position of the content.
         self.segments: list[tuple[int, int]] = []
         self._at = start + len(JPEG_START)
 
@@ -62,7 +62,7 @@ class JpegEnd:
             while at < len(data) and data[at] == 0xFF:
                 at += 1
             if at >= len(data):
-                self._at = at - 1  # fill bytes are read once, however many come
+                self._at = at - 1  # fill bytes are read once
                 return None
             marker = data[at]
             if marker == _END:
@@ -91,7 +91,7 @@ class JpegEnd:
             return None
         if not self._coded and data[self._at] == 0xFF:
             return self._at
-        # Coded data; or a length was wrong, and it goes on somewhere.
+        # Coded data, or a wrong length, after which the picture continues somewhere.
         if (found := _MARKER.search(data, self._at)) is not None:
             return found.start()
         # The last byte may be the first of a marker.
@@ -103,7 +103,7 @@ class PngEnd:
     """The end of a PNG that begins at a place in data. The data may grow, not change."""
 
     def __init__(self, start: int = 0) -> None:
-        """Begin at its start."""
+        """Start at the first byte of the picture."""
         self.whole = False
         self._at = start + len(PNG_START)
 
@@ -113,7 +113,7 @@ class PngEnd:
             name = bytes(data[self._at + 4 : self._at + 8])
             length = int.from_bytes(data[self._at : self._at + 4])
             if not name.isalpha() or length > MAX_PICTURE_BYTES:
-                return self._at  # this is something else
+                return self._at  # something else
             self._at += _CHUNK + length
             if name == b"IEND":
                 self.whole = True
@@ -122,5 +122,5 @@ class PngEnd:
 
 
 def end_of(data: bytes | bytearray, start: int) -> JpegEnd | PngEnd:
-    """Return what finds the end of the picture that begins at a place."""
+    """Return a search for the end of the picture that begins at a position."""
     return JpegEnd(start) if data[start] == JPEG_START[0] else PngEnd(start)

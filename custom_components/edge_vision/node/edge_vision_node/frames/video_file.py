@@ -1,4 +1,4 @@
-"""Video files and streams, frame by frame."""
+"""Reads video files and streams frame by frame."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from ..errors import EngineMissingError, PictureError
 from . import opening
 from .orientation import frame_orientation, turned_image
 
-# Frames in a row that are damaged, after which it is the video that is.
+# Damaged frames in a row after which the video counts as damaged.
 _MOST_DAMAGED = 100
-# Durations are not exact; so much of one may be missing, the larger of both.
+# Durations are not exact: the larger of these may be missing.
 _MOST_MISSING_S, _MOST_MISSING = 2.0, 0.2
 
 
@@ -24,7 +24,7 @@ class VideoFrame:
     """One frame.
 
     Attributes:
-        number: from 1, as the file counts.
+        number: of the frame in the file, from 1.
         at: seconds since the first frame.
         image: RGB, upright as the video says.
     """
@@ -35,13 +35,13 @@ class VideoFrame:
 
 
 def read_video(source: str, fps: float | None = None) -> Iterator[VideoFrame]:
-    """Yield the frames of a file or address, `fps` of them a second at most.
+    """Yield the frames of a file or address, at most `fps` per second.
 
-    Damaged frames are left out. Raises `PictureError` where there is no video, or it breaks off,
+    Damaged frames are skipped. Raises `PictureError` if there is no video or it is incomplete, and
     `EngineMissingError` without PyAV.
     """
     try:
-        # FFmpeg's libraries: comes with Home Assistant, and has wheels for musl. Stills do without.
+        # PyAV bundles FFmpeg. Home Assistant includes it, and there are wheels for musl.
         av = importlib.import_module("av")
     except ImportError:
         raise EngineMissingError("Video needs the package av: pip install av") from None
@@ -53,7 +53,7 @@ def read_video(source: str, fps: float | None = None) -> Iterator[VideoFrame]:
     except av.ArgumentError:
         raise PictureError("This is no video: playlists and texts are not played") from None
     except (av.FFmpegError, OSError) as err:
-        # The whole error names the address, which may hold a password.
+        # The error names the address, which may hold a password.
         reason = getattr(err, "strerror", None) or type(err).__name__
         raise PictureError(f"The video cannot be read: {reason}") from None
 
@@ -65,7 +65,7 @@ def _opened(av: Any, source: str) -> Any:
         return av.open(source, format="v4l2")
     options = opening.network_options(source)
     opening.leave_proxies(source)
-    # As Home Assistant does it: most cameras sign their certificates themselves.
+    # As in Home Assistant: most cameras have self-signed certificates.
     return av.open(source, options=options | {"tls_verify": "0"})
 
 
@@ -90,10 +90,10 @@ def _frames(av: Any, container: Any, stream: Any, fps: float | None) -> Iterator
             first = at if first is None else first
             at -= first
             if number > 1 and at < last:
-                # Times that start again go on from here.
+                # Times that restart continue from here.
                 first, at = first + at - last - 1 / rate, last + 1 / rate
             last = at
-            # Half a frame early is in time: times are never quite what the rate says.
+            # Half an interval early is in time: the rate is never exact.
             if fps is not None:
                 if at + 0.5 / rate < due:
                     continue
@@ -104,7 +104,7 @@ def _frames(av: Any, container: Any, stream: Any, fps: float | None) -> Iterator
 
 
 def _require_whole(av: Any, container: Any, stream: Any, seen_s: float) -> None:
-    """Raise `PictureError` where a file should have gone on: FFmpeg ends a cut one silently."""
+    """Raise `PictureError` if a file is incomplete, because FFmpeg does not."""
     if stream.duration is not None:
         duration_s = float(stream.duration * stream.time_base)
     elif container.duration is not None and len(container.streams) == 1:

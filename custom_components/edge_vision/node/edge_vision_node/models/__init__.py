@@ -1,1 +1,1 @@
-"""Models: what a manifest says, where its files are, and how its tensors are read."""
+"""What a model is: its manifest, files, labels and heads, and whether it is trusted."""

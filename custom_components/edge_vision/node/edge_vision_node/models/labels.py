@@ -1,8 +1,8 @@
-"""Names of a model's classes, in whatever form people and tools write them down.
+"""Reads the names of a model's classes from the formats that people and tools use.
 
-A list, a number before each name, Ultralytics' `data.yaml` and `metadata.yaml`, JSON, TensorFlow's
-label maps, tables with commas; UTF-8, UTF-16 or an old code page. What a number before a name
-means is not always to be told from the file alone, so a file is read in every way that makes sense,
+These are lists, numbers before names, Ultralytics' `data.yaml` and `metadata.yaml`, JSON,
+TensorFlow's label maps and tables with commas, in UTF-8, UTF-16 or an old code page. The meaning of
+a number before a name is not always clear from the file, so a file is read in every plausible way,
 and the model's number of classes decides.
 """
 
@@ -40,13 +40,13 @@ _BOMS = (
 _NUMBER_FIRST = re.compile(r"\s*(\d{1,6})(\s*[:,;=|\t]\s*|\s+-\s+|[.)]\s+|\s+)(\S.*)")
 _NUMBER_LAST = re.compile(r"(.*[^\s:,;=|-])(\s*[:,;=|\t]\s*|\s+-\s+|\s+)(\d{1,6})\s*")
 _COMMENT = re.compile(r"(?:#\s|#$|//|;).*|(.*?\S)\s+#\s.*")
-# A list that is given a name, as in a program or a YAML file: CLASSES = ("cat", "dog")
+# A list with a name, as in a program or a YAML file: CLASSES = ("cat", "dog")
 _ASSIGNED = re.compile(r"\s*\w+\s*[:=]\s*([\[({].*[\])}])[\s,;]*", re.DOTALL)
 _NAME_COLUMNS = frozenset({"name", "names", "label", "labels", "class", "class_name"})
 _NUMBER_COLUMNS = frozenset({"id", "index", "class_id", "label_id", "class_index", "number"})
 _NOT_LABELS = (b"<!doctype", b"<html", b"<?xml", b"version https://git-lfs")
 _PBTXT = re.compile(r"(\w+)\s*:\s*(?:\"((?:[^\"\\]|\\.)*)\"|'((?:[^'\\]|\\.)*)'|(-?\d+))")
-# Pure Python reads some hundred KiB a second.
+# Pure Python reads some hundred KiB per second.
 _MAX_YAML = 256 * 1024
 _KEYS = (
     *("names", "labels", "classes", "categories", "id2label", "label_map", "class_names"),
@@ -55,9 +55,9 @@ _KEYS = (
 
 
 def read_labels(path: Path) -> tuple[Names, ...]:
-    """Return the ways to read a label file, the likeliest first. Raises `ModelError`.
+    """Return the ways to read a label file, the most likely first. Raises `ModelError`.
 
-    Names are as they are written; a blank one stands for a class without a name.
+    Names are unchanged; a blank one is a class without a name.
     """
     try:
         content = read_plain(path, MAX_LABEL_BYTES)
@@ -67,7 +67,7 @@ def read_labels(path: Path) -> tuple[Names, ...]:
 
 
 def parse(name: str, content: bytes) -> tuple[Names, ...]:
-    """Do as `read_labels` with a file's content."""
+    """Return the ways to read the content of a label file, as `read_labels`."""
     if content[:64].lstrip().lower().startswith(_NOT_LABELS):
         raise ModelError(
             f"{name} is a web page or a pointer to a file, not the file itself; fetch it again"
@@ -85,7 +85,7 @@ def parse(name: str, content: bytes) -> tuple[Names, ...]:
 
 
 def from_metadata(text: str) -> Names:
-    """Return the labels that a model's metadata names: {0: 'person', …}, a list, or JSON."""
+    """Return the labels in a model's metadata: {0: 'person', …}, a list, or JSON."""
     if not text or len(text) > MAX_LABEL_BYTES:
         return ()
     try:
@@ -100,7 +100,7 @@ def from_metadata(text: str) -> Names:
 
 
 def read_notes(content: bytes) -> dict[str, str]:
-    """Return what Ultralytics writes beside a model, as its metadata is in an ONNX file."""
+    """Return the metadata file of Ultralytics, as ONNX files have it inside."""
     try:
         text = content.decode()
         try:
@@ -119,7 +119,7 @@ def read_notes(content: bytes) -> dict[str, str]:
 
 
 def _literal(text: str) -> object:
-    """Return what a text says in Python. Raises `ValueError`."""
+    """Return the value of a Python literal. Raises `ValueError`."""
     try:
         value: object = ast.literal_eval(text)
     except (SyntaxError, TypeError, MemoryError, RecursionError) as err:
@@ -128,9 +128,9 @@ def _literal(text: str) -> object:
 
 
 def _read_yaml(text: str) -> object:
-    """Return a document of texts, lists and dicts: `no` and `07` are names as any other.
+    """Return a YAML document of strings, lists and dicts: `no` and `07` are strings.
 
-    Raises `ValueError`. What an alias stands for is there once, however often it is named.
+    Aliases share one object. Raises `ValueError`.
     """
     if len(text) > _MAX_YAML:
         raise ValueError(f"it has more than {_MAX_YAML >> 10} KiB")
@@ -154,16 +154,16 @@ def _text(name: str, content: bytes) -> str:
             except UnicodeDecodeError as err:
                 raise ModelError(f"The labels {name} are damaged: they end in half a sign") from err
     zeros = content.count(0)
-    if zeros:  # UTF-16 without a mark
+    if zeros:  # UTF-16 without a byte order mark
         low = content[1::2].count(0) >= content[::2].count(0)
         wide = content.decode("utf-16-le" if low else "utf-16-be", "replace")
-        # In other scripts only the ends of lines have zeros.
+        # In other scripts only line ends have zeros.
         if zeros * 3 >= len(content) or wide.count("\n") == content.count(b"\n") > 0:
             content = wide.encode()
     try:
         text = content.decode()
     except UnicodeDecodeError:
-        # Windows' code page of the west; what it does not have is Latin-1's.
+        # Windows-1252, with Latin-1 for bytes that it does not define.
         text = "".join(_western(byte) for byte in content)
     odd = sum(unicodedata.category(sign) == "Cc" and sign not in "\r\n\t\f" for sign in text)
     if odd * 50 > len(text):
@@ -209,18 +209,18 @@ def _loose(text: str) -> Names | None:
 
 
 def _of_program(text: str) -> Names:
-    """Return the names of a list as programs have them, with its name or without its brackets."""
+    """Return the names of a list in a program, with its variable or without brackets."""
     if match := _ASSIGNED.fullmatch(text):
         return from_metadata(match[1])
     text = text.strip().rstrip(",")
-    # Texts without a comma between them would be one.
+    # Strings without a comma between them would be joined.
     if text[:1] not in ("'", '"', "(") or re.search(r"['\"]\s+['\"]", text):
         return ()
     return from_metadata(text if text[0] == "(" else f"[{text}]") or from_metadata(f"{{{text}}}")
 
 
 def _without_comments(lines: list[str]) -> list[str]:
-    """Return lines without what is for people, unless that is all there is."""
+    """Return lines without comments, unless there are only comments."""
     found = [_COMMENT.fullmatch(line) for line in lines]
     kept = [
         line if match is None else match[1]
@@ -231,7 +231,7 @@ def _without_comments(lines: list[str]) -> list[str]:
 
 
 def _columns(lines: Sequence[str]) -> list[Names]:
-    """Return the names of a table whose first line says which column has them."""
+    """Return the names of a table whose header says which column has them."""
     sign = max(",;\t", key=lines[0].count) if lines else ","
     try:
         rows = [[cell.strip() for cell in row] for row in csv.reader(lines, delimiter=sign) if row]
@@ -280,8 +280,8 @@ def _structured(value: object) -> Names | None:
 
 
 def _of_dict(items: dict[Any, Any]) -> Names | None:
-    """Return names by their number, whichever of the two is the key."""
-    # ImageNet's have an id before each name.
+    """Return names by number, whichever of the two is the key."""
+    # ImageNet's labels have an id before each name.
     items = {
         key: item[-1] if isinstance(item, list | tuple) and len(item) == 2 else item
         for key, item in items.items()
@@ -291,7 +291,7 @@ def _of_dict(items: dict[Any, Any]) -> Names | None:
     pairs = [(_plain(key), _plain(value)) for key, value in items.items()]
     if all(key.strip().isdecimal() for key, _ in pairs):
         return _dense([(int(key), name) for key, name in pairs])
-    # Other settings are numbers, too: names count from 0 or 1.
+    # Other settings are numbers as well; names count from 0 or 1.
     numbers = [int(name) for _, name in pairs if name.strip().isdecimal()]
     if len(numbers) == len(pairs) and min(numbers) <= (1 if len(numbers) > 1 else 0):
         return _dense([(int(name), key) for key, name in pairs])
@@ -299,7 +299,7 @@ def _of_dict(items: dict[Any, Any]) -> Names | None:
 
 
 def _of_items(items: list[tuple[Any, Any]]) -> Names | None:
-    """Return names by their number, or in their order where none has one."""
+    """Return names by number, or in their order if they have none."""
     if all(number is None and isinstance(name, str) for number, name in items):
         return tuple(name for _, name in items)
     return _of_dict(dict(items))
@@ -326,7 +326,7 @@ def _is_deep(value: object) -> bool:
 
 
 def _dense(pairs: Sequence[tuple[int, str]]) -> Names | None:
-    """Return names by their number, with `GAP` where a number is left out."""
+    """Return names by number, with `GAP` for missing numbers."""
     by_number = dict(pairs)
     if len(by_number) != len(pairs) or max(by_number) >= 2 * MAX_LABELS:
         return None
@@ -350,7 +350,7 @@ def _label_map(text: str) -> list[Names]:
 
 
 def _lines(lines: list[str]) -> list[Names]:
-    """Return the ways to read a list: numbers before names may be theirs, or a part of them."""
+    """Return the ways to read a list: numbers before names may be ids, or part of the names."""
     lines = _undressed(lines)
     ways: list[Names] = []
     filled = [line for line in lines if line]
@@ -372,13 +372,13 @@ def _lines(lines: list[str]) -> list[Names]:
             if len(dense) != len(names):
                 ways.append(tuple(names))
     ways.append(tuple(lines))
-    if "" in lines:  # blank lines between, by accident
+    if "" in lines:  # accidental blank lines
         ways.append(tuple(line for line in lines if line))
     return ways
 
 
 def _undressed(lines: list[str]) -> list[str]:
-    """Return lines without what is no part of a name on any of them: dashes, commas, quotes."""
+    """Return lines without dashes, commas and quotes that all of them have."""
     filled = [line for line in lines if line]
     if all(line.startswith("- ") for line in filled):
         lines = [line[2:].strip() for line in lines]
@@ -397,14 +397,14 @@ def _cells(line: str) -> list[str]:
 
 
 def _unquoted(names: list[str]) -> list[str]:
-    """Return names without quotes, where all of them have some."""
+    """Return names without quotes, if all of them have quotes."""
     if all(re.fullmatch(r"(['\"`])(?:(?!\1).)*\1", name) for name in names if name):
         return [name[1:-1] for name in names]
     return names
 
 
 def _numbers(lines: list[str]) -> tuple[list[tuple[int, str]], bool]:
-    """Return (number, name) of every line, and whether a sign parts them; nothing without any."""
+    """Return (number, name) of every line, and whether a sign separates them; else empty."""
     if len(lines) > 1 and re.fullmatch(
         r"(id|index|class_id|\W*)\s*[,;\t]\s*\w+", lines[0], re.IGNORECASE
     ):
@@ -425,6 +425,6 @@ def _numbers(lines: list[str]) -> tuple[list[tuple[int, str]], bool]:
 
 
 def _share_a_word(names: Sequence[str]) -> bool:
-    """Return whether most names have a word in common: the numbers then tell them apart."""
+    """Return whether most names share a word, so that the numbers distinguish them."""
     stems = [{word[:4] for word in name.casefold().split()} for name in names]
     return len(names) > 1 and bool(set.intersection(*stems))

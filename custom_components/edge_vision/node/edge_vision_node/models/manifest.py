@@ -1,7 +1,7 @@
-"""A model's manifest: everything that is needed to run its files and to read its tensors.
+"""A model's manifest: everything needed to run its files and to read its tensors.
 
 `model.json` lies beside the files it names. Paths in it are relative to its folder and may not
-leave it; every file carries its size and SHA-256.
+leave it. Every file has a size and a SHA-256.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from ..protocol import ModelInfo, ProtocolError, read
 from .names import MAX_LABEL_BYTES, MAX_LABELS, clean, numbered
 
 SCHEMA = 1
-# Both are names of folders. Those of one's own models are stricter (`install.MODEL_ID`).
+# Both are names of folders. Ids of the user's own models are stricter (`install.MODEL_ID`).
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,31}")
-# What lies beside the folders of a model's versions, or is one of them in disguise.
+# Names that are taken beside the folders of a model's versions.
 RESERVED = frozenset({"current", "current.tmp", "model.json", "con", "nul", "aux", "prn"})
 _MOST_KEYPOINTS = 1000
 _MOST_PIXELS = 8192
@@ -48,11 +48,11 @@ class FileSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class InputSpec:
-    """What the model wants to see: tensor = (pixel - mean) * scale, per channel.
+    """The model's input: tensor = (pixel - mean) * scale, per channel.
 
     `layout` is NHWC or NCHW, `colour` RGB or BGR. `resize` is "stretch" (the frame is resized to
     width x height whatever its shape) or "letterbox" (it keeps its shape, at the top left, and the
-    rest has the grey value `pad`, 0-255).
+    rest has the gray value `pad`, 0-255).
     """
 
     width: int
@@ -67,11 +67,11 @@ class InputSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class CropSpec:
-    """Where the crops lie that a model wants to see instead of the whole picture.
+    """The crops that a model uses instead of the whole picture.
 
-    `detector` is the id of the model that finds them. A crop is a square round a detection: round
-    its box ("box"), or round the circle with the middle `start` and `end` on it ("circle"), `scale`
-    times as large. It is turned so that the line from keypoint `start` to keypoint `end` has
+    `detector` is the id of the model that finds them. A crop is a square around a detection: around
+    its box ("box"), or around the circle with center `start` and `end` on it ("circle"), `scale`
+    times as large. It is rotated so that the line from keypoint `start` to keypoint `end` has
     `angle`, in degrees: 0 points to the right, 90 up.
     """
 
@@ -95,8 +95,8 @@ class ConstantSpec:
 class EngineSpec:
     """The model's files for one engine.
 
-    `layout` where it differs from the input's. `dtype` "uint8" for a quantised model that takes
-    pixels as they are. `constants`: further inputs that are the same for every frame.
+    `layout`: if it differs from the input's. `dtype`: "uint8" for a quantized model that takes
+    unchanged pixels. `constants`: other inputs, which are the same for every frame.
     """
 
     files: dict[str, FileSpec]
@@ -112,7 +112,7 @@ class Manifest:
     """The content of a `model.json`.
 
     `task` is one of `TASKS`. `keypoints` names the points that a pose or face model finds.
-    `crops`: for a model of landmarks, which sees one face or body at a time.
+    `crops`: for a landmark model, which sees one face or body at a time.
     """
 
     schema: int
@@ -135,7 +135,7 @@ class Manifest:
 class Model:
     """A manifest with its folder and labels.
 
-    `detector`: the model that its manifest's `crops` names, where that is there.
+    `detector`: the model that `crops` of its manifest names, if it is installed.
     """
 
     folder: Path
@@ -150,19 +150,19 @@ class Model:
 
     @cached_property
     def label_chars(self) -> int:
-        """Return how much of a message its labels take up."""
+        """Return the size of its labels in a message."""
         return len(json.dumps(self.labels))
 
     @property
     def engines(self) -> tuple[str, ...]:
-        """Return the engines that it has files for, and its detector, where it wants one, too."""
+        """Return the engines that the model, and its detector if it needs one, have files for."""
         others = self.manifest.engines if self.detector is None else self.detector.manifest.engines
         return tuple(engine for engine in self.manifest.engines if engine in others)
 
     def class_ids(self, labels: tuple[str, ...]) -> list[int]:
-        """Return the class ids of labels; some models have several classes of the same name.
+        """Return the class ids of labels; several classes may have the same name.
 
-        Unknown labels raise `ModelError`.
+        Raises `ModelError` for unknown labels.
         """
         unknown = [label for label in labels if label not in self.labels]
         if unknown:
@@ -170,7 +170,7 @@ class Model:
         return [number for number, label in enumerate(self.labels) if label in labels]
 
     def engine(self, engine_id: str) -> EngineSpec:
-        """Return what the model has for an engine. Raises `EngineMissingError`."""
+        """Return the model's files and options for an engine. Raises `EngineMissingError`."""
         try:
             return self.manifest.engines[engine_id]
         except KeyError:
@@ -182,9 +182,9 @@ class Model:
     def files(self, engine_id: str, cache: Path | None = None) -> EngineFiles:
         """Return the files for an engine, after checking size and SHA-256 of each.
 
-        `cache` is the folder for what engines compile, of all models together.
+        `cache`: the folder of compiled models.
 
-        Raises `ModelError` where a file is missing or is not the one that the manifest names.
+        Raises `ModelError` if a file is missing or differs from the manifest.
         """
         spec = self.engine(engine_id)
         return EngineFiles(
@@ -198,14 +198,13 @@ class Model:
         )
 
     def cache_name(self, engine_id: str) -> str:
-        """Return the name of the folder for what an engine compiles from these very files."""
+        """Return the name of the folder for what an engine compiles from these files."""
         return f"{self.id}-{self.digest(engine_id)[:12]}"
 
     def digest(self, engine_id: str) -> str:
-        """Return a digest of all that decides how an engine runs this: files, names, input, head.
+        """Return a digest of everything that an engine depends on: files, names, input, head.
 
-        Two models of one digest behave the same; a changed byte makes another. Raises
-        `EngineMissingError`.
+        Models with the same digest behave the same. Raises `EngineMissingError`.
         """
         spec = self.engine(engine_id)
         what: list[Any] = [asdict(spec), asdict(self.manifest.input), self.manifest.head]
@@ -216,7 +215,7 @@ class Model:
         return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
 
     def info(self) -> ModelInfo:
-        """Return the model as messages describe it."""
+        """Return the model's description for messages."""
         manifest = self.manifest
         return ModelInfo(
             id=manifest.id,
@@ -231,7 +230,7 @@ class Model:
             height=manifest.input.height,
             size_bytes=sum(
                 {
-                    file.path: file.size  # several engines may read the same one
+                    file.path: file.size  # engines may share files
                     for engine in manifest.engines.values()
                     for file in engine.files.values()
                 }.values()
@@ -241,7 +240,7 @@ class Model:
 
 
 def read_manifest(path: Path) -> Manifest:
-    """Read a `model.json` alone. Raises `ModelError` naming what is wrong."""
+    """Read a `model.json` only. Raises `ModelError` that says what is wrong."""
     try:
         document = json.loads(
             read_plain(path, MAX_MANIFEST_BYTES, follow=False),
@@ -278,7 +277,7 @@ def read_manifest(path: Path) -> Manifest:
 
 
 def check_names(model_id: str, version: str) -> None:
-    """Raise `ModelError` where an id or a version cannot be the name of a folder."""
+    """Raise `ModelError` if an id or version cannot be the name of a folder."""
     if not _ID.fullmatch(model_id) or model_id.lower() in RESERVED:
         raise ModelError(
             f"{model_id[:80]!r} cannot be a model's id: it has letters, digits, points, - and _"
@@ -291,7 +290,7 @@ def check_names(model_id: str, version: str) -> None:
 
 
 def _check_input(path: Path, picture: InputSpec) -> None:
-    """Raise `ModelError` for a picture that no model wants to see."""
+    """Raise `ModelError` for an invalid input."""
     numbers = (*picture.mean, *picture.scale)
     if (
         not (1 <= picture.width <= _MOST_PIXELS and 1 <= picture.height <= _MOST_PIXELS)
@@ -329,7 +328,7 @@ def _no_number(name: str) -> float:
 
 
 def load_model(folder: Path) -> Model:
-    """Read a model's manifest and labels. Raises `ModelError` naming what is wrong."""
+    """Read a model's manifest and labels. Raises `ModelError` that says what is wrong."""
     manifest = read_manifest(folder / MANIFEST_NAME)
     path = _checked(folder, manifest.labels)
     try:

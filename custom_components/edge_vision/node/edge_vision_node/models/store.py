@@ -1,4 +1,4 @@
-"""The models that a node holds: those that come with it, and those in its data folder."""
+"""The models of a node: bundled ones, and those in its data folder."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ BUNDLED = Path(__file__).parent / "bundled"
 DEFAULT_MODEL = "ssd_mobilenet_v2_coco"
 SELF_TEST_PICTURE = BUNDLED / "selftest.jpg"
 SELF_TEST_EXPECTATION = BUNDLED / "selftest.json"
-# The labels of all models go to the hub in one message, and have half of it.
+# The labels of all models are sent in one message, and may use half of it.
 MAX_LABEL_CHARS = MAX_HEADER_BYTES // 2
-# Beside the folders of an id's versions: a file that names the one in use.
+# File beside the folders of versions that names the one in use.
 CURRENT = "current"
 _MOST_POINTER_BYTES = 1024
 _MOST_FOLDERS = 1000
@@ -32,14 +32,14 @@ _MOST_REASON_CHARS = 500
 
 
 class ModelStore:
-    """Finds models in folders; a later folder's model hides an earlier one of the same id.
+    """Finds models in folders; models of later folders replace those with the same id.
 
     A folder holds `<name>/model.json`, or `<id>/<version>/model.json` with `<id>/current` naming
-    the version in use. The versions before it stay, to go back to.
+    the version in use. Earlier versions are kept for a rollback.
     """
 
     def __init__(self, folders: Iterable[Path] = ()) -> None:
-        """Read the manifests. A damaged one is left out, and its reason kept in `damaged`."""
+        """Read the manifests. Damaged ones are skipped; `damaged` has the reasons."""
         self._folders = (BUNDLED, *folders)
         self.models: dict[str, Model] = {}
         self.damaged: dict[Path, str] = {}
@@ -55,12 +55,12 @@ class ModelStore:
                     model = load_model(path)
                     require_room(model, models.values())
                     if model.id in models:
-                        _require_files(model)  # it would hide one that is whole
+                        _require_files(model)  # it would replace an intact one
                 except ModelError as err:
                     damaged[path] = clean(str(err), _MOST_REASON_CHARS)
                     if path not in self.damaged:
                         _LOGGER.warning("Model left out: %s", damaged[path])
-                except Exception as err:  # whatever a stranger's folder does, the others stay
+                except Exception as err:  # one bad folder must not affect the others
                     damaged[path] = clean(
                         f"{path}: {type(err).__name__}: {err}", _MOST_REASON_CHARS
                     )
@@ -72,7 +72,7 @@ class ModelStore:
         self.damaged = damaged
 
     def get(self, model_id: str | None) -> Model:
-        """Return a model, the default one for None. Raises `UnknownModelError`."""
+        """Return a model; None is the default one. Raises `UnknownModelError`."""
         wanted = model_id or DEFAULT_MODEL
         try:
             return self.models[wanted]
@@ -81,7 +81,7 @@ class ModelStore:
             raise UnknownModelError(f"No model {wanted!r}; this node holds: {known}") from None
 
     def prune(self, cache: Path) -> None:
-        """Delete from the folder of compiled engines those of files that no model here has."""
+        """Delete compiled models whose files no model here has."""
         used = {
             model.cache_name(engine)
             for model in self.models.values()
@@ -93,15 +93,15 @@ class ModelStore:
 
 
 def with_detector(model: Model, models: Mapping[str, Model]) -> Model:
-    """Return a model with the one that finds its crops, where it wants some and that is there."""
+    """Return a model with the detector of its crops, if it uses crops and that is installed."""
     crops = model.manifest.crops
     return model if crops is None else replace(model, detector=models.get(crops.detector))
 
 
 def require_room(model: Model, others: Iterable[Model]) -> None:
-    """Raise `ModelError` where a model's labels do not fit into a message beside those of others.
+    """Raise `ModelError` if a model's labels do not fit into a message with those of others.
 
-    Without this the hub could not be told of any model.
+    Otherwise no model could be reported to the hub.
     """
     models = [model, *(other for other in others if other.id != model.id)]
     if sum(item.label_chars for item in models) > MAX_LABEL_CHARS:
@@ -112,7 +112,7 @@ def require_room(model: Model, others: Iterable[Model]) -> None:
 
 
 def _require_files(model: Model) -> None:
-    """Raise `ModelError` where a file of a model is not there, or has another size."""
+    """Raise `ModelError` if a file of a model is missing or has another size."""
     for engine in model.manifest.engines.values():
         for file in engine.files.values():
             path = model.folder / file.path
@@ -126,12 +126,12 @@ def _require_files(model: Model) -> None:
 
 
 def is_bundled(model: Model) -> bool:
-    """Return whether a model came with the package, so that it is as trusted as the code."""
+    """Return whether a model is bundled, and so trusted as the code is."""
     return model.folder.parent == BUNDLED
 
 
 def use_version(folder: Path, version: str) -> None:
-    """Make `version` the one in use of the id whose folder this is."""
+    """Make `version` of the id with this folder the one in use."""
     pointer = folder / CURRENT
     temporary = pointer.with_suffix(".tmp")
     with temporary.open("w", encoding="utf-8") as file:
@@ -142,10 +142,10 @@ def use_version(folder: Path, version: str) -> None:
 
 
 def _model_folders(folder: Path) -> Iterator[Path]:
-    """Return the folder of each model's version in use."""
+    """Return the folders of the versions in use."""
     for path in sorted(folder.glob("[!.]*"))[:_MOST_FOLDERS]:
         try:
-            # Also where it is no plain file: what is wrong with it is told then.
+            # Also if it is no regular file: reading it says what is wrong.
             if os.path.lexists(path / MANIFEST_NAME):
                 yield path
             elif (version := _version_in_use(path)) is not None:
@@ -167,5 +167,5 @@ def _version_in_use(folder: Path) -> Path | None:
     for version in versions:
         if version.name == wanted:
             return version
-    # Without a pointer, as after copying a folder by hand: what came last.
+    # Without a pointer, for example after copying a folder: the newest.
     return max(versions, key=lambda path: path.stat().st_mtime, default=None)

@@ -1,8 +1,8 @@
-"""Which models have been seen to run here, and which have crashed their engine. Kept on disk.
+"""Which models have run on this device, and which have crashed their engine. Stored on disk.
 
-Both are about a model's bytes on an engine: a changed file is another model, and proves itself
-anew. A file that cannot be read counts as empty; one that cannot be written costs memory of a
-restart, not the node.
+Both are bound to a model's digest for an engine: a changed file is another model, and is tried
+again. A file that cannot be read counts as empty. If it cannot be written, its content is lost at
+the next restart.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ _LOGGER = logging.getLogger(__name__)
 
 PROVEN_NAME = "proven.json"
 QUARANTINE_NAME = "quarantine.json"
-# Crashes in a row after which a model that once ran is left out.
+# Crashes in a row after which a model that once ran is quarantined.
 STRIKES = 3
 
 
 class Trust:
-    """What is known of models on this device. Without a folder it is forgotten at the end."""
+    """Proven and quarantined models of this device. Nothing is stored without a folder."""
 
     def __init__(self, folder: Path | None = None) -> None:
-        """Read what is known."""
+        """Read the files."""
         self._folder = folder
         self._writing = asyncio.Lock()
         self._proven: dict[str, str] = {}
@@ -51,13 +51,13 @@ class Trust:
     def is_proven(self, model: Model, engine: str, version: str, accelerator: str) -> bool:
         """Return whether a model has run on this version of an engine, on this accelerator."""
         key = f"{model.digest(engine)} {engine} {version}"
-        # Earlier versions noted no accelerator; nearly always it was the processor.
+        # Earlier versions stored no accelerator; it was nearly always the processor.
         return f"{key} {accelerator}" in self._proven or (
             accelerator == "cpu" and key in self._proven
         )
 
     async def prove(self, model: Model, engine: str, version: str, accelerator: str) -> None:
-        """Note that a model has run, loaded as it will be."""
+        """Note that a model has run on an accelerator."""
         self._proven[f"{model.digest(engine)} {engine} {version} {accelerator}"] = _now()
         await self._write(PROVEN_NAME, self._proven)
 
@@ -65,11 +65,11 @@ class Trust:
 
     @property
     def quarantined(self) -> tuple[QuarantinedModel, ...]:
-        """Return the models that are left out."""
+        """Return the quarantined models."""
         return tuple(item for item in self._strikes.values() if item.strikes >= STRIKES)
 
     def require_free(self, model: Model, engine: str, accelerator: str) -> None:
-        """Raise `QuarantinedError` where a model is left out."""
+        """Raise `QuarantinedError` if a model is quarantined."""
         item = self._strikes.get(_key(model, engine, accelerator))
         if item is not None and item.strikes >= STRIKES:
             times = f"{item.strikes} times in a row" if item.proven else "when it was first tried"
@@ -89,9 +89,9 @@ class Trust:
         proven: bool = True,
         enough: bool = False,
     ) -> None:
-        """Count a crash or a hang; `enough`: this one alone has the model left out.
+        """Count a crash or a hang. `enough`: this one is enough to quarantine the model.
 
-        It is known at once, and on disk when this returns.
+        It takes effect at once, and is on disk when this returns.
         """
         key = _key(model, engine, accelerator)
         before = self._strikes.get(key)
@@ -114,7 +114,7 @@ class Trust:
             await self._write_strikes()
 
     async def clear(self, model_id: str | None) -> tuple[QuarantinedModel, ...]:
-        """Allow a model again, all of them for None; returns those that were left out."""
+        """Release a model from quarantine, or all for None; return those that were released."""
         cleared = {
             key: item for key, item in self._strikes.items() if model_id in (None, item.model)
         }
@@ -142,14 +142,14 @@ class Trust:
         return document if isinstance(document, dict) else {}
 
     async def _write(self, name: str, items: Mapping[str, str | QuarantinedModel]) -> None:
-        """Write a file in a thread: a slow disk must not hold up everybody's pictures."""
+        """Write a file in a thread, because a slow disk must not block the event loop."""
         if self._folder is None:
             return
-        async with self._writing:  # what is known by then: the last one writes all
+        async with self._writing:  # the state at that time: the last call writes everything
             document = {
                 key: item if isinstance(item, str) else write(item) for key, item in items.items()
             }
-            # Whoever is cut short meanwhile leaves a thread that writes all the same.
+            # If this is canceled, the thread still writes.
             await asyncio.to_thread(self._write_file, self._folder / name, document)
 
     @staticmethod
