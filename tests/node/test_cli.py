@@ -154,7 +154,7 @@ def test_detect_draws_pictures_and_leaves_the_originals_alone(tmp_path: Path) ->
         assert drawn.size == image.size
         assert drawn.tobytes() != image.tobytes()
     refused = run("detect", original, "--annotate", original, status=2)
-    assert "wants a folder" in refused.stderr
+    assert "needs a folder" in refused.stderr
     refused = run("detect", original, "--annotate", tmp_path, status=2)
     assert "would overwrite" in refused.stderr
     assert original.read_bytes() == SELF_TEST_PICTURE.read_bytes()
@@ -196,10 +196,10 @@ def test_a_picture_that_cannot_be_read_is_told_and_the_others_are_looked_at(
         (["detect", "x.jpg", "--accelerator", "cuda:0"], 1, "no accelerator 'cuda:0'"),
         (["detect", "x.jpg", "--labels", "unicorn"], 1, "no label unicorn"),
         (["detect", "x.jpg", "--confidence", "200"], 2, "between 0 and 100"),
-        (["detect", "x.jpg", "--threads", "0"], 2, "a number from 1"),
+        (["detect", "x.jpg", "--threads", "0"], 2, "a number, at least 1"),
         (["detect"], 2, "required"),
         ([], 2, "required"),
-        (["results", "--data", "/nonexistent"], 1, "no result log"),
+        (["results", "--data", "/nonexistent"], 1, "no event log"),
         (["serve", "--data", "/tmp/x"], 2, "either --socket"),
         (["serve", "--data", "/tmp/x", "--host", "127.0.0.1"], 2, "needs --port"),
         (["serve", "--data", "/tmp/x", "--host", "127.0.0.1", "--port", "0"], 2, "--token-file"),

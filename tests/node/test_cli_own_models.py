@@ -81,8 +81,8 @@ def test_what_is_no_folder_and_no_model_is_said_in_one_line(tmp_path: Path, pict
     os.mkfifo(pipe)
     text.write_bytes(bytes(range(256)) * 20)
     for options, status, words in (
-        (("--data", pipe), 1, "pipe is no folder"),
-        (("--annotate", pipe), 2, "wants a folder"),
+        (("--data", pipe), 1, "pipe is not a folder"),
+        (("--annotate", pipe), 2, "needs a folder"),
         (("--model", text), 1, "model.pt"),
     ):
         said = run("detect", picture, *options, status=status).stderr

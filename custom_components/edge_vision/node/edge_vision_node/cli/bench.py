@@ -1,4 +1,4 @@
-"""The command `bench`: what a picture costs here, in one place or in all of them."""
+"""The command `bench`: time a picture on one accelerator or on all of them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ..workers.pool import Workers
 
 
 def print_bench(result: BenchResult, *, as_json: bool) -> None:
-    """Print what one place needs for a picture, part by part."""
+    """Print the times of a picture in one place, step by step."""
     if as_json:
         print(json.dumps(asdict(result), indent=2))
         return
@@ -31,7 +31,7 @@ def print_bench(result: BenchResult, *, as_json: bool) -> None:
     print(f"  engine alone    {result.engine_ms:7.2f} ms   p95 {result.engine_p95_ms:.2f}")
     print(f"  whole picture   {result.still_ms:7.2f} ms   p95 {result.still_p95_ms:.2f}")
     print(f"    decoding      {result.decode_ms:7.2f} ms")
-    print(f"    all the rest  {result.overhead_ms:7.2f} ms   (resizing, reading the outputs)")
+    print(f"    overhead      {result.overhead_ms:7.2f} ms   (resizing, reading the outputs)")
     print(f"  ratio           {result.ratio:7.2f}      whole picture / engine alone")
     print(f"  frames          {result.frames_per_second:7.1f} /s")
     if result.memory_mb is not None:

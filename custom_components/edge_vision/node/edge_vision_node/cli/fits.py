@@ -15,22 +15,25 @@ from ..micro.trial import BOARDS, Fit, FitTensor, c_array, check_fit
 def add_options(command: argparse.ArgumentParser) -> None:
     """Add the options of `fits`."""
     command.add_argument("model", type=Path, metavar="MODEL", help="a .tflite file")
-    command.add_argument("--board", choices=list(BOARDS), required=True, help="for which board")
+    command.add_argument("--board", choices=list(BOARDS), required=True, help="the board")
     command.add_argument(
-        "--arena", type=int, metavar="KIB", help="memory that your firmware gives the model, in KiB"
+        "--arena",
+        type=int,
+        metavar="KIB",
+        help="memory that your firmware reserves for the model, in KiB",
     )
     command.add_argument(
         "--c-array", type=Path, metavar="FILE", help="write the model as a C header for firmware"
     )
     command.add_argument(
-        "--force", action="store_true", help="write the header even where the model does not fit"
+        "--force", action="store_true", help="write the header even if the model does not fit"
     )
 
 
 def fits(options: argparse.Namespace) -> int:
-    """Run the model in TensorFlow Lite Micro and say whether it fits; returns 1 where not."""
+    """Run the model in TensorFlow Lite Micro and print whether it fits; return 1 if not."""
     if options.arena is not None and options.arena < 1:
-        raise CommandLineError("--arena is a number of KiB, from 1")
+        raise CommandLineError("--arena: expected a number of KiB, at least 1")
     board = BOARDS[options.board]
     fit = check_fit(options.model, board, options.arena)
     written = None

@@ -1,4 +1,4 @@
-"""The command `hardware`: what this machine has to run models on."""
+"""The command `hardware`: print processors, accelerators and engines of this machine."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from ..protocol import BoardProfile, DeviceInfo, EngineInfo, HardwareInfo, write
 def add_options(command: argparse.ArgumentParser) -> None:
     """Add the options of `hardware`."""
     command.add_argument(
-        "--profiles", action="store_true", help="list the kinds of boards and their figures instead"
+        "--profiles", action="store_true", help="list known boards and their figures instead"
     )
 
 
 def hardware(options: argparse.Namespace) -> int:
-    """Print what this machine is and has."""
+    """Print this machine and its accelerators and engines."""
     if options.profiles:
         _print_profiles(PROFILES.values(), as_json=options.json)
         return 0
@@ -107,7 +107,7 @@ def _print_profiles(profiles: Iterable[BoardProfile], *, as_json: bool) -> None:
 
 
 def figures(profile: BoardProfile) -> str:
-    """Return performance, power and price in few words."""
+    """Return performance, power and price in short."""
     parts = []
     if profile.tops is not None:
         parts.append(f"{profile.tops:g} TOPS")

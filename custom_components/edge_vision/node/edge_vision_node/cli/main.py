@@ -48,7 +48,7 @@ from .track import track
 PROGRAM = "edge-vision-node"
 _MOST_SECONDS = 3600
 
-# Which findings a task has; an empty list then means "looked, and nothing there".
+# The findings of a task; an empty list means that nothing was found.
 _FINDINGS_OF_TASK = {
     "detection": ("objects",),
     "pose": ("objects",),
@@ -60,7 +60,7 @@ _FINDINGS_OF_TASK = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; returns the exit status."""
+    """Run a command; return the exit status."""
     options = _parser().parse_args(arguments)
     begin_to_log(options.log_level.upper())
     try:
@@ -73,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{PROGRAM}: error: {err}", file=sys.stderr)
         return 1
     except BrokenPipeError:
-        # Whoever read us has seen enough; the interpreter must not try to flush again.
+        # The reader has closed the pipe; the interpreter must not flush again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except OSError as err:
@@ -90,7 +90,7 @@ def _detect(options: argparse.Namespace) -> int:
     class_ids = runner.class_ids(_labels(options))
     if options.annotate is not None:
         if options.annotate.exists() and not options.annotate.is_dir():
-            raise CommandLineError(f"--annotate wants a folder; {options.annotate} is a file")
+            raise CommandLineError(f"--annotate needs a folder; {options.annotate} is a file")
         options.annotate.mkdir(parents=True, exist_ok=True)
     keys = _FINDINGS_OF_TASK[runner.model.manifest.task]
     failed = False
@@ -135,9 +135,9 @@ def _detect(options: argparse.Namespace) -> int:
 
 
 def _target(folder: Path, path: Path, drawn: set[str], images: Sequence[Path]) -> Path:
-    """Return where a picture with boxes goes, beside those that were `drawn` before.
+    """Return the file for a picture with boxes, which none of the `drawn` ones has.
 
-    Raises `CommandLineError` where that is one of the pictures themselves.
+    Raises `CommandLineError` if that would overwrite one of the pictures.
     """
     name, number = path.stem, 1
     while name.casefold() in drawn:
@@ -154,7 +154,7 @@ def _target(folder: Path, path: Path, drawn: set[str], images: Sequence[Path]) -
 def _bench(options: argparse.Namespace) -> int:
     if options.all:
         if options.engine or options.accelerator or options.image:
-            raise CommandLineError("--all measures every engine, on its own picture")
+            raise CommandLineError("--all measures every engine with a built-in picture")
         return bench_all(options, model_of(options))
     runner = _runner(options)
     data = read_plain(options.image, MAX_PICTURE_BYTES) if options.image else street_720p()
@@ -170,7 +170,7 @@ def _track(options: argparse.Namespace) -> int:
 def _results(options: argparse.Namespace) -> int:
     path = options.data / FILE_NAME
     if not path.exists():
-        raise NodeError(f"There is no result log {path}")
+        raise NodeError(f"There is no event log {path}")
     log = ResultLog(path)
     try:
         logged = log.newest(options.pipeline, options.limit)
@@ -190,7 +190,7 @@ def _results(options: argparse.Namespace) -> int:
 
 def _serve(options: argparse.Namespace) -> int:
     if (options.socket is None) == (options.host is None):
-        raise CommandLineError("name either --socket, or --host and --port")
+        raise CommandLineError("use either --socket, or --host and --port")
     if options.host is not None and options.port is None:
         raise CommandLineError("--host needs --port")
     return serve(
@@ -224,21 +224,23 @@ def _labels(options: argparse.Namespace) -> tuple[str, ...]:
 def _percent(text: str) -> float:
     value = float(text)
     if not 0 < value < 100:
-        raise argparse.ArgumentTypeError("a percentage between 0 and 100")
+        raise argparse.ArgumentTypeError("expected a percentage between 0 and 100")
     return value
 
 
 def _positive(text: str) -> int:
     value = int(text)
     if value < 1:
-        raise argparse.ArgumentTypeError("a number from 1")
+        raise argparse.ArgumentTypeError("expected a number, at least 1")
     return value
 
 
 def _seconds(text: str) -> float:
     value = float(text)
-    if not 0 < value <= _MOST_SECONDS:  # what is no number is neither
-        raise argparse.ArgumentTypeError(f"seconds, more than 0 and up to {_MOST_SECONDS}")
+    if not 0 < value <= _MOST_SECONDS:  # NaN is neither
+        raise argparse.ArgumentTypeError(
+            f"expected seconds, more than 0 and at most {_MOST_SECONDS}"
+        )
     return value
 
 
@@ -256,9 +258,11 @@ def _parser() -> argparse.ArgumentParser:
         help="how much to log on stderr (%(default)s)",
     )
     data = argparse.ArgumentParser(add_help=False)
-    data.add_argument("--data", type=Path, help="the node's data folder, for models added there")
+    data.add_argument(
+        "--data", type=Path, help="the node's data folder, for models installed there"
+    )
     model = argparse.ArgumentParser(add_help=False)
-    model.add_argument("--model", help=f"id of a model, or a model's file ({DEFAULT_MODEL})")
+    model.add_argument("--model", help=f"id of a model, or a model file ({DEFAULT_MODEL})")
     model.add_argument("--engine", help="id of an engine (the first that works)")
     model.add_argument("--accelerator", help="id of an accelerator (the engine's best)")
     model.add_argument("--threads", type=_positive, help="threads of one inference (up to 4)")
@@ -275,7 +279,10 @@ def _parser() -> argparse.ArgumentParser:
     detect = add("detect", _detect, "Detect objects in pictures.", data, model)
     detect.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="JPEG, PNG or WebP")
     detect.add_argument(
-        "--confidence", type=_percent, default=40.0, help="lowest confidence, percent (%(default)s)"
+        "--confidence",
+        type=_percent,
+        default=40.0,
+        help="minimum confidence in percent (%(default)s)",
     )
     detect.add_argument("--labels", help="only these labels, comma-separated")
     detect.add_argument(
@@ -284,9 +291,9 @@ def _parser() -> argparse.ArgumentParser:
     timing = add("bench", _bench, "Measure what a picture costs here.", data, model)
     timing.add_argument("--seconds", type=_seconds, default=5.0, help="how long (%(default)s)")
     timing.add_argument(
-        "--all", action="store_true", help="measure every engine and accelerator, and recommend one"
+        "--all", action="store_true", help="measure all engines and accelerators, and recommend one"
     )
-    timing.add_argument("--image", type=Path, help="a picture of yours (a street in 720p)")
+    timing.add_argument("--image", type=Path, help="your own picture (a street in 720p)")
     add_track_options(add("track", _track, "Follow the objects of a video.", data, model))
     results = add("results", _results, "Read the local result log, newest first.")
     results.add_argument("--data", type=Path, required=True, help="the node's data folder")
@@ -297,7 +304,7 @@ def _parser() -> argparse.ArgumentParser:
     server.add_argument("--socket", type=Path, help="listen on this unix socket")
     server.add_argument("--host", help="listen on this address")
     server.add_argument("--port", type=int, help="listen on this port (0: any)")
-    server.add_argument("--token-file", type=Path, help="file with the token that a hub must know")
+    server.add_argument("--token-file", type=Path, help="file with the token that hubs log in with")
     server.add_argument("--tls-certificate", type=Path, help="PEM file, for TLS")
     server.add_argument("--tls-key", type=Path, help="PEM file, for TLS")
     server.add_argument("--threads", type=_positive, help="threads of one inference (up to 4)")

@@ -1,4 +1,4 @@
-"""The commands `models` and `inspect`: what there is, installing, removing, bringing one's own."""
+"""The commands `models` and `inspect`: list, install and remove models; inspect your own."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ def add_models_options(command: argparse.ArgumentParser) -> None:
         "action",
         nargs="?",
         choices=("install", "remove", "allow"),
-        help="install a model of the catalogue, remove one, or allow one that crashed",
+        help="install a model of the catalog, remove a model, or allow one that crashed",
     )
-    command.add_argument("id", nargs="?", help="which model")
-    command.add_argument("--available", action="store_true", help="list the catalogue")
+    command.add_argument("id", nargs="?", help="id of the model")
+    command.add_argument("--available", action="store_true", help="list the catalog")
     add_mirror_option(command)
 
 
@@ -47,29 +47,33 @@ def add_mirror_option(command: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="DIR",
         default=os.environ.get(_MIRROR_VARIABLE),
-        help=f"folder to look into for models before the network (${_MIRROR_VARIABLE})",
+        help=f"folder with model files to use instead of the network (${_MIRROR_VARIABLE})",
     )
 
 
 def add_inspect_options(command: argparse.ArgumentParser) -> None:
     """Add the options of `inspect`."""
-    command.add_argument("file", type=Path, metavar="FILE", help="a model's file, or an archive")
-    command.add_argument("--labels", type=Path, help="a label a line, or data.yaml")
-    command.add_argument("--picture", type=Path, help="try it on this picture (a street)")
-    command.add_argument("--annotate", type=Path, metavar="JPEG", help="write it with its boxes")
     command.add_argument(
-        "--confidence", type=float, default=40.0, help="lowest confidence, percent (%(default)s)"
+        "file", type=Path, metavar="FILE", help="a model file, or an archive with one"
+    )
+    command.add_argument("--labels", type=Path, help="file with one label per line, or data.yaml")
+    command.add_argument("--picture", type=Path, help="try it on this picture (a street)")
+    command.add_argument(
+        "--annotate", type=Path, metavar="JPEG", help="write the picture with boxes"
+    )
+    command.add_argument(
+        "--confidence", type=float, default=40.0, help="minimum confidence in percent (%(default)s)"
     )
     command.add_argument(
         "--set",
         action="append",
         default=[],
         metavar="KEY=VALUE",
-        help="correct the proposal: head.type=yolov5, input.width=416, colour … (several times)",
+        help="correct the proposal, for example head.type=yolov5 or input.width=416 (repeatable)",
     )
-    command.add_argument("--save", metavar="ID", help="keep it under this id (needs --data)")
+    command.add_argument("--save", metavar="ID", help="save it under this id (needs --data)")
     command.add_argument(
-        "--replace", action="store_true", help="even where a model of yours has that id"
+        "--replace", action="store_true", help="replace your own model with that id"
     )
 
 
@@ -77,7 +81,7 @@ def add_inspect_options(command: argparse.ArgumentParser) -> None:
 
 
 def models(options: argparse.Namespace) -> int:
-    """List models, or change which there are."""
+    """List, install or remove models."""
     if options.action is not None:
         return _change(options)
     store = ModelStore([options.data / "models"] if options.data else [])
@@ -106,7 +110,9 @@ def _print_catalogue(options: argparse.Namespace, store: ModelStore) -> int:
         print(f"{item.id} {item.version}{_marks(item)}")
         print(f"  {item.summary}")
         to_fetch = f"{item.download_bytes / 2**20:.1f} MiB" if item.download_bytes else "nothing"
-        print(f"  {item.task}; for {', '.join(item.engines)}; {to_fetch} to fetch; {item.license}")
+        print(
+            f"  {item.task}; for {', '.join(item.engines)}; {to_fetch} to download; {item.license}"
+        )
         if item.unavailable:
             print(f"  not on this device: {item.unavailable}")
     return 0
@@ -148,7 +154,7 @@ def _change(options: argparse.Namespace) -> int:
 
 
 class _Progress:
-    """Tells on stderr how far an installation is, where somebody looks."""
+    """Shows the progress of an installation on a terminal."""
 
     def __init__(self) -> None:
         self._told = -1
@@ -165,7 +171,7 @@ class _Progress:
 
 
 def inspect(options: argparse.Namespace) -> int:
-    """Look at a model file, propose how to read it, try it; returns 1 where it cannot be used."""
+    """Inspect a model file, propose how to read it and try it; return 1 if it cannot be used."""
     if options.save is not None and options.data is None:
         raise CommandLineError("--save needs --data: the node's data folder")
     try:
@@ -211,7 +217,7 @@ async def _inspect(data: Path | None, wish: Wish) -> tuple[Inspection, bytes | N
 def _correction(text: str) -> tuple[str, Any]:
     key, sign, value = text.partition("=")
     if not sign:
-        raise CommandLineError(f"--set {text}: KEY=VALUE was expected")
+        raise CommandLineError(f"--set {text}: expected KEY=VALUE")
     try:
         return key, json.loads(value)
     except ValueError:
@@ -257,9 +263,9 @@ def _tensor(tensor: ModelTensor) -> str:
 def require_proven(
     model: Model, engine: str, accelerator: str | None, data: Path | None, threads: int | None
 ) -> None:
-    """Try a model that did not come with the package in a process of its own first.
+    """Try a model that is not bundled in a process of its own.
 
-    Raises `QuarantinedError` where it crashed, or why it cannot be used.
+    Raises `QuarantinedError` if it crashed, or the error that says why it cannot be used.
     """
     if not is_bundled(model):
         asyncio.run(_prove(model, engine, accelerator, data, threads))

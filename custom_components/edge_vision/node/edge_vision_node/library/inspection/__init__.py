@@ -1,1 +1,1 @@
-"""Bring your own model: look at a file, propose how to read it, try it, let the user correct it."""
+"""Inspects the user's own models: proposes how to read a file, and tries it."""

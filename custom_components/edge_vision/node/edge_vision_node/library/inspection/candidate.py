@@ -1,4 +1,4 @@
-"""A folder with a model that is not known yet: its files, and a manifest in the making."""
+"""A folder with an unknown model: its files, and a manifest that is being made."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ from .members import beside, is_junk, is_named_for_labels, labels_of, the_model
 
 LABELS_NAME = "labels.txt"
 _MOST_TEXTS = 8
-# What metadata beside a file says of the file, which says it better.
+# Metadata about the file's format, which the file itself states better.
 _OF_FILES = frozenset({"producer", "batch"})
 _EDGE_TPU = "edgetpu-custom-op"
-# What a correction may reach; everything else follows from the file.
+# Keys that can be corrected; everything else follows from the file.
 _CORRECTABLE = re.compile(
     r"(name|version|task|license|source|keypoints|labels"
     r"|input\.(width|height|layout|colour|resize|mean|scale|pad)"
@@ -44,7 +44,7 @@ _PLACEHOLDER = "not known yet"
 
 
 class Candidate:
-    """Brings a file into a folder of its own and writes manifests for it."""
+    """Puts a file into a folder and writes manifests for it."""
 
     def __init__(self, folder: Path, path: Path, labels: Path | None) -> None:
         """Copy or unpack a file, and read it. Raises `ModelError` or `StorageError`."""
@@ -63,7 +63,7 @@ class Candidate:
             raise ModelError(
                 f"{path.name} has {self.size_bytes >> 20} MiB; the limit is {MAX_MODEL_BYTES >> 20}"
             )
-        # Ways to read the labels that came with it, the likeliest first.
+        # Ways to read its label file, the most likely first.
         self.labels: tuple[Names, ...] = read_labels(labels) if labels is not None else ()
         with tempfile.TemporaryDirectory(dir=folder.parent) as aside:
             if path.is_dir():
@@ -75,7 +75,7 @@ class Candidate:
                 main, texts = self._copy(path), []
             self.content: ModelFile = read_model_file(main)
             if self.content.beside is not None:
-                self.content.beside.unlink()  # it has been read; the manifest takes its place
+                self.content.beside.unlink()  # it has been read, and the manifest replaces it
             check_external(self.content, folder, {item.name for item in folder.iterdir()})
             self._read_texts(main.name, texts)
         needed = {*self.content.roles.values(), *(folder / x for x in self.content.external)}
@@ -84,7 +84,7 @@ class Candidate:
                 item.unlink()
 
     def _read_texts(self, model: str, texts: Sequence[Path]) -> None:
-        """Take labels, and what Ultralytics says, from the files that came with the model."""
+        """Read labels and Ultralytics' metadata from the files beside the model."""
         own = bool(self.content.labels or from_metadata(self.content.metadata.get("names", "")))
         for item in texts:
             if item.name.lower() == "metadata.yaml":
@@ -98,11 +98,11 @@ class Candidate:
                 continue
             named = is_named_for_labels(item.name, model)
             if own and not named:
-                continue  # prose, most likely
+                continue  # probably prose
             try:
                 self.labels = read_labels(item)
             except ModelError:
-                # A JSON or YAML of another kind lies beside many models.
+                # Many models have other JSON or YAML files beside them.
                 if named and item.suffix.lower() in (".txt", ".names"):
                     raise
 
@@ -118,9 +118,9 @@ class Candidate:
         return self.folder / plain_name(path.name)
 
     def _unpack(self, path: Path, aside: Path) -> tuple[Path, list[Path]]:
-        """Unpack the model, and the files that may hold its labels into a folder aside."""
+        """Unpack the model, and files that may hold its labels into another folder."""
         with open_archive(path) as archive:
-            # Before anything is written: a checkpoint has hundreds of members.
+            # Checked before anything is written: a checkpoint has hundreds of members.
             main = the_model(path.name, archive.files)
             texts = labels_of(main, archive.files)[:_MOST_TEXTS]
             weights = [item for item in beside(main, archive.files) if item not in texts]
@@ -135,13 +135,13 @@ class Candidate:
 
     @property
     def for_edge_tpu(self) -> bool:
-        """Return whether the file runs on an Edge TPU and nowhere else."""
+        """Return whether the file runs on an Edge TPU only."""
         return _EDGE_TPU in self.content.custom_operators
 
     def document(
         self, picture: PictureInput, guess: Guess | None, constants: dict[str, Any]
     ) -> dict[str, Any]:
-        """Return a manifest; without a guess one that is good enough to run the file."""
+        """Return a manifest; without a guess, one that is sufficient to run the file."""
         content = self.content
         mean, deviation = _scaling(content, guess)
         engine: dict[str, Any] = {
@@ -153,7 +153,7 @@ class Candidate:
         if picture.tensor.dtype in ("uint8", "int8"):
             engine["dtype"] = "uint8"
         engines = {content.engine: engine}
-        if content.format == "ONNX":  # OpenVINO reads the same file
+        if content.format == "ONNX":  # OpenVINO reads this format as well
             engines["openvino"] = engine
         width, height = picture.width, picture.height
         if guess is not None and guess.side is not None and picture.open:
@@ -210,7 +210,7 @@ class Candidate:
 
 
 def _files_of(path: Path) -> list[Path]:
-    """Return a file, or what lies in a folder; links lead elsewhere and are left out."""
+    """Return a file, or the files of a folder without links."""
     if not path.is_dir():
         return [path]
     files = sorted(
@@ -224,7 +224,7 @@ def _files_of(path: Path) -> list[Path]:
 
 
 def _copy_texts(main: Path, inside: Sequence[Path], aside: Path) -> list[Path]:
-    """Copy the files of a folder that may hold labels."""
+    """Copy the files that may hold labels from a folder."""
     by_name = {item.name: item for item in inside}
     with writing(aside.name):
         return [
@@ -234,7 +234,7 @@ def _copy_texts(main: Path, inside: Sequence[Path], aside: Path) -> list[Path]:
 
 
 def correct(document: dict[str, Any], corrections: dict[str, Any]) -> None:
-    """Change what the user says is wrong: "head.type", "input.width", … Raises `ModelError`."""
+    """Apply the user's corrections: "head.type", "input.width", … Raises `ModelError`."""
     for key, value in corrections.items():
         if not _CORRECTABLE.fullmatch(key):
             raise ModelError(
@@ -256,7 +256,7 @@ def correct(document: dict[str, Any], corrections: dict[str, Any]) -> None:
 def _scaling(
     content: ModelFile, guess: Guess | None
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Return mean and standard deviation: the file's own word counts more than a guess."""
+    """Return mean and standard deviation; metadata takes precedence over a guess."""
     if content.normalised is not None:
         mean, deviation = content.normalised
         if mean and deviation and all(deviation):

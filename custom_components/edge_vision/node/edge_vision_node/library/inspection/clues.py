@@ -1,4 +1,4 @@
-"""What there is to go by: a file's tensors, what a run of it gave, its metadata and labels."""
+"""The clues about a model: tensors, outputs of a run, metadata and labels."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from ...protocol import ModelTensor
 from ...workers.messages import ProbedOutput
 from . import coco
 
-# First lines of label files that stand for "nothing".
+# First lines of label files for the background class.
 _BACKGROUND = frozenset({"background", "__background__", "empty", GAP, "bg"})
-# Lines that stand for a class that does not exist, as in Coral's list of COCO's 90.
+# Lines for a class that does not exist, as in Coral's list of COCO's 90 classes.
 _GAPS = frozenset({GAP, "n/a"})
-# Numbers in a row of boxes, or of finished detections.
+# Columns of boxes, or of finished detections.
 _ROWS = (4, 5, 6, 7)
 _DEFAULT_SIDE = 640
 _COMMON_OPERATORS = ("TFLite_Detection_PostProcess", "edgetpu-custom-op")
@@ -34,13 +34,13 @@ class PictureInput:
 
     @property
     def open(self) -> bool:
-        """Return whether the file leaves the picture's size open."""
+        """Return whether the file leaves the size of the picture open."""
         return None in self.tensor.shape[1:]
 
 
 @dataclass(frozen=True)
 class Output:
-    """An output: its shape without the batch of one, and what a run gave, if there was one."""
+    """An output: its shape without the batch, and statistics of a run, if there was one."""
 
     name: str
     shape: tuple[int, ...]
@@ -49,7 +49,7 @@ class Output:
 
     @property
     def table(self) -> tuple[int, ...]:
-        """Return its shape without what exporters add: dimensions of length 1, down to two."""
+        """Return its shape without dimensions of length 1, but with at least two."""
         sides = list(self.shape)
         while len(sides) > 2 and 1 in sides:
             sides.remove(1)
@@ -62,7 +62,7 @@ class Output:
         return self.probed.peaks[channel]
 
     def low(self, channel: int) -> float | None:
-        """Return the least number of a channel in a run."""
+        """Return the smallest number of a channel in a run."""
         if self.probed is None or channel >= len(self.probed.lows):
             return None
         return self.probed.lows[channel]
@@ -70,15 +70,15 @@ class Output:
 
 @dataclass(frozen=True)
 class Clues:
-    """All of it."""
+    """All clues about a model."""
 
     content: ModelFile
     picture: PictureInput
     outputs: tuple[Output, ...]
     labels: tuple[str, ...]
-    background: bool  # whether the label file began with a line for "nothing"
+    background: bool  # whether the label file began with the background class
     metadata: dict[str, str]
-    task: str | None = None  # that the metadata names, as Ultralytics writes it
+    task: str | None = None  # of the metadata, as Ultralytics writes it
 
     @property
     def shapes(self) -> tuple[tuple[int, ...], ...]:
@@ -86,13 +86,13 @@ class Clues:
         return tuple(output.shape for output in self.outputs)
 
     def cells(self, *strides: int) -> int:
-        """Return how many cells the grids of some strides have together."""
+        """Return the number of cells in the grids of some strides."""
         width, height = self.picture.width, self.picture.height
         return sum(-(-width // stride) * -(-height // stride) for stride in strides)
 
 
 def find_picture(content: ModelFile, metadata: dict[str, str]) -> PictureInput:
-    """Return the input that takes the picture. Raises `ModelError` where there is none."""
+    """Return the input that takes the picture. Raises `ModelError` if there is none."""
     for tensor in content.inputs:
         shape = tensor.shape
         if len(shape) == 4 and tensor.dtype != "int64":
@@ -134,7 +134,7 @@ def _strange_operations(content: ModelFile) -> str:
 def find_outputs(
     content: ModelFile, picture: PictureInput, probed: tuple[ProbedOutput, ...]
 ) -> tuple[Output, ...]:
-    """Return the outputs, with the shapes that a run gave where there was one."""
+    """Return the outputs, with the shapes of a run if there was one."""
     found = []
     for i, tensor in enumerate(content.outputs):
         item = probed[i] if probed else None
@@ -146,20 +146,20 @@ def find_outputs(
 
 
 def _has_batch(tensor: Tensor, picture: Tensor, shape: tuple[int, ...]) -> bool:
-    """Return whether an output's first side is the batch: it may count what was found instead.
+    """Return whether the first dimension of an output is the batch, not the number of detections.
 
-    `shape` is that of a run, 0 for what is not known.
+    `shape`: of a run, with 0 for unknown sides.
     """
     if len(shape) < 2 or shape[0] > 1:
         return False
     if len(shape) > 2 or shape[1] not in _ROWS or not tensor.shape or tensor.shape[0] == 1:
         return True
-    # It is left open: the batch where it is open for the picture, too, and is called the same.
+    # If it is open: it is the batch if the picture's is open as well and has the same name.
     return picture.shape[0] is None and tensor.batch == picture.batch
 
 
 def describe(tensor: Tensor, probed: ProbedOutput | None = None) -> ModelTensor:
-    """Return a tensor as messages carry it: with the shape of a run where there was one."""
+    """Return the description of a tensor for messages, with the shape of a run if there was one."""
     shape = tuple(-1 if side is None else side for side in tensor.shape)
     return ModelTensor(
         name=clean(tensor.name), shape=probed.shape if probed else shape, dtype=tensor.dtype
@@ -172,10 +172,10 @@ def describe(tensor: Tensor, probed: ProbedOutput | None = None) -> ModelTensor:
 def fit_labels(
     labels: tuple[str, ...], classes: int, reasons: list[str]
 ) -> tuple[tuple[str, ...], tuple[int, ...]]:
-    """Match labels with a model's classes; returns both, the classes as `class_ids` or empty.
+    """Match labels with a model's classes; return both, the classes as `class_ids` or empty.
 
-    Lines that stand for a gap fall out. Without labels those of COCO are taken where the number
-    fits, else numbers.
+    Lines for gaps are removed. Without labels, those of COCO are used if their number fits, else
+    numbers.
     """
     if not labels and classes == len(coco.labels()):
         reasons.append("80 classes: taken for those of COCO")
@@ -201,7 +201,7 @@ def fit_labels(
 
 
 def without_background(labels: tuple[str, ...]) -> tuple[tuple[str, ...], bool]:
-    """Return labels without a first line that stands for "nothing", and whether there was one."""
+    """Return labels without a background class at the start, and whether there was one."""
     if labels and labels[0].strip().lower() in _BACKGROUND:
         return labels[1:], True
     return labels, False

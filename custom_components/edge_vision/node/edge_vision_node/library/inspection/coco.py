@@ -7,7 +7,7 @@ from ...models.store import BUNDLED, DEFAULT_MODEL
 
 
 def labels() -> tuple[str, ...]:
-    """Return the 80 labels, in the order in which most models have them."""
+    """Return the 80 labels in the order of most models."""
     return load_model(BUNDLED / DEFAULT_MODEL).labels
 
 

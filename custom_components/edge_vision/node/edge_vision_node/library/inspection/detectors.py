@@ -1,7 +1,7 @@
-"""Detectors: one function for each family tells whether a model is of it, and how it is read.
+"""Recognizes detectors: one function per family says whether and how a model can be read.
 
-They look at the shapes and names of outputs, as the heads document them, and at what a run of the
-model gave. Each returns a guess or None; the most certain one wins.
+The functions use shapes and names of outputs, as the heads document them, and the outputs of a run.
+Each returns a guess or None; the most certain one wins.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _TOLERANCE = 0.01
 
 
 def _looks_like_boxes(output: Output) -> tuple[bool, bool, float]:
-    """Return what boxes have more of than scores or logits."""
+    """Return a measure that is larger for boxes than for scores or logits."""
     name, probed = output.name.lower(), output.probed
     low, peak = (probed.minimum, probed.maximum) if probed else (0.0, 0.0)
     return "box" in name or "det" in name, low >= 0, peak
@@ -26,7 +26,7 @@ def _looks_like_boxes(output: Output) -> tuple[bool, bool, float]:
 
 
 def ssd_postprocess(clues: Clues) -> Guess | None:
-    """Boxes, classes, scores and count, by TFLite_Detection_PostProcess or its like."""
+    """Recognize boxes, classes, scores and count of TFLite_Detection_PostProcess and the like."""
     if len(clues.outputs) != 4:
         return None
     named = [o for o in clues.outputs if "TFLite_Detection_PostProcess" in o.name]
@@ -43,7 +43,7 @@ def ssd_postprocess(clues: Clues) -> Guess | None:
             return None
         if boxes[0].probed is not None and boxes[0].probed.maximum > MOST_SHARE:
             return None
-        # Scores are the ones that stay within 0 to 1; classes are mostly larger.
+        # Scores are within 0 to 1; classes are mostly larger.
         rows.sort(key=lambda output: output.probed.maximum if output.probed else 0.0, reverse=True)
         ordered = [*boxes, *rows, *count]
     guess = Guess(
@@ -63,7 +63,7 @@ def ssd_postprocess(clues: Clues) -> Guess | None:
 
 
 def ssd(clues: Clues) -> Guess | None:
-    """Return the raw SSD whose anchors are known: 1917 of them at 300 x 300."""
+    """Recognize raw SSD with known anchors: 1917 at 300 x 300."""
     boxes = [o for o in clues.outputs if o.shape in ((1917, 4), (1917, 1, 4))]
     logits = [o for o in clues.outputs if len(o.shape) == 2 and o.shape[0] == 1917 != o.shape[1]]
     logits = [o for o in logits if o.shape[1] != 4]
@@ -143,8 +143,8 @@ def _yolox(clues: Clues, output: Output) -> Guess:
     return with_classes(clues, letterboxed(guess), columns - 5)
 
 
-# YOLOX learns the classes of cells that have an object only; what it says of the others adds up to
-# 0.5 and more for each. Scores without an objectness are nearly 0 there.
+# YOLOX learns classes only for cells with an object; in the other cells its class scores add up to
+# 0.5 and more. Scores of models without objectness are nearly 0 there.
 _LEAST_BEYOND = 0.1
 
 
@@ -155,7 +155,7 @@ def _is_one(output: Output, channel: int) -> bool:
 def _has_objectness(clues: Clues, output: Output) -> bool | None:
     """Return whether a run shows YOLOX's five numbers before the classes, or YOLOv8's four.
 
-    None where it does not tell.
+    None if the run does not tell.
     """
     centre, least = output.peak(0), min(output.low(2) or 0.0, output.low(3) or 0.0)
     if output.probed is None or centre is None or centre == output.low(0):
@@ -163,13 +163,13 @@ def _has_objectness(clues: Clues, output: Output) -> bool | None:
     if least < 0:
         return True  # logarithms of sizes: no size is negative
     if centre <= 1:
-        return False  # shares of the picture, which YOLOX has not
+        return False  # shares of the picture, which YOLOX does not use
     if centre < clues.picture.width / 4 or _is_one(output, 4):
-        return True  # offsets within cells: centres in pixels reach the far side
+        return True  # offsets within cells: centers in pixels would reach the far side
     if output.probed.maximum > max(output.probed.peaks[:4]) or any(
         peak > 1 + _TOLERANCE for peak in output.probed.peaks[4:]
     ):
-        return None  # keypoints, too
+        return None  # with keypoints
     return output.probed.beyond > _LEAST_BEYOND
 
 
@@ -180,7 +180,7 @@ def _normalised(clues: Clues, output: Output, guess: Guess) -> Guess:
     return guess
 
 
-# The grids of YOLOv8 and its successors: the usual ones, P6, P2, and two only.
+# The grids of YOLOv8 and its successors: the usual ones, with P6, with P2, and two only.
 _GRIDS = ((8, 16, 32), (8, 16, 32, 64), (4, 8, 16, 32), (16, 32))
 
 
@@ -196,7 +196,7 @@ def yolov8(clues: Clues) -> Guess | None:
 
 
 def yolov8_transposed(clues: Clues) -> Guess | None:
-    """[N, 4 + C + 3 K]: the same as other converters leave it; Ultralytics' export of RT-DETR."""
+    """[N, 4 + C + 3 K]: the same from other converters; also Ultralytics' export of RT-DETR."""
     if (output := _table(clues)) is None:
         return None
     rows, channels = output.table
@@ -222,9 +222,9 @@ def yolov8_transposed(clues: Clues) -> Guess | None:
 
 
 def _are_sigmoids(output: Output) -> bool:
-    """Return whether all numbers of a run lie between 0 and 1, and none at an end.
+    """Return whether all numbers of a run lie between 0 and 1, exclusively.
 
-    Finished detections have whole classes, and rows that are not in use.
+    Finished detections have whole class numbers and unused rows.
     """
     if output.probed is None:
         return output.table[1] not in (5, 6, 7)
@@ -233,7 +233,7 @@ def _are_sigmoids(output: Output) -> bool:
 
 
 def _doubt_scores(output: Output, end: int, guess: Guess) -> None:
-    """Be less sure of a guess whose scores, from the fifth number on, are none."""
+    """Lower the confidence of a guess if the numbers from the fifth on are no scores."""
     for channel in range(4, end):
         low, peak = output.low(channel), output.peak(channel)
         if (
@@ -247,7 +247,7 @@ def _doubt_scores(output: Output, end: int, guess: Guess) -> None:
 
 
 def _sureness(clues: Clues, output: Output, channels: int) -> float:
-    """Return how sure it is that cells have four numbers before their scores, not YOLOX's five."""
+    """Return the confidence that cells have four numbers before the scores, not YOLOX's five."""
     if len(clues.labels) == channels - 4:
         return 90.0
     if "ultralytics" in clues.metadata.get("description", "").lower() or clues.task is not None:
@@ -261,7 +261,7 @@ def _sureness(clues: Clues, output: Output, channels: int) -> float:
 def _channels(
     clues: Clues, output: Output, channels: int, confidence: float, reason: str
 ) -> Guess | None:
-    """Return what 4 + C + 3 K numbers for each cell are."""
+    """Return the meaning of 4 + C + 3 K numbers per cell."""
     keypoints = 0
     shape = [int(x) for x in re.findall(r"\d+", clues.metadata.get("kpt_shape", ""))]
     if len(shape) == 2 and shape[1] == 3:
@@ -290,7 +290,7 @@ def _channels(
 
 
 def _table(clues: Clues) -> Output | None:
-    """Return the one output with rows and columns; raw grids beside it tell the same again."""
+    """Return the only output with rows and columns; raw grids beside it are redundant."""
     tables = [output for output in clues.outputs if len(output.table) == 2]
     others = [output for output in clues.outputs if len(output.table) != 2]
     if len(tables) != 1 or not all(is_grid(clues, output) for output in others):
@@ -299,7 +299,7 @@ def _table(clues: Clues) -> Output | None:
 
 
 def is_grid(clues: Clues, output: Output) -> bool:
-    """Return whether an output has numbers for each cell of one of the usual grids."""
+    """Return whether an output has numbers for each cell of a usual grid."""
     width, height = clues.picture.width, clues.picture.height
     grids = {(-(-height // s), -(-width // s)) for s in (4, 8, 16, 32, 64)}
     sides = output.shape
@@ -345,7 +345,7 @@ def fastestdet(clues: Clues) -> Guess | None:
 
 
 def boxes_and_scores(clues: Clues) -> Guess | None:
-    """Two outputs: DETR with its queries, or YOLO-NAS with a row for each cell."""
+    """Recognize two outputs: DETR with its queries, or YOLO-NAS with a row per cell."""
     tables = [o for o in clues.outputs if len(o.table) == 2]
     boxes = [o for o in tables if o.table[1] == 4 and o.table[0] > 4]
     if len(boxes) == 2:  # four classes
@@ -359,7 +359,7 @@ def boxes_and_scores(clues: Clues) -> Guess | None:
         rows, classes = classes, rows
     if boxes[0].table[0] != rows or rows == 1917:
         return None
-    # As many queries as cells are chance: these are usual numbers of queries.
+    # Usual numbers of queries; as many cells would be a coincidence.
     if rows > 1000 or transposed or (rows == clues.cells(8, 16, 32) and rows not in (100, 300)):
         guess = Guess(
             "detection",

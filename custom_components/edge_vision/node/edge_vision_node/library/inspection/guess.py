@@ -1,4 +1,4 @@
-"""A guess at how a model is read, and what the families' functions share."""
+"""Guesses how a model is read; helpers that the families share."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ JOINTS = (
 
 @dataclass
 class Guess:
-    """A way to read a model. `confidence` is a percentage; None leaves a value as it was found."""
+    """A way to read a model. `confidence` is a percentage; None keeps the value of the file."""
 
     task: str
     head: dict[str, Any]
@@ -44,7 +44,7 @@ class Guess:
     keypoints: tuple[str, ...] = ()
     resize: str = "stretch"
     pad: int = 114
-    side: int | None = None  # of the picture, where the file leaves it open
+    side: int | None = None  # of the picture, if the file leaves it open
     colour: str = "RGB"
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
     deviation: tuple[float, float, float] = (255.0, 255.0, 255.0)
@@ -70,13 +70,13 @@ def point_names(count: int) -> tuple[str, ...]:
 
 
 def in_shares(guess: Guess) -> Guess:
-    """Have coordinates read as shares of the picture."""
+    """Set coordinates to be shares of the picture."""
     guess.head["normalised"] = True
     guess.reasons.append("Its coordinates are shares of the picture, not pixels")
     return guess
 
 
 def letterboxed(guess: Guess) -> Guess:
-    """Have the picture keep its shape."""
+    """Set the picture to keep its shape."""
     guess.resize = "letterbox"
     return guess

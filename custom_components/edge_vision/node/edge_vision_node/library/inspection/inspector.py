@@ -1,4 +1,4 @@
-"""Looks at a model of the user's own, tries it, and keeps it where the user wants."""
+"""Inspects a model of the user's own, tries it, and saves it if requested."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ _NO_EDGE_TPU = (
 
 @dataclass(frozen=True, kw_only=True)
 class Wish:
-    """What to look at, and what to do with it. `picture` is the file to try the model on.
+    """The file to inspect, and what to do with it. `picture` is a file to try the model on.
 
-    `replace`: whether another model of the user's own may give its id to this one.
+    `replace`: whether this model may replace another one of the user's own.
     """
 
     path: Path
@@ -52,7 +52,7 @@ class Wish:
 
 @dataclass
 class _Seen:
-    """What has been found out so far."""
+    """The results so far."""
 
     candidate: Candidate
     problem: str | None = None
@@ -65,7 +65,7 @@ class _Seen:
 
 
 class Inspector:
-    """Used from one event loop."""
+    """Inspects models. Used from one event loop."""
 
     def __init__(self, workers: Workers, installer: Installer) -> None:
         """Prepare."""
@@ -73,9 +73,9 @@ class Inspector:
         self._installer = installer
 
     async def inspect(self, wish: Wish) -> tuple[Inspection, bytes | None]:
-        """Look at a model; returns what was found, and the annotated picture (JPEG).
+        """Inspect a model; return the result and the annotated picture (JPEG).
 
-        Raises `ModelError` where the file cannot be read at all, and for wrong corrections or ids.
+        Raises `ModelError` if the file cannot be read, and for invalid corrections or ids.
         """
         if wish.save_as is not None:
             self._installer.require_free(wish.save_as, replace=wish.replace)
@@ -97,7 +97,7 @@ class Inspector:
             await asyncio.to_thread(remove_folder, staging)
 
     async def _examine(self, seen: _Seen, wish: Wish) -> None:
-        """Find out as much as there is, in this order; what is known stays when the rest fails."""
+        """Inspect step by step; earlier results are kept if a later step fails."""
         candidate, content = seen.candidate, seen.candidate.content
         picture = _corrected_picture(find_picture(content, content.metadata), wish.corrections)
         constants = further_inputs(content, picture)
@@ -112,7 +112,7 @@ class Inspector:
             labels = _corrected_labels(wish.corrections) or candidate.labels
             seen.guess = recognise(content, picture, seen.probed, labels)
         except ModelError:
-            # Who says which head it has, need not have it recognised.
+            # If the user names the head, it need not be recognized.
             if "head.type" not in wish.corrections:
                 raise
         document = candidate.document(picture, seen.guess, constants)
@@ -122,7 +122,7 @@ class Inspector:
         model = self._installer.completed(model)
         if seen.place is None and candidate.for_edge_tpu:
             seen.problem = _NO_EDGE_TPU
-            return  # nothing here could use it; it is kept where the Edge TPU is
+            return  # it cannot be used here, only on a device with an Edge TPU
         if seen.place is None:
             seen.problem = f"It was not tried: {untried}"
         else:
@@ -133,14 +133,14 @@ class Inspector:
                 seen.place.accelerator,
                 wish.picture,
                 wish.confidence,
-                # What is compiled for a model that is kept, is kept, too.
+                # Compiled files of a saved model are kept.
                 self._workers.cache if wish.save_as is not None else None,
             )
         if wish.save_as is not None:
             await self._save(seen)
 
     async def _place(self, seen: _Seen, picture: PictureInput, constants: dict[str, Any]) -> Place:
-        """Return where to try the model. Raises `EngineMissingError`, `ModelError`."""
+        """Return where to try the model. Raises `EngineMissingError` or `ModelError`."""
         document = seen.candidate.document(picture, None, constants)
         model = await asyncio.to_thread(seen.candidate.write, document)
         return await self._workers.choose(model, None, None)
@@ -170,12 +170,12 @@ async def _probe(place: Place, picture: bytes) -> Probed:
 def _corrected_labels(corrections: dict[str, Any]) -> tuple[Names, ...]:
     labels = corrections.get("labels")
     if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
-        return ()  # what is no list of texts is refused when the manifest is written
+        return ()  # anything but a list of strings is refused when the manifest is written
     return (tuple(labels),) if labels else ()
 
 
 def _corrected_picture(picture: PictureInput, corrections: dict[str, Any]) -> PictureInput:
-    """Take the user's word for the input's size, before the model is run with it."""
+    """Apply the user's corrections of the input's size before the model is run."""
     sides = [
         corrections.get(f"input.{side}", value)
         for side, value in (

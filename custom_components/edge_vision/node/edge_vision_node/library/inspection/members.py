@@ -1,7 +1,7 @@
-"""Which files of an archive or a folder belong to a model: itself, what lies beside it, its labels.
+"""Finds the files of a model in an archive or folder: the model, files beside it, its labels.
 
-What systems and tools leave in archives is passed over: macOS's shadows of files, Windows' caches,
-READMEs and licences, which are text as labels are.
+Files that systems and tools leave in archives are ignored: macOS's resource forks, Windows' caches,
+and READMEs and licenses, which are text like labels.
 """
 
 from __future__ import annotations
@@ -23,25 +23,25 @@ _DOCUMENTS = (
     *("copyright", "terms", "eula", "howto", "how_to", "manual", "instructions", "about", "info"),
     *("install", "version", "usage", "release"),
 )
-# In any place of a name, unless it says that it is about plates of cars or holds labels.
+# Anywhere in a name, unless it is about license plates or labels.
 _DOCUMENT_WORDS = ("readme", "license", "licence", "lizenz", "liesmich", "copyright", "notice")
 _NO_DOCUMENTS = ("plate", "label", "class", "names", "categories")
-# Beside a model they are no weights.
+# Files beside a model that are no weights.
 _NO_WEIGHTS = (".txt", ".csv", ".names", ".labels", ".lst", ".pbtxt", ".jpg", ".jpeg", ".png")
 _NAMED = ("label", "class", "names", "coco", "objects", "categories", "metadata", "data.yaml")
-# Beside a Hailo model it says how that is read.
+# Beside a Hailo model, it describes how to read that.
 _DESCRIPTION = ".json"
 
 
 def is_junk(name: str) -> bool:
-    """Return whether a system left this file, or hides it."""
+    """Return whether this is a system file or hidden."""
     parts = PurePosixPath(name).parts
     hidden = (part for part in parts if part.startswith(".") and part != "..")
     return any(hidden) or any(part.lower() in _JUNK for part in parts)
 
 
 def is_document(name: str) -> bool:
-    """Return whether this is text for people."""
+    """Return whether this is documentation."""
     path = PurePosixPath(name)
     if path.suffix.lower() in (".md", ".rst", ".html", ".pdf"):
         return True
@@ -76,7 +76,7 @@ def the_model(name: str, files: Sequence[str]) -> str:
 
 
 def labels_of(model: str, files: Iterable[str]) -> list[str]:
-    """Return the files that may hold a model's labels, the likeliest first."""
+    """Return the files that may hold a model's labels, the most likely first."""
     path = PurePosixPath(model)
     ranked = []
     for file in files:
@@ -100,7 +100,7 @@ def is_named_for_labels(file: str, model: str) -> bool:
 
 
 def beside(model: str, files: Iterable[str]) -> list[str]:
-    """Return what lies beside a model and may belong to it: weights and descriptions."""
+    """Return the files beside a model that may belong to it: weights and descriptions."""
     folder = PurePosixPath(model).parent
     return [
         file

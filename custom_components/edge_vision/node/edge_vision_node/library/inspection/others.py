@@ -1,4 +1,4 @@
-"""Models that are no common detectors: poses, faces, classes, embeddings, segmentation."""
+"""Recognizes other models: poses, faces, classes, embeddings, segmentation."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def blaze(clues: Clues) -> Guess | None:
     return letterboxed(guess)
 
 
-# length of the landmarks → the model of the catalogue that is read in the same way
+# length of the landmarks → the model of the catalog that is read the same way
 _MESHES = {1404: "face_landmark", 195: "blazepose_landmark_full"}
 
 
@@ -83,7 +83,7 @@ def landmarks(clues: Clues) -> Guess | None:
     if len(meshes) != 1 or not presence:
         return None
     known = catalogue().get(_MESHES[lengths[meshes[0]][0]]).manifest
-    assert known.crops is not None  # the catalogue has been checked
+    assert known.crops is not None  # by the check of the catalog
     guess = Guess(
         known.task,
         dict(known.head),
@@ -139,7 +139,7 @@ def vector(clues: Clues) -> Guess | None:
     if len(sides) != 1 or not output.shape:
         return None
     if len(output.shape) == 2 and output.probed is not None and output.probed.shape == output.shape:
-        return None  # no batch: its first side counts what was found
+        return None  # no batch: its first dimension is the number of detections
     (length,) = sides
     words = ("softmax", "prob", "predict", "logit", "class", "score")
     named = next((word for word in words if word in output.name.lower()), None)
@@ -183,7 +183,7 @@ def _vector_labels(clues: Clues, guess: Guess, length: int) -> Guess:
 
 
 def _scaled(clues: Clues, guess: Guess) -> Guess:
-    """Guess how a network without boxes wants its pixels: by where it comes from."""
+    """Guess the scaling of pixels for a network without boxes, by its origin."""
     if clues.content.normalised is not None:
         guess.reasons.append("Its metadata says how it wants its pixels")
         return guess
@@ -200,7 +200,7 @@ def _scaled(clues: Clues, guess: Guess) -> Guess:
 
 
 def segmentation(clues: Clues) -> Guess | None:
-    """[C, H, W] or [H, W, C]: a class for every cell of a grid."""
+    """[C, H, W] or [H, W, C]: a class per cell of a grid."""
     if len(clues.outputs) != 1:
         return None
     output, picture = clues.outputs[0], clues.picture

@@ -1,4 +1,4 @@
-"""From clues to a proposal: which family a model is of, and what its manifest should say."""
+"""Turns clues into a proposal: the family of a model, and its manifest."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ _FAMILIES: tuple[Callable[[Clues], Guess | None], ...] = (
     others.vector,
     others.segmentation,
 )
-# What a picture's size is called by the models that ask for it: width and height, or the reverse.
+# Names of an input for the size of the picture: width and height, or the reverse.
 _SIZES = ("orig_target_sizes", "target_sizes", "image_size")
 _SIZES_REVERSED = ("im_shape",)
-# How much the picture was scaled beforehand: not at all, so boxes are in its pixels.
+# Input for the scale of the picture: 1, so boxes are in its pixels.
 _SCALES = ("scale_factor",)
-# Ultralytics' word for a task → ours. What else it knows is refused.
+# Ultralytics' name of a task → ours. Its other tasks are refused.
 _TASKS = {"detect": "detection", "pose": "pose", "classify": "classification"}
 # Heads that take the number of classes from the outputs, not from the labels.
 _COUNTS_CLASSES = frozenset(
@@ -48,7 +48,7 @@ _COUNTS_CLASSES = frozenset(
     }
 )
 
-# Of those, the ones that may have one more class, for the background.
+# Those of them that may have a background class.
 _MAY_HAVE_BACKGROUND = frozenset({"yolo_nas", "classification", "segmentation"})
 
 SUPPORTED = (
@@ -68,10 +68,10 @@ def recognise(
 ) -> Guess:
     """Return the most certain guess.
 
-    `labels` are the ways to read the user's, the likeliest first: the first that has as many as the
-    model has classes is taken. Without any the file's own are.
+    `labels`: the ways to read the user's labels, the most likely first. The first one with as many
+    labels as the model has classes is used; without any, the file's own.
 
-    Raises `ModelError` saying what was seen and what is supported.
+    Raises `ModelError` that says what was found and what is supported.
     """
     if content.description is not None:
         return described(content.description, labels[0] if labels else ())
@@ -87,7 +87,7 @@ def recognise(
         if _fits_labels(clues, guess):
             return guess
         first = first or guess
-    assert first is not None  # there was one way at least
+    assert first is not None  # there was at least one way
     return first
 
 
@@ -114,8 +114,8 @@ def _best(clues: Clues, *, stated: bool) -> Guess:
 def _without_contradictions(clues: Clues, guesses: list[Guess], *, stated: bool) -> list[Guess]:
     """Return the guesses that agree with the labels and the metadata. Raises `ModelError`.
 
-    `stated`: the labels are the file's own, which are right. Labels that a user brings may be
-    another model's: they decide between guesses, and one alone is told to check them.
+    `stated`: the labels are the file's own, which are right. Labels of the user may belong to
+    another model: they decide between guesses, but a single guess only asks to check them.
     """
     task = _TASKS.get(clues.task or "")
     agreeing = [guess for guess in guesses if task in (None, guess.task)]
@@ -139,9 +139,9 @@ def _fits_labels(clues: Clues, guess: Guess) -> bool:
     classes: int | None = guess.head.get("classes")
     if not clues.labels or guess.head["type"] not in _COUNTS_CLASSES or classes is None:
         return True
-    if GAP in clues.labels:  # not every class is named
+    if GAP in clues.labels:  # not all classes have names
         return len(clues.labels) <= classes
-    # A class for the background may be there, and be named or not.
+    # There may be a background class, with a name or without.
     unnamed = 1 if guess.head["type"] in _MAY_HAVE_BACKGROUND else 0
     return classes - unnamed <= len(clues.labels) <= classes
 
@@ -151,7 +151,7 @@ def _shapes(clues: Clues) -> str:
 
 
 def _unknown(clues: Clues) -> ModelError:
-    """Return what to say of outputs that nobody knows."""
+    """Return the message about unknown outputs."""
     grids = [output for output in clues.outputs if len(output.shape) in (3, 4)]
     if len(grids) == len(clues.outputs) > 1 and all(
         detectors.is_grid(clues, output) for output in grids
@@ -166,7 +166,7 @@ def _unknown(clues: Clues) -> ModelError:
 
 
 def described(description: Description, labels: tuple[str, ...]) -> Guess:
-    """Return what the user says of a model that says nothing of itself."""
+    """Return the guess of the user's description, for a model without metadata."""
     reasons = ["As the model.json beside it says"]
     picture, head = description.input, dict(description.head)
     kept, background = without_background(labels or description.labels)
@@ -194,7 +194,7 @@ def described(description: Description, labels: tuple[str, ...]) -> Guess:
 
 
 def further_inputs(content: ModelFile, picture: PictureInput) -> dict[str, dict[str, Any]]:
-    """Return constants for inputs beside the picture. Raises `ModelError` where one is unknown."""
+    """Return constants for inputs beside the picture. Raises `ModelError` for unknown ones."""
     constants: dict[str, dict[str, Any]] = {}
     for tensor in content.inputs:
         if tensor is picture.tensor:
@@ -221,7 +221,7 @@ def _is_pair(tensor: Tensor, names: tuple[str, ...]) -> bool:
 
 
 def _refuse_known_strangers(clues: Clues) -> None:
-    """Raise `ModelError` for what is recognised and not supported."""
+    """Raise `ModelError` for models that are recognized but not supported."""
     task = clues.task
     quarter = clues.picture.width // 4
     prototypes = [

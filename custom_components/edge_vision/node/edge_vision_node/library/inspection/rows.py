@@ -1,7 +1,7 @@
-"""Detectors that end in finished detections: rows of numbers, or a tensor for each kind of them.
+"""Recognizes finished detections: rows of numbers, or one tensor per kind of number.
 
-Exporters agree neither on the order nor on the names, so a run of the model is asked: classes are
-whole numbers, scores lie between 0 and 1. Where nothing was found, names and habits decide.
+Exporters agree neither on the order nor on names, so a run of the model decides: classes are whole
+numbers, scores lie between 0 and 1. If the run found nothing, names and conventions decide.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ _WHOSE = {
 
 
 def end_to_end(clues: Clues) -> Guess | None:
-    """[N, 6 + 3 K] or [N, 7]: a row for each detection, from an export that suppresses."""
+    """[N, 6 + 3 K] or [N, 7]: a row per detection, from exports with non-maximum suppression."""
     tables = [output for output in clues.outputs if len(output.table) == 2]
-    # Beside the rows there may be how many there are of them.
+    # There may be an output with the number of rows.
     others = [output for output in clues.outputs if output not in tables]
     if len(tables) != 1 or not all(_is_count(output) for output in others):
         return None
@@ -84,7 +84,7 @@ def end_to_end(clues: Clues) -> Guess | None:
 
 
 def finished(clues: Clues) -> Guess | None:
-    """Boxes, scores and classes in tensors of their own, perhaps with a count."""
+    """Recognize boxes, scores and classes in separate tensors, perhaps with a count."""
     parts = _parts(clues)
     if parts is None:
         return None
@@ -100,14 +100,14 @@ def finished(clues: Clues) -> Guess | None:
     )
     if tensorflow:
         guess.head["box"] = "yxyx"
-    # TorchVision and TensorFlow count from 1, after the background; TorchVision has no batch.
+    # TorchVision and TensorFlow count classes from 1; TorchVision has no batch.
     if tensorflow or (set(roles) == {"boxes", "scores", "classes"} and _without_batch(clues)):
         _after_background(clues, guess)
     else:
         guess = with_classes(clues, guess, len(clues.labels) or len(coco.labels()), ids=True)
     _note_shares(clues, guess, _peak(boxes, range(4)), tensorflow)
     if "scored_boxes" in roles:
-        # RTMDet's, the one that MMDeploy mostly exports.
+        # RTMDet, which MMDeploy exports most.
         guess.colour, guess.mean = "BGR", (103.53, 116.28, 123.675)
         guess.deviation = (57.375, 57.12, 58.395)
         guess.reasons.append("Taken for RTMDet's colours and scaling; check them")
@@ -118,7 +118,7 @@ def finished(clues: Clues) -> Guess | None:
 
 
 def decoded_detr(clues: Clues) -> Guess | None:
-    """Labels, boxes and scores of RT-DETR and D-FINE, which also want the picture's size."""
+    """Recognize labels, boxes and scores of RT-DETR and D-FINE, which take the picture's size."""
     if len(clues.content.inputs) < 2:
         return None
     boxes = [o for o in clues.outputs if len(o.shape) == 2 and o.shape[1] == 4]
@@ -147,7 +147,7 @@ def _is_count(output: Output) -> bool:
 
 
 def _keypoints(clues: Clues, output: Output) -> int:
-    """Return how many keypoints follow the six numbers of a row; 0 where that is not plausible."""
+    """Return how many keypoints follow the six numbers of a row; 0 if implausible."""
     keypoints, rest = divmod(output.table[1] - 6, 3)
     if keypoints < 1 or rest or keypoints > 133 or clues.task not in (None, "pose"):
         return 0
@@ -164,7 +164,7 @@ def _keypoints(clues: Clues, output: Output) -> int:
 
 
 def _order(output: Output) -> tuple[str, ...] | None:
-    """Return what the numbers of a row are: the first order that a run does not contradict."""
+    """Return the first order of a row's numbers that the run does not contradict."""
     name = output.name.lower()
     orders: tuple[tuple[str, ...], ...]
     if output.table[1] == 5:
@@ -183,7 +183,7 @@ def _order(output: Output) -> tuple[str, ...] | None:
 
 
 def _fits(order: Sequence[str], columns: Sequence[ProbedColumn]) -> bool:
-    """Return whether the numbers of a run can be what an order says."""
+    """Return whether the numbers of a run fit an order."""
     for name, column in zip(order, columns, strict=False):
         if name == "score" and not -1 <= column.low <= column.peak <= 1 + _TOLERANCE:
             return False
@@ -201,22 +201,22 @@ def _seen(output: Output) -> bool:
 
 
 def _peak(output: Output, columns: range) -> float:
-    """Return the largest of some columns in a run, 0 where nothing was found."""
+    """Return the largest number of some columns in a run, 0 if nothing was found."""
     probed = output.probed.columns if output.probed else ()
     return max((probed[i].peak for i in columns if i < len(probed)), default=0.0)
 
 
 def _note_shares(clues: Clues, guess: Guess, peak: float, usually: bool) -> None:
-    """Note whether coordinates are shares of the picture; `usually` where nothing was found."""
+    """Set whether coordinates are shares of the picture; `usually` if nothing was found."""
     unknown = usually or clues.content.format == "TensorFlow Lite"
     if 0 < peak <= MOST_SHARE or (not peak and unknown):
         in_shares(guess)
 
 
-# --- Tensors of their own -------------------------------------------------------------------------
+# --- Separate tensors -------------------------------------------------------------------------
 
 _Parts = tuple[list[Output], tuple[str, ...], str]
-# What TensorRT's plug-ins, SuperGradients and TensorFlow call them.
+# Names in TensorRT's plug-ins, SuperGradients and TensorFlow.
 _NAMED = {
     "count": ("num_det", "num_pred", "num_boxes", "num_detections", "valid_det"),
     "boxes": ("boxes", "bboxes", "rois"),
@@ -231,7 +231,7 @@ def _parts(clues: Clues) -> _Parts | None:
 
 
 def _by_name(clues: Clues) -> _Parts | None:
-    """Find them by their names, whatever else there is."""
+    """Find the outputs by name."""
     found: dict[str, Output] = {}
     for role, words in _NAMED.items():
         for output in clues.outputs:
@@ -255,7 +255,7 @@ def _by_name(clues: Clues) -> _Parts | None:
 
 
 def _by_shape(clues: Clues) -> _Parts | None:
-    """Find them by their shapes: boxes with classes, and scores where they are apart."""
+    """Find the outputs by shape: boxes with classes, and scores if separate."""
     tables = [o for o in clues.outputs if len(o.table) == 2 and o.table[1] in (4, 5)]
     if len(tables) != 1:
         return None
@@ -279,7 +279,7 @@ def _by_shape(clues: Clues) -> _Parts | None:
 
 
 def _classes_among(columns: Sequence[Output]) -> Output | None:
-    """Return which of one or two columns of numbers are classes; the other one are scores."""
+    """Return which of one or two outputs has the classes; the other one has the scores."""
     tests: tuple[Callable[[Output], bool], ...] = (
         lambda o: o.dtype.startswith(("int", "uint")),
         lambda o: any(word in o.name.lower() for word in _NAMED["classes"]),
@@ -305,12 +305,12 @@ def _length(output: Output) -> int:
 
 
 def _without_batch(clues: Clues) -> bool:
-    """Return whether outputs come without a batch, as TorchVision's do."""
+    """Return whether outputs have no batch, as in TorchVision."""
     return any(len(tensor.shape) == 1 and tensor.shape[0] != 1 for tensor in clues.content.outputs)
 
 
 def _after_background(clues: Clues, guess: Guess) -> None:
-    """Add labels whose classes count from 1."""
+    """Add labels for classes that count from 1."""
     if not clues.labels:
         guess.labels = coco.labels()
         guess.head.update({"classes": 91, "class_ids": list(coco.category_ids())})
