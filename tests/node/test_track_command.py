@@ -55,7 +55,7 @@ def test_who_was_not_looked_for_is_written_down_where_he_should_be(
         (["nowhere.mp4"], 1, "no such file"),
         ([str(Path(__file__))], 1, "cannot be read"),
         ([str(CLIP), "--zone", "porch:0,0;1,1"], 2, "three corners"),
-        ([str(CLIP), "--line", "gate:0,0;x,1"], 2, "was expected"),
+        ([str(CLIP), "--line", "gate:0,0;x,1"], 2, "expected NAME"),
         ([str(CLIP), "--line", "gate:0,0;2,1"], 2, "from 0 to 1"),
         ([str(CLIP), "--fps", "0"], 2, "more than 0"),
         ([str(CLIP), "--confidence", "100"], 2, "between 0 and 100"),
