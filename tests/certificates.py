@@ -1,4 +1,4 @@
-"""Certificates for servers on loopback: one that signs itself, and one that somebody has signed."""
+"""Certificates for local servers: a self-signed one, and one signed by an authority."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ try:
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec
     from cryptography.x509.oid import NameOID
-except ImportError:  # it has no wheels for some systems that the node runs on
+except ImportError:  # it has no wheels for some systems of the node
     pytest.skip("cryptography is not installed", allow_module_level=True)
 
 _NOW = dt.datetime.now(dt.UTC)
@@ -27,11 +27,11 @@ _NOW = dt.datetime.now(dt.UTC)
 
 @dataclass(frozen=True)
 class Certificate:
-    """What a server shows.
+    """The certificate of a server.
 
     Attributes:
-        server: for whoever serves with it.
-        authority: a file with the certificate that has signed it; that may be itself.
+        server: context for the server.
+        authority: file with the certificate that signed it, possibly itself.
     """
 
     server: ssl.SSLContext
@@ -41,7 +41,7 @@ class Certificate:
 def make_certificate(
     folder: Path, *, signed: bool = False, address: str = "127.0.0.1", expired: bool = False
 ) -> Certificate:
-    """Make one for an address, in a folder of its own."""
+    """Create a certificate for an address, in a new folder."""
     folder.mkdir(parents=True, exist_ok=True)
     authority_key = ec.generate_private_key(ec.SECP256R1())
     key = ec.generate_private_key(ec.SECP256R1()) if signed else authority_key
@@ -66,7 +66,7 @@ def make_certificate(
 
 @contextmanager
 def refused_by_readers() -> Iterator[None]:
-    """Expect readers that refuse a server's certificate; asyncio would call that an error."""
+    """Expect clients that reject the certificate; asyncio would report this as an error."""
     loop = asyncio.get_running_loop()
     before = loop.get_exception_handler()
 

@@ -1,7 +1,7 @@
-"""Which engines are installed here: what a test needs, and what it runs on.
+"""The installed engines, for tests that need a specific engine or run on several.
 
-On Home Assistant OS there is ncnn only. What says something of every engine runs on each that is
-here, or where that would take long on one; a test for an engine that is not here is skipped.
+On Home Assistant OS, there is only ncnn. Tests for all engines run on every installed one, or on a
+single one if they take long; tests for a missing engine are skipped.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ PACKAGES = {
     "openvino": "openvino",
 }
 HERE = [name for name, module in PACKAGES.items() if importlib.util.find_spec(module) is not None]
-# The engine for whatever does not depend on it.
+# The engine for tests that do not depend on it.
 ENGINE = HERE[0] if HERE else "ncnn"
 
 
 def needs(*engines: str) -> pytest.MarkDecorator:
-    """Skip a test where one of these engines is not installed."""
+    """Skip a test if one of these engines is not installed."""
     missing = [name for name in engines if name not in HERE]
     return pytest.mark.skipif(bool(missing), reason=f"not installed here: {', '.join(missing)}")
 
 
-# For `pytest.mark.parametrize("engine", ENGINES)`: those that `small_models` makes models for.
+# For `pytest.mark.parametrize("engine", ENGINES)`: the engines that `small_models` supports.
 ENGINES = [pytest.param(name, marks=needs(name)) for name in ("ncnn", "onnxruntime")]

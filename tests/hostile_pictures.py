@@ -20,9 +20,9 @@ EXIF = segment(0xE1, b"Exif\0\0" + bytes(65000))
 
 
 def scan_bomb(side: int, scans: int) -> bytes:
-    """Return a small progressive JPEG whose scans all go over every block of a large picture.
+    """Return a small progressive JPEG whose scans all cover every block of a large picture.
 
-    One code of a few bits says that nothing comes for 32767 blocks.
+    A code of a few bits means that the next 32767 blocks are empty.
     """
     blocks = (side // 8) ** 2
     runs = -(-blocks // 32767)
@@ -51,7 +51,7 @@ def _chunks(*chunks: tuple[bytes, bytes]) -> bytes:
 
 
 def png(*chunks: tuple[bytes, bytes], side: int = 32, rows: int | None = None) -> bytes:
-    """Return a plain PNG with further chunks before its pixels, and perhaps too few rows."""
+    """Return a plain PNG with additional chunks before its pixels, optionally with missing rows."""
     row = b"\0" + bytes([200]) * 3 * side
     return _chunks(
         (b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)),
@@ -69,7 +69,7 @@ def encoded(image: Image.Image, kind: str, **options: object) -> bytes:
 
 
 def bombs(street: bytes) -> dict[str, bytes]:
-    """Return small files that take much to decode; `street` is an honest JPEG."""
+    """Return small files that take long to decode; `street` is a normal JPEG."""
     text = b"bomb\0\0" + zlib.compress(bytes(50_000_000))
     return {
         "8000 scans": scan_bomb(7000, 8000),
@@ -87,7 +87,7 @@ def bombs(street: bytes) -> dict[str, bytes]:
 
 
 def damaged(image: Image.Image, chance: random.Random) -> Iterator[tuple[str, bytes]]:
-    """Yield a picture in several formats, of which a large part is missing or overwritten."""
+    """Yield a picture in several formats with a large part missing or overwritten."""
     kinds = {
         "JPEG": encoded(image, "JPEG", quality=90),
         "progressive JPEG": encoded(image, "JPEG", quality=90, progressive=True),
@@ -97,7 +97,7 @@ def damaged(image: Image.Image, chance: random.Random) -> Iterator[tuple[str, by
     }
     for kind, data in kinds.items():
         end = b"\xff\xd9" if "JPEG" in kind else b""
-        # Of a progressive one the end of the last scan is not missed by anybody.
+        # The end of the last scan of a progressive JPEG makes no visible difference.
         yield f"{kind} cut", data[: int(len(data) * chance.uniform(0.2, 0.85))] + end
     for kind in ("JPEG", "JPEG with restarts", "PNG"):
         data = kinds[kind]
@@ -110,7 +110,7 @@ def damaged(image: Image.Image, chance: random.Random) -> Iterator[tuple[str, by
 
 
 def flipped(image: Image.Image, chance: random.Random) -> Iterator[tuple[str, bytes]]:
-    """Yield a picture with some bytes changed: what that does to it, nobody can say."""
+    """Yield a picture with some changed bytes, with unknown effect."""
     for kind in ("JPEG", "PNG", "WEBP"):
         data = bytearray(encoded(image, kind))
         for _ in range(chance.randint(1, 8)):

@@ -1,4 +1,4 @@
-"""A camera that streams: MJPEG over HTTP on loopback, as many real ones do."""
+"""A camera with a stream: MJPEG over HTTP on localhost, like many real ones."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ _BOUNDARY = "frame"
 
 @dataclass
 class StreamingCamera:
-    """What all have in common: what it shows, and what goes wrong, can be changed meanwhile."""
+    """The base of all cameras; pictures and faults can be changed while it is streaming."""
 
     picture: bytes
-    # When the newest picture was first sent, in seconds since the epoch.
+    # Time when the newest picture was first sent, in seconds since the epoch.
     shown_at: float = 0.0
     fps: float = 10.0
     address: str = ""
-    # Stops sending, keeps the connection.
+    # Stops sending but keeps the connection.
     stalled: bool = False
-    # Half of what it sends is damaged.
+    # Half of the data is damaged.
     garbage: bool = False
     refuses: bool = False
     credentials: str = "user:secret-in-address"
@@ -36,11 +36,11 @@ class StreamingCamera:
     _unsent: bool = False
 
     def show(self, picture: bytes) -> None:
-        """Show another picture from the next frame on; `shown_at` becomes its time."""
+        """Show another picture from the next frame on, and set `shown_at` to its time."""
         self.picture, self._unsent, self._clip = picture, True, None
 
     def play(self, pictures: Sequence[bytes]) -> None:
-        """Play pictures again and again."""
+        """Play pictures in a loop."""
         self._clip = itertools.cycle(pictures)
 
 
@@ -81,7 +81,7 @@ class MjpegCamera(StreamingCamera):
             self._responses.discard(response)
 
     async def serve_still(self, request: web.Request) -> web.Response:
-        """Answer with one picture, as cameras do for stills."""
+        """Respond with one picture, as cameras do for stills."""
         self.requests += 1
         return web.Response(body=self.picture, content_type="image/jpeg")
 
@@ -90,7 +90,7 @@ class MjpegCamera(StreamingCamera):
         return self.address.replace("/video", "/still.jpg")
 
     def hang_up(self) -> None:
-        """End all connections."""
+        """Close all connections."""
         for response in tuple(self._responses):
             if (transport := response._req.transport if response._req else None) is not None:
                 transport.close()
@@ -100,7 +100,7 @@ class MjpegCamera(StreamingCamera):
 async def mjpeg_camera(
     picture: bytes, tls: ssl.SSLContext | None = None
 ) -> AsyncIterator[MjpegCamera]:
-    """Serve a camera for as long as somebody needs it; with `tls` over HTTPS."""
+    """Run a camera; with `tls`, over HTTPS."""
     camera = MjpegCamera(picture)
     app = web.Application()
     app.router.add_get("/video", camera.serve)

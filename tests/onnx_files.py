@@ -1,6 +1,6 @@
-"""ONNX files made by hand, so that a test says which tensors a model has. ONNX Runtime runs them.
+"""Handmade ONNX files, so that tests define the tensors of a model. ONNX Runtime can run them.
 
-The encoding is protobuf's; the messages are those of ONNX's onnx.proto.
+The encoding is protobuf with the messages of ONNX's onnx.proto.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 _ELEMENT = {"float32": 1, "uint8": 2, "int32": 6, "int64": 7}
 
-# name, shape (None: open), dtype
+# name, shape (None: undefined), dtype
 Tensor = tuple[str, Sequence[int | None], str]
 
 
@@ -50,9 +50,9 @@ def onnx_file(
     producer: str = "tests",
     declared: Sequence[Tensor] | None = None,
 ) -> bytes:
-    """Return a model that answers every picture with outputs full of one number.
+    """Return a model that returns outputs filled with one number for every picture.
 
-    `declared`: the outputs as the file has them, where that is not what comes.
+    `declared`: the outputs declared in the file, if they differ from the real ones.
     """
     graph = field(2, b"constant")
     for name, shape, dtype in outputs:
@@ -84,9 +84,9 @@ def answering(
     metadata: Mapping[str, str] | None = None,
     declared: Mapping[str, Sequence[int | str]] | None = None,
 ) -> bytes:
-    """Return a model that answers every picture with these arrays.
+    """Return a model that returns these arrays for every picture.
 
-    `declared`: the shapes of outputs as the file has them, a text for a side that is left open.
+    `declared`: the shapes of outputs declared in the file, with a text for undefined sides.
     """
     graph = field(2, b"constant")
     for name, array in answers.items():

@@ -1,4 +1,4 @@
-"""Pictures for tests: what comes with the node, what is drawn, and richer ones where they are."""
+"""Pictures for tests: included in the node, drawn, or from the test data if available."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ needs_test_data = pytest.mark.skipif(
 
 
 def jpeg(image: Image.Image, **options: object) -> bytes:
-    """Encode a picture as JPEG."""
+    """Encode a picture as a JPEG."""
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", **options)
     return buffer.getvalue()

@@ -1,7 +1,7 @@
-"""A camera that streams H.264 or H.265 over RTSP on loopback, as most real ones do.
+"""A camera that streams H.264 or H.265 over RTSP on localhost, like most real ones.
 
-RTSP 1.0 (RFC 2326) with RTP (RFC 3550, video as in RFC 6184 and RFC 7798) over TCP or UDP, as much
-of them as a reader needs. What it shows, and what goes wrong, can be changed while it streams.
+RTSP 1.0 (RFC 2326) with RTP (RFC 3550, video as in RFC 6184 and RFC 7798) over TCP or UDP, as far
+as clients need it. Pictures and faults can be changed while it is streaming.
 """
 
 from __future__ import annotations
@@ -48,20 +48,20 @@ class _Reader:
 
 @dataclass
 class RtspCamera(StreamingCamera):
-    """Sends video; with `garbage` a share of the packets is changed or missing."""
+    """Sends video; with `garbage`, some of the packets are changed or missing."""
 
     udp: bool = True
     codec: str = "H264"
-    # Of each picture; libx265 would hold one back for it.
+    # Slices per picture; libx265 would delay one picture for this.
     slices: int = 1
-    # Puts the parts of a picture that are small into one packet.
+    # Combines small parts of a picture in one packet.
     aggregates: bool = False
-    # Says of every part of a picture that it is the last.
+    # Marks every part of a picture as the last one.
     marks_all: bool = False
-    # Has sound, too, and answers only to its own name.
+    # Has audio, too, and only accepts its own name.
     sound: bool = False
     picky: bool = False
-    # Methods and addresses that were asked for, and frames that were sent.
+    # Requested methods and addresses, and sent frames.
     asked: list[str] = field(default_factory=list)
     transports: list[str] = field(default_factory=list)
     sent: int = 0
@@ -76,7 +76,7 @@ class RtspCamera(StreamingCamera):
         return sum(reader.playing for reader in self._readers)
 
     def hang_up(self) -> None:
-        """End all connections."""
+        """Close all connections."""
         for reader in self._readers:
             reader.writer.transport.abort()
 
@@ -145,7 +145,7 @@ class RtspCamera(StreamingCamera):
     # --- Video -----------------------------------------------------------------------------------
 
     async def stream(self) -> None:
-        """Send a frame at a time, to all who play."""
+        """Send one frame after the other to all playing clients."""
         due = time.monotonic()
         while True:
             due = max(due + 1 / self.fps, time.monotonic() - 1 / self.fps)
@@ -154,7 +154,7 @@ class RtspCamera(StreamingCamera):
                 continue
             picture = next(self._clip) if self._clip else self.picture
             unsent, self._unsent = self._unsent, False
-            # As a camera does it: what is captured now is sent when it is encoded.
+            # Like a camera: a frame is sent when it has been encoded.
             captured_at = time.time()
             key, units = await asyncio.to_thread(self._encode, picture)
             if unsent:
@@ -241,7 +241,7 @@ def _aggregated(units: list[bytes], *, hevc: bool) -> bytes:
 
 
 async def _request(stream: asyncio.StreamReader) -> str:
-    """Return a request's head; what a reader reports of RTP in between is left out."""
+    """Return the head of a request; RTP reports in between are skipped."""
     while (first := await stream.read(1)) == b"$":
         _, high, low = await stream.readexactly(3)
         await stream.readexactly(high << 8 | low)
@@ -259,7 +259,7 @@ def _header(head: str, name: str) -> str:
 async def rtsp_camera(
     picture: bytes, tls: ssl.SSLContext | None = None
 ) -> AsyncIterator[RtspCamera]:
-    """Serve a camera for as long as somebody needs it; with `tls` it is RTSPS."""
+    """Run a camera; with `tls`, over RTSPS."""
     camera = RtspCamera(picture)
     server = await asyncio.start_server(camera.serve, "127.0.0.1", 0, ssl=tls)
     port = server.sockets[0].getsockname()[1]

@@ -1,8 +1,8 @@
-"""Real models, a few hundred bytes each, whose answer depends on the colour of the picture.
+"""Real models of a few hundred bytes with outputs that depend on the color of the picture.
 
-The graph is the mean colour of the picture times a matrix: ReduceMean, MatMul, Reshape. What each
-pure colour answers is a row of that matrix, so a test paints what it wants to be seen. Each model
-has files for ONNX Runtime and for ncnn.
+The graph multiplies the mean color of the picture by a matrix: ReduceMean, MatMul, Reshape. The
+output for a pure color is a row of that matrix, so tests select outputs with the color of a
+picture. Each model has files for ONNX Runtime and for ncnn.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ COCO_KEYPOINTS = (
     *("right_shoulder", "left_elbow", "right_elbow", "left_wrist", "right_wrist", "left_hip"),
     *("right_hip", "left_knee", "right_knee", "left_ankle", "right_ankle"),
 )
-# x, y of the middle of shoulders, hips, knees and ankles; the head goes on from the shoulders.
+# x, y of the center of shoulders, hips, knees and ankles; the head continues from the shoulders.
 _BODIES: Mapping[str, tuple[tuple[float, float], ...]] = {
     "standing": ((0.5, 0.3), (0.5, 0.5), (0.5, 0.7), (0.5, 0.9)),
     "sitting": ((0.5, 0.3), (0.5, 0.55), (0.7, 0.57), (0.7, 0.8)),
@@ -38,28 +38,28 @@ _BODIES: Mapping[str, tuple[tuple[float, float], ...]] = {
 
 
 def painted(colour: tuple[int, int, int]) -> bytes:
-    """Return a picture of one colour; PNG, for JPEG would change it a little."""
+    """Return a picture of one color as PNG, because JPEG would change it slightly."""
     buffer = io.BytesIO()
     Image.new("RGB", (64, 64), colour).save(buffer, "PNG")
     return buffer.getvalue()
 
 
 def add_classification(models: Path) -> str:
-    """Add a model that says which of red, green and blue a picture is."""
+    """Add a model that classifies pictures as red, green or blue."""
     head = {"type": "classification", "classes": 3, "score": "softmax"}
     rows = np.eye(3) * 8
     return _add(models, "colours", "classification", head, ["red", "green", "blue"], rows, (1, 3))
 
 
 def add_embedding(models: Path) -> str:
-    """Add a model whose vector of a red picture is 0.6, 0.8."""
+    """Add a model whose vector for a red picture is 0.6, 0.8."""
     rows = np.array([(3, 4), (1, 0), (0, 1)], dtype=np.float64)
     head = {"type": "embedding", "dimensions": 2}
     return _add(models, "fingerprint", "embedding", head, [], rows, (1, 2))
 
 
 def add_pose(models: Path) -> str:
-    """Add a model that sees a body standing (red), sitting (green) or lying (blue); else nobody."""
+    """Add a model that finds a standing (red), sitting (green) or lying (blue) body, or none."""
     rows = np.stack([body(name) for name in _BODIES]).reshape(3, -1)
     shape = (1, 1, len(COCO_KEYPOINTS), 3)
     return _add(
@@ -68,7 +68,7 @@ def add_pose(models: Path) -> str:
 
 
 def add_face(models: Path) -> str:
-    """Add a model that sees one face in red pictures, two in green ones, else none."""
+    """Add a model that finds one face in red pictures, two in green ones, and otherwise none."""
     one, other, nothing = (2, 2, 8, 8, 0.9, 0), (8, 2, 14, 8, 0.7, 0), (0,) * 6
     rows = np.array([one + nothing, one + other, nothing * 2], dtype=np.float64)
     head = {"type": "end_to_end", "classes": 1, "keypoints": 0}
@@ -76,11 +76,11 @@ def add_face(models: Path) -> str:
 
 
 def add_landmarks(models: Path, turned: bool = False) -> str:
-    """Add a model of two points that looks at what a detector finds, and that detector.
+    """Add a model with two points for the crops of a detector, and that detector.
 
-    The detector sees one face in red pictures, in their middle half, `turned` a quarter to the
-    left; else nobody. Whatever crop the other one gets, its points lie three quarters to the right
-    and down.
+    The detector finds one face in the middle half of red pictures, `turned` by 90 degrees to the
+    left, and otherwise none. The points of the other model are always at three quarters to the
+    right and down of its crop.
     """
     points = (8, 12, 0.9, 8, 4, 0.9) if turned else (4, 8, 0.9, 12, 8, 0.9)
     rows = np.array([(4, 4, 12, 12, 0.9, 0, *points), (0,) * 12, (0,) * 12], dtype=np.float64)
@@ -110,12 +110,12 @@ def add_landmarks(models: Path, turned: bool = False) -> str:
 
 
 def add_hanging(models: Path, engine: str) -> str:
-    """Add a model of colours that an engine never comes to an end with over red."""
+    """Add a color model that never finishes for red pictures."""
     return _add_troubled(models, "hanging", engine, _hanging, _hanging_in_ncnn)
 
 
 def add_failing(models: Path, engine: str) -> str:
-    """Add a model of colours that an engine fails to run over red: `FAILURES` has its reason."""
+    """Add a color model that an engine fails to run for red pictures; see `FAILURES`."""
     return _add_troubled(models, "failing", engine, _failing, _failing_in_ncnn)
 
 
@@ -129,7 +129,7 @@ def _add_troubled(
     graph: Callable[[NDArray[np.float32], tuple[int, ...]], bytes],
     in_ncnn: Callable[[Path, NDArray[np.float32]], None],
 ) -> str:
-    """Add a model of colours whose graph for one engine has a trap; the others' have none."""
+    """Add a color model with a trap in its graph for one engine only."""
     head = {"type": "classification", "classes": 3, "score": "softmax"}
     rows, labels = np.eye(3) * 8, ["red", "green", "blue"]
     trapped = graph if engine == "onnxruntime" else None
@@ -155,7 +155,7 @@ def body(name: str) -> NDArray[np.float64]:
 
 
 def let_batch(models: Path, model_id: str) -> None:
-    """Have a model take any number of pictures at once."""
+    """Let a model accept any number of pictures at once."""
     folder = models / model_id
     manifest = json.loads((folder / "model.json").read_text())
     rows, shape = _ROWS[model_id]
@@ -165,14 +165,14 @@ def let_batch(models: Path, model_id: str) -> None:
 
 
 def keep_engine(folder: Path, engine: str) -> None:
-    """Leave a model the files for one engine only."""
+    """Remove the files for all engines except one."""
     manifest = json.loads((folder / "model.json").read_text())
     manifest["engines"] = {engine: manifest["engines"][engine]}
     (folder / "model.json").write_text(json.dumps(manifest))
 
 
 def relabel(folder: Path, labels: Sequence[str], **changes: Any) -> None:
-    """Give a model other labels; `model_id` and other fields of its manifest."""
+    """Change the labels of a model, its `model_id` and other fields of its manifest."""
     (folder / "labels.txt").write_text("\n".join(labels) + "\n", "utf-8")
     manifest = json.loads((folder / "model.json").read_text())
     manifest["labels"] = _file(folder / "labels.txt")
@@ -234,7 +234,7 @@ def _file(path: Path) -> dict[str, Any]:
 
 
 def _engines(folder: Path, *outputs: str) -> dict[str, Any]:
-    """Return the manifest's entry for the files that are there."""
+    """Return the entry in the manifest for the existing files."""
     files = {
         "onnxruntime": {"model": _file(folder / "model.onnx")},
         "ncnn": {"param": _file(folder / "model.param"), "bin": _file(folder / "model.bin")},
@@ -259,7 +259,8 @@ def _colours_in_ncnn(folder: Path, rows: NDArray[np.float32], shape: tuple[int, 
 
 
 def _hanging_in_ncnn(folder: Path, rows: NDArray[np.float32]) -> None:
-    # Again and again, as many samples are taken in a region as red makes it wide and high: minutes.
+    # Repeatedly takes as many samples in a region as red makes it wide and high: this takes
+    # minutes.
     steps = 500
     reds, pixels = [f"red_{n}" for n in range(steps)], [f"pixels_{n}" for n in range(steps + 1)]
     layers = [
@@ -282,7 +283,7 @@ def _hanging_in_ncnn(folder: Path, rows: NDArray[np.float32]) -> None:
 
 
 def _failing_in_ncnn(folder: Path, rows: NDArray[np.float32]) -> None:
-    # The logarithm of what red makes negative.
+    # The logarithm of a number that is negative for red.
     layers = [
         "Pooling mean 1 1 image mean 0=1 4=1",
         *_TWO_WAYS,
@@ -296,7 +297,7 @@ def _failing_in_ncnn(folder: Path, rows: NDArray[np.float32]) -> None:
     _write_ncnn(folder, layers, [rows.T, redder, less, np.ones(3)], biases=[3])
 
 
-# The plain answer, `flat`, and `mean_b` for what a trap makes of the mean colour.
+# The normal output, `flat`, and `mean_b` for the result of the trap for the mean color.
 _TWO_WAYS = (
     "Split means 1 2 mean mean_a mean_b",
     "InnerProduct flat 1 1 mean_a flat 0=3 1=0 2=9",
@@ -309,7 +310,7 @@ def _write_ncnn(
     weights: Iterable[NDArray[Any]],
     biases: Collection[int] = (),
 ) -> None:
-    """Write the two files of a network; `biases`: which arrays are biases, which have no tag."""
+    """Write the two files of a network; `biases`: the arrays that are biases, without a tag."""
     lines = [f"Input image 0 1 image 0={_SIDE} 1={_SIDE} 2=3", *layers]
     blobs = {name for line in lines for name in line.split()[4:] if "=" not in name}
     text = "\n".join(["7767517", f"{len(lines)} {len(blobs)}", *lines])
@@ -332,7 +333,7 @@ def _colours(rows: NDArray[np.float32], shape: tuple[int, ...]) -> bytes:
 
 
 def _hanging(rows: NDArray[np.float32], shape: tuple[int, ...]) -> bytes:
-    # A loop of as many rounds as there is red in the picture, times a number without end.
+    # A loop whose number of iterations is proportional to the red in the picture.
     body = b"".join(
         (
             _bytes(1, _node("Identity", ["more"], "more on")),
@@ -361,7 +362,7 @@ def _hanging(rows: NDArray[np.float32], shape: tuple[int, ...]) -> bytes:
 
 
 def _failing(rows: NDArray[np.float32], shape: tuple[int, ...]) -> bytes:
-    # The place in a table that red points to is beyond its end.
+    # For red, the index in a table is beyond its end.
     nodes = [
         _node("MatMul", ["mean", "how much"], "redder"),
         _node("Relu", ["redder"], "red"),

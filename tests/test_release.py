@@ -1,4 +1,4 @@
-"""A release: its versions agree, its files hold what they should, and it appears at once."""
+"""A release: its versions agree, its files are complete, and it is published at once."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def git(root: Path, *arguments: str) -> str:
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """Return a checkout of a small project with the same places, not yet prepared."""
+    """Return the checkout of a small project with the same files, not yet prepared."""
     root = tmp_path / "project"
     for path in (MANIFEST, NODE_VERSION):
         (root / path).parent.mkdir(parents=True, exist_ok=True)
@@ -119,7 +119,7 @@ def test_the_archive_holds_what_is_tracked_and_the_license(built: list[list[Path
 
 def test_the_workflow_publishes_when_the_files_are_there() -> None:
     workflow: dict[Any, Any] = yaml.safe_load((ROOT / ".github/workflows/release.yml").read_text())
-    assert workflow[True] == {"push": {"tags": ["v*"]}}  # YAML takes `on` for true
+    assert workflow[True] == {"push": {"tags": ["v*"]}}  # YAML reads `on` as true
     steps = [step.get("run", "") for step in workflow["jobs"]["release"]["steps"]]
     builds = next(n for n, step in enumerate(steps) if "scripts/build_release --tag" in step)
     (creates,) = (n for n, step in enumerate(steps) if "gh release" in step)

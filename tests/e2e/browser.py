@@ -1,6 +1,6 @@
-"""Home Assistant's frontend in a real browser: Chromium, as it comes with the system.
+"""The frontend of Home Assistant in a real browser: the Chromium of the system.
 
-`EDGE_VISION_SCREENSHOTS` names a folder in which the pictures of a walk are kept.
+Screenshots are stored in the folder `EDGE_VISION_SCREENSHOTS`, if set.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from playwright.async_api import Locator, Page, async_playwright
 from tests.pictures import ROOT
 
 DESKTOP, PHONE = (1280, 900), (390, 844)
-_PATIENCE_MS = 120_000  # a busy machine takes its time; a failure is waited for only once
+_PATIENCE_MS = 120_000  # for busy machines; only a failure takes this long
 
-# What a dialog or page shows that is wider than the place it has: tables, long words, pictures.
+# Content that is wider than its dialog or page: tables, long words, pictures.
 _TOO_WIDE = """() => {
   const wide = [];
   const walk = (node) => {
@@ -40,7 +40,7 @@ _TOO_WIDE = """() => {
 
 
 def chromium() -> str:
-    """Return the program; skip where none can be had."""
+    """Return the program; skip the test if there is none."""
     found = subprocess.run(
         [ROOT / "scripts" / "chromium"], capture_output=True, text=True, check=False
     )
@@ -51,7 +51,7 @@ def chromium() -> str:
 
 
 class Frontend:
-    """A user before the screen."""
+    """A user of the frontend."""
 
     def __init__(self, page: Page, base: str) -> None:
         self.page = page
@@ -61,32 +61,32 @@ class Frontend:
         page.set_default_timeout(_PATIENCE_MS)
 
     async def open(self, path: str, shows: str) -> None:
-        """Go to a page and wait until it shows something."""
+        """Go to a page and wait until it has content."""
         await self.page.goto(f"{self._base}{path}", wait_until="domcontentloaded")
         await self.page.locator(shows).first.wait_for()
 
     async def press(self, button: str) -> None:
-        """Press a button."""
+        """Click a button."""
         await self.page.get_by_role("button", name=button, exact=True).first.click()
 
     async def choose(self, text: str) -> None:
-        """Choose what is called so in a menu or a list."""
+        """Select an item in a menu or a list."""
         await self.page.get_by_text(text, exact=True).last.click()
 
     async def fill(self, field: str, text: str) -> None:
-        """Type into a field of the form."""
+        """Fill in a field of the form."""
         await self.form.get_by_role("textbox", name=field).fill(text)
 
     async def sees(self, text: str, *, exact: bool = False) -> Locator:
-        """Wait until a text is there, or with `exact` one that is nothing else."""
+        """Wait for a text; with `exact`, for an element with exactly this text."""
         found = self.page.get_by_text(text, exact=exact).first
         await found.wait_for()
         return found
 
     async def show(self, name: str) -> list[str]:
-        """Keep pictures of what is there, on a desktop and on a phone.
+        """Take screenshots on a desktop and on a phone.
 
-        Returns what is too wide for the phone.
+        Return the content that is too wide for the phone.
         """
         self._pictures += 1
         wide: list[str] = []
@@ -104,7 +104,7 @@ class Frontend:
 
 @asynccontextmanager
 async def frontend(client: HaClient, program: str) -> AsyncIterator[Frontend]:
-    """Open the frontend, logged in as the owner of a client's session."""
+    """Open the frontend, logged in with the session of a client."""
     tokens = {
         "access_token": client.token,
         "token_type": "Bearer",
@@ -115,7 +115,7 @@ async def frontend(client: HaClient, program: str) -> AsyncIterator[Frontend]:
         "refresh_token": "",
     }
     async with async_playwright() as playwright:
-        # Its sandbox needs more rights than an ordinary user or a container has.
+        # Its sandbox needs more privileges than an ordinary user or a container has.
         browser = await playwright.chromium.launch(
             executable_path=program, args=["--no-sandbox", "--disable-gpu", "--disable-quic"]
         )
@@ -125,7 +125,7 @@ async def frontend(client: HaClient, program: str) -> AsyncIterator[Frontend]:
             service_workers="block",
             reduced_motion="reduce",
         )
-        # Nothing outside this machine.
+        # No connections to other machines.
         await context.route(
             lambda url: not url.startswith((client.base, "data:", "blob:")),
             lambda route: route.abort(),

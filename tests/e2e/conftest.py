@@ -23,8 +23,8 @@ from homeassistant import const
 
 from tests.pictures import ROOT, SELF_TEST_PICTURE
 
-# The version that the test helpers exist for, the newest, and whatever else there is an environment
-# for: `scripts/setup --ha VERSION`.
+# The version of the test helpers, the newest one, and all others with an environment created by
+# `scripts/setup --ha VERSION`.
 NEWEST = "2026.11.0"
 OTHERS = {
     path.parent.name.removeprefix(".venv-") for path in ROOT.glob(".venv-*/.edge-vision-setup")
@@ -43,17 +43,17 @@ class House:
 
     @property
     def client(self) -> HaClient:
-        """The owner's session."""
+        """Return the session of the owner."""
         return self.home.client
 
     @property
     def process(self) -> psutil.Process:
-        """Home Assistant's process."""
+        """Return the process of Home Assistant."""
         assert self.home.process is not None
         return psutil.Process(self.home.process.pid)
 
     def nodes(self) -> list[psutil.Process]:
-        """Return the nodes that this Home Assistant started, however they are related to it now."""
+        """Return the nodes started by this Home Assistant, even if they have another parent now."""
         return [
             process
             for process in psutil.process_iter(["cmdline"])
@@ -62,12 +62,12 @@ class House:
         ]
 
     async def state(self, entity_id: str) -> str:
-        """Return the state of an entity, "" where there is none."""
+        """Return the state of an entity, or "" if it does not exist."""
         states = await self.client.states()
         return str(states.get(entity_id, {}).get("state", ""))
 
     async def entities(self) -> dict[str, str]:
-        """Return the states of Edge Vision's enabled entities."""
+        """Return the states of the enabled entities of Edge Vision."""
         registry = await self.client.command("config/entity_registry/list")
         ours = {
             entity["entity_id"]
@@ -78,7 +78,7 @@ class House:
         return {entity: states[entity]["state"] for entity in sorted(ours) if entity in states}
 
     async def pipelines(self) -> list[dict[str, Any]]:
-        """Return the entry's subentries."""
+        """Return the subentries of the entry."""
         subentries = await self.client.command(
             "config_entries/subentries/list", entry_id=self.entry_id
         )
@@ -86,7 +86,7 @@ class House:
 
 
 async def eventually(check: Callable[[], Awaitable[bool]], timeout_s: float = 15) -> None:
-    """Wait until a check holds; Home Assistant may be away meanwhile."""
+    """Wait until a check is true; Home Assistant may be unavailable in the meantime."""
     async with asyncio.timeout(timeout_s):
         while True:
             with suppress(HaError, OSError):
@@ -107,7 +107,7 @@ async def next_event(socket: HaSocket, kind: str, timeout_s: float = 15) -> dict
 
 
 def environment_of(version: str) -> Path:
-    """Return the virtual environment of a version; skip where it cannot be had."""
+    """Return the virtual environment of a version; skip the test if there is none."""
     if version == const.__version__:
         return Path(sys.prefix)
     made = subprocess.run(
@@ -124,13 +124,13 @@ def environment_of(version: str) -> Path:
 
 @pytest.fixture(scope="module", params=VERSIONS)
 def environment(request: pytest.FixtureRequest) -> Path:
-    """Return the virtual environment of a version; skip where it cannot be had."""
+    """Return the virtual environment of a version; skip the test if there is none."""
     return environment_of(request.param)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def house(environment: Path) -> AsyncIterator[House]:
-    """Start Home Assistant and add Edge Vision, and a camera on a street, by their flows."""
+    """Start Home Assistant, and add Edge Vision and a camera on a street through their flows."""
     pytest_socket.enable_socket()  # to this machine only, see tests/conftest.py
     home = HomeAssistant(environment=environment, password="correct horse battery")
     async with ClipCamera(SELF_TEST_PICTURE) as camera, home:

@@ -1,7 +1,7 @@
-"""What the Marketplace asks GitHub and its catalogue for, answered from files of a release.
+"""A stand-in for GitHub and the catalog of the Marketplace, based on the files of a release.
 
-Only what an integration with a zipped release needs: the repository, its releases with their
-assets, single files of a tag, and a catalogue that lists it.
+It only provides what an integration with a zipped release needs: the repository, its releases with
+their assets, single files of a tag, and a catalog that lists it.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ _MADE_AT = "2026-11-30T10:00:00Z"
 
 @dataclass(frozen=True)
 class Release:
-    """A tag with the files of its repository that are asked for, and the archive."""
+    """A tag with the requested files of its repository, and the archive."""
 
     tag: str
     files: dict[str, bytes]
     archive: Path
 
     def describe(self) -> dict[str, Any]:
-        """Return what GitHub says of the release."""
+        """Return the release in the format of GitHub."""
         url = f"https://github.com/{NAME}/releases/download/{self.tag}/{self.archive.name}"
         size = self.archive.stat().st_size
         asset = {"id": 1, "name": self.archive.name, "size": size, "download_count": 0}
@@ -50,14 +50,14 @@ class Release:
 
 @dataclass
 class FakeGitHub:
-    """A server on loopback; `releases` are those that are out, newest first."""
+    """A local server; `releases` are the published ones, newest first."""
 
     releases: list[Release] = field(default_factory=list)
     base: str = ""
     unknown: list[str] = field(default_factory=list)
 
     async def __aenter__(self) -> Self:
-        """Open the server."""
+        """Start the server."""
         application = web.Application()
         of = "/{owner}/{name}"
         answers: dict[str, Callable[[web.Request], Any]] = {
@@ -82,7 +82,7 @@ class FakeGitHub:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Close the server."""
+        """Stop the server."""
         await self._runner.cleanup()
 
     def _answered(self, answer: Callable[[web.Request], Any]) -> Any:
@@ -95,7 +95,7 @@ class FakeGitHub:
                 ) from None
             if isinstance(found, bytes):
                 return web.Response(body=found)
-            headers = {"ETag": f'"{time.time_ns()}"'}  # something is new each time
+            headers = {"ETag": f'"{time.time_ns()}"'}  # changes each time
             return web.json_response(found, headers=headers)
 
         return handle
@@ -109,7 +109,7 @@ class FakeGitHub:
         if ref in ("main", "HEAD"):
             return self.releases[0]
         found = [item for item in self.releases if item.tag == ref]
-        return found[0]  # without one, there is no such thing
+        return found[0]  # not available without a release
 
     def _file(self, request: web.Request) -> bytes:
         return self._release(request).files[request.match_info["path"]]

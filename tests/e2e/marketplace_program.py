@@ -1,6 +1,6 @@
-"""Home Assistant whose Marketplace asks a server on this machine, run by its own Python.
+"""Run Home Assistant with a Marketplace that uses a server on this machine.
 
-The address is in the environment as MARKETPLACE_AT.
+The address is in the environment variable MARKETPLACE_AT.
 """
 
 from __future__ import annotations

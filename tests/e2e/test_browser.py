@@ -1,4 +1,4 @@
-"""A newcomer's way through the frontend: integration, camera, zone, a model of one's own."""
+"""The steps of a new user in the frontend: integration, camera, zone, own model."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ async def add_the_integration(user: Frontend) -> None:
     await user.press("Submit")
     await user.sees("Found in the test picture")
     assert await user.show("it-works") == []
-    # Where something else was measured to be faster, it is recommended: stay with what works.
+    # If another option was faster, it is recommended; keep the one that works.
     places = user.form.get_by_role("radio")
     if await places.count():
         await places.last.click()
@@ -67,7 +67,7 @@ async def add_a_zone(user: Frontend) -> None:
     await user.fill("Name", "Porch")
     await user.fill("Corners", "0.1,0.4 0.9,0.95 0.9,0.4 0.1,0.95")
     await user.press("Next")
-    await user.sees("cross")  # and what was typed is still there
+    await user.sees("cross")  # and the input is kept
     await user.fill("Corners", PORCH)
     await user.press("Next")
     await user.sees("Add a line")
@@ -102,9 +102,9 @@ async def look_around(user: Frontend) -> None:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def home() -> AsyncIterator[HomeAssistant]:
-    """Start Home Assistant with a camera on a street, and nothing else."""
+    """Start Home Assistant with only a camera on a street."""
     pytest_socket.enable_socket()  # to this machine only, see tests/conftest.py
-    # Threads that begin during a test count as left behind: the one there is begins here.
+    # Threads started during a test are reported as leaks, so start the common one here.
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
     await asyncio.to_thread(int)
     home = HomeAssistant(password="correct horse battery")

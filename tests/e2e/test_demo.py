@@ -42,7 +42,7 @@ async def demo(folder: Path, *arguments: str) -> AsyncIterator[asyncio.subproces
 
 
 async def lines_until(process: asyncio.subprocess.Process, text: str) -> list[str]:
-    """Read the demo's lines up to one that contains the text."""
+    """Read the output of the demo up to a line that contains the text."""
     assert process.stdout is not None
     lines: list[str] = []
     async with asyncio.timeout(240):
@@ -63,7 +63,7 @@ def started_by(folder: Path) -> list[psutil.Process]:
 
 
 def left_by(folder: Path) -> list[Path]:
-    """Return what the demo, Home Assistant and the node left in their folder."""
+    """Return the files left by the demo, Home Assistant and the node in their folder."""
     return list(folder.glob("edge*vision*"))
 
 
@@ -77,7 +77,7 @@ async def test_the_demo_ends_after_as_many_events_as_asked_for(tmp_path: Path) -
     assert len(events) == 2
     assert all("Footpath" in line and "person" in line for line in events)
     assert "start" in events[0]
-    # What comes second depends on when it begins: a second person, or nobody any more.
+    # The second event depends on the time of the start: a second person, or none anymore.
     assert "start" in events[1] or "end" in events[1]
     assert started_by(tmp_path) == []
     assert left_by(tmp_path) == []

@@ -1,4 +1,4 @@
-"""Installed, updated and removed through the Marketplace that Home Assistant has since 2026.11."""
+"""Installation, update and removal with the Marketplace of Home Assistant 2026.11 and newer."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ pytestmark = [
 
 INTEGRATION = "custom_components/edge_vision"
 OLDER, NEWER = "0.0.9", "99.0.0"
-# What Home Assistant says of every integration that is not its own.
+# Home Assistant logs this for every custom integration.
 _EXPECTED = re.compile("has not been tested by Home Assistant")
 
 
 def release(version: str, archive: Path, folder: Path) -> Release:
-    """Make a release of another version out of an archive that was built."""
+    """Create a release with another version from a built archive."""
     path = folder / version / archive.name
     path.parent.mkdir()
     contents = {}
@@ -56,7 +56,7 @@ def release(version: str, archive: Path, folder: Path) -> Release:
 
 @pytest.fixture(scope="module")
 def releases(tmp_path_factory: pytest.TempPathFactory) -> list[Release]:
-    """Return two releases, the newer one first, as the workflow builds them."""
+    """Return two releases as built by the workflow, the newer one first."""
     folder = tmp_path_factory.mktemp("releases")
     archive, _ = build_release.build(ROOT, folder)
     return [release(version, archive, folder) for version in (NEWER, OLDER)]
@@ -64,7 +64,7 @@ def releases(tmp_path_factory: pytest.TempPathFactory) -> list[Release]:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def github() -> AsyncIterator[FakeGitHub]:
-    """Open a GitHub on this machine."""
+    """Start a stand-in for GitHub on this machine."""
     pytest_socket.enable_socket()  # to this machine only, see tests/conftest.py
     async with FakeGitHub() as server:
         yield server
@@ -72,7 +72,7 @@ async def github() -> AsyncIterator[FakeGitHub]:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def home(github: FakeGitHub, releases: list[Release]) -> AsyncIterator[HomeAssistant]:
-    """Start a Home Assistant that has never heard of Edge Vision; the older release is out."""
+    """Start a Home Assistant without Edge Vision; only the older release is published."""
     environment = environment_of(NEWEST)
     github.releases = releases[1:]
     program = [str(Path(__file__).with_name("marketplace_program.py"))]
@@ -87,14 +87,14 @@ async def home(github: FakeGitHub, releases: list[Release]) -> AsyncIterator[Hom
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def camera() -> AsyncIterator[ClipCamera]:
-    """Play a street."""
+    """Run a camera that plays a street scene."""
     pytest_socket.enable_socket()
     async with ClipCamera(SELF_TEST_PICTURE) as playing:
         yield playing
 
 
 async def until_running(client: HaClient) -> None:
-    """Wait until the Marketplace has read its catalogue."""
+    """Wait until the Marketplace has read its catalog."""
 
     async def running() -> bool:
         return (await client.command("marketplace/info"))["stage"] == "running"
@@ -103,7 +103,7 @@ async def until_running(client: HaClient) -> None:
 
 
 def complaints(home: HomeAssistant) -> list[str]:
-    """Return what the log has of ours as a warning or worse."""
+    """Return the warnings and errors of Edge Vision in the log."""
     log = (home.folder / "home-assistant.log").read_text()
     entries = re.split(r"^(?=\d{4}-\d\d-\d\d )", log, flags=re.MULTILINE)
     bad = [entry for entry in entries if re.search(r" (WARNING|ERROR|CRITICAL) ", entry[:60])]
@@ -111,7 +111,7 @@ def complaints(home: HomeAssistant) -> list[str]:
 
 
 async def entities(client: HaClient) -> dict[str, str]:
-    """Return unique id → entity id of ours."""
+    """Return unique ID → entity ID of the entities of Edge Vision."""
     registry = await client.command("config/entity_registry/list")
     return {
         item["unique_id"]: item["entity_id"]
@@ -145,7 +145,7 @@ async def test_it_is_installed_updated_and_removed_without_a_trace(
         assert files_in(home.folder / INTEGRATION) == set(archive.namelist())
     assert installed_version(home) == OLDER
 
-    # It is set up at once.
+    # It can be set up immediately.
     async with client.websocket() as socket:
         await demo.add_camera(client, camera)
         await socket.subscribe(demo.DETECTION)
@@ -159,7 +159,7 @@ async def test_it_is_installed_updated_and_removed_without_a_trace(
     assert update["attributes"]["latest_version"] == f"v{NEWER}"
     await client.call("update", "install", {"entity_id": "update.edge_vision"})
     assert installed_version(home) == NEWER
-    # Until the restart, the code that runs is the old one, beside new files.
+    # Until the restart, the old code keeps running with the new files next to it.
     await until_it_detects(client)
     media = await client.command(
         "media_source/browse_media", media_content_id="media-source://edge_vision"

@@ -1,6 +1,6 @@
-"""Edge Vision in a Home Assistant of its own process, driven over HTTP as the frontend does.
+"""Edge Vision in a separate Home Assistant process, controlled over HTTP like the frontend.
 
-The tests of a module share one instance. Those that end something put it back, but for the last.
+The tests of this module share one instance. Tests that stop something restore it, except the last.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ pytestmark = [
 ]
 
 PROCESSING = "image_processing.footpath"
-PEOPLE = 3  # in the self test's picture, which the camera shows
+PEOPLE = 3  # in the picture of the self-test, which the camera shows
 
 
 async def looks_again(house: House) -> None:
-    """Wait until the pipeline has looked and found everybody."""
+    """Wait until the pipeline has found all people."""
 
     async def found() -> bool:
         return await house.state(PROCESSING) == str(PEOPLE)
@@ -123,7 +123,7 @@ async def test_an_update_on_disk_is_not_read_before_the_restart(house: House) ->
             await house.client.delete(f"{path}/{step['flow_id']}")
         log = house.home.log.read_text()[logged:]
         assert "new code in an old process" not in log
-        # Its system health asks addresses in the network, which there is none of here.
+        # System health requests addresses in the network, which is not available here.
         errors = [line for line in log.splitlines() if " ERROR " in line]
         assert [
             line for line in errors if "[homeassistant] Error doing job: OSError" not in line
@@ -177,7 +177,7 @@ async def test_a_killed_node_is_unavailable_at_once_and_soon_back(house: House) 
                 assert event is not None
                 if event["data"]["entity_id"] == PROCESSING:
                     states.append(event["data"]["new_state"]["state"])
-    # Not for a moment was it said that nobody was there.
+    # The state was never "nobody there", not even for a moment.
     assert states == ["unavailable", str(PEOPLE)]
     (after,) = house.nodes()
     assert after.pid != node.pid
@@ -197,7 +197,7 @@ async def test_a_restart_loses_nothing(house: House) -> None:
     entities = set(await house.entities())
     assert entities == before
 
-    # Of all this Activity shows nothing, and of what then happens a row for each event.
+    # Activity shows nothing of all this, and a row for each event after that.
     await house.client.call("image_processing", "scan", {"entity_id": PROCESSING})
     ours: list[dict[str, Any]] = []
 
@@ -212,7 +212,7 @@ async def test_a_restart_loses_nothing(house: House) -> None:
 
     await eventually(recorded, timeout_s=30)
     if "they begin as unknown" in house.home.log.read_text()[logged:]:
-        # The machine is too busy for a first look within the set-up's patience.
+        # The machine is too busy for a first scan within the timeout of the setup.
         ours = [row for row in ours if row["entity_id"].startswith("event.")]
     assert [row["entity_id"] for row in ours] == ["event.footpath"] * PEOPLE
     assert {row["attributes"]["event_type"] for row in ours} == {"seen_on_request"}

@@ -1,4 +1,4 @@
-"""What the node's tests share: real pictures, the node as a process, a client for it."""
+"""Fixtures for tests of the node: real pictures, the node as a process, and a client."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def street() -> bytes:
 
 
 async def until(condition: Callable[[], object], seconds: float = 60.0) -> None:
-    """Wait until something holds."""
+    """Wait until a condition is true."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it did not come to pass in time"
@@ -52,18 +52,18 @@ async def until(condition: Callable[[], object], seconds: float = 60.0) -> None:
 
 
 async def until_executing(lane: Lane) -> None:
-    """Wait until a lane's worker has said that it executes something."""
+    """Wait until the worker of a lane has started to execute something."""
     await until(lambda: any(asked.begun for asked in lane.worker._asked.values()))
 
 
 def node_environment() -> dict[str, str]:
-    """Return an environment in which `python -m edge_vision_node` runs."""
+    """Return an environment for `python -m edge_vision_node`."""
     return {**os.environ, "PYTHONPATH": str(NODE_FOLDER)}
 
 
 @dataclass
 class Connection:
-    """A hub's end of a connection, as plain as can be."""
+    """The hub's side of a connection, as simple as possible."""
 
     socket: aiohttp.ClientWebSocketResponse
     hello: dict[str, Any]
@@ -71,7 +71,7 @@ class Connection:
     _last_id: int = 0
 
     async def receive(self) -> tuple[dict[str, Any], bytes]:
-        message = await self.socket.receive(120)  # a busy machine takes its time
+        message = await self.socket.receive(120)  # for busy machines
         if message.type is aiohttp.WSMsgType.BINARY:
             header, picture = protocol.decode_binary(message.data)
             return header, bytes(picture)
@@ -98,7 +98,7 @@ class Connection:
     async def ask(
         self, kind: str, picture: bytes | None = None, **arguments: Any
     ) -> dict[str, Any]:
-        """Send a command; return its result, or its error message."""
+        """Send a command and return its result or its error message."""
         number = await self.send({"type": kind, **arguments}, picture)
         message, picture_out = await self.answer_to(number)
         if message["type"] == "error":
@@ -106,18 +106,18 @@ class Connection:
         return {**message["result"], "picture": picture_out} if picture_out else message["result"]
 
     async def configured(self, *pipelines: dict[str, Any]) -> dict[str, Any]:
-        """Have these pipelines; return the status when none of them loads its model any more."""
+        """Configure pipelines and return the status when all models are loaded."""
         return await self.loaded(await self.ask("configure", pipelines=list(pipelines)))
 
     async def loaded(self, status: dict[str, Any]) -> dict[str, Any]:
-        """Return the status when no pipeline loads its model any more."""
+        """Return the status when all models are loaded."""
         while any(item["state"] == "loading" for item in status["pipelines"]):
             await asyncio.sleep(0.02)
             status = await self.ask("status")
         return status
 
     async def last_picture(self, pipeline_id: str) -> dict[str, Any]:
-        """Return the picture of a pipeline's last event, however long that takes to be drawn."""
+        """Return the picture of the last event of a pipeline, when it has been drawn."""
         while (answer := await self.ask("picture", pipeline_id=pipeline_id)).get(
             "code"
         ) is not None:
@@ -135,7 +135,7 @@ class Connection:
         )
 
     async def events(self, count: int) -> list[dict[str, Any]]:
-        """Return the first `count` events that were pushed."""
+        """Return the first `count` pushed events."""
         while len(events := [m for m in self.pushed if m["type"] == "event"]) < count:
             message, _ = await self.receive()
             self.pushed.append(message)
@@ -188,7 +188,7 @@ async def _start(folder: Path, *extra: str) -> NodeProcess:
 
 @pytest.fixture
 async def start_node(tmp_path: Path) -> AsyncIterator[StartNode]:
-    """Start nodes that all use one data folder; what still runs afterwards is ended."""
+    """Start nodes that share a data folder; those still running are stopped afterwards."""
     started: list[NodeProcess] = []
 
     async def start(*extra: str) -> NodeProcess:
@@ -205,18 +205,18 @@ async def start_node(tmp_path: Path) -> AsyncIterator[StartNode]:
 
 @pytest.fixture
 async def node(start_node: StartNode) -> NodeProcess:
-    """A node that runs."""
+    """A running node."""
     running: NodeProcess = await start_node()
     return running
 
 
-# Asking every engine what it can do takes a process each; once is enough for all tests.
+# Describing every engine takes a process each; once is enough for all tests.
 _described: list[tuple[protocol.EngineInfo, ...]] = []
 
 
 @pytest.fixture
 async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
-    """A place to look at models of the user's own."""
+    """An inspector for models of the user."""
     workers = Workers(trust=Trust(tmp_path))
     if not _described:
         _described.append(await workers.engines())

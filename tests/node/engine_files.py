@@ -1,4 +1,4 @@
-"""Real models for tests of one engine alone, without a head."""
+"""Real models for tests of single engines, without a head."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ BUNDLED_ONNX = ModelStore().get(None).folder / "model.onnx"
 
 
 def default_model(cache: Path | None = None) -> EngineFiles:
-    """Return the default model's ONNX file, which several engines read."""
+    """Return the ONNX file of the default model, which several engines can read."""
     return EngineFiles(
         model_id="ssd",
         paths={"model": BUNDLED_ONNX},
@@ -37,7 +37,7 @@ def tflite(
     dtype: str = "uint8",
     role: str = "model",
 ) -> EngineFiles:
-    """Return a model of the larger test data; skips where that is not here."""
+    """Return a model from the test data; skip the test if it is not available."""
     if not MODELS.is_dir():
         pytest.skip("the larger test data are not here (../shared/testdata)")
     return EngineFiles(
@@ -50,7 +50,7 @@ def tflite(
 
 
 def picture(name: str, size: int) -> NDArray[np.uint8]:
-    """Return a test picture as uint8 [1, size, size, 3]; skips where the test data are not."""
+    """Return a test picture as uint8 [1, size, size, 3]; skip the test without the test data."""
     if not MODELS.is_dir():
         pytest.skip("the larger test data are not here (../shared/testdata)")
     with Image.open(TEST_DATA / "images" / name) as image:
@@ -58,5 +58,5 @@ def picture(name: str, size: int) -> NDArray[np.uint8]:
 
 
 def noise(shape: tuple[int, ...] = (1, 300, 300, 3)) -> NDArray[np.float32]:
-    """Return the same numbers from -1 to 1 each time."""
+    """Return reproducible numbers from -1 to 1."""
     return np.random.default_rng(0).uniform(-1, 1, shape).astype(np.float32)

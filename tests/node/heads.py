@@ -1,4 +1,4 @@
-"""What the tests of heads share: recorded outputs, outputs that fit, plain references."""
+"""Helpers for tests of heads: recorded outputs, valid outputs, plain references."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ DATA = Path(__file__).parent / "data"
 
 @dataclass(frozen=True)
 class Recorded:
-    """A model's outputs with what its own library read in them (see make_head_fixtures.py)."""
+    """The outputs of a model and their decoding by its library (see make_head_fixtures.py)."""
 
     spec: dict[str, Any]
     size: tuple[int, int]
@@ -37,7 +37,7 @@ def recorded(name: str) -> Recorded:
 
 
 Tensor = Any
-# head → (its manifest's head, size of the input, a function that makes outputs it accepts)
+# head → (head of the manifest, size of the input, function that creates valid outputs)
 Sample = tuple[dict[str, Any], tuple[int, int], Callable[[np.random.Generator], list[Tensor]]]
 
 
@@ -57,7 +57,7 @@ def _corners(random: np.random.Generator, *shape: int) -> Tensor:
 
 
 def _rows(random: np.random.Generator, *columns: str) -> Tensor:
-    """Rows of finished detections; the columns as the head `end_to_end` names them."""
+    """Rows of finished detections, with the columns of the head `end_to_end`."""
     boxes = _corners(random, 1, 20) * 64
     parts = {
         "batch": np.zeros((1, 20), np.float32),

@@ -1,4 +1,4 @@
-"""What the tests of inspecting models share: a place to look at them, and tensors of theirs."""
+"""Helpers for tests of the inspection of models: an inspector, and tensors."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MODELS = TEST_DATA / "models"
 
 @dataclass
 class Bench:
-    """A place to look at models."""
+    """An inspector with its own folder."""
 
     folder: Path
     store: ModelStore
@@ -37,7 +37,7 @@ class Bench:
     async def look_at(
         self, inputs: list[Tensor], outputs: list[Tensor], fill: float = 0.0, **more: Any
     ) -> Inspection:
-        """Look at an ONNX model with some tensors."""
+        """Inspect an ONNX model with some tensors."""
         path = self.folder / "mine.onnx"
         metadata, producer = more.pop("metadata", None), more.pop("producer", "tests")
         path.write_bytes(onnx_file(inputs, outputs, metadata, fill, producer))

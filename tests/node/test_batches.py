@@ -1,4 +1,4 @@
-"""Several parts of a frame at once: the same answers, and only where that is quicker."""
+"""Several parts of a frame at once: the same results, and only if this is faster."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from tests.engines import needs
 from tests.small_models import add_face, let_batch
 
-pytestmark = needs("onnxruntime")  # ncnn takes one picture at a time
+pytestmark = needs("onnxruntime")  # ncnn accepts only one picture at a time
 
 COLOURS = ((1.0, 0, 0), (0, 1.0, 0), (0, 0, 1.0), (0, 1.0, 0), (1.0, 0, 0), (0, 1.0, 0))
 # One face in red pictures, two in green ones, none in blue ones.
@@ -23,7 +23,7 @@ FACES = [1, 2, 0, 2, 1, 2]
 
 
 def pictures() -> list[Prepared]:
-    """Return tensors of one colour each."""
+    """Return tensors of one color each."""
     return [
         Prepared(
             np.tile(np.array(colour, np.float32).reshape(1, 3, 1, 1), (1, 1, 16, 16)),
@@ -39,7 +39,7 @@ def pictures() -> list[Prepared]:
 def loaded(
     folder: Path, monkeypatch: pytest.MonkeyPatch, times_ms: dict[int, float], *, open_size: bool
 ) -> tuple[Runner, list[int]]:
-    """Return a runner that is told what was measured, and the sizes of the batches it runs."""
+    """Return a runner with given measurements, and the sizes of the batches that it runs."""
     model = add_face(folder)
     if open_size:
         let_batch(folder, model)

@@ -1,4 +1,4 @@
-"""Benchmarks: every place is measured, one is recommended, and the figures are kept."""
+"""Benchmarks: all options are measured, one is recommended, and the figures are stored."""
 
 from __future__ import annotations
 

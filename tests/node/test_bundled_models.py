@@ -1,4 +1,4 @@
-"""The files that ship with the node are whole, small enough, and described by their manifests."""
+"""The included files are complete, small enough, and described by their manifests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command line as a person or a script uses it."""
+"""The command line as used by people and scripts."""
 
 from __future__ import annotations
 
@@ -168,7 +168,7 @@ def test_pictures_of_one_name_are_drawn_beside_each_other(tmp_path: Path) -> Non
     run("detect", *pictures, "--annotate", tmp_path / "out")
     sizes = {path.name: Image.open(path).width for path in (tmp_path / "out").iterdir()}
     assert sizes == {"a.jpg": 64, "A-2.jpg": 65, "a-3.jpg": 66}
-    # Not over another one of the pictures either.
+    # It does not overwrite another one of the pictures either.
     refused = run("detect", pictures[2], pictures[0], "--annotate", tmp_path / "one", status=2)
     assert "would overwrite" in refused.stderr
 

@@ -1,4 +1,4 @@
-"""`--model FILE`: a file or archive of one's own, for one command; nothing of it is kept."""
+"""`--model FILE`: your own file or archive for one command, without saving it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .test_cli import run
 
 
 def detector(folder: Path, name: str = "Best v2.onnx") -> Path:
-    """Write a YOLOv8 that finds one thing of its second class."""
+    """Write a YOLOv8 that finds one object of its second class."""
     table = np.full((1, 7, 189), 0.01, np.float32)
     table[0, :, 9] = (48, 48, 24, 24, 0.02, 0.9, 0.02)
     content = answering([("images", (1, 3, 96, 96), "float32")], {"output0": table})

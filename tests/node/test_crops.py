@@ -1,4 +1,4 @@
-"""Models that look at crops: where MediaPipe cuts them, and what becomes of a picture."""
+"""Models for crops: the crops match those of MediaPipe, and results are in the picture."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ CROPS = {"detector": "marks", "start": 0, "end": 1, "angle": 0, "scale": 1.5}
     ],
 )
 def test_a_crop_lies_where_mediapipe_cuts_it(model: str, detector: str, landmarks: str) -> None:
-    """MediaPipe's rectangle is recorded; its detector saw the picture padded in another way."""
+    """The rectangle of MediaPipe is recorded; its detector used a differently padded picture."""
     place = recorded(landmarks).answer["place"]
     size = (round(1000 * place[1, 1] / place[0, 0]), 1000)  # the picture, in some unit
     theirs = place * np.array(size)[:, np.newaxis]
@@ -88,7 +88,7 @@ def test_a_detection_without_the_points_that_mark_a_crop_is_an_error() -> None:
     one = Detections(np.array([[0, 0, 1, 1]], "f4"), np.ones(1, "f4"), np.zeros(1, "i4"))
     with pytest.raises(ModelError, match="boxes does not find the points"):
         find_crops(one, spec, (100, 100), 4)
-    # A mark without any extent marks nothing.
+    # A mark without an extent is ignored.
     empty = Detections(one.boxes * 0, one.scores, one.class_ids, np.zeros((1, 2, 3), "f4"))
     assert find_crops(empty, spec, (100, 100), 4) == []
 
@@ -105,7 +105,7 @@ def test_a_picture_goes_through_both_models(
     (face,) = runner.findings(result, 50).objects
     assert [point.name for point in face.keypoints] == ["left", "right"]
     assert (face.keypoints[0].x, face.keypoints[0].y) == pytest.approx((x, y), abs=1e-3)
-    # Where the detector finds nobody, nobody is there.
+    # If the detector finds nobody, there are no points.
     result, _ = runner.run(runner.prepare(painted(BLUE)), 50)
     assert isinstance(result, Detections)
     assert len(result) == 0

@@ -1,4 +1,4 @@
-"""Compiled engines are kept per model, engine and device, and never keep a model from loading."""
+"""Compiled engines are cached per model, engine and device, and never prevent loading."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_a_compiled_engine_that_is_refused_is_made_anew(tmp_path: Path) -> None:
 def test_a_compiled_engine_outlives_a_failure_that_has_nothing_to_do_with_it(
     tmp_path: Path,
 ) -> None:
-    """As when another program has taken the GPU's memory for a moment."""
+    """For example, another program may use all memory of the GPU for a moment."""
     free = True
 
     def load(folder: Path | None) -> str:

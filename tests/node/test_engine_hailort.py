@@ -1,6 +1,6 @@
-"""HailoRT against an IMITATION of Hailo's package. No Hailo accelerator has run this.
+"""HailoRT with a SIMULATION of Hailo's package. This was not run on a Hailo accelerator.
 
-The imitation is imitated/hailo_platform.py, made after Hailo's documentation.
+The simulation is imitated/hailo_platform.py, based on the documentation of Hailo.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ IMITATED = Path(__file__).parent / "imitated"
 
 @pytest.fixture
 def imitation(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """Return a fresh imitation, which is the package for this process."""
+    """Return a new simulation that replaces the package in this process."""
     spec = spec_from_file_location("hailo_platform", IMITATED / "hailo_platform.py")
     assert spec is not None
     assert spec.loader is not None
@@ -64,7 +64,7 @@ def test_a_picture_goes_in_and_real_units_come_out(imitation: ModuleType, dtype:
     (first,) = session.infer(np.full((1, 32, 48, 3), 7, dtype))
     (second,) = session.infer(np.full((1, 32, 48, 3), 9, dtype))
     assert first.shape == (1, 4, 6, 8) and first.dtype == np.float32
-    assert (first.max(), second.max()) == (7.0, 9.0)  # the first is not written over
+    assert (first.max(), second.max()) == (7.0, 9.0)  # the first result is not overwritten
 
 
 def test_what_the_device_suppressed_becomes_rows(imitation: ModuleType) -> None:

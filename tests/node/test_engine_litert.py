@@ -1,4 +1,4 @@
-"""LiteRT: quantised models, Edge TPU files without an Edge TPU, and a real delegate."""
+"""LiteRT: quantized models, Edge TPU files without an Edge TPU, and a real delegate."""
 
 from __future__ import annotations
 
@@ -46,13 +46,13 @@ def mobilenet() -> EngineFiles:
 
 @pytest.fixture
 def reshape(tmp_path: Path) -> EngineFiles:
-    """A quantised model that LiteRT can run, and the delegate too."""
+    """A quantized model that LiteRT and the delegate can run."""
     return one_operation(tmp_path / "reshape.tflite", "RESHAPE")
 
 
 @pytest.fixture
 def double(tmp_path: Path) -> EngineFiles:
-    """A model of an operation that only the delegate has."""
+    """A model with an operation that only the delegate supports."""
     return one_operation(tmp_path / "double.tflite", "fake-op-double")
 
 
@@ -104,7 +104,7 @@ def test_numbers_that_are_not_quantised_keep_their_value() -> None:
 
 
 def test_a_model_with_further_inputs_gets_its_constants() -> None:
-    """Two LSTM states beside the picture, the same for every frame."""
+    """In addition to the picture, there are two LSTM states that never change."""
     outputs = ["TFLite_Detection_PostProcess", "TFLite_Detection_PostProcess:2"]
     files = tflite("traffic_model.tflite", ["normalized_input_image_tensor"], outputs)
     states = {f"raw_inputs/init_lstm_{name}": ("uint8", 0) for name in "ch"}
@@ -187,7 +187,7 @@ def test_an_edge_tpu_that_is_ready_comes_first_and_wants_its_own_file(
 def test_an_edge_tpu_is_called_what_libedgetpu_calls_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An imitation of libedgetpu says what it was asked for; there is no Edge TPU here."""
+    """A simulation of libedgetpu reports its options; there is no Edge TPU here."""
     monkeypatch.setattr(litert, "find_all", lambda host: (stick("in use"), stick(None)))
     monkeypatch.setattr(litert, "_EDGE_TPU_LIBRARY", str(echo_library(tmp_path)))
     files = one_operation(tmp_path / "m.tflite", "RESHAPE")
@@ -199,7 +199,7 @@ def test_an_edge_tpu_is_called_what_libedgetpu_calls_it(
 def test_qualcomms_npu_is_offered_where_its_delegate_is_but_not_by_default(
     reshape: EngineFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An imitation of the delegate says what it was asked for; there is no such NPU here."""
+    """A simulation of the delegate reports its options; there is no such NPU here."""
     npu = Found("board:qcom", "npu", "Qualcomm Hexagon NPU", (("litert", "qnn"),), None, "")
     monkeypatch.setattr(litert, "find_all", lambda host: (npu,))
     assert LiteRtEngine().accelerators() == (CPU,)
@@ -240,7 +240,7 @@ void tflite_plugin_destroy_delegate(void *delegate) { (void)delegate; }
 
 
 def echo_library(folder: Path) -> Path:
-    """Compile a delegate that refuses, and reports the options that it was given."""
+    """Compile a delegate that rejects everything and reports its options."""
     source, path = folder / "echo.c", folder / "libecho.so"
     source.write_text(_ECHO)
     compile_library(source, path)
@@ -267,7 +267,7 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def delegate(library: Path, monkeypatch: pytest.MonkeyPatch) -> ctypes.CDLL:
-    """Name the compiled delegate; returns its library, which counts what it ran."""
+    """Set the compiled delegate, and return its library, which counts operations."""
     monkeypatch.setenv(DELEGATE_VARIABLE, str(library))
     return ctypes.CDLL(str(library))
 
@@ -285,7 +285,7 @@ def test_a_delegate_runs_its_part_of_a_model(
     (result,) = LiteRtEngine().load(reshape, "delegate", 1).infer(PIXELS)
     assert delegate.delegate_invocations() == before + 1
     np.testing.assert_array_equal(result, expected)
-    # What it computes is what comes out: told to erase, it leaves nothing of the picture.
+    # Its results are used: with the option to erase, nothing of the picture is left.
     monkeypatch.setenv(DELEGATE_OPTIONS_VARIABLE, "erase=1")
     (erased,) = LiteRtEngine().load(reshape, "delegate", 1).infer(PIXELS)
     np.testing.assert_array_equal(erased, np.full((1, 6), -ZERO * SCALE))
@@ -304,7 +304,7 @@ def test_a_delegate_and_the_cpu_share_a_real_model(delegate: ctypes.CDLL) -> Non
 def test_a_delegate_runs_an_operation_that_litert_lacks(
     delegate: ctypes.CDLL, double: EngineFiles
 ) -> None:
-    """The way of a model compiled for an Edge TPU."""
+    """This is how models compiled for an Edge TPU work."""
     (doubled,) = LiteRtEngine().load(double, "delegate", 1).infer(PIXELS)
     np.testing.assert_array_equal(doubled, PIXELS.astype(float) * 2)
 

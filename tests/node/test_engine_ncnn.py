@@ -1,4 +1,4 @@
-"""ncnn's accelerators: the CPU, and Vulkan with its devices called what they are."""
+"""The accelerators of ncnn: the CPU, and Vulkan devices with correct names."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from .engine_files import noise
 
 
 def vulkan(*devices: tuple[str, int]) -> ModuleType:
-    """Return a package whose Vulkan shows devices of a name and a kind."""
+    """Return a package with Vulkan devices of a name and a kind."""
     package = ModuleType("ncnn")
     package.get_gpu_count = lambda: len(devices)  # type: ignore[attr-defined]
     package.get_gpu_info = lambda number: SimpleNamespace(  # type: ignore[attr-defined]
@@ -78,10 +78,12 @@ def test_an_accelerator_that_is_not_here_is_an_error_that_names_those_that_are()
 def test_a_gpu_that_is_gone_when_the_model_is_loaded_is_an_error_not_a_silent_fallback(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Real ncnn, real model: only the list of devices is made up, as it was a moment ago."""
+    """Real ncnn, real model: only the list of devices is simulated."""
     gone = AcceleratorInfo(id="vulkan:0", name="GeForce")
     monkeypatch.setattr(NcnnEngine, "accelerators", lambda engine: (gone, CPU))
-    monkeypatch.setenv("VK_DRIVER_FILES", "/nowhere")  # a machine with a GPU has none either
+    monkeypatch.setenv(
+        "VK_DRIVER_FILES", "/nowhere"
+    )  # a machine with a GPU does not have this one either
     files = ModelStore().get(None).files("ncnn")
     with native_output_off():
         count = engine_module._package().get_gpu_count()
@@ -97,7 +99,7 @@ def test_a_gpu_that_is_gone_when_the_model_is_loaded_is_an_error_not_a_silent_fa
 def test_that_there_is_no_vulkan_is_said_only_to_who_debugs(
     level: int, shown: str, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Home Assistant starts its node with the level "info"."""
+    """Home Assistant starts its node with the log level "info"."""
     with caplog.at_level(level), native_output_off():
         os.write(2, b"no Vulkan\n")
     assert capfd.readouterr().err == shown
@@ -120,7 +122,7 @@ def test_vulkan_computes_what_the_processor_computes() -> None:
 
 
 def test_a_graph_that_begins_with_arithmetic_leaves_its_input_alone(tmp_path: Path) -> None:
-    """ncnn does arithmetic in place; on borrowed memory its process dies of that."""
+    """ncnn does arithmetic in place, which crashes its process with borrowed memory."""
     (tmp_path / "m.param").write_text(
         "7767517\n2 2\nInput in0 0 1 in0\nBinaryOp half 1 1 in0 out0 0=2 1=1 2=0.5\n"
     )
@@ -137,16 +139,16 @@ def test_a_graph_that_begins_with_arithmetic_leaves_its_input_alone(tmp_path: Pa
 @pytest.mark.parametrize(
     ("seconds", "chosen"),
     [
-        ({1: 20, 2: 31, 4: 40}, 1),  # they wait for each other longer than they help
+        ({1: 20, 2: 31, 4: 40}, 1),  # waiting for each other takes longer than what they gain
         ({1: 60, 2: 33, 4: 20}, 4),
-        ({1: 60, 2: 33, 4: 32}, 2),  # two more for a thirtieth are of more use to others
-        ({1: 20, 2: 18, 4: 16}, 4),  # hardly worth it singly, but together
+        ({1: 60, 2: 33, 4: 32}, 2),  # two more threads for a gain of 3 % are better used elsewhere
+        ({1: 20, 2: 18, 4: 16}, 4),  # hardly worth it individually, but together
     ],
 )
 def test_a_model_gets_as_many_threads_as_are_worth_it(
     monkeypatch: pytest.MonkeyPatch, seconds: dict[int, float], chosen: int
 ) -> None:
-    """Real ncnn, real model: only the clock is made up."""
+    """Real ncnn, real model: only the clock is simulated."""
     files = ModelStore().get(None).files("ncnn")
     session = NcnnEngine().load(files, CPU.id, 4)
     asked: list[int] = []
@@ -160,7 +162,7 @@ def test_a_model_gets_as_many_threads_as_are_worth_it(
     first = session.infer(tensor)
     assert session._net.opt.num_threads == chosen  # type: ignore[attr-defined]
     again = session.infer(tensor)
-    assert asked == [1, 2, 4]  # and that is settled
+    assert asked == [1, 2, 4]  # and this is not measured again
     reference = NcnnEngine().load(files, CPU.id, 1).infer(tensor)
     for mine, same, other in zip(first, again, reference, strict=True):
         np.testing.assert_array_equal(mine, same)

@@ -1,4 +1,4 @@
-"""ONNX Runtime's execution providers, with a real plug-in provider from a package of its own."""
+"""Execution providers of ONNX Runtime, with a real plug-in provider from a separate package."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ PLUGIN = "cpu_ep:0"
 def test_a_failure_is_raised_and_not_also_written_with_the_models_names(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """A name may hold line breaks, and what follows one would look like a line of our log."""
+    """Names may contain line breaks, and the rest would look like a line of the log."""
     folder = tmp_path / add_failing(tmp_path, "onnxruntime")
     spec = json.loads((folder / "model.json").read_text())["engines"]["onnxruntime"]
     files = EngineFiles(
@@ -63,7 +63,7 @@ def test_a_plugin_provider_is_found_in_its_package_and_runs_the_model() -> None:
     infos = {item.id: item for item in engine.accelerators()}
     assert "nxrt-ep-cpu" in onnx_providers.plugin_packages()
     assert infos[PLUGIN].name.startswith("cpu_ep: ")
-    # it is the processor by a detour, so it is not what one gets without asking
+    # it is only another way to use the processor, so it is not the default
     assert list(infos).index("cpu") < list(infos).index(PLUGIN)
     session = engine.load(default_model(), PLUGIN, 2)
     placed = operations_by_provider(session._session)
@@ -96,7 +96,7 @@ def test_an_accelerator_that_is_not_here_is_an_error_that_names_those_that_are()
 
 @pytest.fixture
 def silent(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """Make this ONNX Runtime one that tells of no placement; returns where it leaves files."""
+    """Simulate an ONNX Runtime without placement information; return its profile folder."""
     owner = next(
         kind
         for kind in onnxruntime.InferenceSession.__mro__
@@ -148,7 +148,7 @@ CUDA = Target("cuda:0", "CUDA: Orin", "CUDAExecutionProvider", "0")
 
 
 def test_a_session_without_the_provider_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a real session says whose provider's libraries could not be loaded."""
+    """A real session with a provider whose libraries could not be loaded reports this."""
     session = SimpleNamespace(get_providers=lambda: ["CPUExecutionProvider"])
     monkeypatch.setattr(onnxruntime, "InferenceSession", lambda *args, **more: session)
     with pytest.raises(
@@ -166,7 +166,7 @@ def test_a_model_that_is_divided_is_normal_and_logged(caplog: pytest.LogCaptureF
 def test_built_in_providers_are_offered_for_devices_that_are_there(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A build for a Jetson, on a Jetson; then the same build where the driver is missing."""
+    """A build for a Jetson, on a Jetson; then the same build without the driver."""
     providers = ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"]
     package = SimpleNamespace(get_available_providers=lambda: providers)
     places = (("onnxruntime", "tensorrt:"), ("onnxruntime", "cuda:"))

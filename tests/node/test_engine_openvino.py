@@ -1,4 +1,4 @@
-"""OpenVINO: exact numbers, compiled models that are kept, and nothing that leaves the device."""
+"""OpenVINO: exact numbers, cached compiled models, and no data leaves the device."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_it_computes_what_onnx_runtime_computes() -> None:
     other = OnnxRuntimeEngine().load(default_model(), CPU.id, 2)
     for first, second in zip(mine.infer(noise()), other.infer(noise()), strict=True):
         assert first.dtype == np.float32
-        # bfloat16, which it would choose on some processors, is off by 0.4 here
+        # bfloat16, the default on some processors, is wrong by 0.4 here
         np.testing.assert_allclose(first, second, atol=1e-3)
 
 
@@ -94,8 +94,8 @@ print(OpenVinoEngine().version())
 
 @needs_openvino
 def test_nothing_leaves_the_device_when_it_is_imported(tmp_path: Path) -> None:
-    """Left to itself it reports to its maker from a process of its own, and writes a user id."""
-    without = {"CI", "TF_BUILD", "JENKINS_URL"}  # it keeps quiet where it takes itself for a test
+    """By default, it sends statistics from a separate process and stores a user ID."""
+    without = {"CI", "TF_BUILD", "JENKINS_URL"}  # it does not do this if it detects a test
     environment = {key: value for key, value in os.environ.items() if key not in without}
     environment |= {**node_environment(), "HOME": str(tmp_path)}
     environment = {key: value for key, value in environment.items() if key not in without}

@@ -1,4 +1,4 @@
-"""Engines: the same pictures give the same answer, whichever runs the model."""
+"""Engines: the results are the same with every engine."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def run(runner: Runner, data: bytes, confidence: float = 40.0) -> Detections:
 def check_agreement(runners: dict[str, Runner], data: bytes) -> int:
     """Both engines find the same objects: same labels, boxes within 1 %, scores within 2 points."""
     first, second = (run(runner, data) for runner in runners.values())
-    # those near the threshold may fall on either side of it
+    # objects near the threshold may be on different sides of it
     sure = [first.keep(first.scores > 0.42), second.keep(second.scores > 0.42)]
     for mine, other in ((sure[0], second), (sure[1], first)):
         for box, score, class_id in zip(mine.boxes, mine.scores, mine.class_ids, strict=True):
@@ -103,7 +103,7 @@ def test_engines_describe_themselves() -> None:
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_an_engine_leaves_no_trace_of_telemetry(tmp_path: Path, engine: str) -> None:
-    """ONNX Runtime would note a session here before it reports it to its maker."""
+    """ONNX Runtime would record a session here before it sends it to its publisher."""
     subprocess.run(
         [sys.executable, "-m", "edge_vision_node", "detect", SELF_TEST_PICTURE, "--engine", engine],
         env={**node_environment(), "TMPDIR": str(tmp_path), "HOME": str(tmp_path)},

@@ -1,6 +1,6 @@
-"""Models as their makers' tools export them: whatever form, the same object is found.
+"""Models in all forms of exporting tools: the same object is found with each of them.
 
-Each file answers every picture with one box of "bolt", at 36 to 60 of 96 pixels, sure to 90 %.
+Each model returns one box of "bolt" for every picture, at 36 to 60 of 96 pixels, with 90 %.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def padded(rows: NDArray[np.float32], count: int, fill: float = 0.0) -> NDArray[
 def cells(
     *row: float, rows: int = CELLS, others: Sequence[float] = (10, 10, 5, 5)
 ) -> NDArray[np.float32]:
-    """A row for each cell, of which one has found something: [1, rows, numbers]."""
+    """A row for each cell, one of which contains an object: [1, rows, numbers]."""
     table = np.full((1, rows, len(row)), 0.01, np.float32)
     table[0, :, : len(others)] = others
     table[0, rows // 2] = row
@@ -82,7 +82,7 @@ SHARES = tuple(value / SIDE for value in BOX)
 RAW_GRIDS = {f"{350 + side}": np.full((1, 3, side, side, 8), -3, np.float32) for side in (12, 6, 3)}
 V8_GRIDS = {f"feature_{side}": np.zeros((1, 67, side, side), np.float32) for side in (12, 6, 3)}
 
-# name → (inputs, answers, metadata, declared shapes, head)
+# name → (inputs, outputs, metadata, declared shapes, head)
 CASES: dict[str, tuple[list[Tensor], Answers, Mapping[str, str], Mapping[str, Any], str]] = {
     # --- grids -----------------------------------------------------------------------------------
     "YOLOv8": (PICTURE, {"output0": V8.transpose(0, 2, 1).copy()}, META, {}, "yolov8"),
@@ -456,14 +456,14 @@ def test_what_is_exported_finds_what_it_finds(tmp_path: Path, name: str) -> None
 
 @pytest.mark.parametrize("name", CASES)
 def test_without_labels_it_is_a_detector_all_the_same(tmp_path: Path, name: str) -> None:
-    """Another family may be likelier then, but that it is a guess is said."""
+    """Another family may be more likely then, but the result says that it is a guess."""
     guess, _ = recognised(tmp_path, name, ())
     assert guess.task == "detection"
     assert guess.head["type"] == CASES[name][-1] or any("could also" in r for r in guess.reasons)
 
 
 def grid_centres() -> NDArray[np.float32]:
-    """The middle of each cell in pixels: [CELLS, 2]."""
+    """The center of each cell in pixels: [CELLS, 2]."""
     return np.concatenate(
         [
             np.stack(np.meshgrid(*[np.arange(SIDE // s) * s + s / 2] * 2), -1).reshape(-1, 2)
@@ -473,9 +473,9 @@ def grid_centres() -> NDArray[np.float32]:
 
 
 def cells_of(family: str, classes: int) -> NDArray[np.float32]:
-    """What a trained model answers, as far as its numbers go: [1, CELLS, columns]."""
+    """Outputs with the typical numbers of a trained model: [1, CELLS, columns]."""
     dice = np.random.default_rng(classes)
-    scores = dice.beta(0.1, 200, (CELLS, classes))  # nearly nothing, where nothing is
+    scores = dice.beta(0.1, 200, (CELLS, classes))  # nearly zero without an object
     scores[7, 0] = 0.9
     centres = grid_centres() + dice.normal(0, 4, (CELLS, 2))
     sides = dice.uniform(4, 60, (CELLS, 2))
@@ -484,7 +484,7 @@ def cells_of(family: str, classes: int) -> NDArray[np.float32]:
     elif family == "yolov8 in shares":
         table = np.hstack([centres.clip(0, SIDE) / SIDE, sides / SIDE, scores])
     else:
-        # An objectness, and classes that nothing taught what to say of the background.
+        # An objectness, and classes that were not trained for the background.
         objectness, scores = scores[:, :1], dice.beta(0.4, 0.8 * classes, (CELLS, classes))
         if family == "yolox":
             sides = dice.normal(1, 0.8, (CELLS, 2))
@@ -506,7 +506,7 @@ def cells_of(family: str, classes: int) -> NDArray[np.float32]:
 def test_numbers_tell_whether_cells_have_an_objectness(
     tmp_path: Path, family: str, head: dict[str, Any], classes: int
 ) -> None:
-    """Without labels and metadata nothing else does."""
+    """Without labels and metadata, there is no other indication."""
     answers = {"out": cells_of(family, classes)}
     path = tmp_path / "mine.onnx"
     path.write_bytes(answering(PICTURE, answers))
@@ -565,14 +565,14 @@ async def test_an_exported_model_is_added_and_used(bench: Bench, name: str) -> N
             {**META, "task": "obb"},
             "rotated boxes",
         ),
-        # Eight channels would be four classes, or YOLOX's three; the file names five.
+        # Eight channels would mean four classes, or three for YOLOX, but the file names five.
         (
             PICTURE,
             {"output0": np.zeros((1, CELLS, 8), np.float32)},
             {"task": "detect", "names": "['a', 'b', 'c', 'd', 'e']"},
             "its metadata says that it has 5 labels",
         ),
-        # An angle behind the scores, and nobody who says so.
+        # An angle after the scores, without any metadata.
         (
             PICTURE,
             {"output0": np.zeros((1, 8, CELLS), np.float32)},
@@ -639,7 +639,7 @@ def test_labels_decide_between_families(
     assert guess.head["type"] == family
 
 
-# What is an object is of the one class, and what YOLOX says of the others nobody has taught it.
+# Every object has the only class; the other class scores of YOLOX are untrained.
 V1 = np.maximum(cells(*CENTRED, 0.95, 0.948), floats((0, 0, 0, 0, 0, 0.3)))
 
 ONE_CLASS: dict[str, tuple[Answers, Mapping[str, Any], str, str]] = {

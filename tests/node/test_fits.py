@@ -1,4 +1,4 @@
-"""Whether a model fits a microcontroller, asked of the real TensorFlow Lite Micro."""
+"""Checks whether a model fits a microcontroller, with the real TensorFlow Lite Micro."""
 
 from __future__ import annotations
 
@@ -197,7 +197,7 @@ def test_only_a_file_is_read(tmp_path: Path, kind: str) -> None:
 
 
 def test_damage_anywhere_in_a_model_ends_in_an_answer(relu: Path) -> None:
-    """The interpreter may crash, the command must not."""
+    """The interpreter may crash, but the command must not."""
     data = tflite()
     for position in range(8, len(data), 40):
         broken = bytearray(data)

@@ -1,4 +1,4 @@
-"""What discovery finds on boards as their kernels show them, and what it says is missing."""
+"""Discovery on boards with the files of their kernels, and its messages about what is missing."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ HAILO = "/sys/bus/pci/devices/0000:01:00.0"
 BOARDS = Path(__file__).parent / "hardware"
 _ESCAPES = {"\\0": "\0", "\\n": "\n", "\\t": "\t"}
 
-# What engines would offer on the boards that have everything.
+# Accelerators offered by the engines on boards with everything installed.
 EVERYTHING = {
     "litert": ("cpu", "edgetpu:0", "qnn"),
     "hailort": ("hailo:0",),
@@ -63,7 +63,7 @@ MakeHost = Callable[..., Host]
 
 @pytest.fixture
 def board(tmp_path: Path) -> MakeHost:
-    """Lay out a board's files; `without` drops those whose path has it, `also` adds lines."""
+    """Write the files of a board; `without` omits matching paths, `also` adds lines."""
 
     def lay_out(
         name: str,
@@ -183,7 +183,7 @@ def test_a_board_that_has_everything_is_ready(
             {"forbidden": "renderD128"},
             "has no access to /dev/dri/renderD128: add it to",
         ),
-        # The engine is there, and was asked before the device came
+        # The engine is installed, but was queried before the device was connected
         ("coral_usb", {}, "LITERT is installed but did not find it: restart the node"),
         ("intel_n100", {}, "OPENVINO is installed but did not find it"),
         # Another build of the engine
@@ -245,7 +245,7 @@ def test_the_newest_intel_npu_is_found_without_its_driver(board: MakeHost) -> No
 def test_an_nvidia_gpu_is_asked_for_its_own_node(
     board: MakeHost, minor: int, missing: bool
 ) -> None:
-    """Which need not be that of its place on the bus."""
+    """It may differ from the position on the bus."""
     gpu = "/proc/driver/nvidia/gpus/0000:0a:00.0/information"
     host = board(
         "nvidia_desktop",
@@ -268,8 +268,8 @@ def test_a_coral_card_is_asked_for_its_own_node(board: MakeHost) -> None:
     ("named", "made", "wanted"),
     [
         ("h1x-0", "h1x-0", None),  # HailoRT 5.3 and newer
-        ("hailo0", "hailo0", None),  # before
-        (None, "h1x-0", None),  # where the driver's class is not shown
+        ("hailo0", "hailo0", None),  # older versions
+        (None, "h1x-0", None),  # if the class of the driver is not available
         (None, "hailo0", None),
         ("h1x-3", "h1x-0", "/dev/h1x-3"),
         (None, None, "/dev/h1x-0"),
@@ -282,7 +282,7 @@ def test_a_hailo_10h_is_found_by_the_name_that_its_driver_gave_it(
     if named:
         also.append(f"/sys/class/hailo_chardev/{named}/device_id = 0001:01:00.0")
     host = board("raspberry_pi_5_hailo_10h", without="h1x-0", also=tuple(also))
-    (found,) = find_all(host)  # without an engine, whose word would be the last
+    (found,) = find_all(host)  # without an engine, which would take precedence
     assert found.name == "Hailo-10H"
     if wanted is None:
         assert found.missing is None
@@ -298,7 +298,7 @@ def test_every_hailo_of_its_driver_is_known_by_name(board: MakeHost) -> None:
 
 
 def test_a_hailo_on_a_raspberry_pi_that_nothing_tells_apart_is_called_both(board: MakeHost) -> None:
-    """As on the M.2 HAT, whose own name says nothing of the module on it."""
+    """For example on the M.2 HAT, whose name does not contain the module."""
     product = "/proc/device-tree/hat/product"
     also = (f"{product} = M.2 HAT+ M Key\\0",)
     host = board("raspberry_pi_5_hailo_8l", without="hat/product", also=also)
@@ -310,7 +310,7 @@ def test_a_hailo_on_a_raspberry_pi_that_nothing_tells_apart_is_called_both(board
 
 
 def test_libedgetpu_counts_sticks_and_cards_each_on_their_own(board: MakeHost) -> None:
-    """Those that may not be opened included; a card without its driver is none to it."""
+    """Inaccessible ones are counted, too; a card without its driver is not."""
     lines = []
     for name, number in (("1-1", 5), ("1-2", 6)):
         stick = f"/sys/bus/usb/devices/{name}"
@@ -416,7 +416,7 @@ def test_two_sticks_are_two_accelerators_and_only_one_may_be_ready(board: MakeHo
 def test_the_accelerator_that_an_engine_offers_is_the_one_that_lacks_nothing(
     board: MakeHost,
 ) -> None:
-    """The stick may not be opened, so the engine's first Edge TPU is the card."""
+    """The stick is not accessible, so the first Edge TPU of the engine is the card."""
     card = "/sys/bus/pci/devices/0000:01:00.0"
     also = (
         f"{card}/vendor = 0x1ac1\\n",
@@ -491,14 +491,14 @@ def test_every_profile_has_figures_that_make_sense() -> None:
 def test_a_device_node_may_be_opened_or_not(tmp_path: Path) -> None:
     assert may_open(Path("/dev/null"))
     assert not may_open(tmp_path / "nothing")
-    if os.geteuid() != 0:  # root may open everything
+    if os.geteuid() != 0:  # root has access to everything
         node = tmp_path / "node"
         node.touch(mode=stat.S_IRUSR)
         assert not may_open(node)
 
 
 def test_memory_that_processes_share_counts_once(tmp_path: Path) -> None:
-    """Two processes that map the same 64 MiB hold them once, not twice."""
+    """64 MiB mapped by two processes count once, not twice."""
     size = 64 * 2**20
     path = tmp_path / "shared"
     path.write_bytes(b"x" * size)
@@ -510,7 +510,7 @@ def test_memory_that_processes_share_counts_once(tmp_path: Path) -> None:
         "sys.stdin.read()\n"
     )
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as shared:
-        assert sum(shared[:: mmap.PAGESIZE]) > 0  # every page is really here
+        assert sum(shared[:: mmap.PAGESIZE]) > 0  # every page is in memory
         alone = resident_bytes()
         with subprocess.Popen(
             [sys.executable, "-c", child, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE

@@ -1,4 +1,4 @@
-"""The documents say what the program says."""
+"""The documents match the program."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ def test_how_to_pass_a_device_is_told_in_the_same_words() -> None:
 
 @pytest.mark.parametrize("text", [HARDWARE, ESP32, NODE], ids=["hardware", "esp32", "node"])
 def test_the_commands_can_be_typed_as_they_are_told(text: str) -> None:
-    """The node is on no package index, so its command is that of a clone or of a wheel."""
+    """The node is not on a package index, so commands are for a clone or for a wheel."""
     assert not re.search(r"pip install \W*edge-vision-node", text)
     commands = re.findall(r"^ {4}(scripts/node|edge-vision-node) (\w+)", text, re.MULTILINE)
     assert commands
-    if "edge_vision_node-" not in text:  # nobody was told how to get the wheel
+    if "edge_vision_node-" not in text:  # the text does not explain how to get the wheel
         assert {program for program, _ in commands} == {"scripts/node"}
     for _, command in commands:
         with pytest.raises(SystemExit) as ended:

@@ -1,4 +1,4 @@
-"""Every head: what does not fit is an error, never an empty answer; nothing found is no error."""
+"""All heads: invalid outputs are errors, never empty results; finding nothing is no error."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def sample(name: str, seed: int = 0) -> tuple[Any, list[Any]]:
 
 
 def test_every_head_is_here() -> None:
-    # the raw SSD head has a file of its own
+    # the raw SSD head has a separate file
     assert {spec["type"] for spec, _, _ in SAMPLES.values()} | {"ssd"} == set(HEAD_TYPES)
 
 
@@ -59,7 +59,7 @@ def test_every_output_of_another_shape(name: str) -> None:
     head, outputs = sample(name)
     for i, output in enumerate(outputs):
         wrongs = [output[..., np.newaxis].repeat(2, -1)]
-        if len(outputs) > 1 or len(output) == 1:  # else its first side counts rows
+        if len(outputs) > 1 or len(output) == 1:  # otherwise, its first side is the number of rows
             wrongs.append(np.concatenate([output, output]))
         for wrong in wrongs:
             with pytest.raises(InferenceError):

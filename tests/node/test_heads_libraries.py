@@ -1,7 +1,7 @@
-"""Heads against the families' own libraries: the same outputs, read by both.
+"""Heads compared with the libraries of the families: both decode the same outputs.
 
-The outputs come from randomly initialised networks or are random; who read them is in
-make_head_fixtures.py. No library is needed here.
+The outputs are random or from randomly initialized networks; make_head_fixtures.py lists the
+libraries. No library is needed here.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ WITH_SUPPRESSION = ("yolov5", "yolov8", "yolov9", "yolo11", "yolo_pose", "yolo_n
 @pytest.mark.parametrize("family", EXACT + WITH_SUPPRESSION)
 def test_reads_what_the_library_reads(family: str) -> None:
     sample = recorded(family)
-    # The library counts what is above the threshold, the head what is not below it.
+    # The library uses scores above the threshold, the head also scores equal to it.
     found = sample.head(sample.outputs, float(sample.answer["min_score"]) + 1e-6)
     assert isinstance(found, Detections)
-    # Random networks also find what lies beside the frame, which the head leaves out.
+    # Random networks also find objects outside the frame, which the head omits.
     sides = sample.answer["boxes"][:, 2:] - sample.answer["boxes"][:, :2]
     inside = (sides > 1e-4).all(axis=1)
     answer = {
@@ -33,7 +33,7 @@ def test_reads_what_the_library_reads(family: str) -> None:
     }
     assert len(found) == len(answer["scores"]) > 5
     np.testing.assert_allclose(found.scores, answer["scores"], atol=2e-5)
-    # Detections of almost the same score may come in another order.
+    # Detections with nearly equal scores may be in a different order.
     pairs = [
         min(
             (
@@ -73,7 +73,7 @@ def test_normalised_boxes_are_the_same_boxes() -> None:
 
 
 class RecordedNet:
-    """An ncnn network that answers with arrays, for ncnn's own reader of them."""
+    """An ncnn network that returns arrays, for the decoder in ncnn."""
 
     def __init__(self, answers: dict[str, np.ndarray]) -> None:
         self._answers = answers
@@ -82,7 +82,7 @@ class RecordedNet:
         return self
 
     def input(self, _name: str, _picture: object) -> None:
-        """Take the picture, which decides nothing here."""
+        """Accept the picture, which is not used."""
 
     def extract(self, name: str) -> tuple[int, np.ndarray]:
         return 0, self._answers[name]
@@ -90,11 +90,11 @@ class RecordedNet:
 
 @pytest.mark.parametrize("seed", range(5))
 def test_nanodet_is_read_as_ncnns_own_package_reads_it(seed: int) -> None:
-    """ncnn's model zoo is an independent reader of the first NanoDet.
+    """ncnn's model zoo is an independent decoder of the first NanoDet.
 
-    NanoDet-Plus has the same rows; its points lie at a cell's corner (`offset` 0, which is a
-    factor here) and it has a fourth grid. No package of PyPI was found that reads those: for them
-    there is the plain reference in test_heads_plain.py.
+    NanoDet-Plus has the same rows; its points are at the corners of cells (`offset` 0, which is a
+    factor here), and it has a fourth grid. No package on PyPI was found that decodes them;
+    test_heads_plain.py has a plain reference.
     """
     nanodet = pytest.importorskip("ncnn.model_zoo.nanodet")
     size, strides, classes, bins = (160, 128), (8, 16, 32), 80, 8
@@ -103,7 +103,7 @@ def test_nanodet_is_read_as_ncnns_own_package_reads_it(seed: int) -> None:
     names = (("792", "795"), ("814", "817"), ("836", "839"))
     for stride, (score_name, box_name) in zip(strides, names, strict=True):
         cells = (size[0] // stride) * (size[1] // stride)
-        # One class in a cell at most: ncnn gives a cell a box for each, the head for the best.
+        # At most one class per cell: ncnn returns a box for each class, the head only for the best.
         score = random.uniform(0, 0.2, (cells, classes))
         chosen = random.random(cells) < 0.2
         score[chosen, random.integers(0, classes, chosen.sum())] = random.uniform(
@@ -137,7 +137,7 @@ def test_nanodet_is_read_as_ncnns_own_package_reads_it(seed: int) -> None:
     for box, score, class_id in zip(found.boxes, found.scores, found.class_ids, strict=True):
         item = expected[round(float(score), 5)]
         assert int(item.label) == class_id
-        # It cuts boxes at the edges in a way of its own.
+        # It cuts boxes at the edges differently.
         if (box > 0).all() and (box < 1).all():
             compared += 1
             left, top = item.rect.x, item.rect.y
@@ -147,7 +147,7 @@ def test_nanodet_is_read_as_ncnns_own_package_reads_it(seed: int) -> None:
 
 
 def test_every_cell_has_the_class_that_transformers_gives_it() -> None:
-    """SegFormer's logits, read by transformers; and torch's sigmoid for the forms of a mask."""
+    """Logits of SegFormer decoded by transformers, and the sigmoid of torch for masks."""
     sample = recorded("segformer")
     (logits,) = sample.outputs
     spec, size = sample.spec, sample.size

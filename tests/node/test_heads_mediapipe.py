@@ -1,6 +1,6 @@
-"""The Blaze family on the real models' recorded outputs, against MediaPipe's own answers.
+"""The Blaze family with recorded outputs of real models, compared with results of MediaPipe.
 
-The outputs are those of the models in mediapipe 0.10.14; see make_mediapipe_fixtures.py.
+The outputs are from the models in mediapipe 0.10.14; see make_mediapipe_fixtures.py.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from .heads import recorded
 
 
 def in_crop(points: np.ndarray, place: np.ndarray) -> np.ndarray:
-    """Points of the picture in coordinates of the crop that the model saw."""
+    """Points of the picture in the coordinates of the crop for the model."""
     return (points - place[:, 2]) @ np.linalg.inv(place[:, :2]).T
 
 
@@ -35,7 +35,7 @@ def test_face_landmarks_lie_where_mediapipe_has_them() -> None:
     assert found.keypoints.shape == (1, 468, 3)
     expected = in_crop(sample.answer["points"], sample.answer["place"])
     distances = np.linalg.norm(found.keypoints[0, :, :2] - expected, axis=1)
-    # shares of the crop's side
+    # as a share of the side of the crop
     assert np.median(distances) < 0.003
     assert distances.max() < 0.01
 
@@ -47,8 +47,8 @@ def test_body_landmarks_lie_where_mediapipe_has_them() -> None:
     assert found.keypoints.shape == (1, 39, 3)
     expected = in_crop(sample.answer["points"][:, :2], sample.answer["place"])
     distances = np.linalg.norm(found.keypoints[0, :33, :2] - expected, axis=1)
-    # Shares of the crop's side. MediaPipe moves the points by the model's heat map afterwards; the
-    # head does not read that.
+    # As a share of the side of the crop. MediaPipe refines the points with the heat map of the
+    # model, which the head does not use.
     assert np.median(distances) < 0.015
     assert distances.max() < 0.05
     np.testing.assert_allclose(found.keypoints[0, :33, 2], sample.answer["points"][:, 2], atol=0.05)

@@ -1,4 +1,4 @@
-"""Real models of the catalogue on real pictures, from the picture's bytes to the answer."""
+"""Real models of the catalog with real pictures, from the bytes of the picture to the result."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CATALOGUE = Path(catalogue.__file__).parent
 
 @pytest.fixture
 def look(tmp_path: Path):
-    """Run a model of the catalogue on a test picture."""
+    """Run a model of the catalog on a test picture."""
 
     def look(model_id: str, picture: str, confidence: float = 40.0) -> Findings:
         runner = _runner(model_id, tmp_path)
@@ -86,7 +86,7 @@ def test_a_detector_finds_both_dogs(look, model_id) -> None:
     ("picture", "label"),
     [
         ("cat_720p.jpg", "Egyptian cat"),
-        ("sunflower.png", "daisy"),  # ImageNet has no sunflower
+        ("sunflower.png", "daisy"),  # ImageNet has no class for sunflowers
         ("hot_dog.jpg", "hotdog, hot dog, red hot"),
     ],
 )

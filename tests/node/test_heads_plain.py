@@ -1,6 +1,6 @@
-"""Heads against plain references, one cell at a time, written from the papers and model cards.
+"""Heads compared with plain references, one cell at a time, based on papers and model cards.
 
-Where a family's own library can be had, test_heads_libraries.py compares with that.
+If the library of a family is available, test_heads_libraries.py compares with it.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def cells(width: int, height: int, strides: tuple[int, ...]) -> Iterator[tuple[i
 
 
 def same(found: Any, expected: list[Any]) -> None:
-    """`found` is what of `expected` has an area within the frame."""
+    """Check that `found` is the part of `expected` with an area within the frame."""
     assert isinstance(found, Detections)
     cut = [(score, label, clipped(*box)) for score, label, box in expected]
     cut = [item for item in cut if item[2][2] > item[2][0] and item[2][3] > item[2][1]]
@@ -138,7 +138,7 @@ def test_finished_ssd_detections() -> None:
     scores = np.array([[0.6, 0.9, 0.8, np.nan]])
     found = head([a.astype(np.float32) for a in (boxes, classes, scores, np.array([3]))], 0.5)
     assert isinstance(found, Detections)
-    # best first; class 1 has no label; the fourth row is beyond the count
+    # best first; class 1 has no label; the fourth row is unused
     assert found.class_ids.tolist() == [1, 0]
     np.testing.assert_allclose(found.boxes, [[0.5, 0, 1, 0.6], [0.2, 0.1, 0.4, 0.3]], atol=1e-6)
     with pytest.raises(InferenceError, match=r"number of detections .* is invalid"):
@@ -217,12 +217,12 @@ def test_a_person_of_seventeen_points() -> None:
     points = np.zeros((1, 1, 17, 3), np.float32)
     points[0, 0, :9] = [0.5, 0.25, 0.8]
     points[0, 0, 0] = [0.1, 0.3, 0.8]
-    points[0, 0, 16] = [0.99, 0.99, 0.05]  # a guess that is not to stretch the box
+    points[0, 0, 16] = [0.99, 0.99, 0.05]  # a guess that must not enlarge the box
     found = build_head({"type": "movenet"}, (192, 192))([points], 0.5)
     assert isinstance(found, Detections) and found.keypoints is not None
     assert found.scores.tolist() == pytest.approx([0.8])
     np.testing.assert_allclose(found.boxes, [[0.25, 0.1, 0.3, 0.5]], atol=1e-6)
     np.testing.assert_allclose(found.keypoints[0, 0], [0.3, 0.1, 0.8])
-    # three points of seventeen are nobody
+    # three of seventeen points are not a person
     points[0, 0, 3:, 2] = 0.1
     assert len(build_head({"type": "movenet"}, (192, 192))([points], 0.5)) == 0  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""Whatever lies in a node's data folder, the node starts and serves the models that are whole."""
+"""The node starts and provides intact models, no matter what is in its data folder."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.small_models import add_classification, relabel
 
 
 def manifest(folder: Path, **changes: Any) -> None:
-    """Change the manifest, also to what JSON's own writer would not write."""
+    """Change the manifest, possibly to invalid JSON."""
     document = json.loads((folder / "model.json").read_text())
     for key, value in changes.items():
         *path, last = key.split("__")
@@ -120,7 +120,7 @@ def test_a_model_without_its_files_does_not_hide_the_one_that_comes_along(
     add_classification(tmp_path)
     folder = (tmp_path / "colours").rename(tmp_path / DEFAULT_MODEL)
     manifest(folder, id=DEFAULT_MODEL)
-    assert ModelStore([tmp_path]).get(None).folder == folder  # a whole one does
+    assert ModelStore([tmp_path]).get(None).folder == folder  # an intact one does
     (folder / "model.onnx").unlink()
     if size is not None:
         (folder / "model.onnx").write_bytes(bytes(size))

@@ -1,4 +1,4 @@
-"""Files made to hurt those who read them: refused, in bounded time and memory."""
+"""Malicious files are rejected in limited time and memory."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ def varint(value: int) -> bytes:
 
 
 def tag(number: int, payload: bytes) -> bytes:
-    """A field whose tag may be beyond 32 bits."""
+    """A field whose tag may have more than 32 bits."""
     return varint(number << 3 | 2) + varint(len(payload)) + payload
 
 
 def external(*locations: str) -> bytes:
-    """A constant that reads its data from files."""
+    """A constant with its data in files."""
     places = b"".join(
         field(13, field(1, b"location") + field(2, name.encode())) for name in locations
     )
     return field(1, 3) + field(2, 1) + field(8, b"w") + places + field(14, 1)
 
 
-# An engine that cuts a tag to 32 bits sees the constant; who does not, sees an unknown field.
+# Engines that truncate a tag to 32 bits read the constant; others read an unknown field.
 HIDDEN = tag(5 | 1 << 29, external("../../secrets"))
 ONNX: dict[str, tuple[bytes, str]] = {
     "a tag beyond 32 bits": (WHOLE + tag(7 | 1 << 29, HIDDEN), "damaged"),
@@ -97,7 +97,7 @@ def test_weights_in_the_defaults_of_a_function_are_checked(tmp_path: Path) -> No
 
 
 def tensors_that_share(path: Path) -> None:
-    """A TensorFlow Lite file of many tensors with one name and one shape, both huge."""
+    """A TensorFlow Lite file with many tensors that share a huge name and a huge shape."""
     count, shared = 100_000, 8 * 2**20
     # root table → model at 8: fields version, operator codes, subgraphs
     head = struct.pack("<I4s", 20, b"TFL3")

@@ -1,6 +1,6 @@
-"""Bring your own model, for accelerators: Edge TPU and Hailo. No such device has run this.
+"""Your own models for accelerators: Edge TPU and Hailo. This was not run on such devices.
 
-Hailo's package is an imitation, which the processes of the workers import as well.
+The package of Hailo is a simulation, which the processes of the workers import, too.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ async def test_an_object_detector_for_the_edge_tpu_is_recognised_without_one(
 # --- Hailo ----------------------------------------------------------------------------------------
 
 HEF = b"\x01HEF and what Hailo's compiler made"
-# The worked example of docs/models.md has the same keys.
+# The example in docs/models.md has the same keys.
 DESCRIPTION: dict[str, Any] = {
     "name": "Three things",
     "task": "detection",
@@ -102,7 +102,7 @@ def zipped(folder: Path, description: dict[str, Any] | None = None, name: str = 
 
 @pytest.fixture
 async def hailo(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Bench:
-    """A place with a Hailo accelerator, imitated in this process and in its children."""
+    """An inspector with a simulated Hailo accelerator in this process and its children."""
     monkeypatch.syspath_prepend(str(IMITATED))
     inherited = os.environ.get("PYTHONPATH")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, (str(IMITATED), inherited))))

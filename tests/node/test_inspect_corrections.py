@@ -1,4 +1,4 @@
-"""Bring your own model: the user knows better than what is proposed, and keeps it."""
+"""Your own models: corrections by the user are used and kept."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bring your own model: what a file shows, and what is made of it."""
+"""Your own models: the content of files and how it is interpreted."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ async def test_a_family_is_known_by_its_tensors_and_runs_as_such(
     family: str,
     head: dict[str, Any],
 ) -> None:
-    # Zeros are boxes of 50 % to a head that puts logits through a sigmoid.
+    # For a head with a sigmoid, zeros are boxes of 50 %.
     found = await bench.look_at([image(side)], outputs, metadata=metadata, confidence=60.0)
     assert found.problem is None
     assert found.proposal is not None
@@ -130,7 +130,7 @@ async def test_a_family_is_known_by_its_tensors_and_runs_as_such(
     assert found.proposal.manifest["head"].items() >= head.items()
     assert found.proposal.manifest["input"]["width"] == side
     assert found.proposal.reasons
-    # It ran, through the head that it was taken for.
+    # It was run with the recognized head.
     assert found.findings is not None
     assert found.findings.objects == ()
     if "names" in metadata and len(found.proposal.labels) == 3:
@@ -245,7 +245,7 @@ async def test_a_real_model_is_recognised_tried_saved_and_found_again(bench: Ben
 async def test_an_ncnn_graph_with_its_weights_is_read_too(bench: Bench) -> None:
     found = await bench.look(DEFAULT / "model.ncnn.param")
     assert found.problem is None
-    assert found.outputs[0].shape == (1, 1917, 4)  # the file does not say, the run did
+    assert found.outputs[0].shape == (1, 1917, 4)  # not in the file, but known from the run
     assert found.proposal is not None
     assert found.proposal.manifest["input"]["width"] == 300
     assert found.findings is not None

@@ -1,4 +1,4 @@
-"""Bring your own model: what cannot be used, and what the user reads then."""
+"""Your own models: files that cannot be used, and the messages for the user."""
 
 from __future__ import annotations
 
@@ -133,10 +133,10 @@ async def test_absurd_answers_are_refused_before_an_engine_computes_them(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(bench.workers, "choose", None)  # where an engine is looked for
+        patch.setattr(bench.workers, "choose", None)  # if there is an engine
         with pytest.raises(ModelError, match="It returns 252000000 numbers for one picture"):
             await bench.look_at([image(640)], [out(1, 84, 3_000_000)])
-    # What the file leaves open shows when it is run.
+    # Undefined shapes are only known when the model is run.
     path = bench.folder / "open.onnx"
     left_open = [("output0", (1, None, None), "float32")]
     path.write_bytes(onnx_file([image(64)], [out(1, 84, 3_000_000)], declared=left_open))

@@ -1,4 +1,4 @@
-"""Label files as people and tools write them, and archives as their systems make them."""
+"""Label files written by people and tools, and archives created on their systems."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ NUMBERED = "".join(f"{i} thing {chr(97 + i % 26)}{i}\n" for i in range(80))
 
 
 def model(classes: int, metadata: dict[str, str] | None = None) -> bytes:
-    """A YOLOv8 with so many classes."""
+    """A YOLOv8 with this number of classes."""
     return answering(PICTURE, {"output0": np.zeros((1, 4 + classes, 189), np.float32)}, metadata)
 
 
@@ -359,7 +359,7 @@ def bad_checksum(path: Path) -> None:
 
 
 def huge_header(path: Path) -> None:
-    """A tar whose header for a long name claims 8 GiB, of zeros that are packed away."""
+    """A tar with a header for a long name of 8 GiB of compressed zeros."""
     info = tarfile.TarInfo("././@LongLink")
     info.type, info.size = tarfile.GNUTYPE_LONGNAME, 8 * 2**30
     with gzip.open(path, "wb") as file:

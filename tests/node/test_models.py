@@ -1,4 +1,4 @@
-"""Manifests and the store: only the files that a manifest vouches for are ever loaded."""
+"""Manifests and the store: only files with the digests of a manifest are loaded."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from edge_vision_node.inference.runner import Runner, default_engine
 from edge_vision_node.models.manifest import load_model
 from edge_vision_node.models.store import BUNDLED, DEFAULT_MODEL, ModelStore
 
-# Those that run the default model here.
+# The engines that run the default model here.
 ENGINES_HERE = [
     engine.id
     for engine in describe_engines()
@@ -33,7 +33,7 @@ Change = Callable[[dict[str, Any]], None]
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A copy of the default model that a test may damage."""
+    """A copy of the default model that tests can damage."""
     return Path(shutil.copytree(BUNDLED / DEFAULT_MODEL, tmp_path / "models" / "copy"))
 
 

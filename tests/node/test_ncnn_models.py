@@ -1,7 +1,7 @@
-"""What the catalogue has for ncnn, against what the same models answer in their own runtimes.
+"""The ncnn models of the catalog, compared with the same models in their original runtimes.
 
-The answers are recorded; see make_ncnn_fixtures.py. MoveNet's are TensorFlow.js's of the uncut
-graph, those of faces are LiteRT's.
+The results are recorded; see make_ncnn_fixtures.py. Those of MoveNet are from TensorFlow.js with
+the complete graph, those of faces are from LiteRT.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from .heads import DATA, recorded
 FACES = ("face_detection_short_range", "face_landmark")
 NCNN_MODELS = (*FACES, "movenet_lightning", "selfie_segmentation")
 PICTURES = TEST_DATA / "images"
-SEEN = 0.3  # a keypoint's score from which on it says something
+SEEN = 0.3  # minimum score of a meaningful keypoint
 
 
 @pytest.fixture
 def on_musl(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have a system like Home Assistant OS, where ncnn is the one engine."""
+    """Simulate Home Assistant OS, where ncnn is the only engine."""
     system = System("Linux", "aarch64", "musl")
     monkeypatch.setattr(engines, "this_system", lambda: system)
     monkeypatch.setattr(engines, "is_installed", lambda engine: engine == "ncnn")
@@ -66,7 +66,7 @@ def found_in(runner: Runner, picture: Path, confidence: float) -> Detections:
 async def test_where_ncnn_is_all_there_is_nothing_is_fetched(
     tmp_path: Path, store: ModelStore, model_id: str
 ) -> None:
-    """Sockets are forbidden in this file, and no package client is started."""
+    """Sockets are forbidden in this file, and no package client is run."""
     entry = catalogue().get(model_id)
     told = describe(entry, store)
     assert told.unavailable is None
@@ -88,7 +88,7 @@ def test_elsewhere_all_files_are_fetched_as_before() -> None:
         entry = catalogue().get(model_id)
         assert entry.on(system) == entry
         assert entry.size_bytes > 0
-    # Where no engine is to be had, it stays with its reason to be refused.
+    # Without any available engine, the reason for the rejection is kept.
     nowhere = System("Plan 9", "mips", "")
     yolox = catalogue().get("yolox_nano")
     assert {"onnxruntime", "openvino"} == yolox.on(nowhere).manifest.engines.keys()
@@ -134,7 +134,7 @@ def test_the_raw_outputs_are_read_as_the_graph_reads_them() -> None:
     found = sample.head(outputs, 0.01)
     assert isinstance(found, Detections) and found.keypoints is not None
     expected = sample.answer["points"]
-    # The published graph has 1/48 in 16 bit.
+    # The published graph has 1/48 in 16 bits.
     np.testing.assert_allclose(found.keypoints[0, :, :2], expected[:, 1::-1], atol=5e-4)
     np.testing.assert_allclose(found.keypoints[0, :, 2], expected[:, 2], atol=1e-5)
 
@@ -185,7 +185,7 @@ async def test_movenet_finds_the_joints_where_the_quantised_file_finds_them(
     seen = one.keypoints[0, :, 2] >= SEEN
     assert seen.sum() >= 6
     distances = np.linalg.norm((one.keypoints - other.keypoints)[0, seen, :2], axis=1)
-    # Shares of the picture's sides; 8 bit against 16.
+    # As a share of the sides of the picture; 8 bits compared with 16.
     assert distances.max() < 0.03
     assert one.scores[0] == pytest.approx(other.scores[0], abs=0.1)
 
@@ -204,7 +204,7 @@ async def test_the_network_answers_as_with_litert(
     with np.load(DATA / "ncnn_mediapipe.npz") as file:
         expected = [file[f"{model_id}.{number}"] for number in (0, 1)]
     for output, wanted in zip(outputs, expected, strict=True):
-        # They were recorded in 16 bit.
+        # They were recorded in 16 bits.
         np.testing.assert_allclose(output.ravel(), wanted.ravel(), rtol=1e-3, atol=0.01)
 
 

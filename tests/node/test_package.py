@@ -1,4 +1,4 @@
-"""The node as a package of its own: the wheel that other devices install."""
+"""The node as a separate package: the wheel for other devices."""
 
 from __future__ import annotations
 

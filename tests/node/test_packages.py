@@ -1,4 +1,4 @@
-"""Which engine can be had on which system, and what is said where one is not there."""
+"""The engines available on each system, and the messages for missing ones."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_packages_are_known_by_system(engine: str, system: System, there: bool) 
 
 
 def asked(monkeypatch: pytest.MonkeyPatch, answer: str | None, libc_ver: tuple[str, str]) -> None:
-    """Have the C library answer what it is, or (None) not know the question."""
+    """Simulate the name returned by the C library; None means that it has no such function."""
 
     def confstr(_: str) -> str:
         if answer is None:
@@ -56,7 +56,7 @@ def asked(monkeypatch: pytest.MonkeyPatch, answer: str | None, libc_ver: tuple[s
     ("answer", "libc_ver", "libc"),
     [
         ("glibc 2.41", ("glibc", "2.41"), "glibc 2.41"),
-        ("glibc 2.41", ("musl", "1.2.5"), "glibc 2.41"),  # Debian's package musl is there, too
+        ("glibc 2.41", ("musl", "1.2.5"), "glibc 2.41"),  # Debian's package musl is installed, too
         (None, ("libc", ""), "musl"),
         (None, ("", ""), "musl"),
         (None, ("musl", "1.2.5"), "musl 1.2.5"),
@@ -89,7 +89,7 @@ def test_what_is_not_installed_says_whether_it_could_be(monkeypatch: pytest.Monk
     assert str(cannot_use(OnnxRuntimeEngine(), missing)) == (
         "ONNX Runtime cannot be installed on this system (Linux x86_64 with musl)"
     )
-    # What it lacks itself, or why it is broken, is another matter.
+    # Missing dependencies or a broken package are a different case.
     other = ModuleNotFoundError("No module named 'numpy'", name="numpy")
     assert "No module named 'numpy'" in str(cannot_use(OnnxRuntimeEngine(), other))
     assert "cannot be used here: symbol" in str(cannot_use(OnnxRuntimeEngine(), "symbol lookup"))

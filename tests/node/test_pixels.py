@@ -1,4 +1,4 @@
-"""What is made of a decoded frame: parts of it in a model's size, and nothing that is masked."""
+"""Parts of decoded frames in the size of a model, without masked areas."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LEFT = (Point(x=0, y=0), Point(x=0.5, y=0), Point(x=0.5, y=1), Point(x=0, y=1))
 
 
 def decoded(image: Image.Image, pixels: str) -> av.VideoFrame:
-    """Return a frame as a decoder gives it."""
+    """Return a frame as returned by a decoder."""
     frame = av.VideoFrame.from_ndarray(np.asarray(image), format="rgb24")
     return frame.reformat(format=pixels)
 

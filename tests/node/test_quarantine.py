@@ -1,4 +1,4 @@
-"""Models from elsewhere: tried where they can do no harm, and left out when they crash."""
+"""Untrusted models are tested in isolation and disabled when they crash."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ from tests.small_models import GREEN, RED, add_hanging, painted
 
 from .conftest import until, until_executing
 
-# ncnn reads a second input that this layer does not have: a null pointer, and the process is gone.
+# ncnn reads a second input that this layer does not have: a null pointer that crashes the process.
 CRASHES = "7767517\n2 2\nInput in 0 1 in0 0=8 1=8 2=3\nROIPooling roi 1 1 in0 out0 0=7 1=7\n"
 
 
@@ -53,7 +53,7 @@ async def workers(tmp_path: Path) -> AsyncIterator[Workers]:
 
 
 def write_model(folder: Path, engine: str, files: dict[str, tuple[str, bytes]]) -> Model:
-    """Write a model whose files are made up: role → (name, content)."""
+    """Write a model with arbitrary files: role → (name, content)."""
     folder.mkdir(parents=True)
     manifest = json.loads((BUNDLED / DEFAULT_MODEL / "model.json").read_text())
     specs = {}
@@ -72,7 +72,7 @@ def write_model(folder: Path, engine: str, files: dict[str, tuple[str, bytes]]) 
 
 @pytest.fixture
 def engine() -> str:
-    """The engine that models run on, where a test does not run on several."""
+    """The engine for tests that do not run on several."""
     return ENGINE
 
 
@@ -85,19 +85,19 @@ def crasher(tmp_path: Path) -> Place:
 
 @pytest.fixture
 def honest(tmp_path: Path, engine: str) -> Place:
-    """The default model, as if a stranger had brought it."""
+    """The default model as an untrusted model."""
     folder = shutil.copytree(BUNDLED / DEFAULT_MODEL, tmp_path / "honest")
     return Place(load_model(Path(folder)), engine, "cpu")
 
 
 @pytest.fixture
 def fragile(tmp_path: Path, engine: str) -> Place:
-    """A model that passes its trial, and hangs over red pictures."""
+    """A model that passes its test, and hangs with red pictures."""
     return Place(load_model(tmp_path / add_hanging(tmp_path, engine)), engine, "cpu")
 
 
 async def begin(lane: Lane, place: Place) -> asyncio.Task[RunResult]:
-    """Have the worker execute a frame that it will not come to an end with."""
+    """Let the worker execute a frame that never finishes."""
     await lane.load(place)
     frame = asyncio.create_task(lane.run("test", place, painted(RED), 40.0, ()))
     await until_executing(lane)
@@ -105,7 +105,7 @@ async def begin(lane: Lane, place: Place) -> asyncio.Task[RunResult]:
 
 
 async def crash(lane: Lane, place: Place) -> None:
-    """Have the worker die while a frame is executed."""
+    """Kill the worker while a frame is executed."""
     frame = await begin(lane, place)
     assert lane.worker.pid is not None
     os.kill(lane.worker.pid, signal.SIGKILL)
@@ -122,7 +122,7 @@ async def test_a_model_from_elsewhere_is_tried_once_before_it_is_used(
     assert len(result.findings.objects) >= 2
     (key,) = json.loads((tmp_path / "proven.json").read_text())
     assert key.startswith(honest.model.digest(honest.engine)) and key.endswith(" cpu")
-    # The next start believes it: there is no limit under which it would have run again.
+    # The next start uses the result: with this limit, another test would fail.
     monkeypatch.setattr(proof, "_LEAST_MEMORY", 1)
     monkeypatch.setattr(proof, "_MOST_MEMORY", 1)
     later = Workers(trust=Trust(tmp_path))
@@ -142,7 +142,7 @@ async def test_what_a_model_did_on_one_accelerator_says_nothing_about_another(
     trust = Trust(tmp_path)
     assert trust.is_proven(model, engine, version.engine_version, "cpu")
     assert not trust.is_proven(model, engine, version.engine_version, "cuda:0")
-    # A model that crashes where it was never tried is found out in a process that is thrown away.
+    # A crash of an untested model is detected in a temporary process.
     elsewhere = Place(model, engine, "cuda:0")
     with pytest.raises(AcceleratorError, match="cuda:0"):
         await workers.load(elsewhere)
@@ -164,7 +164,7 @@ async def test_what_earlier_versions_noted_counts_for_the_processor(
 async def test_a_first_trial_that_takes_too_long_is_one_strike(
     workers: Workers, fragile: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The machine may have been busy: it may try again, three times."""
+    """The machine may have been busy, so the test is repeated up to three times."""
     (tmp_path / "red.png").write_bytes(painted(RED))
     monkeypatch.setattr(proof, "SELF_TEST_PICTURE", tmp_path / "red.png")
     monkeypatch.setattr(proof, "_RUN_DEADLINE_S", 0.5)
@@ -180,7 +180,7 @@ async def test_a_first_trial_that_takes_too_long_is_one_strike(
 async def test_a_trial_that_the_system_ends_is_one_strike(
     workers: Workers, fragile: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The OOM killer picks a trial first, even if another process uses the memory."""
+    """The OOM killer picks a test first, even if another process uses the memory."""
     (tmp_path / "red.png").write_bytes(painted(RED))
     monkeypatch.setattr(proof, "SELF_TEST_PICTURE", tmp_path / "red.png")
     made: list[ChildProcess] = []
@@ -190,7 +190,7 @@ async def test_a_trial_that_the_system_ends_is_one_strike(
         trial = asyncio.create_task(workers.load(fragile))
         await until(lambda count=strikes: len(made) == count)
         worker = made[-1]
-        # Loading is the first order, and running the second.
+        # The first command is to load, the second to run.
         await until(lambda worker=worker: any(n > 1 and a.begun for n, a in worker._asked.items()))
         assert worker.pid is not None
         os.kill(worker.pid, signal.SIGKILL)
@@ -216,7 +216,7 @@ async def test_a_strike_is_on_disk_before_anybody_is_told_of_the_crash_and_the_l
 
     monkeypatch.setattr(os, "fsync", slow_disk)
     strike = asyncio.create_task(trust.strike(honest.model, honest.engine, "cpu", "it crashed"))
-    await until(synced.is_set)  # would not come back if the loop waited for the disk
+    await until(synced.is_set)  # would never return if the event loop waited for the disk
     another = asyncio.create_task(trust.strike(honest.model, honest.engine, "cpu", "again"))
     await asyncio.sleep(0.05)
     assert not strike.done() and not (tmp_path / "quarantine.json").exists()
@@ -266,10 +266,10 @@ async def test_a_model_that_crashes_its_trial_is_left_out_at_once_and_for_good(
         "Stranger crashed its engine when it was first tried on ncnn cpu (the engine crashed"
         " (SIGSEGV)) and is not used any more; choose another model or engine, or allow it again"
     )
-    assert lane.worker.pid is None  # the worker that others use was never started for it
+    assert lane.worker.pid is None  # the shared worker was never started for it
     (entry,) = json.loads((tmp_path / "quarantine.json").read_text()).values()
     assert (entry["model"], entry["proven"]) == ("stranger", False)
-    # The next start knows.
+    # The next start knows this.
     later = Workers(trust=Trust(tmp_path))
     with pytest.raises(QuarantinedError):
         await later.lane(crasher).load(crasher)
@@ -294,7 +294,7 @@ async def test_other_models_run_on_beside_one_that_crashes(
 async def test_three_crashes_in_a_row_are_remembered_over_a_restart(
     fragile: Place, engine: str, tmp_path: Path
 ) -> None:
-    for _ in range(3):  # each in a node of its own
+    for _ in range(3):  # each in a separate node
         workers = Workers(trust=Trust(tmp_path))
         await crash(workers.lane(fragile), fragile)
         await workers.close()
@@ -304,7 +304,7 @@ async def test_three_crashes_in_a_row_are_remembered_over_a_restart(
     (entry,) = workers.trust.quarantined
     assert entry.name == "Hanging"
     assert entry.reason.startswith("the engine was ended by the system (SIGKILL)")
-    # Allowed again, it runs.
+    # After it was allowed, it runs.
     assert await workers.trust.clear("hanging")
     assert workers.trust.quarantined == ()
     await workers.lane(fragile).load(fragile)
@@ -338,7 +338,7 @@ async def test_ending_a_worker_on_purpose_counts_against_nobody(
 async def test_a_model_that_changed_proves_itself_anew(
     workers: Workers, crasher: Place, tmp_path: Path
 ) -> None:
-    """A mended file is another model: what its predecessor did is not held against it."""
+    """A fixed file is another model: failures of the previous one do not count."""
     with pytest.raises(QuarantinedError):
         await workers.lane(crasher).load(crasher)
     folder = crasher.model.folder
@@ -349,7 +349,7 @@ async def test_a_model_that_changed_proves_itself_anew(
     spec.update(sha256=hashlib.sha256(data).hexdigest(), size=len(data))
     (folder / "model.json").write_text(json.dumps(manifest))
     mended = Place(load_model(folder), "ncnn", "cpu")
-    with pytest.raises(InferenceError, match="out0"):  # no crash: an error that says what is wrong
+    with pytest.raises(InferenceError, match="out0"):  # no crash, but an error with the reason
         await workers.lane(mended).load(mended)
     assert len(workers.trust.quarantined) == 1
 
@@ -386,7 +386,7 @@ async def test_a_folder_that_cannot_be_written_costs_the_memory_not_the_node(
 
 
 def external(location: str, *, hidden: str = "graph") -> bytes:
-    """Make an ONNX model whose one tensor lies in another file."""
+    """Create an ONNX model with its only tensor in another file."""
     entry = field(1, b"location") + field(2, location.encode())
     tensor = field(1, 4) + field(2, 1) + field(8, b"w") + field(13, entry) + field(14, 1)
     graph = field(5, tensor)
@@ -473,7 +473,7 @@ async def test_graphs_within_graphs_within_graphs_are_refused(
 
 
 def greedy() -> bytes:
-    """Make a sound little ONNX model that fills 13 GB with zeros."""
+    """Create a small valid ONNX model that fills 13 GB with zeros."""
 
     sides = b"".join((1500).to_bytes(8, "little") for _ in range(3))
     tensor = field(1, 3) + field(2, 7) + field(8, b"sides") + field(9, sides)

@@ -20,7 +20,7 @@ def pixels(*points: tuple[str, float, float, float]) -> Any:
 
 
 def changed(*points: tuple[str, float, float, float]) -> Any:
-    """Where a picture with keypoints differs from the same without."""
+    """Return where a picture with keypoints differs from the one without."""
     return (pixels(*points) != pixels()).any(axis=2)
 
 

@@ -1,4 +1,4 @@
-"""The SSD head against a plain reference, one anchor at a time."""
+"""The SSD head compared with a plain reference, one anchor at a time."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def plain_nms(found: list[tuple[float, int, list[float]]], threshold: float) -> 
 
 
 def plain_head(encodings: Any, logits: Any, min_score: float) -> list[Any]:
-    """Decode as the box coder's definition reads, box by box."""
+    """Decode following the definition of the box coder, box by box."""
     anchors = make_anchors(read(SsdSpec, SPEC).anchors).tolist()
     found = []
     for (y, x, h, w), (ty, tx, th, tw), row in zip(
@@ -56,7 +56,7 @@ def plain_head(encodings: Any, logits: Any, min_score: float) -> list[Any]:
 
 
 def raw_outputs(seed: int, objects: int) -> tuple[Any, Any]:
-    """Noise with some objects that many anchors agree on, as a real output has them."""
+    """Noise with some objects found by many anchors, as in real outputs."""
     random = np.random.default_rng(seed)
     encodings = random.normal(0, 1, (1, ANCHORS, 4)).astype(np.float32)
     logits = random.normal(-7, 1, (1, ANCHORS, CLASSES)).astype(np.float32)
@@ -161,7 +161,7 @@ def test_suppression_keeps_what_the_plain_one_keeps(corners: Any, seed: int) -> 
         list(zip(scores.tolist(), class_ids.tolist(), boxes.astype(float).tolist(), strict=True)),
         0.5,
     )
-    # boxes whose overlap is on the threshold to the last bit may go either way
+    # boxes with an overlap exactly at the threshold may be kept or not
     if len(kept) == len(plain):
         assert kept.scores.tolist() == [item[0] for item in plain]
     else:

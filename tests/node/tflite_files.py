@@ -1,4 +1,4 @@
-"""TensorFlow Lite files of one or two operations, made with the schema that comes with LiteRT."""
+"""TensorFlow Lite files with one or two operations, created with the schema in LiteRT."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 from edge_vision_node.engines.base import EngineFiles
 
-SCALE, ZERO = 0.5, 10  # a quantised number q means (q - ZERO) * SCALE
+SCALE, ZERO = 0.5, 10  # a quantized number q means (q - ZERO) * SCALE
 
 
 def one_operation(path: Path, operation: str) -> EngineFiles:
     """Write a model: "image", uint8 [1, 2, 3], through one operation to "result".
 
-    "RESHAPE" gives quantised uint8 [1, 6]; any other name is a custom operation that LiteRT does
-    not have, and gives float32 [1, 2, 3].
+    "RESHAPE" returns quantized uint8 [1, 6]; any other name is a custom operation that LiteRT does
+    not have, and returns float32 [1, 2, 3].
     """
     schema = pytest.importorskip(
         "ai_edge_litert.schema_py_generated", reason="the package ai-edge-litert is not here"
@@ -23,9 +23,9 @@ def one_operation(path: Path, operation: str) -> EngineFiles:
     reshapes = operation == "RESHAPE"
 
     def tensor(name: str, shape: list[int], kind: int) -> object:
-        quantisation = schema.QuantizationParametersT(scale=[SCALE], zeroPoint=[ZERO])
+        quantization = schema.QuantizationParametersT(scale=[SCALE], zeroPoint=[ZERO])
         item = schema.TensorT(name=name, shape=shape, type=kind, buffer=0)
-        item.quantization = quantisation if kind == schema.TensorType.UINT8 else None
+        item.quantization = quantization if kind == schema.TensorType.UINT8 else None
         return item
 
     code = schema.OperatorCodeT(version=1)
@@ -53,10 +53,10 @@ def one_operation(path: Path, operation: str) -> EngineFiles:
 
 
 def ssd_for_edge_tpu(path: Path) -> None:
-    """Write what Coral's compiler makes of an SSD: all of it in one operation, then the boxes.
+    """Write an SSD as compiled for the Coral: one operation for everything, then the boxes.
 
-    As in Coral's ssd_mobilenet_v2_coco_quant_postprocess_edgetpu.tflite the outputs have names and
-    no shapes, and there are no labels. Nothing can run it.
+    As in Coral's ssd_mobilenet_v2_coco_quant_postprocess_edgetpu.tflite, the outputs have names but
+    no shapes, and there are no labels. It cannot be run.
     """
     schema = pytest.importorskip(
         "ai_edge_litert.schema_py_generated", reason="the package ai-edge-litert is not here"

@@ -1,1 +1,1 @@
-"""Recordings of boards as their kernels show them, and the tree that is made of one."""
+"""Files of boards as shown by their kernels, and a function that writes them as a tree."""

@@ -1,7 +1,7 @@
-"""An IMITATION of Hailo's package, for tests: processes import it in the place of the real one.
+"""A SIMULATION of Hailo's package for tests: processes import it instead of the real one.
 
-It follows Hailo's documentation of `VDevice`, `InferModel`, `ConfiguredInferModel` and their
-bindings, and is strict: what the documentation does not promise is an error here.
+It follows the documentation of `VDevice`, `InferModel`, `ConfiguredInferModel` and their bindings
+strictly: undocumented behavior is an error here.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class ImitatedBinding:
     def get_buffer(self) -> Any:
         if not self.stream.is_nms:
             return self.buffer
-        return [  # as the documentation has it for NMS by class: y1, x1, y2, x2, score
+        return [  # as documented for NMS by class: y1, x1, y2, x2, score
             np.array([[0.1, 0.2, 0.3, 0.4, 0.9]], np.float32),
             np.empty((0, 5), np.float32),
             np.array([[0.5, 0.6, 0.7, 0.8, 0.5], [0, 0, 1, 1, 0.4]], np.float32),
