@@ -1,22 +1,22 @@
-"""Makes tests/node/data/head_*.npz: models' raw outputs, and what their own library reads in them.
+"""Create tests/node/data/head_*.npz: raw outputs of models, decoded by their own libraries.
 
-Usage: python tests/node/make_head_fixtures.py FAMILY…        (all of FAMILIES without any)
+Usage: python tests/node/make_head_fixtures.py FAMILY…        (all FAMILIES by default)
 
-The YOLO families: their library builds the network with random weights, exports or runs it on a
-picture of noise, and decodes the outputs. The DETR families and YuNet: their library decodes random
-outputs. Nothing of a library is copied: a fixture holds numbers only. Versions that made the
-committed files, under Python 3.11 with torch 2.13: ultralytics 8.4.190, yolov5 7.0.14, transformers
-5.23.0, rfdetr 1.11.2, super-gradients 3.7.1, opencv-python 5.0.0; segformer under Python 3.14 with
-torch 2.15 and transformers 5.24.0. None of them is needed to run the
-tests. Several are under the AGPL or GPL: they are tools here.
+YOLO families: their library builds the network with random weights, exports or runs it on a picture
+of noise, and decodes the outputs. DETR families and YuNet: their library decodes random outputs.
+Nothing of a library is copied: fixtures only contain numbers. Versions used for the committed
+files, under Python 3.11 with torch 2.13: ultralytics 8.4.190, yolov5 7.0.14, transformers 5.23.0,
+rfdetr 1.11.2, super-gradients 3.7.1, opencv-python 5.0.0; segformer under Python 3.14 with torch
+2.15 and transformers 5.24.0. None of them is needed to run the tests. Several are licensed under
+the AGPL or GPL; they are only used as tools.
 
-The committed files were made where torchvision's compiled operators did not load: a greedy
-`torchvision::nms` in Python was registered in their place, so what the YOLO fixtures prove is the
-libraries' decoding and thresholds; suppression itself is proven in test_ssd.py.
+The committed files were created without the compiled operators of torchvision, which did not load:
+a greedy `torchvision::nms` in Python replaced them. The YOLO fixtures therefore test the decoding
+and thresholds of the libraries; suppression itself is tested in test_ssd.py.
 
-A fixture has the outputs as `output0`, `output1`, …; `head` (JSON of the manifest's head) and
-`size`; `min_score`; and the library's answer: `boxes` normalised corners, `scores`, `class_ids`,
-`keypoints` where there are any, best first.
+A fixture contains the outputs as `output0`, `output1`, …; `head` (JSON of the head in the manifest)
+and `size`; `min_score`; and the result of the library: `boxes` as normalized corners, `scores`,
+`class_ids`, and `keypoints` if there are any, best first.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ def _ultralytics(
 
 
 def _calibrate(model: Any) -> None:
-    """Let the normalisation layers measure the random network, so that it passes signals on."""
+    """Let the normalization layers measure the random network, so that signals pass through it."""
     import torch
 
     layers = [layer for layer in model.modules() if isinstance(layer, torch.nn.BatchNorm2d)]
@@ -126,7 +126,7 @@ def _calibrate(model: Any) -> None:
 
 
 def _excite(head: Any) -> None:
-    """Make random outputs as varied as a trained model's."""
+    """Make random outputs as diverse as those of a trained model."""
     import torch
 
     branches = [head.cv2, head.cv3] + ([head.cv4] if hasattr(head, "cv4") else [])
@@ -238,7 +238,7 @@ def yolo_nas() -> None:
 
 
 def _transformers(name: str, processor: Any, classes: int, min_score: float, **head: Any) -> None:
-    """Random logits and boxes, as those of a random network all look alike."""
+    """Random logits and boxes, because those of a random network are all similar."""
     from types import SimpleNamespace
 
     import torch
@@ -268,14 +268,14 @@ def rt_detr() -> None:
 
 
 def detr() -> None:
-    """The first DETR, with softmax and a class for nothing."""
+    """The first DETR, with softmax and a class for "no object"."""
     from transformers import DetrImageProcessor
 
     _transformers("detr", DetrImageProcessor(), CLASSES + 1, 0.4, score="softmax")
 
 
 def rf_detr() -> None:
-    """RF-DETR's own post-processing on random outputs; its classes are COCO's category ids."""
+    """The post-processing of RF-DETR with random outputs; its classes are COCO category IDs."""
     import torch
     from rfdetr.models.postprocess import PostProcess
 
@@ -305,7 +305,7 @@ def rf_detr() -> None:
 
 
 def yunet() -> None:
-    """Twelve random outputs that OpenCV's FaceDetectorYN reads from a graph of constants."""
+    """Twelve random outputs that OpenCV's FaceDetectorYN gets from a graph of constants."""
     import cv2
     import onnx
     from onnx import TensorProto, helper, numpy_helper
@@ -321,7 +321,8 @@ def yunet() -> None:
                 array = random.normal(0.5, 0.5, (1, count, values))
             names.append(f"{part}_{stride}")
             outputs.append(array.astype(np.float32))
-    # OpenCV wants outputs that depend on the input: nothing of it is added to each constant.
+    # OpenCV requires outputs that depend on the input, so add zero times the input to each
+    # constant.
     zero = numpy_helper.from_array(np.zeros((1, 1, 1, 1), np.float32), "zero")
     shape = numpy_helper.from_array(np.array([1, 1, 1]), "shape")
     nodes.append(helper.make_node("ReduceMean", ["input"], ["mean"], axes=[1, 2, 3], keepdims=1))
@@ -344,7 +345,7 @@ def yunet() -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "yunet.onnx"
         onnx.save(model, path)
-        # It suppresses on boxes of whole pixels, so only the decoding is compared.
+        # Its suppression uses boxes in whole pixels, so only the decoding is compared.
         detector = cv2.FaceDetectorYN.create(str(path), "", (SIDE, SIDE), 0.5, 1.0, 1000)
         _, rows = detector.detect(noise(3))
     corner = np.concatenate([rows[:, :2], rows[:, :2] + rows[:, 2:4]], axis=1)
@@ -364,9 +365,9 @@ def yunet() -> None:
 
 
 def segformer() -> None:
-    """SegFormer with random weights; transformers names the class of every cell.
+    """SegFormer with random weights; transformers returns the class of every cell.
 
-    `mask` is what torch makes of the first class alone: where its sigmoid is above a half.
+    `mask` is the result of torch for the first class alone: where its sigmoid is above 0.5.
     """
     import torch
     from transformers import (
@@ -386,7 +387,7 @@ def segformer() -> None:
     model = SegformerForSemanticSegmentation(config).eval()
     picture = torch.from_numpy(noise(5)).permute(2, 0, 1)[None].float() / 255
     with torch.no_grad():
-        # Random weights answer nearly the same everywhere: what differs is made larger.
+        # Random weights give nearly the same result everywhere, so the differences are amplified.
         logits = model(picture).logits
         logits = (logits - logits.mean((2, 3), keepdim=True)) / logits.std((2, 3), keepdim=True)
     answer = type("Answer", (), {"logits": logits})()
@@ -425,7 +426,7 @@ FAMILIES: dict[str, Callable[[], None]] = {
 
 
 def wanted() -> Iterator[Callable[[], None]]:
-    """The families of the command line."""
+    """Create the fixtures of the families on the command line."""
     for name in sys.argv[1:] or FAMILIES:
         yield FAMILIES[name]
 

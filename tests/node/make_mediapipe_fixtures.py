@@ -1,14 +1,13 @@
-"""Makes tests/node/data/head_{blazeface,blazepose_detector,face_mesh,blazepose}.npz.
+"""Create tests/node/data/head_{blazeface,blazepose_detector,face_mesh,blazepose}.npz.
 
 Usage: python tests/node/make_mediapipe_fixtures.py MODULES FACE_PICTURE BODY_PICTURE
 
-MODULES is the folder `mediapipe/modules` of PyPI's mediapipe 0.10.14 (Apache-2.0), whose own
-solutions are the reference. The detectors see the picture as a square of exactly their input's
-size, so that both sides decode the same tensor. The landmark models see the crop that MediaPipe
-cut out and turned, cut out here by Pillow: their points agree to some thousandths of its side.
-Made with mediapipe 0.10.14 and ai-edge-litert 2.3.0 under Python 3.11. A fixture is laid out as
-make_head_fixtures.py says; `place` is the affine [2, 3] from the crop to the picture, both
-normalised.
+MODULES is the folder `mediapipe/modules` of mediapipe 0.10.14 from PyPI (Apache-2.0), whose
+solutions are the reference. The detectors get the picture as a square of exactly their input size,
+so that both sides decode the same tensor. The landmark models get the rotated crop of MediaPipe,
+cut out by Pillow: their points agree within some thousandths of its side. Created with mediapipe
+0.10.14 and ai-edge-litert 2.3.0 under Python 3.11. The layout of a fixture is described in
+make_head_fixtures.py; `place` is the affine [2, 3] from the crop to the picture, both normalized.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ BODY = {"type": "landmarks", "points": 39, "values": 5, "presence": "none"}
 
 
 def run(path: Path, pixels: Any, low: float, high: float) -> list[Any]:
-    """Return a model's outputs for uint8 [H, W, 3], scaled to low…high."""
+    """Return the outputs of a model for uint8 [H, W, 3], scaled to low…high."""
     interpreter = Interpreter(model_path=str(path), num_threads=1)
     interpreter.allocate_tensors()
     tensor = pixels[np.newaxis].astype(np.float32) / 255 * (high - low) + low
@@ -43,7 +42,7 @@ def run(path: Path, pixels: Any, low: float, high: float) -> list[Any]:
 
 
 def square(picture: Image.Image, side: int) -> Any:
-    """Return the picture's shape kept, at the top left of a black square."""
+    """Return the picture with its shape kept, at the top left of a black square."""
     ratio = side / max(picture.size)
     small = picture.resize((round(picture.width * ratio), round(picture.height * ratio)))
     result = Image.new("RGB", (side, side))
@@ -60,7 +59,7 @@ def save(name: str, head: dict[str, Any], size: int, outputs: list[Any], **array
 
 
 def blazeface(modules: Path, picture: Image.Image) -> None:
-    """The detector against MediaPipe's face detection."""
+    """Compare the detector with the face detection of MediaPipe."""
     pixels = square(picture, 128)
     outputs = run(modules / "face_detection/face_detection_short_range.tflite", pixels, -1, 1)
     with mediapipe.solutions.face_detection.FaceDetection(0, 0.5) as solution:
@@ -80,13 +79,13 @@ def blazeface(modules: Path, picture: Image.Image) -> None:
 
 
 def solve(graph: str, picture: Image.Image, outputs: list[str], **side: Any) -> Any:
-    """Run one of MediaPipe's graphs on a picture."""
+    """Run a graph of MediaPipe on a picture."""
     with SolutionBase(binary_graph_path=graph, side_inputs=side, outputs=outputs) as solution:
         return solution.process({"image": np.asarray(picture)})
 
 
 def crop_of(picture: Image.Image, rect: Any, side: int) -> tuple[Any, Any]:
-    """Return uint8 [side, side, 3], and the affine [2, 3] from its unit square to the picture's."""
+    """Return uint8 [side, side, 3], and the affine [2, 3] from its unit square to the picture."""
     width, height = picture.size
     cos, sin = np.cos(rect.rotation), np.sin(rect.rotation)
     turn = np.array([[cos, -sin], [sin, cos]]) * [rect.width * width, rect.height * height]
@@ -100,7 +99,7 @@ def crop_of(picture: Image.Image, rect: Any, side: int) -> tuple[Any, Any]:
 
 
 def face_mesh(modules: Path, picture: Image.Image) -> None:
-    """The landmarks against MediaPipe's face mesh, of the crop that it cut."""
+    """Compare the landmarks with the face mesh of MediaPipe, for the same crop."""
     answer = solve(
         "mediapipe/modules/face_landmark/face_landmark_front_cpu.binarypb",
         picture,
@@ -117,7 +116,7 @@ def face_mesh(modules: Path, picture: Image.Image) -> None:
 
 
 def blazepose(modules: Path, picture: Image.Image) -> None:
-    """Detector and landmarks against MediaPipe's pose; the landmarks of the crop that it cut."""
+    """Compare detector and landmarks with the pose of MediaPipe; landmarks for the same crop."""
     pixels = square(picture, 224)
     detector = run(modules / "pose_detection/pose_detection.tflite", pixels, -1, 1)
     answer = solve(

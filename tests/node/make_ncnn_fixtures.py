@@ -1,23 +1,23 @@
-"""Makes tests/node/data/{head_movenet_raw,ncnn_movenet,ncnn_mediapipe}.npz.
+"""Create tests/node/data/{head_movenet_raw,ncnn_movenet,ncnn_mediapipe}.npz.
 
-They say what the files that ncnn's were made of answer in their own runtimes.
+They contain the results of the original models of the ncnn files in their own runtimes.
 
 Usage: python tests/node/make_ncnn_fixtures.py MOVENET MODULES PICTURES NODE_MODULES
 
-MOVENET is package/models/movenet-lightning.json of npm's @vladmandic/human 3.3.6, whose graph is
-run uncut by npm's @tensorflow/tfjs 4.22.0 out of the folder NODE_MODULES. MODULES is the folder
-`mediapipe/modules` of PyPI's mediapipe 0.10.14, whose models ai-edge-litert 2.3.0 runs. PICTURES is
-the folder of the test pictures. Pictures become tensors by the node itself, so that both sides see
-the same.
+MOVENET is package/models/movenet-lightning.json of @vladmandic/human 3.3.6 from npm, whose complete
+graph is run by @tensorflow/tfjs 4.22.0 from npm in the folder NODE_MODULES. MODULES is the folder
+`mediapipe/modules` of mediapipe 0.10.14 from PyPI, whose models are run by ai-edge-litert 2.3.0.
+PICTURES is the folder of the test pictures. The node converts pictures to tensors, so that both
+sides get the same.
 
-ncnn_movenet.npz: `names` of pictures, and `points`, for each the graph's answer, float32 [17, 3] y,
-x, score. ncnn_mediapipe.npz: for face_detection_short_range and face_landmark the raw outputs for
-the self test picture, `MODEL.0` and `MODEL.1`, and what the node finds in the picture FACES with
-LiteRT: `MODEL.boxes`, `MODEL.scores`, `MODEL.keypoints`; for selfie_segmentation `mask`, every
-fourth row and column of what LiteRT answers for FACES.
-head_movenet_raw.npz is laid out as make_head_fixtures.py says: the outputs are the graph's inner
-tensors for the first picture, rounded to eighths so that they are small when packed, and `points`
-is what the rest of the graph makes of those very numbers.
+ncnn_movenet.npz: `names` of pictures, and `points`, the result of the graph for each, float32 [17,
+3] y, x, score. ncnn_mediapipe.npz: for face_detection_short_range and face_landmark, the raw
+outputs for the picture of the self-test, `MODEL.0` and `MODEL.1`, and the results of the node with
+LiteRT for the picture FACES: `MODEL.boxes`, `MODEL.scores`, `MODEL.keypoints`; for
+selfie_segmentation, `mask`, every fourth row and column of the result of LiteRT for FACES. The
+layout of head_movenet_raw.npz is described in make_head_fixtures.py: the outputs are inner tensors
+of the graph for the first picture, rounded to eighths so that they compress well, and `points` is
+the result of the rest of the graph for these numbers.
 """
 
 from __future__ import annotations
@@ -45,14 +45,14 @@ FACES = "face.jpg"
 
 
 def movenet(model: Path, pictures: Path, modules: Path, work: Path) -> None:
-    """Run MoveNet's graph, and write what it answers."""
+    """Run the graph of MoveNet and write its results."""
     manifest = catalogue().get("movenet_lightning").manifest
     prepare = Preprocessor(manifest.input, manifest.engines["litert"])
     for number, name in enumerate(BODIES):
         frame = decode((pictures / name).read_bytes(), (SIDE, SIDE))
         tensor, _ = prepare(frame)
         (work / f"{number or 'raw'}.u8").write_bytes(tensor.astype(np.uint8).tobytes())
-    # A module is looked for beside the file that wants it.
+    # Modules are searched next to the importing file.
     script = shutil.copy(Path(__file__).with_suffix(".mjs"), work)
     (work / "node_modules").symlink_to(modules.resolve())
     subprocess.run(["node", script, model.resolve(), work], check=True)
@@ -76,7 +76,7 @@ def movenet(model: Path, pictures: Path, modules: Path, work: Path) -> None:
 
 
 def mediapipe(modules: Path, pictures: Path, work: Path) -> None:
-    """Run MediaPipe's models with LiteRT, and write what they answer."""
+    """Run the models of MediaPipe with LiteRT and write their results."""
     for path in modules.glob("*/*.tflite"):
         shutil.copy(path, work)
     store = ModelStore([work / "models"])

@@ -1,4 +1,4 @@
-"""What is drawn on pictures: boxes of that very frame, and what it is about stands out."""
+"""Drawings on pictures: boxes of exactly this frame, with the object of the event highlighted."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ RIGHT = replace(LEFT, box=Box(x_min=0.6, y_min=0.3, x_max=0.8, y_max=0.9))
 
 
 def drawn(*objects: DetectedObject, about: tuple[DetectedObject, ...] | None = None) -> Any:
-    """Return where a picture with objects differs from the same without."""
+    """Return where a picture with objects differs from the one without."""
     return (np.asarray(annotate(GREY, objects, subjects=about)) != np.asarray(GREY)).any(axis=2)
 
 
@@ -29,7 +29,7 @@ def test_what_the_picture_is_about_stands_out() -> None:
     where = drawn(LEFT, RIGHT, about=(RIGHT,))
     left, right = where[:, :320], where[:, 320:]
     assert right.sum() > 3 * left.sum() > 0
-    # Without anything that it is about, all are alike.
+    # Without an object of the event, all are drawn alike.
     alike = drawn(LEFT, RIGHT)
     assert abs(int(alike[:, :320].sum()) - int(alike[:, 320:].sum())) < 300
 
@@ -77,7 +77,7 @@ def test_labels_of_any_script_are_drawn(word: str) -> None:
         np.asarray(annotate(GREY, (replace(LEFT, label=label),))) for label in (word, "x")
     )
     assert (with_label != without).any()
-    # Another word is another picture: nothing is drawn as the box of what is missing.
+    # Another label results in another picture: it is not drawn as the box for missing glyphs.
     text = Text.of(word, 20)
     other = Text.of(word[:-1] + chr(ord(word[-1]) + 1), 20)
     assert 0 < text.width < 400

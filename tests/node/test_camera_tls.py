@@ -1,4 +1,4 @@
-"""Cameras behind TLS: read as Home Assistant reads them, and certificate trouble has its name."""
+"""Cameras with TLS: read like in Home Assistant, with clear messages about certificates."""
 
 from __future__ import annotations
 

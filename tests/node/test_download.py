@@ -1,4 +1,4 @@
-"""Downloads over a network that breaks: a real server on the loopback that misbehaves on order."""
+"""Downloads over a failing network: a real local server that misbehaves as requested."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ Serve = Callable[[Handler], Awaitable[str]]
 
 @pytest.fixture(autouse=True)
 def allow_loopback(socket_enabled: None) -> None:
-    """Home Assistant's test plugin forbids sockets unless a test asks."""
+    """The test plugin of Home Assistant forbids sockets unless a test requests them."""
 
 
 @pytest.fixture
 async def serve() -> AsyncIterator[Serve]:
-    """Serve a handler on the loopback; returns the address of its file."""
+    """Serve a handler locally and return the address of its file."""
     runners = []
 
     async def start(handler: Handler) -> str:
@@ -62,7 +62,7 @@ def wanted(url: str, **changes: object) -> Download:
 
 
 def ranged(request: web.Request, content: bytes = CONTENT, tag: str = '"1"') -> web.Response:
-    """Answer as a good server does."""
+    """Respond like a correct server."""
     begin = re.fullmatch(r"bytes=(\d+)-", request.headers.get("Range", ""))
     headers = {"ETag": tag, "Accept-Ranges": "bytes"}
     if begin is None or request.headers.get("If-Range", tag) != tag:
@@ -75,7 +75,7 @@ def ranged(request: web.Request, content: bytes = CONTENT, tag: str = '"1"') -> 
 
 
 async def cut(request: web.Request, answer: web.Response, after: int) -> web.StreamResponse:
-    """Send the beginning of an answer, then drop the connection."""
+    """Send the start of a response, then drop the connection."""
     body = answer.body
     assert isinstance(body, bytes)
     response = web.StreamResponse(status=answer.status, headers=answer.headers)
@@ -123,7 +123,7 @@ async def test_a_broken_connection_is_taken_up_where_it_broke(serve: Serve, tmp_
 async def test_a_file_that_changed_meanwhile_is_fetched_from_its_beginning(
     serve: Serve, tmp_path: Path
 ) -> None:
-    """The first half of one file and the second of another would be neither."""
+    """Halves of two different files would be neither of them."""
     other = os.urandom(len(CONTENT))
     answers = 0
 
@@ -174,7 +174,7 @@ async def test_a_server_that_goes_on_at_another_place_is_not_believed(
 
 
 async def fails(serve: Serve, tmp_path: Path, handler: Handler, **changes: object) -> str:
-    """Return why a download failed, after seeing that nothing of it is left."""
+    """Return why a download failed, after checking that no files are left."""
     limits = changes.pop("limits", QUICK)
     assert isinstance(limits, DownloadLimits)
     with pytest.raises(DownloadError) as caught:
@@ -213,7 +213,7 @@ async def test_a_silent_server_is_given_up(serve: Serve, tmp_path: Path) -> None
 
 
 async def drip(request: web.Request) -> web.StreamResponse:
-    """Send for ever."""
+    """Send data forever."""
     response = web.StreamResponse()
     await response.prepare(request)
     while True:
@@ -370,7 +370,7 @@ async def test_a_disk_that_fills_up_is_told_and_nothing_is_left(
     async def handler(request: web.Request) -> web.StreamResponse:
         return ranged(request)
 
-    # As if somebody else filled it after the check.
+    # As if another program filled the disk after the check.
     monkeypatch.setattr("edge_vision_node.library.download.require_space", lambda *_: None)
     with pytest.raises(StorageError, match="The disk is full: m cannot be written"):
         await download(wanted(await serve(handler)), small_disk / "m", None, QUICK)

@@ -1,4 +1,4 @@
-"""A pipeline whose engine or accelerator does not work: never silently somewhere else."""
+"""A pipeline whose engine or accelerator does not work is never moved silently."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from tests.small_models import FAILURES, GREEN, RED, add_failing, add_hanging, p
 
 from .conftest import until, until_executing
 
-pytestmark = needs("ncnn", "onnxruntime")  # where one can stand in for the other
+pytestmark = needs("ncnn", "onnxruntime")  # if one can replace the other
 
 CANNOT_BE_IMPORTED = "raise ImportError('libgomp.so.1 is missing')"
 
 
 @pytest.fixture
 async def node(tmp_path: Path) -> AsyncIterator[Node]:
-    """A node in this process; its workers are processes all the same."""
+    """A node in this process; its workers are still separate processes."""
     node = Node(tmp_path / "data")
     yield node
     await node.close()
@@ -45,7 +45,7 @@ def _data_folder(tmp_path: Path) -> None:
 
 
 def fake(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, **modules: str) -> None:
-    """Have workers import these instead of the engines' packages."""
+    """Let workers import these instead of the packages of engines."""
     folder = tmp_path / "fake"
     folder.mkdir()
     for name, code in modules.items():
@@ -61,7 +61,7 @@ async def configured(node: Node, **wanted: Any) -> PipelineStatus:
 
 
 async def until_loaded(node: Node) -> None:
-    """Wait until it is known of each pipeline whether it can look."""
+    """Wait until the state of each pipeline is known."""
     await until(lambda: not node.loader.busy)
 
 
@@ -141,7 +141,7 @@ async def test_where_nothing_else_works_the_reason_is_the_first(
 
 
 async def crash_during_a_look(node: Node) -> None:
-    """Look, and have the worker crash while it does."""
+    """Analyze a picture and crash the worker during that."""
     under_way = asyncio.create_task(look(node, painted(RED)))
     (lane,) = node._workers._lanes.values()
     await until_executing(lane)
@@ -152,7 +152,7 @@ async def crash_during_a_look(node: Node) -> None:
 
 
 def workers() -> list[int]:
-    """Return the processes that this one's node runs models in."""
+    """Return the worker processes of the node in this process."""
     pid = os.getpid()
     children = {
         int(child)
@@ -170,7 +170,7 @@ def workers() -> list[int]:
 async def node_with(
     add: Callable[[Path, str], str], tmp_path: Path, engine: str
 ) -> AsyncIterator[Node]:
-    """Start a node that has another model besides, with a trap for an engine."""
+    """Start a node with an additional model that has a trap for an engine."""
     add(tmp_path / "data" / "models", engine)
     node = Node(tmp_path / "data")
     try:
@@ -187,7 +187,7 @@ async def test_an_engine_that_crashes_again_and_again(
     async with node_with(add_hanging, tmp_path, engine) as node:
         await configured(node, model="hanging", engine=engine, allow_fallback=allowed)
         for _ in range(3):
-            # So that the process to crash is there.
+            # Ensure that the process to crash exists.
             await node.loader.ready(node.pipelines.get("porch"))
             await crash_during_a_look(node)
         if not allowed:
@@ -197,7 +197,7 @@ async def test_an_engine_that_crashes_again_and_again(
             assert (status.state, status.accelerator) == ("failed", None)
             return
         seen = await look(node, painted(RED))
-        # Perhaps another accelerator of the same engine, where there is one.
+        # This may be another accelerator of the same engine, if there is one.
         assert (seen.engine, seen.accelerator) != (engine, "cpu")
         assert seen.classes[0].label == "red"
         status = await status_of(node)
@@ -229,21 +229,21 @@ async def test_an_accelerator_that_loads_a_model_and_fails_to_run_it(
         await fail_to_look(node, engine, 1)
         assert (await look(node, painted(GREEN))).classes[0].label == "green"
         (after,) = workers()
-        assert after != before  # it was started anew, and that might have helped
+        assert after != before  # it was restarted, which could have helped
         await fail_to_look(node, engine, 5)
         if not allowed:
             with pytest.raises(AcceleratorFailedError, match="also after it was loaded anew"):
                 await look(node, painted(RED))
             status = await status_of(node)
             assert (status.state, status.error_code) == ("failed", "inference_failed")
-            # It is not tried with each look; and whoever takes another engine is served.
+            # It is not retried with each picture, and pipelines with other engines work.
             with pytest.raises(AcceleratorFailedError):
                 await look(node, painted(GREEN))
             assert (await status_of(node)).state == "failed"
             assert (await configured(node, model="failing", engine=other)).state == "ready"
             return
         seen = None
-        while seen is None:  # first it may go to another accelerator of the engine, and fail there
+        while seen is None:  # it may use another accelerator of the engine first, and fail there
             with suppress(InferenceError):
                 seen = await look(node, painted(RED))
         assert (seen.engine, seen.classes[0].label) == (other, "red")

@@ -1,4 +1,4 @@
-"""Pictures that take too long, or are made to: their camera alone suffers."""
+"""Pictures that take too long only affect their own camera."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_what_no_camera_makes_is_refused_before_it_is_decoded(data: bytes, reaso
         STREET[:2] + EXIF * 400 + STREET[2:],
         STREET[:2] + bytes(1_000_000) + STREET[2:],
         STREET[:2] + b"\xff" * 1_000_000 + STREET[2:],
-        # After the end anything may come, a video for example.
+        # There can be any data after the end, for example a video.
         STREET + scan_bomb(800, 2 * MAX_SCANS),
         png((b"zTXt", b"bomb\0\0" + zlib.compress(bytes(100_000_000)))),
         png(*[(b"tEXt", b"key\0" + bytes(10_000))] * 300),
@@ -81,7 +81,7 @@ def test_a_picture_like_those_of_cameras_is_not_copied() -> None:
 async def test_only_who_sends_what_takes_too_long_waits(
     imaging: Imaging, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Well within the limits of what is checked beforehand, as if nobody had thought of it.
+    # Well within the limits checked in advance, like an unknown attack.
     monkeypatch.setattr(service, "_ORDINARY", 1e9)
     monkeypatch.setattr(service, "_SHARED_CPU_S", 0.1)
     monkeypatch.setattr(service, "_OWN_CPU_S", 0.1)
@@ -97,14 +97,14 @@ async def test_only_who_sends_what_takes_too_long_waits(
     assert "to decode" in str(results[0])
     assert [type(item).__name__ for item in results[1:]] == ["Still"] * 3
     assert pid not in imaging.pids
-    # From now on in a process of its own, and not again at once.
+    # From now on, it uses a separate process and a pause before the next attempt.
     shared = imaging._looking.pid
     with pytest.raises(PictureError, match=r"looked at in \d+ s"):
         await imaging.prepare("evil", bomb, MANIFEST, patient=True)
     with pytest.raises(PictureError, match="to decode"):
         await imaging.prepare("evil", bomb, MANIFEST)
     assert imaging._looking.pid == shared
-    # One that is sound again is looked at, in a process that others do not use.
+    # A valid picture is analyzed again, in a process that others do not use.
     assert (await imaging.prepare("evil", STREET, MANIFEST)).shape.width == 384
     assert imaging._own["evil"].pid in imaging.pids
 
@@ -147,7 +147,7 @@ async def test_masks_are_burned_in_before_anything_leaves_the_process(imaging: I
         left = decode(picture).image.crop((0, 0, 184, 288))
         assert max(high for _, high in left.getextrema()) < 16
     assert clean != drawn
-    # What is black already is left as it is.
+    # Black areas are not changed.
     assert await imaging.hide("p", clean, LEFT) is None
     assert await imaging.hide("p", STREET, LEFT) is not None
 
@@ -162,7 +162,7 @@ async def test_findings_of_any_number_can_be_drawn(imaging: Imaging) -> None:
 
 
 def _damaged() -> list[Any]:
-    """Return pictures of which a part is missing or makes no sense, by what was done to them."""
+    """Return pictures with missing or invalid parts, by the kind of damage."""
     street = decode(STREET).image.resize((640, 480))
     plain = jpeg(street, quality=90)
     kinds = {
@@ -221,10 +221,10 @@ def test_a_whole_picture_is_whole(
 ) -> None:
     data = jpeg(decode(STREET).image.resize(size).convert(mode), **options)
     assert (decode(data).width, decode(data).height) == size
-    # Black or grey to its end.
+    # Black or gray to the end.
     for grey in (0, 128):
         decode(jpeg(Image.new("RGB", size, (grey,) * 3), **options))
-    # What a sequential one says of its coefficients is wrong in some cameras' pictures.
+    # Some cameras send sequential pictures with wrong coefficient ranges.
     if "progressive" not in options:
         at = data.find(b"\xff\xda") + 5 + 2 * data[data.find(b"\xff\xda") + 4]
         decode(data[:at] + bytes(3) + data[at + 3 :])
@@ -246,5 +246,5 @@ def test_the_checks_of_a_large_hostile_file_take_no_time() -> None:
             examine(data)
         except PictureError:
             continue
-    # A walk over each byte would take a hundred times as long.
+    # Iterating over each byte would take a hundred times as long.
     assert time.process_time() - started < 5

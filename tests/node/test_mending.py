@@ -1,4 +1,4 @@
-"""Pictures with something wrong around them are looked at; those that are cut are refused."""
+"""Pictures with invalid data around them are analyzed; truncated ones are rejected."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from PIL import Image
 from tests.pictures import SELF_TEST_PICTURE, jpeg
 
 STREET = Image.open(SELF_TEST_PICTURE).convert("RGB")
-# Grey where coded data is missing would be seen nowhere in this one.
+# Gray areas of missing data would not be visible in this picture.
 PLAIN = Image.new("RGB", (320, 240), (128, 128, 128))
 KINDS = {
     "baseline": jpeg(STREET, quality=85),
@@ -28,7 +28,7 @@ KINDS = {
 
 
 def png(image: Image.Image, *notes: tuple[bytes, bytes, int]) -> bytes:
-    """Return a PNG with more chunks: name, content, and what is wrong with the checksum."""
+    """Return a PNG with more chunks: name, content, and the error of the checksum."""
     out = io.BytesIO()
     image.save(out, "PNG")
     data = out.getvalue()
@@ -49,7 +49,7 @@ def test_a_jpeg_without_an_end_is_looked_at(kind: str) -> None:
     whole = KINDS[kind]
     assert whole.endswith(b"\xff\xd9")
     assert same(whole[:-2], whole)
-    # The way it lies in a stream, too.
+    # The position in a stream, too.
     assert same(whole[:-2] + b"\r\n--frame\r\n", whole)
     assert decode(whole[:-2], (64, 64)).image.size == decode(whole, (64, 64)).image.size
 
@@ -71,7 +71,7 @@ def test_every_cut_between_rows_is_noticed() -> None:
         for cut in (at, at + 2):
             with pytest.raises(PictureError):
                 decode(whole[:cut])
-    # Nor is a cut picture of one colour taken for a whole one.
+    # Truncated pictures of a single color are not accepted either.
     plain = jpeg(PLAIN, quality=85)
     with pytest.raises(PictureError):
         decode(plain[: len(plain) * 4 // 5])
@@ -115,7 +115,7 @@ def test_a_png_that_is_cut_or_whose_pixels_are_damaged_is_refused(share: float) 
 @pytest.mark.parametrize("step", [1, 7, 4096])
 def test_the_end_of_a_picture_is_found_however_it_comes(step: int) -> None:
     exif = Image.Exif()
-    exif[0x010E] = "x" * 300  # with all that looks like an end inside
+    exif[0x010E] = "x" * 300  # with end markers inside
     thumbnail = b"\xff\xe2\x00\x0a\xff\xd8\xff\xd9\xff\xd8\xff\xd9"
     for whole in (*KINDS.values(), jpeg(PLAIN, exif=exif.tobytes()), png(PLAIN)):
         data = whole[:2] + thumbnail + whole[2:] if whole[0] == 0xFF else whole

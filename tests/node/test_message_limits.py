@@ -1,4 +1,4 @@
-"""Limits of messages are checked where they are made: nobody gets one that cannot be read."""
+"""Limits of messages are checked by the sender, so that receivers can always read them."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ from .conftest import Bench
 
 Say = Callable[[str], ChildProcess]
 
-# A child that talks to its node as any other does, and says something of its own.
+# A child process that sends its own messages to the node.
 _CHILD = """
 from edge_vision_node.processes.child import begin
 from edge_vision_node.processes.messages import BEGAN, Began
@@ -73,7 +73,7 @@ for header, _ in link.orders():
 
 @pytest.fixture
 async def say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Say]:
-    """Start a worker whose child does a thing with every order."""
+    """Start a worker whose child runs a function for every command."""
     workers: list[ChildProcess] = []
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
 
@@ -215,7 +215,7 @@ async def test_news_that_cannot_be_sent_are_left_out(say: Say) -> None:
 )
 async def test_what_is_no_message_ends_the_process_and_strikes_nobody(say: Say, what: str) -> None:
     worker = say(what + "; import time; time.sleep(600)")
-    if "encode_binary({}" in what:  # news that nobody listens to
+    if "encode_binary({}" in what:  # a message without a listener
         worker = say(what + "; link.answer(header, answer)")
         assert (await ask(worker)).engine.name == "y"
         return

@@ -1,4 +1,4 @@
-"""Pictures over HTTP, however they are packed; and addresses that give one at a time."""
+"""Pictures over HTTP in all kinds of multipart formats, and addresses with single pictures."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def part(
     before: bytes = b"",
     after: bytes = b"\r\n",
 ) -> bytes:
-    """Return a part of a multipart message; `length` is by how much the one that it says is off."""
+    """Return a part of a multipart message; `length` is the error of its declared length."""
     lines = [boundary]
     if kind is not None:
         lines.append(b"Content-Type: " + kind)
@@ -143,13 +143,13 @@ def test_a_stream_of_pictures_is_told_from_others(
 
 def test_a_silence_is_too_long_by_what_a_camera_usually_does() -> None:
     rhythm = Rhythm(10.0)
-    assert rhythm.limit_s == 30  # nothing is known of it
+    assert rhythm.limit_s == 30  # nothing is known about it
     rhythm.step(0.0)
     assert rhythm.limit_s == 30
     for _ in range(5):
         rhythm.step(12.0)
         assert rhythm.limit_s == pytest.approx(36)
-    # One that sends all at once and then nothing for a while.
+    # It sends everything at once and then nothing for a while.
     for _ in range(20):
         rhythm.step(0.0)
     assert rhythm.limit_s > 24
@@ -171,7 +171,7 @@ async def until(condition: Callable[[], object], seconds: float = 60.0) -> None:
 
 
 class OddServer:
-    """Answers with what it was told for each path; counts who asked."""
+    """Responds with the given data for each path, and counts requests."""
 
     def __init__(self, answers: dict[str, tuple[bytes, Iterable[bytes]]]) -> None:
         self.answers = answers
@@ -233,7 +233,7 @@ async def test_cameras_that_do_not_keep_to_the_letter_are_read() -> None:
         async with watched(*(Source(url=address + path) for path in answers)) as watchers:
             for watcher in watchers:
                 await until(lambda it=watcher: it.camera.frame and it.camera.frame.number > 2)
-        # Who is understood is asked once.
+        # If the response is understood, there is only one request.
         assert sorted(server.asked) == sorted(answers)
 
 
@@ -262,7 +262,7 @@ async def test_a_camera_that_seldom_sends_a_picture_is_there_all_the_time() -> N
             assert states == [SourceState.LIVE]
             assert not watcher.camera.state.single_pictures
             assert camera.requests == 1
-            # And one that really stops is away.
+            # A camera that really stops is unavailable.
             camera.stalled, camera.fps = True, 10
             await until(lambda: watcher.camera.state.state == SourceState.UNAVAILABLE)
             assert "has sent nothing" in (watcher.camera.state.reason or "")
@@ -286,7 +286,7 @@ async def test_a_server_for_one_reader_at_a_time_is_read_without_a_look_before()
         async def serve(self, stream: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             asked.append("")
             if len(asked) == 2:
-                writer.close()  # the one before counts as still there
+                writer.close()  # the previous picture still counts
                 return
             await super().serve(stream, writer)
 
@@ -326,5 +326,5 @@ def test_what_has_no_picture_is_read_once(start: bytes, sent: bytes) -> None:
             took.append(time.process_time() - begun)
         return min(took)
 
-    # Ten times as long: ten times as much, or a hundred times where it is squared.
+    # Ten times the length takes ten times as long, or a hundred times with a quadratic algorithm.
     assert seconds(800_000) < 40 * max(seconds(80_000), 0.001)

@@ -1,4 +1,4 @@
-"""The motion gate: what it tells, what it does not take for movement, and what it never hides."""
+"""The motion gate: what it reports, what is not movement, and what is never missed."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def test_a_camera_that_shakes_and_rain_are_no_movement() -> None:
 @pytest.mark.parametrize("sensitivity", SENSITIVITIES)
 @pytest.mark.parametrize("most", [1, 3, 6])
 def test_who_walks_is_told_from_a_camera_that_shakes(sensitivity: str, most: int) -> None:
-    # Few edges: little changes, and much where it does.
+    # Few edges: little changes, but these areas change a lot.
     scene, random = np.full((HEIGHT, WIDTH), 110.0), np.random.default_rng(7)
     scene[:, 400:430] = 30
     scene[60:90] = 200
@@ -195,7 +195,7 @@ def test_after_a_gap_it_has_to_learn_anew() -> None:
 
 
 def boxes_around(cells: NDArray[np.bool_]) -> set[tuple[float, ...]]:
-    """Return what a gate makes of changed cells, in cells."""
+    """Return the result of a gate for changed cells, in cells."""
     gate = MotionGate(MotionThresholds(least_area=0.0))
     gate._changed = cells
     scale = np.array([cells.shape[1], cells.shape[0]] * 2)
@@ -228,5 +228,5 @@ def test_what_has_changed_together_has_one_box(
     random = np.random.default_rng(7)
     for _ in range(5):
         cells = random.random(shape) < share
-        cells[0, -1] = cells[min(4, shape[0] - 1), 0] = True  # no neighbours across the border
+        cells[0, -1] = cells[min(4, shape[0] - 1), 0] = True  # no neighbors across the border
         assert boxes_around(cells) == boxes_by_flooding(cells)

@@ -1,4 +1,4 @@
-"""What is opened as video, and what is not: playlists, texts, pipes; and proxies for cameras."""
+"""What is accepted as video and what is not: playlists, texts, pipes; proxies for cameras."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.pictures import SELF_TEST_PICTURE
 
 STREET = SELF_TEST_PICTURE.read_bytes()
 
-# All of them are opened by FFmpeg, and lead elsewhere or show what they hold as a picture.
+# FFmpeg opens all of these, and follows their links or shows their content as a picture.
 SDP = (
     "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\n"
     "m=video 5004 RTP/AVP 96\na=rtpmap:96 H264/90000\n"
@@ -78,7 +78,7 @@ def make_video(path: Path, codec: str = "mpeg4") -> Path:
 def test_videos_are_read(tmp_path: Path, extension: str, codec: str) -> None:
     path = make_video(tmp_path / f"video.{extension}", codec)
     assert next(read_video(str(path))).image.size == (96, 64)
-    # Whatever its name looks like.
+    # Regardless of its name.
     odd = path.rename(tmp_path / f"concat:a|b%03d.{extension}")
     assert next(read_video(str(odd))).image.size == (96, 64)
 

@@ -1,4 +1,4 @@
-"""Which way up: what Exif, a display matrix and Home Assistant's choice do to a frame."""
+"""Orientation: the effect of Exif, a display matrix and the setting in Home Assistant."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ MATRICES = {
 
 
 def corners(width: int = 96, height: int = 64) -> Image.Image:
-    """Return a picture whose corners are all unlike each other."""
+    """Return a picture with four different corners."""
     grey = np.zeros((height, width), dtype=np.uint8)
     grey[: height // 2, : width // 2] = 250
     grey[: height // 2, width // 2 :] = 160
@@ -87,7 +87,7 @@ def test_frames_of_every_format_are_turned(
     expected = turned(frame.to_ndarray(format="rgb24").astype(int), orientation)
     got = upright(frame, orientation).to_ndarray(format="rgb24").astype(int)
     assert got.shape == expected.shape
-    # Colour is coarser than brightness, so that borders may be a little off.
+    # Color has a lower resolution than brightness, so borders may differ slightly.
     assert np.abs(got - expected).mean() < 6
 
 
@@ -100,7 +100,7 @@ def test_a_display_matrix_is_one_of_eight_turns(orientation: int) -> None:
 def test_a_matrix_that_makes_no_sense_turns_nothing() -> None:
     assert matrix_orientation((0,) * 9) == 1
     assert matrix_orientation((65536, 0, 0, 0, 0, 0, 0, 0, 1)) == 1
-    # A little askew is upright.
+    # Slightly rotated is treated as upright.
     assert matrix_orientation((64000, 9000, 0, -9000, 64000, 0, 0, 0, 1)) == 1
 
 

@@ -1,4 +1,4 @@
-"""Peers that have not logged in: they can do little, soon have to go, and lock nobody out."""
+"""Clients before login: they are limited, disconnected soon, and do not lock out others."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Served:
     async def log_in(
         self, stack: AsyncExitStack, token: str = SECRET, address: str = HUB
     ) -> tuple[aiohttp.ClientWebSocketResponse, dict[str, object]]:
-        """Return a connection and what the node says to a login."""
+        """Return a connection and the response of the node to a login."""
         connector = aiohttp.TCPConnector(local_addr=(address, 0))
         session = await stack.enter_async_context(aiohttp.ClientSession(connector=connector))
         scheme = "https" if self.trusted else "http"
@@ -84,7 +84,7 @@ async def served(tmp_path: Path) -> AsyncIterator[Served]:
 
 
 async def ended(reader: asyncio.StreamReader) -> bool:
-    """Wait until the node has hung up."""
+    """Wait until the node has closed the connection."""
     with suppress(ConnectionError):
         async with asyncio.timeout(20):
             while await reader.read(65536):
@@ -125,11 +125,11 @@ async def test_who_does_not_log_in_in_time_has_to_go(
         b"GET /" + b"x" * 100_000,
         _UPGRADE + b"X: " + b"y" * 100_000,
         b"".join((_UPGRADE, *(b"X%d: y\r\n" % number for number in range(5000)))),
-        # The first frame says that it has 32 MiB.
+        # The first frame declares 32 MiB.
         _UPGRADE + b"\r\n\x82\xff" + (32 * 2**20).to_bytes(8) + b"mask" + b"x" * 100_000,
         # 5,000 characters of a login.
         _UPGRADE + b"\r\n\x81\xfe" + (5000).to_bytes(2) + b"\0\0\0\0" + b"x" * 5000,
-        # Small ones without end.
+        # Endless small frames.
         _UPGRADE + b"\r\n" + b"\x89\x80\0\0\0\0" * 20_000,
     ],
     ids=["noise", "path", "header", "headers", "frame", "login", "pings"],
@@ -145,16 +145,16 @@ async def test_who_sends_much_before_a_login_has_to_go(served: Served, sent: byt
 
 
 def _frame(first: int, payload: bytes) -> bytes:
-    """A masked frame, whose mask is zeros: what it says is what is sent."""
+    """A masked frame with a mask of zeros, so that the data is sent unchanged."""
     return bytes([first, 0x80 | len(payload)]) + bytes(4) + payload
 
 
 @pytest.mark.parametrize(
     "sent",
     [
-        # A login in fragments without end.
+        # A login in endless fragments.
         _UPGRADE + b"\r\n" + _frame(0x01, b"{") + _frame(0x00, b" ") * 3000,
-        # 16 MiB of zeros that are compressed, which nobody has agreed on.
+        # 16 MiB of compressed zeros without negotiated compression.
         _UPGRADE
         + b"Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n"
         + b"\xc1\xfe"
@@ -163,7 +163,7 @@ def _frame(first: int, payload: bytes) -> bytes:
         + zlib.compress(bytes(4_000_000), 9)[2:4002],
         _UPGRADE + b"\r\n" + _frame(0xF1, b"x"),
         _UPGRADE + b"\r\n" + _frame(0x83, b"x"),
-        # Requests one after the other, without waiting for answers.
+        # Requests one after the other without waiting for responses.
         b"GET /nothing HTTP/1.1\r\nHost: node\r\n\r\n" * 1000,
         b"POST /ws HTTP/1.1\r\nHost: node\r\nTransfer-Encoding: chunked\r\n\r\n"
         + b"1\r\nx\r\n" * 4000,
@@ -190,9 +190,9 @@ async def test_odd_frames_and_requests_before_a_login_end_only_themselves(
 
 @pytest.mark.parametrize("tls", [False, True], ids=["plain", "TLS"])
 async def test_a_hub_gets_in_while_many_send_byte_by_byte(tmp_path: Path, tls: bool) -> None:
-    """Slow headers, halves of handshakes, nothing at all, and ends that are closed one way."""
+    """Slow headers, partial handshakes, no data at all, and half-closed connections."""
     certificate = None
-    if tls:  # not everywhere is there what makes certificates
+    if tls:  # the package for certificates is not available everywhere
         make = importlib.import_module("tests.certificates").make_certificate
         certificate = make(tmp_path / "certificate", address=HUB)
     node = Node(tmp_path / "data")
@@ -220,7 +220,7 @@ async def test_a_hub_gets_in_while_many_send_byte_by_byte(tmp_path: Path, tls: b
             await asyncio.sleep(1)
 
     async def gets_in() -> bool:
-        # A hub that is turned away because too many came at once tries again.
+        # A hub that was rejected because of too many connections tries again.
         for _ in range(50):
             with suppress(aiohttp.ClientError, OSError, TypeError):
                 return await served.works()
@@ -279,7 +279,7 @@ async def test_wrong_logins_are_bounded_for_each_address(
             codes.append(answer["code"])
         assert codes[:10] == ["auth_failed"] * 10
         assert set(codes[10:]) == {"busy"}
-        # Nor is a right one looked at for a while, but that of anybody else.
+        # Correct logins from this address are rejected for a while, too, but not those from others.
         _, answer = await served.log_in(stack, address=STRANGER)
         assert answer["code"] == "busy"
     assert await served.works()
@@ -299,7 +299,7 @@ def test_wrong_logins_are_forgiven_with_time() -> None:
     assert failures.too_many("a")
     now = 600.0
     assert not failures.too_many("a")
-    for number in range(5000):  # it does not grow without end
+    for number in range(5000):  # it does not grow indefinitely
         failures.note(str(number))
     assert len(failures._until) <= 1024
 

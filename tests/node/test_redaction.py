@@ -1,4 +1,4 @@
-"""No credential is left in a text, in whatever form; and the time grows as the text does."""
+"""Credentials of all forms are removed from texts, in time proportional to their length."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import time
 import pytest
 from edge_vision_node.protocol import redact
 
-# What is written in double angle brackets must be gone.
+# Everything in double angle brackets must be removed.
 SECRET = [
     # Addresses
     "open rtsp://<<admin>>:<<hunter2>>@192.168.1.9/s failed",
@@ -49,7 +49,7 @@ SECRET = [
     "sent Bearer <<abcdef0123456789>> to it",
     "sent Token <<0123456789abcdef0123>> to it",
     'realm="x", cnonce="<<n0nce>>", response="<<0123456789abcdef0123456789abcdef>>"',
-    # Settings, quoted and not
+    # Settings, with and without quotes
     "password=<<hunter2>>",
     "password: <<hunter2>>",
     "PASSWORD = <<hunter2>>",
@@ -105,7 +105,7 @@ SECRET = [
     '<param name="password" value="<<hunter2>>"/>',
     "{&quot;password&quot;: &quot;<<hunter two>>&quot;}",
     "%22password%22%3A%22<<hunter2>>%22",
-    # Documents and what is known
+    # Documents and known keys
     "<Password>  <<hunter2>></Password>",
     '<wsse:Password Type="x#PasswordText"><<hunter2>></wsse:Password>',
     "<tt:Username><<bob>></tt:Username>",
@@ -116,7 +116,7 @@ SECRET = [
     "got <<eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2ln>> back",
     "hub said <<hf_AbCdEfGhIjKlMnOpQrSt>>",
     "-----BEGIN RSA PRIVATE KEY----- <<MIIEow>>",
-    # What tools take
+    # Arguments of tools
     "mosquitto_pub -h cam -u <<bob>> -P <<hunter2>> -t x",
     "mosquitto_sub -P <<12345>> -t x -u <<bob>>",
     "mosquitto_pub --username <<bob>> --pw <<hunter2>>",
@@ -134,7 +134,7 @@ SECRET = [
     "IDENTIFIED BY '<<hunter2>>'",
     "> PASS <<hunter2>>",
     "WIFI:S:home;T:WPA;P:<<hunter 2>>;;",
-    # What sentences say
+    # Sentences
     "the password is <<hunter2>>",
     "Password is: <<hunter2>>",
     "password was '<<hunter two>>'",
@@ -148,7 +148,7 @@ SECRET = [
     "machine cam login <<bob>> password <<hunter2>>",
     "username/password <<bob>>/<<hunter2>>",
     "credentials <<bob>>:<<hunter2>>",
-    # Headers, however they are spelled
+    # Headers in all spellings
     "HTTP_AUTHORIZATION=<<Basic>> <<YTpiYw==>>",
     "authorization_header: <<abc>> <<def>>",
     "AUTHORIZATION : <<abc>> <<def>>",
@@ -159,7 +159,7 @@ SECRET = [
     "x-ha-access: <<abc>>",
     "sec-websocket-protocol: <<x1.abc>>",
     "authorization=Bearer%20<<abcdef012345>>",
-    # Logins in odd places
+    # Logins in unusual places
     "<<admin>>:<<hunter2>>@",
     "//<<admin>>:<<hunter2>>@cam/share",
     "<<admin>>:<<hunter2>>%40cam",
@@ -184,7 +184,7 @@ SECRET = [
     'password == "<<hunter2>>"',
     "password \u2013 <<hunter2>>",
     "password: >-\n  <<hunter2>>",
-    # Encoded, and known by their form
+    # Encoded, and recognized by their form
     "got %22<<eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2ln>>%22",
     "tok_<<eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2ln>>",
     "sent <<YWRtaW46aHVudGVyMg==>> to it",
@@ -193,7 +193,7 @@ SECRET = [
     "bot<<123456789:AAEhBOweik6ad6PsVgC5lb4dLbDkd1AbCdE>>",
     "npm_<<abcdefghijklmnop1234abcdefghijklmnop>>",
     "ya29.<<abcdefghijklmnop1234abcdefghijklmnop>>",
-    # Beside signs that hide them
+    # Next to characters that hide them
     "x\npassword=<<hunter2>>",
     "x\tpassword=<<hunter2>>",
     "x\x00password=<<hunter2>>",
@@ -358,7 +358,7 @@ def test_the_time_grows_as_the_text_does(kind: str, before: str) -> None:
             took.append(time.process_time() - begun)
         return min(took)
 
-    # Twenty times as long: twenty times as much, or four hundred times where it is squared.
+    # Twenty times the length takes twenty times as long, or 400 times with a quadratic algorithm.
     assert seconds(20_000) < 100 * max(seconds(1_000), 0.0001)
 
 

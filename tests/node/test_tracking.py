@@ -1,4 +1,4 @@
-"""The tracker: who is who over frames, what stands still, what is gone."""
+"""The tracker: identities over frames, stationary objects, and gone objects."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ NOWHERE = np.empty((0, 4))
 def seen(
     *places: tuple[float, float], score: float | Sequence[float] = 0.9, label: int = 0
 ) -> Detections:
-    """Return boxes of a tenth of the frame's width and a quarter of its height around places."""
+    """Return boxes with 1/10 of the width and 1/4 of the height of the frame around points."""
     centres = np.array(places, dtype=np.float32).reshape(-1, 2)
     half = np.array([0.05, 0.125], dtype=np.float32)
     boxes = np.concatenate((centres - half, centres + half), axis=1)
@@ -80,7 +80,7 @@ class TestFollowing:
     @pytest.mark.parametrize("fps", [2.0, 5.0, 10.0, 25.0])
     @pytest.mark.parametrize("after", [-1.0, 0.0, 2.0])
     def test_who_turns_or_stops_has_no_box_that_lags(self, fps: float, after: float) -> None:
-        # A box and a bit a second, as a walker goes; then the other way, not at all, or running.
+        # Slightly more than a box per second (walking), then back, standing still, or running.
         speed, count = 0.15 / fps, round(2 * fps)
         ways = 0.2 + speed * np.concatenate((np.arange(count), count - 1 + after * np.arange(1, 4)))
         tracker = Tracker()
@@ -167,7 +167,7 @@ class TestFollowing:
                 if track.confirmed
             }
         assert len(told) == 1
-        # Both at once are one, too; a person is none of them.
+        # Both in the same frame are one object, too; a person is a different one.
         both = np.array([[0.4, 0.4, 0.5, 0.6]] * 3, dtype=np.float32)
         found = Detections(both, np.array([0.9, 0.8, 0.9], np.float32), np.array([0, 1, 2]))
         tracker = Tracker(kinds=Kinds.of(("car", "truck", "person")))
@@ -248,8 +248,8 @@ class TestStandingStill:
         [
             (False, 9.5 * 3600, True),
             (False, 25 * 3600, False),
-            (True, 10, True),  # somebody passed before it
-            (True, 30, False),  # who rings now is somebody else
+            (True, 10, True),  # someone passed in front of it
+            (True, 30, False),  # the person at the door is someone else
         ],
     )
     def test_a_place_is_remembered_for_a_night_and_that_of_the_living_for_moments(
@@ -260,7 +260,7 @@ class TestStandingStill:
         for number in range(60):
             at = float(number)
             tracker.step(seen((0.5, 0.5)), at, disturbed=NOWHERE)
-        # Something passes in the dark, and nothing is seen there after that.
+        # Something passes in the dark, and nothing is detected there after that.
         for _ in range(8):
             at += 1.0
             left = tracker.step(seen(), at)
@@ -278,7 +278,7 @@ class TestStandingStill:
         for _ in range(50):
             at += 1.0
             (car,) = tracker.step(seen(), at, disturbed=NOWHERE)
-        # But who is not seen for a minute after it may be out of the picture.
+        # But an object that is not seen for a minute after that may be out of the picture.
         for _ in range(20):
             at += 1.0
             left = tracker.step(seen(), at, disturbed=NOWHERE)
@@ -293,7 +293,7 @@ class TestStandingStill:
                 at += 1.0
                 left = tracker.step(seen(), at, disturbed=NOWHERE)
             assert bool(left) is not alive
-            if alive:  # who stands there an hour later is somebody else
+            if alive:  # a person who stands there an hour later is someone else
                 (other,) = tracker.step(seen((0.5, 0.5)), at + 3600, disturbed=NOWHERE)
                 assert not other.returned
 
