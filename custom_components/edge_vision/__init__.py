@@ -19,7 +19,7 @@ from homeassistant.helpers.device_registry import DeviceEntryType
 from homeassistant.helpers.entity_component import DATA_INSTANCES, EntityComponent
 from homeassistant.helpers.typing import ConfigType
 
-from .api.client import NodeError, NodeVersionMismatch
+from .api.client import NodeRequestError, NodeVersionMismatch
 from .const import (
     CONF_ENGINE,
     CONF_FURTHER_ENGINES,
@@ -207,7 +207,7 @@ async def _start(hass: HomeAssistant, entry: EdgeVisionConfigEntry, runtime: Ent
             translation_key="node_version_mismatch",
             translation_placeholders=placeholders,
         ) from err
-    except NodeError as err:
+    except NodeRequestError as err:
         raise ConfigEntryNotReady(
             translation_domain=DOMAIN,
             translation_key="node_not_started",

@@ -10,7 +10,7 @@ from homeassistant.core import HomeAssistant
 from homeassistant.exceptions import HomeAssistantError, ServiceValidationError
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
-from .api.client import NodeCommandError, NodeError
+from .api.client import NodeCommandError, NodeRequestError
 from .const import DOMAIN
 from .entity import NodeEntity
 from .node.edge_vision_node.protocol import ErrorCode
@@ -46,11 +46,11 @@ class BenchmarkButton(NodeEntity, ButtonEntity):
                     translation_domain=DOMAIN, translation_key="benchmark_running"
                 ) from err
             raise self._failed(err) from err
-        except NodeError as err:
+        except NodeRequestError as err:
             raise self._failed(err) from err
 
     @staticmethod
-    def _failed(err: NodeError) -> HomeAssistantError:
+    def _failed(err: NodeRequestError) -> HomeAssistantError:
         return HomeAssistantError(
             translation_domain=DOMAIN,
             translation_key="benchmark_failed",

@@ -11,7 +11,7 @@ from homeassistant.core import HomeAssistant
 from homeassistant.exceptions import HomeAssistantError
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
-from .api.client import NodeError
+from .api.client import NodeRequestError
 from .entity import PipelineEntity, async_add_pipeline_entities
 from .node.edge_vision_node.protocol import (
     Command,
@@ -78,7 +78,7 @@ class LiveView(PipelineEntity, Camera):
         """Fetch the newest picture from the node."""
         try:
             return await self._picture(width or _DEFAULT_WIDTH)
-        except (NodeError, HomeAssistantError) as err:
+        except (NodeRequestError, HomeAssistantError) as err:
             _LOGGER.debug("No picture for %s: %s", self.entity_id, redact(str(err)))
             return None
 

@@ -9,7 +9,7 @@ from homeassistant.components.image import ImageEntity, ImageEntityDescription
 from homeassistant.core import HomeAssistant, callback
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
-from .api.client import NodeError
+from .api.client import NodeRequestError
 from .entity import PipelineEntity, async_add_pipeline_entities
 from .node.edge_vision_node.protocol import Command, Picture, PictureRequest, redact
 from .runtime.event_data import moment_of
@@ -70,7 +70,7 @@ class LastDetection(PipelineEntity, ImageEntity):
             _, picture = await self.runtime.node.async_request_picture(
                 Command.PICTURE, request, Picture
             )
-        except NodeError as err:
+        except NodeRequestError as err:
             _LOGGER.debug("No picture for %s: %s", self.entity_id, redact(str(err)))
             return None
         return picture

@@ -16,7 +16,7 @@ from homeassistant.components.media_source import (
 from homeassistant.core import HomeAssistant
 from homeassistant.util import dt as dt_util
 
-from .api.client import NodeError
+from .api.client import NodeRequestError
 from .const import DOMAIN, MANUFACTURER
 from .node.edge_vision_node.protocol import Command, LoggedEvent, Results, ResultsRequest
 from .runtime.event_data import moment_of
@@ -29,7 +29,7 @@ _PAGE = 200
 _JPEG = "image/jpeg"
 
 
-class _Place(NamedTuple):
+class _Location(NamedTuple):
     """What an identifier stands for: a camera, one of its events, or those before a number."""
 
     pipeline_id: str
@@ -62,7 +62,7 @@ class EdgeVisionMediaSource(MediaSource):
             raise Unresolvable("The camera of this picture is not there")
         try:
             await async_evidence(runtime, place.pipeline_id, place.event_id)
-        except NodeError as err:
+        except NodeRequestError as err:
             raise Unresolvable(f"The picture cannot be shown: {err}") from err
         return PlayMedia(evidence_path(place.pipeline_id, place.event_id), _JPEG)
 
@@ -81,7 +81,7 @@ class EdgeVisionMediaSource(MediaSource):
         )
         try:
             found = (await runtime.node.async_request(Command.RESULTS, request, Results)).events
-        except NodeError as err:
+        except NodeRequestError as err:
             raise BrowseError(f"The pictures cannot be listed: {err}") from err
         folder = _folder(item.identifier, runtime.pipelines[place.pipeline_id].settings.name)
         folder.children = [
@@ -106,15 +106,15 @@ class EdgeVisionMediaSource(MediaSource):
         return root
 
 
-def _place(identifier: str | None) -> _Place | None:
+def _place(identifier: str | None) -> _Location | None:
     """Return what an identifier stands for; None where it is none of ours."""
     match (identifier or "").split("/"):
         case [pipeline_id] if pipeline_id:
-            return _Place(pipeline_id)
+            return _Location(pipeline_id)
         case [pipeline_id, event_id] if is_event_id(event_id):
-            return _Place(pipeline_id, event_id=event_id)
+            return _Location(pipeline_id, event_id=event_id)
         case [pipeline_id, "older", before] if before.isascii() and before.isdigit():
-            return _Place(pipeline_id, before=int(before[:18]))
+            return _Location(pipeline_id, before=int(before[:18]))
     return None
 
 

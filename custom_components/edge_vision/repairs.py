@@ -10,7 +10,7 @@ from homeassistant.config_entries import ConfigEntryState, OperationNotAllowed
 from homeassistant.core import HomeAssistant
 from homeassistant.helpers import issue_registry as ir
 
-from .api.client import NodeError
+from .api.client import NodeRequestError
 from .const import DOMAIN
 from .markdown import escaped
 from .node.edge_vision_node.protocol import redact
@@ -108,7 +108,7 @@ class AllowModelFlow(RepairsFlow):
             return self.async_abort(reason="entry_removed")
         try:
             await entry.runtime_data.node.async_allow_model(self._model)
-        except NodeError as err:
+        except NodeRequestError as err:
             return self.async_abort(
                 reason="not_fixed",
                 description_placeholders={**placeholders, "error": escaped(redact(str(err)))},

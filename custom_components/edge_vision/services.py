@@ -17,7 +17,7 @@ from homeassistant.exceptions import HomeAssistantError, ServiceValidationError
 from homeassistant.helpers import config_validation as cv
 from homeassistant.helpers import service
 
-from .api.client import COMPILE_TIMEOUT_S, NodeCommandError, NodeError
+from .api.client import COMPILE_TIMEOUT_S, NodeCommandError, NodeRequestError
 from .const import (
     CONF_CONFIDENCE,
     CONF_LABELS,
@@ -116,7 +116,7 @@ async def _async_detect(call: ServiceCall) -> ServiceResponse:
         if err.code == ErrorCode.BAD_PICTURE:
             raise _refused("picture_unreadable", reason=str(err)) from err
         raise _failed("detect_failed", reason=str(err)) from err
-    except NodeError as err:
+    except NodeRequestError as err:
         raise _failed("node_unavailable", reason=str(err)) from err
     summary: dict[str, int] = {}
     for item in detected.objects:

@@ -15,7 +15,7 @@ from homeassistant.exceptions import Unauthorized
 from homeassistant.helpers import entity_registry as er
 from homeassistant.helpers.http import KEY_HASS, HomeAssistantView
 
-from .api.client import NodeCommandError, NodeError
+from .api.client import NodeCommandError, NodeRequestError
 from .const import DOMAIN
 from .node.edge_vision_node.protocol import Command, ErrorCode, EvidenceRequest, Picture
 from .runtime.runtime import EntryRuntime, find_runtime
@@ -39,7 +39,7 @@ def is_event_id(text: str) -> bool:
 async def async_evidence(
     runtime: EntryRuntime, pipeline_id: str, event_id: str, *, clean: bool = False
 ) -> tuple[Picture, bytes]:
-    """Return an event's picture, with boxes or clean. Raises `NodeError`."""
+    """Return an event's picture, with boxes or clean. Raises `NodeRequestError`."""
     wanted = EvidenceRequest(event_id=event_id, clean=clean, pipeline_id=pipeline_id)
     return await runtime.node.async_request_picture(Command.EVIDENCE, wanted, Picture)
 
@@ -77,7 +77,7 @@ class EvidenceView(HomeAssistantView):
             if err.code == ErrorCode.NO_PICTURE:
                 raise web.HTTPNotFound from err
             raise web.HTTPServiceUnavailable from err
-        except NodeError as err:
+        except NodeRequestError as err:
             raise web.HTTPServiceUnavailable from err
         if not jpeg.startswith(_JPEG_START):
             raise web.HTTPServiceUnavailable

@@ -13,7 +13,7 @@ from typing import Any
 
 from aiohttp import WSMsgType, web
 
-from custom_components.edge_vision.api.client import NodeClient, NodeError
+from custom_components.edge_vision.api.client import NodeClient, NodeRequestError
 from custom_components.edge_vision.api.link import LinkReport, NodeListener, NodeStartError
 from custom_components.edge_vision.node.edge_vision_node.protocol import (
     MAX_MESSAGE_BYTES,
@@ -110,7 +110,7 @@ class FakeLink:
         while True:
             await asyncio.sleep(self.restart_after_s)
             self.restarts += 1
-            with contextlib.suppress(NodeError):
+            with contextlib.suppress(NodeRequestError):
                 return await self._open()
 
 

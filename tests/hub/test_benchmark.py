@@ -7,7 +7,7 @@ import asyncio
 import pytest
 from homeassistant.exceptions import ServiceValidationError
 
-from custom_components.edge_vision.api.client import NodeError
+from custom_components.edge_vision.api.client import NodeRequestError
 from custom_components.edge_vision.diagnostics import async_get_config_entry_diagnostics
 from custom_components.edge_vision.node.edge_vision_node.protocol import Benchmark, BenchmarkRow
 from custom_components.edge_vision.runtime import node as node_module
@@ -49,7 +49,7 @@ async def test_the_button_measures_and_the_figures_are_shown(
 
     home.kill_node()
     await home.until_state(BUTTON, "unavailable")
-    with pytest.raises(NodeError):
+    with pytest.raises(NodeRequestError):
         await home.runtime.async_benchmark()
 
 

@@ -44,23 +44,23 @@ class Progress[P](NamedTuple):
     listener: Callable[[P], None]
 
 
-class NodeError(Exception):
+class NodeRequestError(Exception):
     """A node could not be talked to, or could not do what it was asked."""
 
 
-class NodeDisconnected(NodeError):
+class NodeDisconnected(NodeRequestError):
     """There is no connection, or it ended before the answer came."""
 
 
-class NodeTimeout(NodeError):
+class NodeTimeout(NodeRequestError):
     """The node did not answer in time."""
 
 
-class NodeAuthError(NodeError):
+class NodeAuthError(NodeRequestError):
     """The node refused the token."""
 
 
-class NodeVersionMismatch(NodeError):
+class NodeVersionMismatch(NodeRequestError):
     """Hub and node speak no common version of the protocol."""
 
     def __init__(self, greeting: Greeting) -> None:
@@ -73,11 +73,11 @@ class NodeVersionMismatch(NodeError):
         self.version = greeting.version
 
 
-class NodeProtocolError(NodeError):
+class NodeProtocolError(NodeRequestError):
     """The node said something that is not the protocol."""
 
 
-class NodeCommandError(NodeError):
+class NodeCommandError(NodeRequestError):
     """The node answered with an error: `code` for programs, `message` for people."""
 
     def __init__(self, code: str, message: str) -> None:

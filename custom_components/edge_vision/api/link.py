@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from ..node.edge_vision_node.protocol import Look, NodeEvent, NodeStatus
-from .client import NodeClient, NodeError
+from .client import NodeClient, NodeRequestError
 
 
-class NodeStartError(NodeError):
+class NodeStartError(NodeRequestError):
     """The node did not come up; the text says why, in the node's own words where it had any."""
 
 
@@ -19,7 +19,8 @@ class NodeListener(Protocol):
     async def async_connected(self, client: NodeClient) -> None:
         """Set up a node that has just connected.
 
-        The connection counts once this has returned, and is closed where it raises `NodeError`.
+        The connection counts once this has returned, and is closed if it raises
+        `NodeRequestError`.
         """
 
     def async_disconnected(self) -> None:
@@ -57,8 +58,8 @@ class NodeLink(Protocol):
     async def start(self, listener: NodeListener) -> None:
         """Connect for the first time; from then on the connection is kept up.
 
-        Raises `NodeError`, `NodeStartError` where the node did not come up. When it raises, or is
-        cancelled, nothing is left running.
+        Raises `NodeRequestError`, or `NodeStartError` if the node did not come up. When it raises,
+        or is cancelled, nothing is left running.
         """
 
     async def stop(self) -> None:

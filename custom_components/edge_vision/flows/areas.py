@@ -23,7 +23,7 @@ from homeassistant.helpers.selector import (
     TextSelectorConfig,
 )
 
-from ..api.client import NodeError
+from ..api.client import NodeRequestError
 from ..areas import (
     FIELD_COUNTING,
     FIELD_LOITERING,
@@ -283,7 +283,7 @@ class AreaFlow(ConfigSubentryFlow):
             _, jpeg = await self._hub.node.async_request_picture(
                 Command.OUTLINE, request, Picture, picture=self._still
             )
-        except (HomeAssistantError, NodeError) as err:
+        except (HomeAssistantError, NodeRequestError) as err:
             return escaped(f"({redact(str(err))})")
         return self._show(jpeg)
 

@@ -27,7 +27,7 @@ from homeassistant.helpers.selector import (
     SelectSelectorMode,
 )
 
-from ..api.client import COMPILE_TIMEOUT_S, NodeCommandError, NodeDisconnected, NodeError
+from ..api.client import COMPILE_TIMEOUT_S, NodeCommandError, NodeDisconnected, NodeRequestError
 from ..const import (
     CONF_ACCELERATOR,
     CONF_CAMERA,
@@ -300,7 +300,7 @@ class PipelineFlow(
             seen = await async_try_to_see(self._hub, data)
         except NodeDisconnected as err:
             raise _CannotSave({"base": "node_gone"}, str(err)) from err
-        except (HomeAssistantError, NodeError) as err:
+        except (HomeAssistantError, NodeRequestError) as err:
             raise _NoPicture(redact(str(err))) from err
         engine, accelerator = self._hub.node.place_for(
             data[CONF_MODEL], chosen(data, CONF_ENGINE), chosen(data, CONF_ACCELERATOR)
@@ -321,7 +321,7 @@ class PipelineFlow(
             if err.code == ErrorCode.BAD_PICTURE:
                 raise _NoPicture(err.message) from err
             raise _CannotSave({"base": "cannot_run"}, err.message) from err
-        except NodeError as err:
+        except NodeRequestError as err:
             raise _CannotSave({"base": "node_gone"}, str(err)) from err
         if seen.single_pictures and not self._watches_as_before:
             raise _SinglePictures

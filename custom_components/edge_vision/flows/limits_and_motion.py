@@ -15,7 +15,7 @@ from homeassistant.helpers.selector import (
     SelectSelectorConfig,
 )
 
-from ..api.client import NodeError
+from ..api.client import NodeRequestError
 from ..const import (
     CONF_ACCELERATOR,
     CONF_CONFIDENCE,
@@ -166,7 +166,7 @@ class DetailFlow(AreaFlow):
             found, jpeg = await self._hub.node.async_request_picture(
                 Command.DETECT, request, Detected, picture=self._still
             )
-        except (HomeAssistantError, NodeError) as err:
+        except (HomeAssistantError, NodeRequestError) as err:
             return escaped(f"({redact(str(err))})")
         seen = [
             f"- {escaped(item.label.capitalize())}: {item.confidence:.0f} %,"
@@ -235,7 +235,7 @@ class DetailFlow(AreaFlow):
         )
         try:
             _, jpeg = await self._hub.node.async_request_picture(Command.LIVE, request, Picture)
-        except NodeError as err:
+        except NodeRequestError as err:
             return escaped(f"({redact(str(err))})")
         return self._show(jpeg)
 

@@ -14,7 +14,7 @@ from homeassistant.config_entries import (
 )
 from homeassistant.core import callback
 
-from ..api.client import NodeError, Progress
+from ..api.client import NodeRequestError, Progress
 from ..markdown import placeholders
 from ..node.edge_vision_node.protocol import (
     BenchmarkProgress,
@@ -109,7 +109,7 @@ class ModelSteps(ProgressFlow[ConfigFlowContext, ConfigFlowResult, str], Options
             await self._hub.node.async_measure(
                 self._saved.id, MEASURE_SECONDS, Progress(BenchmarkProgress, listener)
             )
-        except NodeError as err:  # it is there all the same
+        except NodeRequestError as err:  # it is there all the same
             _LOGGER.debug("%s was not measured: %s", self._saved.name, err)
 
     async def async_step_installed(self, _: dict[str, Any] | None = None) -> ConfigFlowResult:

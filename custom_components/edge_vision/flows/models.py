@@ -15,7 +15,7 @@ from homeassistant.helpers.selector import (
     SelectSelectorMode,
 )
 
-from ..api.client import NodeError, Progress
+from ..api.client import NodeRequestError, Progress
 from ..const import CONF_FURTHER_ENGINES
 from ..local_node.requirements import (
     FURTHER_NAMES,
@@ -69,7 +69,7 @@ class ModelFlow(OwnModelFlow):
             self._catalogue = await self._hub.node.async_request(
                 Command.CATALOGUE, None, CatalogueAnswer
             )
-        except NodeError as err:
+        except NodeRequestError as err:
             return self._end("node_unavailable", reason=str(err))
         options = ["catalogue", "own", *(["remove"] if self._removable else []), "engines"]
         return self.async_show_menu(step_id="init", menu_options=options)
@@ -120,7 +120,7 @@ class ModelFlow(OwnModelFlow):
         task, self._task = self._task, None
         try:
             await task
-        except (NodeError, EngineInstallError) as err:
+        except (NodeRequestError, EngineInstallError) as err:
             return self._failed(err)
         # With a new engine the node starts anew; what it can do is measured later.
         return self._go_on("installed" if self._new_engine else "measure")
@@ -271,7 +271,7 @@ class ModelFlow(OwnModelFlow):
                 Command.REMOVE_MODEL, RemoveModel(model=self._model), Nothing
             )
             await self._hub.node.async_refresh_info()
-        except NodeError as err:
+        except NodeRequestError as err:
             self._reason = str(err)
             return await self.async_step_remove()
         return self._end("model_removed", model=name)

@@ -27,7 +27,7 @@ from homeassistant.helpers.selector import (
 )
 from homeassistant.util import slugify
 
-from ..api.client import COMPILE_TIMEOUT_S, NodeError
+from ..api.client import COMPILE_TIMEOUT_S, NodeRequestError
 from ..const import DATA_DIR
 from ..markdown import Markdown, Plain, placeholders
 from ..node.edge_vision_node.protocol import (
@@ -148,7 +148,7 @@ class OwnModelFlow(ModelSteps):
         task, self._task = self._task, None
         try:
             self._found = found = await task
-        except (NodeError, OSError, ValueError) as err:
+        except (NodeRequestError, OSError, ValueError) as err:
             return self._failed(err)
         return self._go_on("measure" if found.saved else "review")
 

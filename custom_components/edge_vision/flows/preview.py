@@ -50,7 +50,7 @@ async def async_try_to_see(
     """Return what a subentry's data would have the node see: a frame of live video, or a still.
 
     `or_still`: a still, too, where live video cannot be read and the choice is "auto". Raises
-    `HomeAssistantError`, or `NodeError`, with the reason where there is no picture.
+    `HomeAssistantError`, or `NodeRequestError`, with the reason where there is no picture.
     """
     camera: str | None = data.get(CONF_CAMERA)
     if may_be_live(data):

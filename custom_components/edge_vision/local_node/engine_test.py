@@ -17,7 +17,7 @@ from ..api.client import (
     NodeClient,
     NodeCommandError,
     NodeDisconnected,
-    NodeError,
+    NodeRequestError,
     NodeTimeout,
     NodeVersionMismatch,
     Progress,
@@ -104,7 +104,7 @@ async def async_try_engine(
         raise TrialError("version_mismatch", error=str(err)) from err
     except NodeCommandError as err:
         raise _failed(err, log, name) from err
-    except NodeError as err:
+    except NodeRequestError as err:
         raise TrialError("self_test_failed", engine=name, error=str(err)) from err
     finally:
         await process.stop()
@@ -132,7 +132,7 @@ async def async_benchmark(
                 timeout_s=COMPILE_TIMEOUT_S,
                 progress=Progress(BenchmarkProgress, listener),
             )
-    except NodeError as err:
+    except NodeRequestError as err:
         _LOGGER.debug("No benchmark was made: %s", err)
         return None
     finally:

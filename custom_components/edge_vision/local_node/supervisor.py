@@ -12,7 +12,7 @@ from pathlib import Path
 
 from homeassistant.core import HomeAssistant
 
-from ..api.client import NodeClient, NodeDisconnected, NodeError, NodeTimeout
+from ..api.client import NodeClient, NodeDisconnected, NodeRequestError, NodeTimeout
 from ..api.link import LinkReport, NodeListener, NodeStartError
 from ..const import CRASH_LOOP_EXITS, CRASH_LOOP_MINUTES
 from ..node.edge_vision_node.protocol import Command, Nothing
@@ -78,8 +78,8 @@ class LocalNode:
     async def start(self, listener: NodeListener) -> None:
         """Start the node for the first time; from then on it is kept running.
 
-        Raises `NodeStartError`, or `NodeError` where it cannot be connected to. When it raises, or
-        is cancelled, no process is left.
+        Raises `NodeStartError`, or `NodeRequestError` if it cannot be connected to. When it raises,
+        or is cancelled, no process is left.
         """
         self._listener = listener
         self.state = SupervisorState.STARTING
@@ -172,7 +172,7 @@ class LocalNode:
             try:
                 session = await self._open()
             except Exception as err:
-                if not isinstance(err, NodeError):
+                if not isinstance(err, NodeRequestError):
                     _LOGGER.exception("The node was started, but could not be set up")
                 reason = str(err) or type(err).__name__
                 delay = self._count_exit(reason)
@@ -231,7 +231,7 @@ class LocalNode:
             except NodeTimeout:
                 missed += 1
                 continue
-            except NodeError as err:
+            except NodeRequestError as err:
                 _LOGGER.debug("Odd answer to a ping: %s", err)
             missed = 0
             if not stable and time.monotonic() - started >= STABLE_AFTER_S:

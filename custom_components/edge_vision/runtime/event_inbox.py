@@ -143,7 +143,7 @@ class EventInbox:
             self._late_until = answer.events[0].seq if answer.events else 0
 
     async def async_subscribe(self, client: NodeClient) -> None:
-        """Have a node tell what was not taken in yet, and go on. Raises `NodeError`."""
+        """Have a node tell what was not taken in yet, and go on. Raises `NodeRequestError`."""
         before, self._early = self.seq, []
         try:
             request = Subscribe(after=before, log=self.log)

@@ -18,7 +18,7 @@ from ..api.client import (
     NodeClient,
     NodeCommandError,
     NodeDisconnected,
-    NodeError,
+    NodeRequestError,
     Progress,
 )
 from ..api.link import NodeLink
@@ -184,7 +184,7 @@ class EntryNode:
     # --- Its connection --------------------------------------------------------------------------
 
     async def async_greet(self, client: NodeClient) -> None:
-        """Receive what a node that has just connected is and has. Raises `NodeError`."""
+        """Receive what a node that has just connected is and has. Raises `NodeRequestError`."""
         self.greeting = client.greeting
         self.info = await client.request(Command.INFO, None, NodeInfo, timeout_s=SET_UP_TIMEOUT_S)
 
@@ -218,7 +218,7 @@ class EntryNode:
             return
         try:
             self.async_set_status(await self.async_request(Command.STATUS, None, NodeStatus))
-        except NodeError as err:
+        except NodeRequestError as err:
             _LOGGER.debug("The node did not answer with its status: %s", err)
 
     @callback
@@ -256,7 +256,7 @@ class EntryNode:
         timeout_s: float = REQUEST_TIMEOUT_S,
         progress: Progress[Any] | None = None,
     ) -> T:
-        """Send a request. Raises `NodeError`, `NodeDisconnected` where there is no connection."""
+        """Send a request. Raises `NodeRequestError`; `NodeDisconnected` without a connection."""
         return await self._require_client().request(
             command, params, answer, picture=picture, timeout_s=timeout_s, progress=progress
         )
@@ -270,7 +270,7 @@ class EntryNode:
         picture: bytes | None = None,
         timeout_s: float = REQUEST_TIMEOUT_S,
     ) -> tuple[T, bytes]:
-        """Send a request whose answer comes with a picture. Raises `NodeError`."""
+        """Send a request whose answer comes with a picture. Raises `NodeRequestError`."""
         return await self._require_client().request_picture(
             command, params, answer, picture=picture, timeout_s=timeout_s
         )
@@ -278,13 +278,13 @@ class EntryNode:
     async def async_request_either[T](
         self, command: Command, params: object | None, answer: type[T], *, timeout_s: float
     ) -> tuple[T, bytes | None]:
-        """Send a request whose answer may come with a picture. Raises `NodeError`."""
+        """Send a request whose answer may come with a picture. Raises `NodeRequestError`."""
         return await self._require_client().request_either(
             command, params, answer, timeout_s=timeout_s
         )
 
     async def async_refresh_info(self) -> None:
-        """Request anew what the node is and has. Raises `NodeError`."""
+        """Request anew what the node is and has. Raises `NodeRequestError`."""
         before = self.info
         self.info = await self.async_request(
             Command.INFO, None, NodeInfo, timeout_s=SET_UP_TIMEOUT_S
@@ -293,14 +293,14 @@ class EntryNode:
         await self._on_info(before)
 
     async def async_peek(self, video: Video) -> tuple[Picture, bytes]:
-        """Return a frame of live video as JPEG. Raises `NodeError` where there is none."""
+        """Return a frame of live video as JPEG. Raises `NodeRequestError` where there is none."""
         request = PeekRequest(video=video)
         return await self.async_request_picture(
             Command.PEEK, request, Picture, timeout_s=_PEEK_TIMEOUT_S
         )
 
     async def async_allow_model(self, model: str) -> None:
-        """Use a model again that crashed its engine. Raises `NodeError`."""
+        """Use a model again that crashed its engine. Raises `NodeRequestError`."""
         self.async_set_status(
             await self.async_request(
                 Command.ALLOW_MODEL,
@@ -313,7 +313,7 @@ class EntryNode:
     async def async_benchmark(self, models: Iterable[str | None]) -> None:
         """Measure the default model, and those of `models` that the node has, in every place.
 
-        Raises `NodeError` where the default one cannot be measured; others are skipped then.
+        Raises `NodeRequestError` where the default one cannot be measured; others are skipped then.
         """
         await self.async_measure(None, BENCHMARK_SECONDS)
         info = self.info
@@ -330,7 +330,7 @@ class EntryNode:
         seconds: float,
         progress: Progress[BenchmarkProgress] | None = None,
     ) -> None:
-        """Measure a model for so many seconds in each place. Raises `NodeError`."""
+        """Measure a model for so many seconds in each place. Raises `NodeRequestError`."""
         await self.async_request(
             Command.BENCHMARK,
             BenchmarkRequest(model=model, seconds=seconds),

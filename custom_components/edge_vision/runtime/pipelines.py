@@ -15,7 +15,7 @@ from homeassistant.helpers import restore_state
 from homeassistant.helpers.dispatcher import async_dispatcher_connect
 from homeassistant.helpers.entity_platform import EntityPlatform
 
-from ..api.client import NodeClient, NodeCommandError, NodeError
+from ..api.client import NodeClient, NodeCommandError, NodeRequestError
 from ..const import DOMAIN, EVENT_DETECTION, Issue
 from ..node.edge_vision_node.protocol import (
     Command,
@@ -255,7 +255,7 @@ class Pipelines(Mapping[str, PipelineRuntime]):
                 await self._node.async_request(
                     Command.FORGET, Forget(pipeline_id=pipeline_id), Nothing
                 )
-            except NodeError as err:
+            except NodeRequestError as err:
                 _LOGGER.debug("Pictures of a removed camera are still stored: %s", err)
             else:
                 self._removed.discard(pipeline_id)
@@ -303,7 +303,7 @@ class Pipelines(Mapping[str, PipelineRuntime]):
     # --- Configuring the node --------------------------------------------------------------------
 
     async def async_configure(self, client: NodeClient) -> None:
-        """Send all pipelines to the node. Raises `NodeError`."""
+        """Send all pipelines to the node. Raises `NodeRequestError`."""
         # One at a time, each with the newest settings: the last change wins.
         async with self._configuring:
             self.dirty = False
@@ -356,7 +356,7 @@ class Pipelines(Mapping[str, PipelineRuntime]):
         except NodeCommandError as err:
             _LOGGER.warning("The node did not accept its new settings: %s", err)
             return
-        except NodeError as err:
+        except NodeRequestError as err:
             _LOGGER.debug("The node gets its new settings when it is back: %s", err)
             return
         for pipeline in changed:

@@ -8,7 +8,7 @@ from typing import Any
 from homeassistant.config_entries import ConfigEntry
 from homeassistant.core import HomeAssistant, callback
 
-from ..api.client import NodeClient, NodeDisconnected, NodeError
+from ..api.client import NodeClient, NodeDisconnected, NodeRequestError
 from ..const import DOMAIN
 from ..node.edge_vision_node.protocol import Command, Look, NodeEvent, NodeInfo, NodeStatus
 from . import links
@@ -55,7 +55,7 @@ class EntryRuntime:
     async def async_start(self) -> None:
         """Start the node, connect, and configure its pipelines.
 
-        Raises `NodeError`; nothing is left running then.
+        Raises `NodeRequestError`; nothing is left running then.
         """
         stored = await self._inbox.async_load()
         self.pipelines.async_restore(stored)
@@ -73,7 +73,7 @@ class EntryRuntime:
         if (client := self.node.client) is not None:
             try:
                 await self._async_subscribe(client)
-            except NodeError as err:
+            except NodeRequestError as err:
                 # The link sees the same and connects again, which subscribes, too.
                 _LOGGER.debug("The node disconnected during set-up: %s", err)
         self.node.async_start_polling()
@@ -110,14 +110,14 @@ class EntryRuntime:
     async def async_benchmark(self) -> None:
         """Measure the default model, and those that cameras use, in every place.
 
-        Raises `NodeError` where the default one cannot be measured.
+        Raises `NodeRequestError` where the default one cannot be measured.
         """
         await self.node.async_benchmark(item.settings.model for item in self.pipelines.values())
 
     # --- What the link reports -------------------------------------------------------------------
 
     async def async_connected(self, client: NodeClient) -> None:
-        """Set up a node that has just connected. Raises `NodeError`."""
+        """Set up a node that has just connected. Raises `NodeRequestError`."""
         node, pipelines = self.node, self.pipelines
         await node.async_greet(client)
         # Before the node looks again, so that what it sees from now on is new.

@@ -14,7 +14,7 @@ from homeassistant.exceptions import HomeAssistantError, ServiceValidationError
 from homeassistant.helpers import entity_registry as er
 from homeassistant.util import dt as dt_util
 
-from ..api.client import NodeCommandError, NodeError, NodeTimeout
+from ..api.client import NodeCommandError, NodeRequestError, NodeTimeout
 from ..const import DOMAIN, Issue, PipelineProblem
 from ..node.edge_vision_node.protocol import (
     Command,
@@ -230,7 +230,7 @@ class StillLoop:
             problem = PROBLEM_OF_CODE.get(err.code, PipelineProblem.MODEL_FAILED)
             quarantined = err.code == ErrorCode.MODEL_QUARANTINED
             raise _CannotLook(problem, str(err), quarantined=quarantined) from err
-        except NodeError as err:
+        except NodeRequestError as err:
             if isinstance(err, NodeTimeout):
                 self._node.async_note_answer(in_time=False)
             raise _CannotLook(PipelineProblem.NODE_UNAVAILABLE, str(err)) from err

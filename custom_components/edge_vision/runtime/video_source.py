@@ -13,7 +13,7 @@ from homeassistant.core import HomeAssistant, callback
 from homeassistant.exceptions import HomeAssistantError
 from homeassistant.helpers import issue_registry as ir
 
-from ..api.client import NodeCommandError, NodeError
+from ..api.client import NodeCommandError, NodeRequestError
 from ..const import Issue, PictureSource, PipelineProblem
 from ..node.edge_vision_node.protocol import SourceState, SourceStatus, redact
 from .issues import async_clear_issue, async_raise_issue
@@ -205,7 +205,7 @@ class VideoSource:
                 self._again_at = time.monotonic() + self._pause_s
                 self._report(redact(str(err)))
                 return
-            except NodeError as err:  # which says nothing about the video
+            except NodeRequestError as err:  # which says nothing about the video
                 _LOGGER.debug("The live video of %s was not tried: %s", settings.name, err)
                 self._again_at = time.monotonic() + FIRST_PAUSE_S
                 return

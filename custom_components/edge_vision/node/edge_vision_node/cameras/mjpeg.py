@@ -28,7 +28,7 @@ class PicturesError(ValueError):
     """The stream holds no pictures, or one that is too large."""
 
 
-class Pictures:
+class PictureParser:
     """Extracts pictures from a stream, each as soon as its last byte has arrived."""
 
     def __init__(self) -> None:

@@ -20,7 +20,7 @@ from ..frames import opening
 from ..frames.structure import JPEG_START
 from . import tls
 from .messages import Source
-from .mjpeg import Pictures, PicturesError, holds_pictures
+from .mjpeg import PictureParser, PicturesError, holds_pictures
 from .relay import Relay
 
 _LOGGER = logging.getLogger(__name__)
@@ -232,7 +232,7 @@ class Opener:
 
     def _sent(self, silence_s: float) -> Generator[bytes]:
         """Yield the pictures of one response."""
-        pictures = Pictures()
+        pictures = PictureParser()
         # FFmpeg handles HTTP (logins, redirects, TLS) but returns the raw data.
         options = self._network_options(self._source.url) | {"raw_packet_size": _RAW_READ}
         timeout, url = (OPEN_TIMEOUT_S, silence_s), self._source.url

@@ -40,7 +40,7 @@ _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2)
 _Member = zipfile.ZipInfo | tarfile.TarInfo
 
 
-class Archive:
+class ArchiveFile:
     """A zip or tar file, opened for reading.
 
     Names have slashes, whichever system the archive was made on.
@@ -164,16 +164,16 @@ def is_archive(path: Path) -> bool:
 
 
 @contextmanager
-def open_archive(path: Path) -> Iterator[Archive]:
+def open_archive(path: Path) -> Iterator[ArchiveFile]:
     """Open a zip or tar file. Raises `ModelError` if it is neither, damaged or hostile."""
     try:
         if zipfile.is_zipfile(path):
             _require_short_table(path)
             with zipfile.ZipFile(path) as packed:
-                yield Archive(packed)
+                yield ArchiveFile(packed)
         else:
             with _open_tar(path) as packed_tar:
-                yield Archive(packed_tar)
+                yield ArchiveFile(packed_tar)
     except (zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError) as err:
         raise ModelError(f"The archive {path.name} is damaged or cut short: {err}") from err
     except (NotImplementedError, RuntimeError, UnicodeDecodeError) as err:

@@ -44,7 +44,7 @@ def to_corners(centres: Floats) -> Floats:
     return np.concatenate((centres[:, :2] - half, centres[:, :2] + half), axis=1)
 
 
-class Motion:
+class BoxMotion:
     """Position, velocity and their covariance of N boxes."""
 
     def __init__(self) -> None:

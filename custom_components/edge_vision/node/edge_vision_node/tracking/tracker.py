@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from ..detections import Detections
 from .association import areas, assign, contained, covered, overlaps
-from .kalman import Floats, Motion, to_centres, to_corners
+from .kalman import BoxMotion, Floats, to_centres, to_corners
 from .kinds import Kinds
 
 
@@ -134,8 +134,8 @@ class _Place:
     until: float
 
 
-# A match must be likelier than this (a logarithm, see `Motion.likelihoods`), or something new has
-# begun. A track that is not confirmed has to be likelier by a little.
+# A match must be likelier than this (a logarithm, see `BoxMotion.likelihoods`), or something new
+# has begun. A track that is not confirmed has to be likelier by a little.
 _LEAST_LIKELIHOOD = -7.5
 _UNCONFIRMED = -2.0
 _NEVER = -1e9
@@ -179,7 +179,7 @@ class Tracker:
         self._kinds = kinds or Kinds()
         self._next_id = first_id
         self._tracks: list[Track] = []
-        self._motion = Motion()
+        self._motion = BoxMotion()
         self._places: list[_Place] = []
         self._at: float | None = None
 
