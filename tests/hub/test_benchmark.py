@@ -39,7 +39,7 @@ async def test_the_button_measures_and_the_figures_are_shown(
     figure = rows["onnxruntime", "cpu"]
     places = (await Flow.begin(home)).options("advanced", "place")
     assert places["onnxruntime/cpu"].startswith(f"ONNX Runtime, CPU: {figure.median_ms:.0f} ms, ")
-    assert places["onnxruntime/cpu"].endswith(" pictures a second")
+    assert places["onnxruntime/cpu"].endswith(" pictures per second")
 
     told = await async_get_config_entry_diagnostics(home.hass, entry)
     (kept,) = told["node"]["info"]["benchmarks"]
@@ -68,7 +68,7 @@ async def test_the_models_of_cameras_are_measured_too(
     assert home.runtime.node.info is not None
     assert {item.model for item in home.runtime.node.info.benchmarks} == {MODEL, "colours"}
     described = (await Flow.begin(home)).options("model")
-    assert " pictures a second)" in described["colours"]
+    assert " pictures per second)" in described["colours"]
     # A model that cannot be measured is left out, and the others have their figures.
     (models / "colours" / "model.onnx").write_bytes(b"damaged")
     await home.runtime.async_benchmark()
@@ -86,4 +86,4 @@ def test_a_model_for_another_engine_has_a_figure_as_well() -> None:
     )
     measured = [Benchmark(model="pose", model_name="Pose", at="", rows=(row,))]
     assert figure_of(measured, "pose", "onnxruntime") is None
-    assert figure_of(measured, "pose", None) == "12 ms, 50 pictures a second"
+    assert figure_of(measured, "pose", None) == "12 ms, 50 pictures per second"

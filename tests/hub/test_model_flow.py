@@ -368,7 +368,7 @@ async def test_a_model_of_the_catalogue_is_installed_without_a_network_and_in_us
     # It has been measured, and the figures are shown where it is chosen.
     assert before.info is not None
     assert [item.model for item in before.info.benchmarks] == ["yolox_nano"]
-    assert " pictures a second)" in (await Flow.begin(home)).options("model")["yolox_nano"]
+    assert " pictures per second)" in (await Flow.begin(home)).options("model")["yolox_nano"]
     subentry = next(iter(home.entry.subentries.values()))
     home.hass.config_entries.async_update_subentry(
         home.entry, subentry, data={**subentry.data, "model": "yolox_nano"}

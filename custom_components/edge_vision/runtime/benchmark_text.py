@@ -28,7 +28,7 @@ def _item(row: BenchmarkRow) -> str:
         return name + escaped(row.error or "it could not be measured")
     text = (
         f"{name}{row.median_ms:.0f} ms a picture, 95 % of them within {row.p95_ms:.0f} ms;"
-        f" {per_second(row.frames_per_second)} pictures a second"
+        f" {per_second(row.frames_per_second)} pictures per second"
     )
     if row.cameras:
         counts = _in_a_row([str(item.cameras) for item in row.cameras])
@@ -75,7 +75,7 @@ def figure_of(
     engine: str | None,
     accelerator: str | None = None,
 ) -> str | None:
-    """Return what was measured of a model in a place, such as "15 ms, 61 pictures a second".
+    """Return what was measured of a model in a place, such as "15 ms, 61 pictures per second".
 
     Without an accelerator, of the engine's fastest; without an engine, of the fastest of all. None
     where nothing was measured.
@@ -92,4 +92,6 @@ def figure_of(
     if not rows:
         return None
     best = max(rows, key=lambda row: row.frames_per_second or 0.0)
-    return f"{best.median_ms:.0f} ms, {per_second(best.frames_per_second or 0.0)} pictures a second"
+    return (
+        f"{best.median_ms:.0f} ms, {per_second(best.frames_per_second or 0.0)} pictures per second"
+    )

@@ -1,3 +1,3 @@
-"""Edge Vision node: owns the frames, models and accelerators of one device."""
+"""Edge Vision node: runs the frames, models and accelerators of one device."""
 
 __version__ = "0.1.0"

@@ -1,4 +1,4 @@
-"""How fast a model runs on everything that is here, and where it should."""
+"""The speed of a model with every engine and accelerator, and a recommendation."""
 
 from __future__ import annotations
 
@@ -31,22 +31,23 @@ _LOGGER = logging.getLogger(__name__)
 
 FILE_NAME = "benchmarks.json"
 _CAMERAS = (1, 2, 4, 8)
-# What may be used of a place all the time: the rest is for peaks, heat and everything else.
+# Share of the capacity that can be used permanently; the rest is for peaks, heat and other
+# programs.
 _SAFE_SHARE = 0.7
-# An accelerator this much slower than the processor is still better: it leaves that one free.
+# An accelerator that is slower by this factor is still better, because the processor stays free.
 _WORTH_ITS_FREEDOM = 0.8
 _LONGEST_S = 30.0
-# Some places need a second for a picture; nobody who waits wants more of those than that.
+# Some places need a second per picture, so limit the number of runs that the user waits for.
 _LEAST_RUNS = 3
 
 ProgressListener = Callable[[BenchmarkProgress], None]
 
 
 class Benchmarks:
-    """Runs benchmarks, one at a time, and keeps the newest of each model in a file."""
+    """Runs benchmarks one at a time, and stores the newest of each model in a file."""
 
     def __init__(self, data: Path, workers: Workers) -> None:
-        """Read what was measured before; a damaged file counts as none."""
+        """Read earlier results; a damaged file is ignored."""
         self._path = data / FILE_NAME
         self._workers = workers
         self._running = asyncio.Lock()
@@ -58,16 +59,16 @@ class Benchmarks:
         return tuple(self._kept.values())
 
     async def run(self, model: Model, seconds: float, listener: ProgressListener) -> Benchmark:
-        """Measure a model in every place, for so many seconds each.
+        """Measure a model in every place for this number of seconds.
 
-        Raises `BusyError` while another benchmark runs, `NodeError` where there is no place.
+        Raises `BusyError` while another benchmark is running, and `NodeError` without any place.
         """
         if self._running.locked():
-            raise BusyError("A benchmark is running already")
+            raise BusyError("A benchmark is already running")
         async with self._running:
             places = await self._workers.places(model)
             if not places:
-                await self._workers.choose(model, None, None)  # raises, and says why
+                await self._workers.choose(model, None, None)  # raises an error with the reason
             rows = [await self._describe(place) for place in places]
             picture = await asyncio.to_thread(street_720p)
             for number, place in enumerate(places):
@@ -119,14 +120,13 @@ class Benchmarks:
             temporary.write_text(json.dumps([write(item) for item in self.kept]), "utf-8")
             temporary.replace(self._path)
         except OSError as err:
-            _LOGGER.warning("The benchmark is not kept: %s", err)
+            _LOGGER.warning("The benchmark cannot be saved: %s", err)
 
 
 def with_figures(row: BenchmarkRow, measured: Measured) -> BenchmarkRow:
-    """Return a row with what was measured, and what that means for cameras.
+    """Return a row with the measured figures and the resulting rates for cameras.
 
-    Each camera gets its part of 70 % of the pictures that there can be: the rest is for peaks,
-    heat and everything else that runs here.
+    Cameras share 70 % of the possible pictures; the rest is for peaks, heat and other programs.
     """
     rate = 1000 / max(measured.still_ms, 0.01)
     return replace(
@@ -165,7 +165,7 @@ def recommend(rows: Sequence[BenchmarkRow]) -> Recommendation | None:
     if len(measured) == 1:
         reason = f"{_name(best)} is the only one that can run it here."
     else:
-        reason = f"{_name(best)} is the fastest here: {rate(best):.0f} pictures a second."
+        reason = f"{_name(best)} is the fastest here: {rate(best):.0f} pictures per second."
     return Recommendation(engine=best.engine, accelerator=best.accelerator, reason=reason)
 
 
@@ -186,7 +186,7 @@ def _read_kept(path: Path) -> dict[str, Benchmark]:
         try:
             benchmark = read(Benchmark, item)
         except ProtocolError as err:
-            _LOGGER.warning("An earlier benchmark is left out: %s", err)
+            _LOGGER.warning("An earlier benchmark is ignored: %s", err)
         else:
             kept[benchmark.model] = benchmark
     return kept

@@ -1,4 +1,4 @@
-"""Detections of one frame as aligned arrays: the one currency between heads, rules and pictures."""
+"""Detections of a frame as aligned arrays: the common type of heads, rules and pictures."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .protocol import Box, DetectedObject, Keypoint
 
 @dataclass(frozen=True)
 class Placement:
-    """Where the frame lies in the model's input, both normalised to 0-1.
+    """The position of the frame in the input of the model, both normalized to 0-1.
 
     A point x of the frame is at x * scale_x + offset_x of the input.
     """
@@ -25,19 +25,19 @@ class Placement:
 
 
 FILLS = Placement()
-# A box narrower than this share of the frame has no area: half a pixel of a 4K picture.
+# Boxes narrower than this share of the frame have no area: half a pixel of a 4K picture.
 _LEAST_SIDE = 1e-4
 
 
 @dataclass(frozen=True, eq=False)
 class Detections:
-    """What a head found in one frame, best first.
+    """The detections of a head in a frame, best first.
 
     Attributes:
-        boxes: float32 [N, 4], x_min, y_min, x_max, y_max, normalised to the full frame, in 0-1.
+        boxes: float32 [N, 4], x_min, y_min, x_max, y_max, normalized to the full frame, in 0-1.
         scores: float32 [N], 0-1.
         class_ids: int32 [N], index into the model's labels.
-        keypoints: float32 [N, K, 3], x, y (normalised as boxes are) and score; K may be 0.
+        keypoints: float32 [N, K, 3], x, y (normalized like boxes) and score; K may be 0.
     """
 
     boxes: NDArray[np.float32]
@@ -47,34 +47,34 @@ class Detections:
 
     @classmethod
     def none(cls) -> Detections:
-        """Return what a look finds that finds nothing."""
+        """Return an empty result."""
         return cls(np.empty((0, 4), np.float32), np.empty(0, np.float32), np.empty(0, np.int32))
 
     def __len__(self) -> int:
         return len(self.scores)
 
     def keep(self, index: NDArray[np.bool_] | NDArray[np.intp]) -> Detections:
-        """Return those that a boolean mask [N] or an index array [M] selects."""
+        """Return the detections selected by a boolean mask [N] or an index array [M]."""
         keypoints = None if self.keypoints is None else self.keypoints[index]
         return Detections(self.boxes[index], self.scores[index], self.class_ids[index], keypoints)
 
     def of_classes(self, class_ids: NDArray[np.int32] | None) -> Detections:
-        """Return those of some classes; None keeps all."""
+        """Return the detections of some classes, or all if None."""
         return self if class_ids is None else self.keep(np.isin(self.class_ids, class_ids))
 
     @property
     def upright(self) -> NDArray[np.bool_]:
-        """Return which boxes are boxes: of finite numbers, and with an area."""
-        with np.errstate(invalid="ignore"):  # infinity less infinity
+        """Return which boxes are valid: finite numbers and with an area."""
+        with np.errstate(invalid="ignore"):  # infinity minus infinity
             sides = self.boxes[:, 2:] - self.boxes[:, :2]
         upright: NDArray[np.bool_] = np.asarray((sides >= _LEAST_SIDE).all(axis=1))
         return upright & np.asarray(np.isfinite(self.boxes).all(axis=1))
 
     def in_frame(self) -> Detections:
-        """Return them with their boxes cut at the frame's edges.
+        """Return the detections with their boxes cut at the edges of the frame.
 
-        What has no area there is no find, whatever a model says: every head's results, and what is
-        moved from a part of a frame into the whole, come by here.
+        Detections without an area in the frame are removed. This is used for the results of all
+        heads, and for detections moved from a part of a frame to the whole.
         """
         found = self.keep(self.upright)
         boxes = np.clip(found.boxes, 0, 1)
@@ -85,7 +85,7 @@ class Detections:
     def objects(
         self, labels: Sequence[str], keypoint_names: Sequence[str] = ()
     ) -> tuple[DetectedObject, ...]:
-        """Return them as messages carry them: labels, percentages, rounded boxes and keypoints."""
+        """Return the objects for messages: labels, percentages, rounded boxes and keypoints."""
         points = [[]] * len(self) if self.keypoints is None else self.keypoints.tolist()
         return tuple(
             DetectedObject(
@@ -117,7 +117,7 @@ class Detections:
         )
 
     def placed(self, placement: Placement) -> Detections:
-        """Return them in coordinates of the frame, from those of the model's input."""
+        """Return the detections in coordinates of the frame instead of those of the input."""
         if placement == FILLS:
             return self.in_frame()
         scale = np.array([placement.scale_x, placement.scale_y], dtype=np.float32)
@@ -132,7 +132,7 @@ class Detections:
 
 
 def joined(parts: Sequence[Detections]) -> Detections:
-    """Return detections of one picture as one, in their order; all have keypoints."""
+    """Return several detections of one picture combined, in their order; all have keypoints."""
     if not parts:
         return Detections(
             np.empty((0, 4), np.float32), np.empty(0, np.float32), np.empty(0, np.int32)
@@ -151,10 +151,10 @@ def non_maximum_suppression(detections: Detections, iou_threshold: float, limit:
     Args:
         detections: candidates in any order.
         iou_threshold: two boxes of a class with a larger intersection over union are one object.
-        limit: how many to return at most.
+        limit: maximum number of detections to return.
 
     Returns:
-        the survivors, best first.
+        The remaining detections, best first.
     """
     order = np.argsort(-detections.scores, kind="stable")
     ordered = detections.keep(order)

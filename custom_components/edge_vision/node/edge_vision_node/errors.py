@@ -1,4 +1,4 @@
-"""What can go wrong in a node, by what the user can do about it."""
+"""The errors of a node, grouped by what the user can do about them."""
 
 from __future__ import annotations
 
@@ -6,53 +6,53 @@ from .protocol import ErrorCode
 
 
 class NodeError(Exception):
-    """A failure with a code for programs and a sentence for people."""
+    """A failure with a code for programs and a message for users."""
 
     code = ErrorCode.INTERNAL
 
 
 class PictureError(NodeError):
-    """The picture cannot be read: broken, of an unknown format, or too large."""
+    """The picture cannot be read: damaged, in an unknown format, or too large."""
 
     code = ErrorCode.BAD_PICTURE
 
 
 class EngineMissingError(NodeError):
-    """The engine's package is not installed, or does not work on this machine."""
+    """The package of the engine is not installed or does not work on this machine."""
 
     code = ErrorCode.ENGINE_MISSING
 
 
 class AcceleratorError(NodeError):
-    """The engine has no such accelerator here."""
+    """The engine does not have this accelerator on this machine."""
 
     code = ErrorCode.UNKNOWN_ACCELERATOR
 
 
 class ModelError(NodeError):
-    """The model's files are damaged, or the engine cannot load them."""
+    """The files of the model are damaged, or the engine cannot load them."""
 
     code = ErrorCode.MODEL_FAILED
 
 
 class UnknownModelError(NodeError):
-    """The node holds no such model."""
+    """The node does not have this model."""
 
     code = ErrorCode.UNKNOWN_MODEL
 
 
 class InferenceError(NodeError):
-    """The engine failed while it ran a model."""
+    """The engine failed while running a model."""
 
     code = ErrorCode.INFERENCE_FAILED
 
 
 class WorkerError(InferenceError):
-    """The process that runs the engine crashed, or did not answer in time.
+    """The process of the engine crashed or did not respond in time.
 
-    `reason`: why, without the process's name. `begun`: this very order was being executed then, and
-    what became of the process is its doing. `timed_out`: it took too long, and the process was
-    ended for that. `killed`: somebody else ended it, mostly the kernel for want of memory.
+    `reason`: the reason without the name of the process. `begun`: this command was being executed
+    and caused the end of the process. `timed_out`: it took too long, and the process was killed for
+    that. `killed`: the process was killed from outside, mostly by the kernel because of low memory.
     """
 
     code = ErrorCode.ENGINE_CRASHED
@@ -66,7 +66,7 @@ class WorkerError(InferenceError):
         timed_out: bool = False,
         killed: bool = False,
     ) -> None:
-        """Keep all of it."""
+        """Initialize the error."""
         super().__init__(text)
         self.reason = reason or text
         self.begun = begun
@@ -75,29 +75,29 @@ class WorkerError(InferenceError):
 
 
 class AcceleratorFailedError(InferenceError):
-    """The accelerator loads the model, and fails again and again when it runs it."""
+    """The accelerator loads the model, but fails repeatedly to run it."""
 
 
 class ModelLoadingError(NodeError):
-    """The model is being loaded or compiled; it is not known yet whether it can be used."""
+    """The model is being loaded or compiled; whether it can be used is not known yet."""
 
     code = ErrorCode.MODEL_LOADING
 
 
 class SupersededError(NodeError):
-    """A newer frame of the same pipeline took this one's place."""
+    """A newer frame of the same pipeline replaced this one."""
 
     code = ErrorCode.SUPERSEDED
 
 
 class UnknownPipelineError(NodeError):
-    """The node has no such pipeline."""
+    """The node does not have this pipeline."""
 
     code = ErrorCode.UNKNOWN_PIPELINE
 
 
 class ConfigurationError(NodeError):
-    """The pipeline's configuration cannot be understood."""
+    """The configuration of the pipeline is invalid."""
 
     code = ErrorCode.BAD_MESSAGE
 
@@ -109,7 +109,7 @@ class NoPictureError(NodeError):
 
 
 class FrameGoneError(NodeError):
-    """The camera's process does not keep this frame: too old, lost, or too many are kept."""
+    """The process of the camera no longer has this frame: too old, lost, or too many frames."""
 
     code = ErrorCode.FRAME_GONE
 
@@ -121,29 +121,29 @@ class StorageError(NodeError):
 
 
 class NewerLogError(StorageError):
-    """The result log was written by a newer version, and is left as it is."""
+    """The result log was written by a newer version and is not changed."""
 
 
 class DownloadError(NodeError):
-    """A file cannot be fetched: no network, a server that refuses, or not the file it should be."""
+    """A download failed: no network, a rejected request, or an unexpected file."""
 
     code = ErrorCode.DOWNLOAD_FAILED
 
 
 class QuarantinedError(ModelError):
-    """The model crashed its engine, and is not used until somebody says so."""
+    """The model crashed its engine and is disabled until the user allows it."""
 
     code = ErrorCode.MODEL_QUARANTINED
 
 
 class BusyError(NodeError):
-    """What was asked for is being done already."""
+    """The requested operation is already running."""
 
     code = ErrorCode.BUSY
 
 
 class CameraError(NodeError):
-    """The camera's live video is not there."""
+    """The live video of the camera is not available."""
 
     code = ErrorCode.CAMERA_UNAVAILABLE
 
@@ -169,5 +169,5 @@ _BY_CODE: dict[str, type[NodeError]] = {
 
 
 def error_of(code: str, message: str) -> NodeError:
-    """Return the error that a worker reported, with its type."""
+    """Return the error reported by a worker, with its type."""
     return _BY_CODE.get(code, NodeError)(message)

@@ -1,4 +1,4 @@
-"""What a head finds in one frame, as arrays; and the same as messages carry it."""
+"""The results of heads for a frame, as arrays and for messages."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ _SHOWN_NUMBERS = 3
 
 @dataclass(frozen=True, eq=False)
 class Classification:
-    """One answer for the whole frame.
+    """A classification of the whole frame.
 
     Attributes:
-        scores: float32 [C], 0-1, one for each of the model's labels.
+        scores: float32 [C], 0-1, one for each label of the model.
     """
 
     scores: NDArray[np.float32]
 
     def of_classes(self, class_ids: NDArray[np.int32] | None) -> Classification:
-        """Return it with a score for some classes only; None keeps all."""
+        """Return the scores of some classes only, or all if None."""
         if class_ids is None:
             return self
         kept = np.isin(np.arange(len(self.scores)), class_ids)
@@ -36,7 +36,7 @@ class Classification:
 
 @dataclass(frozen=True, eq=False)
 class Embedding:
-    """A vector that lies near those of similar pictures.
+    """A vector that is close to those of similar pictures.
 
     Attributes:
         vector: float32 [D], of length 1.
@@ -62,10 +62,10 @@ Result = Detections | Classification | Embedding | Segmentation
 def findings(
     result: Result, labels: Sequence[str], keypoint_names: Sequence[str], min_score: float
 ) -> Findings:
-    """Return a result as messages carry it.
+    """Return a result for messages.
 
-    Classes are those of at least `min_score` (0-1), best first, five at most. For a segmentation
-    they are the largest hundred, and a class's confidence and area are its share of the frame.
+    Classes are those of at least `min_score` (0-1), best first, at most five. For a segmentation,
+    they are the largest hundred, and confidence and area of a class are its share of the frame.
     """
     if isinstance(result, Detections):
         return Findings(objects=result.objects(labels, keypoint_names))
@@ -96,7 +96,7 @@ def findings(
 
 
 def in_words(found: Findings, task: str) -> str:
-    """Return what was found as a line for people. "Nothing" is said where a task can tell that."""
+    """Return the findings as a line of text, with "nothing" only for tasks that can tell this."""
     if task == Task.EMBEDDING:
         start = ", ".join(f"{number:.3f}" for number in found.embedding[:_SHOWN_NUMBERS])
         return f"a vector of {len(found.embedding)} numbers: {start}, …"

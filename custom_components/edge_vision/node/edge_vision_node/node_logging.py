@@ -1,4 +1,4 @@
-"""How a node and its children log: to stderr, one line each, without credentials."""
+"""Logging of a node and its child processes: to stderr, in single lines, without credentials."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None] | tup
 
 
 class _Formatter(logging.Formatter):
-    """Writes a message in one line; only the trace of an error has more."""
+    """Formats a message as one line; only tracebacks have more."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the base class's
         record.message = redact(record.message)
@@ -24,7 +24,7 @@ class _Formatter(logging.Formatter):
 
 
 def begin_to_log(level: str) -> None:
-    """Log to stderr from now on."""
+    """Set up logging to stderr."""
     handler = logging.StreamHandler()
     handler.setFormatter(_Formatter(_FORMAT))
     logging.basicConfig(level=level, handlers=[handler])

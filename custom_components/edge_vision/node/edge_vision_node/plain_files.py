@@ -1,4 +1,4 @@
-"""Reading files that anybody may have put there: plain ones only, and no more than was agreed."""
+"""Reading of untrusted files: only regular files, and only up to a maximum size."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from pathlib import Path
 
 
 def open_plain(path: Path, *, follow: bool = True) -> BufferedReader:
-    """Open a plain file to read. Raises `OSError` for everything else.
+    """Open a regular file for reading. Raises `OSError` for everything else.
 
-    A pipe would wait for its writer, a device never ends, and a folder is none. `follow`: whether
-    it may lie behind a symbolic link.
+    A pipe would wait for its writer, and a device may never end. `follow`: whether symbolic links
+    are followed.
     """
     flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW)
     try:
@@ -33,7 +33,7 @@ def open_plain(path: Path, *, follow: bool = True) -> BufferedReader:
 
 
 def read_plain(path: Path, most: int, *, follow: bool = True) -> bytes:
-    """Return the content of a plain file of at most so many bytes. Raises `OSError`."""
+    """Return the content of a regular file of at most `most` bytes. Raises `OSError`."""
     with open_plain(path, follow=follow) as file:
         content = file.read(most + 1)
     if len(content) > most:

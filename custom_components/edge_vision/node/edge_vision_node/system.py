@@ -1,4 +1,4 @@
-"""What system this process runs on: kernel, processor, C library."""
+"""The system of this process: kernel, processor, C library."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class System:
-    """What decides whether a package can be installed; `libc` is "glibc", "musl" or "".
+    """The properties that determine which packages can be installed.
 
-    `version` is the C library's, empty where it is not known.
+    `libc` is "glibc", "musl" or "". `version` is that of the C library, or empty if unknown.
     """
 
     name: str
@@ -22,24 +22,24 @@ class System:
 
     @property
     def text(self) -> str:
-        """Return it in words."""
+        """Return a description for messages."""
         return f"{self.name} {self.machine}{f' with {self.libc}' if self.libc else ''}"
 
 
 def this_system() -> System:
     """Return the system of this process.
 
-    The C library is the one that it runs on, whatever others are installed beside it.
+    The C library is the one used by the process, even if others are installed.
     """
     libc, version = "", ""
     if sys.platform == "linux":
         try:
             text = os.confstr("CS_GNU_LIBC_VERSION") or ""
-        except (OSError, ValueError):  # other C libraries do not know the question
+        except (OSError, ValueError):  # not supported by other C libraries
             text = ""
         libc, _, version = text.partition(" ")
         if libc != "glibc":
             libc = "musl"
-            known, number = platform.libc_ver()  # newer versions of Python can tell
+            known, number = platform.libc_ver()  # supported by newer versions of Python
             version = number if known == libc else ""
     return System(platform.system(), platform.machine(), libc, version)

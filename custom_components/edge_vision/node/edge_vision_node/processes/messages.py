@@ -1,4 +1,4 @@
-"""What every process of the node says unasked."""
+"""Messages that every process of the node sends on its own."""
 
 from __future__ import annotations
 
@@ -9,6 +9,6 @@ BEGAN = "began"
 
 @dataclass(frozen=True, kw_only=True)
 class Began:
-    """`began`: the process begins to execute an order. If it ends now, that order is to blame."""
+    """`began`: the process starts to execute a command, which caused it if the process ends now."""
 
     order: int

@@ -1,28 +1,28 @@
-"""What a hub and a node say to each other.
+"""The protocol between a hub and a node.
 
-This package is all that both sides import, so it needs nothing but the standard library.
+This is the only package that both sides import, so it only uses the standard library.
 
-Transport: one websocket. Text frames are JSON objects. Binary frames carry a picture behind a
-small JSON header: four bytes of header length (unsigned, big-endian), the header, the picture.
+Transport: one websocket. Text frames are JSON objects. Binary frames consist of a small JSON header
+and a picture: four bytes of header length (unsigned, big-endian), the header, the picture.
 
 Conversation::
 
     node → {"type": "hello", "node_id": …, "version": …, "schema_min": 1, "schema_max": 1, …}
     hub  → {"type": "auth", "token": …, "schema": 1}
-    node → {"type": "ready"}                       (or an error, and the connection ends)
-    hub  → {"id": 7, "type": "info"}               (a command; binary where it brings a picture)
-    node → {"id": 7, "type": "result", "result": {…}}      (binary where it brings a picture)
+    node → {"type": "ready"}                       (or an error, and the connection is closed)
+    hub  → {"id": 7, "type": "info"}               (a command; binary if it contains a picture)
+    node → {"id": 7, "type": "result", "result": {…}}      (binary if it contains a picture)
          | {"id": 7, "type": "error", "code": "unknown_model", "message": "…"}
     node → {"type": "event", "seq": 12, "log": "…", "event": {…}}   (pushed after ``subscribe``;
-           numbers mean something within one log; null where the node cannot write its log)
+           numbers are only valid within one log; null if the node cannot write its log)
     node → {"type": "status", "status": {…}}               (pushed when a pipeline changes state)
     node → {"type": "look", "look": {…}}                   (pushed while live video is watched)
 
-Units: confidence is a percentage (0-100, one decimal), boxes are normalised to the full frame
+Units: confidence is a percentage (0-100, one decimal), boxes are normalized to the full frame
 (0-1, origin top left), times are ISO 8601 in UTC, durations are milliseconds.
 
-Everything in a message is a frozen dataclass. `read` builds one from untrusted JSON and
-checks every field; unknown fields are ignored, so that a newer peer may say more.
+All parts of a message are frozen dataclasses. `read` builds one from untrusted JSON and checks
+every field; unknown fields are ignored, so that newer versions can add fields.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a conversation is made of: who greets, what can be asked, why that can fail."""
+"""The parts of a conversation: greeting, commands, and error codes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ WEBSOCKET_PATH = "/ws"
 
 
 class ErrorCode(StrEnum):
-    """Why a command failed; the message beside it says it in words."""
+    """The reason why a command failed; the message contains the details."""
 
     AUTH_FAILED = "auth_failed"
     BAD_MESSAGE = "bad_message"
@@ -38,7 +38,7 @@ class ErrorCode(StrEnum):
 
 
 class Command(StrEnum):
-    """What a hub can ask of a node. Those that bring or return a picture are binary."""
+    """The commands of a hub. Those that contain or return a picture are binary."""
 
     ALLOW_MODEL = "allow_model"
     BENCHMARK = "benchmark"
@@ -67,7 +67,7 @@ class Command(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Greeting:
-    """The first thing a node says on a connection."""
+    """The first message of a node on a connection."""
 
     node_id: str
     version: str
@@ -78,4 +78,4 @@ class Greeting:
 
 @dataclass(frozen=True, kw_only=True)
 class Nothing:
-    """Parameters or answer of a command that has none."""
+    """The parameters or the result of a command without any."""

@@ -1,4 +1,4 @@
-"""What a node is and has: hardware, engines, models, and how fast they are."""
+"""The node: its hardware, engines, models, and their speed."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class AcceleratorInfo:
-    """A place where an engine runs a model, `cpu` for example.
+    """An accelerator that an engine runs models on, for example `cpu`.
 
-    `emulated`: a program on the processor that passes for a GPU; neither measured nor offered.
+    `emulated`: a program on the processor that emulates a GPU; it is neither measured nor offered.
     """
 
     id: str
@@ -19,10 +19,10 @@ class AcceleratorInfo:
 
 @dataclass(frozen=True, kw_only=True)
 class EngineInfo:
-    """An inference runtime; `version` is None and `missing` says why where it cannot be used.
+    """An inference runtime. If it cannot be used, `version` is None and `missing` is the reason.
 
-    `crashed`: it is there, but ended or hung the process in which it was looked at. `packaged`:
-    there is a package of it for this system.
+    `crashed`: it is installed, but its process crashed or hung when it was inspected. `packaged`:
+    there is a package for this system.
     """
 
     id: str
@@ -36,9 +36,9 @@ class EngineInfo:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelInfo:
-    """A model that the node holds; `engines` are those it has files for.
+    """A model of the node; `engines` are those that it has files for.
 
-    `detector`: the model whose findings it looks at; without that one it cannot be used.
+    `detector`: the model whose detections it analyzes; it cannot be used without that model.
     """
 
     id: str
@@ -57,7 +57,7 @@ class ModelInfo:
 
 @dataclass(frozen=True, kw_only=True)
 class HardwareInfo:
-    """The device a node runs on. None is "not known here"."""
+    """The device of a node. None means unknown."""
 
     machine: str
     system: str
@@ -71,11 +71,11 @@ class HardwareInfo:
 
 @dataclass(frozen=True, kw_only=True)
 class DeviceInfo:
-    """An accelerator that is really there, as the operating system shows it.
+    """An accelerator of the device, as shown by the operating system.
 
-    `kind` is one of edge_tpu, hailo, gpu, npu. `engine` and `accelerator` say where models run on
-    it, None where no engine can use it; `missing` says in one sentence what it takes to use it,
-    None where it is ready.
+    `kind` is one of edge_tpu, hailo, gpu, npu. `engine` and `accelerator` run models on it; they
+    are None if no engine can use it. `missing` is a sentence about what is needed to use it, or
+    None if it is ready.
     """
 
     id: str
@@ -88,9 +88,9 @@ class DeviceInfo:
 
 @dataclass(frozen=True, kw_only=True)
 class BoardProfile:
-    """What a kind of board can do, by its maker's figures, and what it is good for.
+    """A kind of board with the figures of its manufacturer and its recommended use.
 
-    `tops`: peak 8-bit operations in units of 10^12 per second. None where nobody states a figure.
+    `tops`: peak 8-bit operations in units of 10^12 per second, or None if not stated.
     """
 
     id: str
@@ -105,7 +105,7 @@ class BoardProfile:
 
 @dataclass(frozen=True, kw_only=True)
 class CameraLoad:
-    """How many pictures a second of each of so many cameras a place can look at."""
+    """Pictures per second for each camera, with this number of cameras."""
 
     cameras: int
     frames_per_second: float
@@ -113,11 +113,11 @@ class CameraLoad:
 
 @dataclass(frozen=True, kw_only=True)
 class BenchmarkRow:
-    """How fast a model runs in one place.
+    """The speed of a model with one engine and accelerator.
 
-    `median_ms` and `p95_ms` are the engine's alone, `still_ms` is a whole picture of 1280x720 from
-    its bytes to what is in it, and `frames_per_second` how many of those there can be. `error`
-    says why it could not be measured; the figures are None then.
+    `median_ms` and `p95_ms` are the times of the engine alone. `still_ms` is the time for a picture
+    of 1280x720 from its bytes to the result, and `frames_per_second` the possible number of those.
+    `error` is the reason if it could not be measured; the figures are None then.
     """
 
     engine: str
@@ -134,7 +134,7 @@ class BenchmarkRow:
 
 @dataclass(frozen=True, kw_only=True)
 class Recommendation:
-    """Where a model runs best here, and why, in a sentence."""
+    """The best engine and accelerator for a model, and the reason in a sentence."""
 
     engine: str
     accelerator: str
@@ -143,7 +143,7 @@ class Recommendation:
 
 @dataclass(frozen=True, kw_only=True)
 class Benchmark:
-    """How fast a model ran, at a time, on everything that this node can run it on."""
+    """The speed of a model at some time, with everything that this node can run it on."""
 
     model: str
     model_name: str
@@ -154,9 +154,9 @@ class Benchmark:
 
 @dataclass(frozen=True, kw_only=True)
 class BenchmarkRequest:
-    """`benchmark`: measure a model everywhere, so many seconds each. Answer: `Benchmark`.
+    """`benchmark`: measure a model on everything, for some seconds each. Result: `Benchmark`.
 
-    Meanwhile `progress` is pushed as for `install_model`, with `BenchmarkProgress`.
+    In the meantime, `progress` is pushed as for `install_model`, with `BenchmarkProgress`.
     """
 
     model: str | None = None
@@ -165,7 +165,7 @@ class BenchmarkRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class BenchmarkProgress:
-    """How far a benchmark is: `done` places of `total`, and the one being measured."""
+    """The progress of a benchmark: `done` of `total`, and the one being measured."""
 
     engine_name: str
     accelerator_name: str
@@ -175,7 +175,7 @@ class BenchmarkProgress:
 
 @dataclass(frozen=True, kw_only=True)
 class NodeInfo:
-    """Answer to `info`."""
+    """Result of `info`."""
 
     node_id: str
     version: str

@@ -1,4 +1,4 @@
-"""What happens, as it is told and logged."""
+"""Events as they are sent and logged."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from .shapes import Box
 
 
 class Kind(StrEnum):
-    """Which rule speaks in an event."""
+    """The rule that created an event."""
 
     CLASSIFICATION = "classification"
     COUNT = "count"
@@ -21,7 +21,7 @@ class Kind(StrEnum):
 
 
 class Phase(StrEnum):
-    """Where an event stands in time; `instant` has no duration."""
+    """The phase of an event; `instant` has no duration."""
 
     START = "start"
     UPDATE = "update"
@@ -31,12 +31,11 @@ class Phase(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class NodeEvent:
-    """Something a rule has to say about one label.
+    """An event of a rule about one label.
 
-    `zone`: that which the rule is about, None where it is about none; `zones`: all in which the
-    object stands, and that.
-    `evidence`: the event whose picture shows it, for `evidence`. There is one then, or it is being
-    taken: who asks for it waits for it. None where there will be none.
+    `zone`: the zone of the event, or None; `zones`: all zones that the object is in, and that one.
+    `evidence`: the event whose picture shows it, for the command `evidence`. The picture exists or
+    is being taken; a request waits for it. None if there will be no picture.
     """
 
     event_id: str
@@ -68,7 +67,7 @@ class NodeEvent:
 class Subscribe:
     """`subscribe`: push events from now on, and first those after `after` (None: only new ones).
 
-    `log`: the log that `after` is of. Of another one, all events are pushed.
+    `log`: the log of `after`. If it is another log, all events are pushed.
     """
 
     after: int | None = None
@@ -77,9 +76,9 @@ class Subscribe:
 
 @dataclass(frozen=True, kw_only=True)
 class Subscribed:
-    """Answer to `subscribe`: `seq` is the newest event's number so far, `log` which log it is.
+    """Result of `subscribe`: the number of the newest event (`seq`) and the log.
 
-    -1 and None where the log cannot be read now.
+    They are -1 and None if the log cannot be read now.
     """
 
     seq: int
@@ -90,8 +89,8 @@ class Subscribed:
 class ResultsRequest:
     """`results`: read the local result log, newest first.
 
-    `before`: only events with a lower number. `with_picture`: only those that have a picture of
-    their own, and it is still there.
+    `before`: only events with a lower number. `with_picture`: only events with an existing picture
+    of their own.
     """
 
     pipeline_id: str | None = None
@@ -110,6 +109,6 @@ class LoggedEvent:
 
 @dataclass(frozen=True, kw_only=True)
 class Results:
-    """Answer to `results`."""
+    """Result of `results`."""
 
     events: tuple[LoggedEvent, ...]

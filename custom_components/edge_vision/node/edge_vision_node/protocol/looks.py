@@ -1,4 +1,4 @@
-"""Looking: what is asked, and what was seen."""
+"""Requests to analyze pictures, and their results."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from .shapes import ClassScore, DetectedObject, LabelPresence, Line, Point, Zone
 class LookRequest:
     """`look` (binary, with a picture): run one frame of a pipeline.
 
-    `scan` also answers with one `scan` event per object, and one for the answer about the frame,
-    for somebody who asked.
+    `scan` also sends one `scan` event per object, and one for the result of the whole frame, for a
+    scan on request.
     """
 
     pipeline_id: str
@@ -23,7 +23,7 @@ class LookRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class LineTotal:
-    """How often objects of a label have crossed a line, in one direction, "in" or "out"."""
+    """How often objects of a label have crossed a line in one direction, "in" or "out"."""
 
     line: str
     label: str
@@ -33,14 +33,14 @@ class LineTotal:
 
 @dataclass(frozen=True, kw_only=True)
 class Look:
-    """What one frame showed. An empty `objects` means "looked, and nothing there".
+    """The result of one frame. An empty `objects` means "analyzed, and nothing found".
 
-    `answer`: what the looks so far say about the whole frame: the label of a classification, the
-    posture of a pose, or `NO_ANSWER`; None where the task has no such answer.
+    `answer`: the result for the whole frame according to the frames so far: the label of a
+    classification, the posture of a pose, or `NO_ANSWER`; None if the task has no such result.
 
-    Of live video it is what holds now: `objects` are those that are followed, `zones` the presence
-    in each zone, `lines` the crossings so far, `frames_per_second` the rate of the newest frames.
-    It is pushed as {"type": "look", "look": …} when something has changed.
+    For live video, it is the current state: `objects` are the tracked ones, `zones` the presence in
+    each zone, `lines` the crossings so far, `frames_per_second` the rate of the newest frames. It
+    is pushed as {"type": "look", "look": …} when something has changed.
     """
 
     pipeline_id: str
@@ -68,9 +68,9 @@ class Look:
 
 @dataclass(frozen=True, kw_only=True)
 class ScanRequest:
-    """`scan`: look once at the newest frame of a pipeline's live video. Answer: `Look`.
+    """`scan`: analyze the newest frame of the live video of a pipeline. Result: `Look`.
 
-    Tells one `scan` event per object, as a `look` that asks for it; states are left as they are.
+    One `scan` event per object is sent, as for a `look` with `scan`; states are not changed.
     """
 
     pipeline_id: str
@@ -78,11 +78,11 @@ class ScanRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class LiveRequest:
-    """`live`: a frame of a pipeline's live video, with what that very frame shows drawn in.
+    """`live`: a frame of the live video of a pipeline, with the detections in this frame.
 
-    It is the frame that was looked at last, where that shows something, or else the newest one.
+    It is the last analyzed frame if it shows something, and otherwise the newest one.
 
-    `motion`: what the motion gate sees, instead. The answer is `Picture`, binary.
+    `motion`: return the view of the motion gate instead. The result is `Picture`, binary.
     """
 
     pipeline_id: str
@@ -92,9 +92,9 @@ class LiveRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class PeekRequest:
-    """`peek`: a frame of live video that need not be any pipeline's, to see that it can be read.
+    """`peek`: a frame of live video, with or without a pipeline, to check that it can be read.
 
-    Nothing is masked in it. The answer is `Picture`, binary; an error says why there is none.
+    Nothing is masked. The result is `Picture`, binary, or an error with the reason.
     """
 
     video: Video
@@ -102,9 +102,9 @@ class PeekRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class EvidenceRequest:
-    """`evidence`: the picture of an event, with its boxes or `clean`. Answer: `Picture`, binary.
+    """`evidence`: the picture of an event, with its boxes or `clean`. Result: `Picture`, binary.
 
-    `pipeline_id`: whose event it has to be; None where that does not matter.
+    `pipeline_id`: the required pipeline of the event, or None for any.
     """
 
     event_id: str
@@ -114,7 +114,7 @@ class EvidenceRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class OutlineRequest:
-    """`outline` (binary, with a picture): draw zones, lines and masks on it. Answer: `Picture`."""
+    """`outline` (binary, with a picture): draw zones, lines and masks on it. Result: `Picture`."""
 
     zones: tuple[Zone, ...] = ()
     lines: tuple[Line, ...] = ()
@@ -124,11 +124,11 @@ class OutlineRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class DetectRequest:
-    """`detect` (binary, with a picture): look once, outside every pipeline; nothing is kept.
+    """`detect` (binary, with a picture): analyze it without a pipeline; nothing is stored.
 
-    With `annotate` the answer is binary and brings the picture with its boxes, as JPEG. In
-    `privacy_masks` nothing is seen or shown. `limits` are those of single labels, as a pipeline
-    has them.
+    With `annotate`, the result is binary and contains the picture with boxes as JPEG. Areas in
+    `privacy_masks` are neither analyzed nor shown. `limits` are limits for single labels, as in a
+    pipeline.
     """
 
     model: str | None = None
@@ -143,7 +143,7 @@ class DetectRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class Detected:
-    """Answer to `detect`."""
+    """Result of `detect`."""
 
     width: int
     height: int
@@ -162,7 +162,7 @@ class Detected:
 
 @dataclass(frozen=True, kw_only=True)
 class SelfTestRequest:
-    """`self_test`: run a model on the picture that comes with the node."""
+    """`self_test`: run a model on the picture included in the node."""
 
     model: str | None = None
     engine: str | None = None
@@ -171,7 +171,7 @@ class SelfTestRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class SelfTest:
-    """Answer to `self_test`: `inference_ms` is the median of `runs` runs after a warm-up."""
+    """Result of `self_test`: `inference_ms` is the median of `runs` runs after a warm-up."""
 
     model: str
     engine: str
@@ -187,14 +187,14 @@ class SelfTest:
 
 @dataclass(frozen=True, kw_only=True)
 class PictureRequest:
-    """`picture`: the annotated picture of a pipeline's last event. The answer is binary."""
+    """`picture`: the annotated picture of the last event of a pipeline. The result is binary."""
 
     pipeline_id: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class Picture:
-    """Header of a picture. `single_pictures`: of what is peeked at (see `SourceStatus`)."""
+    """Header of a picture. `single_pictures`: for `peek`, see `SourceStatus`."""
 
     content_type: str
     at: str

@@ -1,4 +1,4 @@
-"""Models that are added, looked at, removed, or left out."""
+"""Models that are added, inspected, removed, or disabled."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from .shapes import Findings
 
 @dataclass(frozen=True, kw_only=True)
 class CatalogueModel:
-    """A model of the catalogue; `installed` is the version that the node holds, or None.
+    """A model of the catalog; `installed` is the installed version, or None.
 
-    `download_bytes`: how much there is to fetch. `unavailable`: why it cannot run on the node's
-    device, whatever is installed there.
+    `download_bytes`: size of the download. `unavailable`: the reason if it cannot run on this
+    device, no matter what is installed there.
     """
 
     id: str
@@ -34,7 +34,7 @@ class CatalogueModel:
 
 @dataclass(frozen=True, kw_only=True)
 class CatalogueAnswer:
-    """Answer to `catalogue`; `dropped` are files that wait in the node's folder for new models."""
+    """Result of `catalogue`; `dropped` are the files in the node's folder for new models."""
 
     models: tuple[CatalogueModel, ...]
     dropped: tuple[str, ...] = ()
@@ -43,10 +43,10 @@ class CatalogueAnswer:
 
 @dataclass(frozen=True, kw_only=True)
 class InstallModel:
-    """`install_model`: fetch a model of the catalogue. Answer: `ModelInfo`.
+    """`install_model`: download a model of the catalog. Result: `ModelInfo`.
 
-    Meanwhile `progress` is pushed on the connection that asked: {"type": "progress", "command":
-    the command's id, "progress": `InstallProgress`}.
+    In the meantime, `progress` is pushed on the same connection: {"type": "progress", "command":
+    ID of the command, "progress": `InstallProgress`}.
     """
 
     model: str
@@ -54,7 +54,7 @@ class InstallModel:
 
 @dataclass(frozen=True, kw_only=True)
 class InstallProgress:
-    """How far an installation is."""
+    """The progress of an installation."""
 
     model: str
     file: str
@@ -64,7 +64,7 @@ class InstallProgress:
 
 @dataclass(frozen=True, kw_only=True)
 class RemoveModel:
-    """`remove_model`: delete a model that was added. Answer: `Nothing`."""
+    """`remove_model`: delete a model that was added. Result: `Nothing`."""
 
     model: str
 
@@ -73,7 +73,7 @@ class RemoveModel:
 class UploadChunk:
     """`upload` (binary, with a part of a file): `upload` is None for the first part.
 
-    Parts come in order; `offset` is how many bytes came before. Answer: `Uploaded`.
+    Parts are sent in order; `offset` is the number of bytes before this part. Result: `Uploaded`.
     """
 
     name: str
@@ -83,7 +83,7 @@ class UploadChunk:
 
 @dataclass(frozen=True, kw_only=True)
 class Uploaded:
-    """Answer to `upload`: the id for the next part and for `inspect_model`."""
+    """Result of `upload`: the ID for the next part and for `inspect_model`."""
 
     upload: str
     size: int
@@ -91,13 +91,13 @@ class Uploaded:
 
 @dataclass(frozen=True, kw_only=True)
 class InspectModel:
-    """`inspect_model`: look at a model of the user's own, try it, perhaps keep it.
+    """`inspect_model`: inspect a model of the user, test it, and optionally save it.
 
-    Just one of `upload` (an id), `dropped` (a file's name) and `url` (over HTTPS) says which. An
-    upload may have several files; `file` then names the model's. `corrections`: what the proposal
-    gets wrong, "head.type", "input.width", "labels" …; with `save_as` (a new id, or with `replace`
-    that of another model of the user's own) it is kept. The answer is `Inspection`, binary with a
-    JPEG where the model was tried on a picture.
+    Exactly one of `upload` (an ID), `dropped` (a file name) and `url` (HTTPS) selects the model. An
+    upload can have several files; `file` is then the name of the model file. `corrections`: changes
+    of the proposal, "head.type", "input.width", "labels" …; with `save_as` (a new ID, or with
+    `replace` that of another model of the user), the model is saved. The result is `Inspection`,
+    binary with a JPEG if the model was tested on a picture.
     """
 
     upload: str | None = None
@@ -112,7 +112,7 @@ class InspectModel:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelTensor:
-    """An input or output of a model; a side that is left open is -1."""
+    """An input or output of a model; undefined sides are -1."""
 
     name: str
     shape: tuple[int, ...]
@@ -121,10 +121,10 @@ class ModelTensor:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelProposal:
-    """How a model would be read: what its manifest would say.
+    """The proposed manifest of a model.
 
-    `confidence` is a percentage, `reasons` say what speaks for it. `manifest` has the fields that
-    corrections can change.
+    `confidence` is a percentage, `reasons` explain the proposal. `manifest` has the fields that can
+    be changed by corrections.
     """
 
     task: str
@@ -137,11 +137,11 @@ class ModelProposal:
 
 @dataclass(frozen=True, kw_only=True)
 class Inspection:
-    """Answer to `inspect_model`.
+    """Result of `inspect_model`.
 
-    `problem` says what keeps the model from being used. `proposal` is None where it was not
-    recognised, `findings` where it was not tried. `saved` is the model where it was kept. `heads`
-    are the families that this node can read, for corrections.
+    `problem` is the reason if the model cannot be used. `proposal` is None if it was not
+    recognized, and `findings` if it was not tested. `saved` is the model if it was saved. `heads`
+    are the supported families, for corrections.
     """
 
     file: str
@@ -162,9 +162,9 @@ class Inspection:
 
 @dataclass(frozen=True, kw_only=True)
 class AllowModel:
-    """`allow_model`: use a model again that crashed its engine; None allows all.
+    """`allow_model`: enable a model again that crashed its engine; None enables all.
 
-    Answer: `NodeStatus`.
+    Result: `NodeStatus`.
     """
 
     model: str | None = None
@@ -172,9 +172,9 @@ class AllowModel:
 
 @dataclass(frozen=True, kw_only=True)
 class QuarantinedModel:
-    """A model that crashed its engine and is not used there any more.
+    """A model that was disabled because it crashed its engine.
 
-    `strikes`: crashes in a row. `proven`: whether it had run before.
+    `strikes`: number of crashes in a row. `proven`: whether it ran successfully before.
     """
 
     model: str

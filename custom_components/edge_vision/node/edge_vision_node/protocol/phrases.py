@@ -1,7 +1,7 @@
-"""Credentials that no key names: in sentences, on command lines, and encoded.
+"""Credentials without a key: in sentences, on command lines, and encoded.
 
-Each pattern begins at the beginning of a word, and what it may repeat is bounded or possessive, so
-that the time grows as the text does.
+Each pattern starts at the start of a word, and its repetitions are limited or possessive, so that
+the time is proportional to the length of the text.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _WITH = re.compile(
 )
 _WORD = re.compile(r"\S++")
 _SENTENCE_END = re.compile(r"[.;,!?](?=\s|$)|$", re.MULTILINE)
-# What is said of a password without saying it.
+# Words about a password that are not the password.
 _ORDINARY = frozenset(
     (
         *("a", "accepted", "already", "also", "always", "an", "and", "as", "asked", "at"),
@@ -52,7 +52,7 @@ _PAIR = re.compile(
     r"([^\s:/]{1,64}+[:/]\S++)",
     re.IGNORECASE,
 )
-# FTP and its like, as a trace shows what is sent.
+# FTP and similar protocols, as shown in traces.
 _SENT = re.compile(r"(?<=> )(USER|PASS|AUTH (?:LOGIN|PLAIN)) (\S++)")
 _USER_OPTION = re.compile(r"(?<!\S)(-u\s*+)([^\s\-]\S*+)")
 _PASSWORD_OPTION = re.compile(r"(?<!\S)(-P\s*+)(?!\d++(?!\S))([^\s\-]\S*+)")
@@ -65,7 +65,7 @@ _LOGIN = re.compile(rb"[\w.@-]{1,64}:[\x20-\x7e]+")
 
 
 def mask_phrases(text: str) -> str:
-    """Return a text in which what sentences and command lines give away is masked."""
+    """Return a text with the credentials in sentences and command lines masked."""
     text = _PAIR.sub(_mask_pair, text)
     text = _spoken(text, _SAYS, to_the_end=True)
     text = _spoken(text, _WITH, to_the_end=False)
@@ -89,7 +89,7 @@ def _is_ordinary(word: str) -> bool:
 
 
 def _spoken(text: str, head: re.Pattern[str], *, to_the_end: bool) -> str:
-    """Mask what is said after a head; `to_the_end`: of the sentence, for it may hold spaces."""
+    """Mask the text after a head; `to_the_end`: up to the end of the sentence, including spaces."""
     parts: list[str] = []
     at = 0
     for match in head.finditer(text):
@@ -103,7 +103,7 @@ def _spoken(text: str, head: re.Pattern[str], *, to_the_end: bool) -> str:
         elif _is_ordinary(word[0]):
             continue
         elif to_the_end and match[1] is None and not re.search(r"\d", word[0]):
-            continue  # "the token is ...": tokens have digits, and sentences have not
+            continue  # "the token is ...": tokens contain digits, other words do not
         elif to_the_end and match[1] is not None:
             found = _SENTENCE_END.search(text, word.end())
             end = found.start() if found else len(text)
@@ -115,7 +115,7 @@ def _spoken(text: str, head: re.Pattern[str], *, to_the_end: bool) -> str:
 
 
 def _options(text: str) -> str:
-    """Mask the logins that tools take as short options."""
+    """Mask logins in short options of tools."""
     text = _SSHPASS.sub(rf"\1{MASK}", text)
     tool = text.lower()
     if "mysql" in tool or "mariadb" in tool:
@@ -131,7 +131,7 @@ def _options(text: str) -> str:
 
 
 def _mask_base64(match: re.Match[str]) -> str:
-    """Mask `user:password` as HTTP's basic authentication encodes it."""
+    """Mask `user:password` in the encoding of basic authentication."""
     plain = match[0].rstrip("=").replace("-", "+").replace("_", "/")
     try:
         decoded = base64.b64decode(plain + "=" * (-len(plain) % 4))

@@ -1,4 +1,4 @@
-"""What pipelines a node shall have, and how they are doing."""
+"""The configuration and the status of pipelines."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .wire import ProtocolError
 
 
 class PipelineState(StrEnum):
-    """Whether a pipeline can look."""
+    """Whether a pipeline can analyze pictures."""
 
     LOADING = "loading"
     READY = "ready"
@@ -27,7 +27,7 @@ class Thoroughness(StrEnum):
 
 
 class Sensitivity(StrEnum):
-    """How little movement in live video is worth a look."""
+    """How little movement in live video triggers an analysis."""
 
     LOW = "low"
     MEDIUM = "medium"
@@ -36,12 +36,12 @@ class Sensitivity(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class MotionThresholds:
-    """How much has to change for it to be movement.
+    """Thresholds for changes to count as movement.
 
     Attributes:
-        least_difference: grey levels (of 255) by which a part of the picture must change at least.
-        noise_factor: by how many times its own usual flicker it must change.
-        least_area: of the frame (0-1), below which a moving thing is not told.
+        least_difference: minimum change of a part of the picture in gray levels (of 255).
+        noise_factor: minimum change of a part of the picture in multiples of its usual noise.
+        least_area: share of the frame (0-1) below which moving objects are not reported.
     """
 
     least_difference: float = 12.0
@@ -64,15 +64,14 @@ TRANSPORTS = ("auto", "tcp", "udp", "udp_multicast", "http")
 class Video:
     """Live video that the node reads itself.
 
-    `url`: RTSP, HTTP, a file or a device; it may hold a password and is never told to anybody.
-    `transport` of RTSP: "tcp", "udp", "udp_multicast", "http"; "auto": tcp, then udp.
-    `verify_certificate` of rtsps and https: refuse a camera whose certificate is not trusted.
-    `wallclock`: the stream's own times are of no use. `orientation`: how its pictures have to be
-    turned to be upright, by the numbers of Exif; 1 leaves that to what the stream says.
-    `fps`: the most frames a second to look at.
-    `key_frames_only`: decode only those, for weak hardware; `hardware_decoding`: use the GPU where
-    it can. `motion`: what counts as movement in numbers, in the place of the word `sensitivity`.
-    `motion_masks`: polygons in which movement counts for nothing.
+    `url`: RTSP, HTTP, a file or a device; it may contain a password and is never published.
+    `transport` for RTSP: "tcp", "udp", "udp_multicast", "http"; "auto": tcp, then udp.
+    `verify_certificate` for rtsps and https: reject cameras with an untrusted certificate.
+    `wallclock`: ignore the timestamps of the stream. `orientation`: rotation that makes pictures
+    upright, as a number of Exif; 1 uses the rotation stored in the stream. `fps`: maximum number of
+    frames to analyze per second. `key_frames_only`: decode only key frames, for weak hardware;
+    `hardware_decoding`: use the GPU if possible. `motion`: numeric thresholds that replace
+    `sensitivity`. `motion_masks`: polygons in which movement is ignored.
     """
 
     url: str
@@ -89,7 +88,7 @@ class Video:
     motion_masks: tuple[tuple[Point, ...], ...] = ()
 
     def check(self) -> None:
-        """Raise `ProtocolError` where a word is unknown, or a number."""
+        """Raise `ProtocolError` if a value is unknown."""
         if self.transport not in TRANSPORTS:
             raise ProtocolError(f"{self.transport!r} is no transport of RTSP")
         if not 1 <= self.orientation <= 8:
@@ -103,7 +102,7 @@ class Video:
 
     @property
     def thresholds(self) -> MotionThresholds:
-        """Return what counts as movement. Raises `ProtocolError` where the word is unknown."""
+        """Return the thresholds. Raises `ProtocolError` if the sensitivity is unknown."""
         try:
             return self.motion or SENSITIVITIES[Sensitivity(self.sensitivity)]
         except ValueError:
@@ -112,10 +111,10 @@ class Video:
 
 @dataclass(frozen=True, kw_only=True)
 class ObjectLimits:
-    """What is asked of objects of one label.
+    """The limits for objects of one label.
 
-    `confidence`: the lowest, a percentage; None: that of the pipeline. `min_area`, `max_area`: the
-    share of the frame (0-1) that the box must have.
+    `confidence`: the minimum in percent, or None for that of the pipeline. `min_area`, `max_area`:
+    limits for the share of the frame (0-1) covered by the box.
     """
 
     confidence: float | None = None
@@ -159,14 +158,14 @@ class PipelineConfig:
     privacy_masks: tuple[tuple[Point, ...], ...] = ()
 
     def check(self) -> None:
-        """Raise `ProtocolError` where something of it cannot be meant."""
+        """Raise `ProtocolError` if a value is invalid."""
         check_polygons((*self.privacy_masks, *(zone.points for zone in self.zones)))
         if self.video is not None:
             self.video.check()
 
 
 class SourceState(StrEnum):
-    """Whether a pipeline's live video is there."""
+    """Whether the live video of a pipeline is available."""
 
     CONNECTING = "connecting"
     LIVE = "live"
@@ -175,9 +174,9 @@ class SourceState(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class SourceStatus:
-    """How a pipeline's live video is doing, `since` when, and in `reason` what is wrong with it.
+    """The status of the live video of a pipeline, `since` when, and the `reason` of a problem.
 
-    `single_pictures`: its address gives one picture, and another one each time it is asked.
+    `single_pictures`: its address returns a single picture for each request.
     """
 
     state: str
@@ -187,7 +186,7 @@ class SourceStatus:
 
 
 class SlowedBy(StrEnum):
-    """What cannot keep up with the frames of live video."""
+    """The part that cannot keep up with the frames of live video."""
 
     MODEL = "model"
     DECODING = "decoding"
@@ -195,11 +194,11 @@ class SlowedBy(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class PipelineStatus:
-    """How a pipeline is doing; model, engine and accelerator are those that really run.
+    """The status of a pipeline; model, engine and accelerator are those really in use.
 
-    `fallback_from`: in a sentence, what was wanted and why it runs elsewhere; None where it does
-    not. `source`: of live video, None where the hub sends stills. `slowed`: it looks at fewer
-    frames than wanted, because something cannot keep up; `slowed_by` is what, a `SlowedBy`.
+    `fallback_from`: a sentence with the requested place and the reason for the fallback, or None.
+    `source`: the status of live video, or None if the hub sends stills. `slowed`: fewer frames than
+    requested are analyzed because something cannot keep up: `slowed_by`, a `SlowedBy`.
     """
 
     pipeline_id: str
@@ -224,18 +223,18 @@ class PipelineStatus:
 
 @dataclass(frozen=True, kw_only=True)
 class Configure:
-    """`configure`: every pipeline the node shall have; the others end. Answer: `NodeStatus`."""
+    """`configure`: all pipelines of the node; others are stopped. Result: `NodeStatus`."""
 
     pipelines: tuple[PipelineConfig, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
 class NodeStatus:
-    """Answer to `status` and `configure`, and pushed as `status`.
+    """Result of `status` and `configure`, and pushed as `status`.
 
-    `storage_error`: why events or pictures cannot be kept now; with `storage_newer` it is that the
-    log is one of a newer version. `storage_notice`: what has happened to the log of events in this
-    run of the node, and is mended.
+    `storage_error`: the reason if events or pictures cannot be saved; with `storage_newer`, the log
+    was written by a newer version. `storage_notice`: a problem with the log of events that was
+    repaired in this run of the node.
     """
 
     pipelines: tuple[PipelineStatus, ...]
@@ -250,6 +249,6 @@ class NodeStatus:
 
 @dataclass(frozen=True, kw_only=True)
 class Forget:
-    """`forget`: delete what is kept of a pipeline that was removed. Answer: `Nothing`."""
+    """`forget`: delete the data of a removed pipeline. Result: `Nothing`."""
 
     pipeline_id: str

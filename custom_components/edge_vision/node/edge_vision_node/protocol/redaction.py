@@ -1,11 +1,11 @@
 """Texts without credentials, for logs, errors and diagnostics of hub and node.
 
-Texts come from cameras, models and libraries, so they are hostile: they are cut first, and every
-step reads them once. No pattern begins where the run of characters that it reads has begun before
-(possessive quantifiers behind a lookbehind), and what is found by hand is found from left to right.
-So the time grows as the length does.
+Texts come from cameras, models and libraries and may be hostile. They are truncated first, and
+every step reads them once: patterns do not start inside a run of characters that was already read
+(possessive quantifiers after a lookbehind), and manual searches go from left to right. The time is
+therefore proportional to the length.
 
-It rather removes too much than too little.
+If in doubt, too much is removed rather than too little.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from .phrases import MASK, mask_phrases
 MOST_CHARS = 4000
 _CUT = "…"
 
-# Keys as they end, without "-" and "_", in lower case; and those that are keys only by themselves.
+# Suffixes of keys, without "-" and "_", in lowercase; and words that are only complete keys.
 _SECRET_ENDS = (
     *("token", "password", "passwd", "passwort", "passphrase", "passcode", "pwd", "psk", "secret"),
     *("apikey", "accesskey", "secretkey", "privatekey", "sharedkey", "authkey", "masterkey"),
@@ -28,7 +28,7 @@ _SECRET_ENDS = (
     *("webhookid", "cookie", "userid", "loginname", "authcode", "pincode", "passkey", "cnonce"),
     *("contraseña", "contrasena", "senha", "hasło", "haslo", "wachtwoord", "пароль", "密码"),
 )
-# Those that are keys with whatever comes before and after them.
+# Words that make a key with any text before and after them.
 _SECRET_PIECES = ("password", "passwd", "passwort", "passphrase", "secret", "credential")
 _SECRET_WORDS = frozenset(
     {
@@ -37,7 +37,7 @@ _SECRET_WORDS = frozenset(
     }
 )
 _SECRET_PARTS = re.compile(r"(?:^|[_-])(?:pass|user|usr|pw|auth|login|pin|otp|sig)$")
-# What may hold spaces where it is not quoted.
+# Values that may contain spaces without quotes.
 _SENTENCES = (
     "password",
     "passwd",
@@ -50,22 +50,22 @@ _SENTENCES = (
     "wpa",
 )
 
-# What quotes, also as it is written in HTML and in addresses.
+# Quotes, also as written in HTML and in addresses.
 _QUOTE = r"(?:[\"'`]|&quot;|&\#3[49];|%22|%27)"
-# Letters, digits, "-" and "_" that an address escapes.
+# Letters, digits, "-" and "_" escaped in an address.
 _ESCAPED = r"%(?:2[dD]|3\d|[46][1-9a-fA-F]|[57][\daA]|5[fF])"
-# Other signs, behind which a key may begin.
+# Other characters before the start of a key.
 _SIGN = r"%(?:2[\da-cA-CeEfF]|3[a-fA-F]|40|5[b-eB-E]|60|7[b-eB-E])"
 _SIGNS = r"=>|->|<-|:=|==|[:=\uff1a\uff1d]|[\u2013\u2014]\s"
 _SEPARATOR = rf"(?:{_SIGNS}|&\#(?:58|61);|&(?:colon|equals);|(?<=\\)u003[aAdD])"
-# The key of a setting, what quotes it, and what comes between it and its value.
+# The key of a setting, its quotes, and the text between it and its value.
 _SETTING = re.compile(
     rf"(?:(?<![\w%-])|(?<={_SIGN}))((?:[\w-]|{_ESCAPED})++)"
     rf"(\\*+{_QUOTE}?+\*{{0,2}}+(?:\s*+{_SEPARATOR}\s*+|%(?:25){{0,3}}3[aAdD]"
     rf"|(?:,\s?|\s)\s*+\\*+{_QUOTE}?+[vV]alue\\*+{_QUOTE}?+\s?[:=]\s*+|,\s?(?=b?\\*+[\"'])))"
 )
 _OPENING = re.compile(rf"[bBrRuUfF]{{0,2}}(\\*+)([\"']{{3}}|{_QUOTE})")
-# A text of several lines in YAML.
+# A multiline text in YAML.
 _BLOCK = re.compile(r"[|>][-+\d]{0,2}[ \t]{0,9}\n")
 _BARE = re.compile(r"[^\s&\"']++(?:[\"'](?=\w)[^\s&\"']++)*+")
 _NEXT_SETTING = re.compile(r"(?<![\s,;])[\s,;]++[\w-]++\\*+[\"']?+\s?[=:]|[&\"'\n]")
@@ -83,7 +83,7 @@ _SCHEME = re.compile(
 )
 _DIGEST = re.compile(r"(?<!\w)(response\\*+[\"']?\s?[=:]\s?\\*+[\"']?)[0-9a-fA-F]{32,}+")
 _OPTION = re.compile(r"(?<!\S)(--?([A-Za-z][\w-]*+)\s++)(?![-\s])(\S++)")
-# A login as curl and its like take it.
+# A login as an argument of curl and similar tools.
 _LOGIN = re.compile(r"(?<!\S)(-u\s*+)(?:\"[^\"]*+\"?|'[^']*+'?|[^\s:]++:\S++)")
 _ELEMENT = re.compile(
     r"(?:<|&lt;)(?:[\w-]++:)?([\w-]++)([^<>&]*+)(?:>|&gt;)(?:<!\[CDATA\[)?+([^<&]++)"
@@ -114,7 +114,7 @@ _CONTROL = re.compile(
 
 
 def is_secret(key: str) -> bool:
-    """Return whether what a key names is a credential."""
+    """Return whether a key is the name of a credential."""
     if not key.isascii():
         key = unicodedata.normalize("NFKC", key)
     plain = key.strip("-_").lower()
@@ -132,12 +132,12 @@ def is_secret(key: str) -> bool:
 def redact(text: str, most: int = MOST_CHARS) -> str:
     """Return a text without credentials: in addresses, queries, headers, settings and reprs.
 
-    Longer ones are cut; what cannot be printed is escaped, so that one line stays one.
+    Long texts are truncated, and unprintable characters escaped, so that lines are not split.
     """
     cut = len(text) > most
     if cut:
         text = text[:most]
-        # Nobody can tell what the first part of something is.
+        # The meaning of a truncated part is unknown.
         partial = len(text) - len(text.rstrip()) or len(text.rsplit(maxsplit=1)[-1])
         text = text[:-partial] if partial <= _MOST_PARTIAL else text
     text = _KNOWN.sub(MASK, text)
@@ -180,7 +180,7 @@ def _settings(text: str) -> str:
         key = unquote(match[1]) if "%" in match[1] else match[1]
         if match.start() >= at and is_secret(key):
             begin, end = _value(text, match.end(), key)
-            # The name of the next one: {"key": "password", "value": ...}.
+            # The name of the next value: {"key": "password", "value": ...}.
             named = key.lower() == "key" and is_secret(text[begin:end])
             if begin < end and not named:
                 parts += (text[at:begin], MASK)
@@ -189,7 +189,7 @@ def _settings(text: str) -> str:
 
 
 def _value(text: str, at: int, key: str) -> tuple[int, int]:
-    """Return from where to where a value reaches that begins at a place."""
+    """Return start and end of the value at a position."""
     if opening := _OPENING.match(text, at):
         begin = opening.end()
         return begin, _closing(text, begin, opening[2], len(opening[1]))
@@ -207,7 +207,7 @@ def _value(text: str, at: int, key: str) -> tuple[int, int]:
 
 
 def _closing(text: str, at: int, quote: str, backslashes: int) -> int:
-    """Return where the quotation ends that was opened with so many backslashes before the quote."""
+    """Return the end of a quotation that was opened with this number of backslashes."""
     opened = at
     while (found := text.find(quote, at)) >= 0:
         before = found
@@ -215,7 +215,7 @@ def _closing(text: str, at: int, quote: str, backslashes: int) -> int:
             before -= 1
         escaped = found - before
         if found > opened and not backslashes and text.startswith(2 * quote, found):
-            at = found + 2 * len(quote)  # YAML's way to write one
+            at = found + 2 * len(quote)  # escaped quote in YAML
             continue
         if escaped == backslashes if backslashes else escaped % 2 == 0:
             return before
@@ -224,7 +224,7 @@ def _closing(text: str, at: int, quote: str, backslashes: int) -> int:
 
 
 def _bracket(text: str, at: int) -> int:
-    """Return where a bracket closes, whatever is quoted in it."""
+    """Return the position of the closing bracket, ignoring quoted text."""
     closing = [_BRACKETS[text[at]]]
     at += 1
     while at < len(text):
@@ -245,7 +245,7 @@ def _bracket(text: str, at: int) -> int:
 
 
 def _addresses(text: str, *, cut: bool) -> str:
-    """Mask logins, queries, and what lets one in, in addresses with a scheme."""
+    """Mask logins, queries, and secret paths in addresses with a scheme."""
     parts: list[str] = []
     done = run_end = 0
     last_at = next_at = -1
@@ -264,7 +264,7 @@ def _addresses(text: str, *, cut: bool) -> str:
             parts.append(MASK)
             host = escaped
         elif (user := _USER.match(text, begin)) and not _PORT.match(text, user.end()):
-            # A password that holds spaces.
+            # A password with spaces.
             if next_at < begin:
                 next_at = text.find("@", begin)
                 next_at = len(text) if next_at < 0 else next_at
@@ -280,7 +280,7 @@ def _addresses(text: str, *, cut: bool) -> str:
 
 
 def _escaped_at(text: str, begin: int) -> int:
-    """Return where an "@" is escaped that ends the login of an address; -1 where there is none."""
+    """Return the position of the escaped "@" after the login of an address, or -1."""
     authority = _AUTHORITY.match(text, begin)
     assert authority is not None  # nothing is one, too
     lower = authority[0].lower()
@@ -289,27 +289,27 @@ def _escaped_at(text: str, begin: int) -> int:
 
 
 def _signs(lower: str) -> tuple[int, int]:
-    """Return where the first colon and the last "@" are, escaped or not; -1 for none."""
+    """Return the positions of the first colon and the last "@", escaped or not, or -1."""
     colons = [at for sign in _COLONS if (at := lower.find(sign)) >= 0]
     return min(colons, default=-1), max(lower.rfind(sign) for sign in _ATS)
 
 
 def _place(address: str, *, stream: object) -> str:
-    """Return host and path without what lets one in."""
+    """Return host and path without secrets."""
     host = re.match(r"[^/?#]*+", address)
     assert host is not None  # nothing is one, too
     rest = address[host.end() :]
     if len(rest) < 2:
         return address
     if stream:
-        # With many cameras the path of a stream is what lets one in, or holds the login.
+        # For many cameras, the path of a stream is secret, or contains the login.
         return f"{host[0]}/{MASK}"
     path, mark, query = rest, "", ""
     for sign in "?#":
         before, found, after = path.partition(sign)
         if found:
             path, mark, query = before, found, after
-    # A query may call a password anything.
+    # A password in a query can have any name.
     return f"{host[0]}{_path(path)}{mark}{MASK if query else ''}"
 
 
@@ -326,7 +326,7 @@ def _path(path: str) -> str:
 
 
 def _mask_login(match: re.Match[str]) -> str:
-    """Mask user:password@host, and an address whose signs are escaped, within what has no space."""
+    """Mask user:password@host and addresses with escaped characters in a word."""
     run = match[0]
     if "://" not in run:
         lower = run.lower()

@@ -1,4 +1,4 @@
-"""Shapes that several messages share: boxes, areas, and what was found."""
+"""Types shared by several messages: boxes, areas, and findings."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .wire import ProtocolError
 
 
 class Task(StrEnum):
-    """What a model is for."""
+    """The task of a model."""
 
     DETECTION = "detection"
     CLASSIFICATION = "classification"
@@ -20,15 +20,15 @@ class Task(StrEnum):
     SEGMENTATION = "segmentation"
 
 
-# Tasks that find objects, of which there are more or fewer.
+# Tasks that find a variable number of objects.
 TASKS_WITH_OBJECTS = (Task.DETECTION, Task.POSE, Task.FACE)
-# What a classification says where nothing is certain enough, and a pose where nobody is there.
+# Result of a classification if nothing is certain enough, and of a pose if nobody is there.
 NO_ANSWER = "none"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Box:
-    """A rectangle, normalised to the full frame (0-1, origin top left)."""
+    """A rectangle, normalized to the full frame (0-1, origin top left)."""
 
     x_min: float
     y_min: float
@@ -37,20 +37,20 @@ class Box:
 
     @property
     def area(self) -> float:
-        """Return its share of the frame, 0-1."""
+        """Return the share of the frame that it covers, 0-1."""
         return max(0.0, self.x_max - self.x_min) * max(0.0, self.y_max - self.y_min)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Point:
-    """A place in the frame (0-1, origin top left)."""
+    """A point in the frame (0-1, origin top left)."""
 
     x: float
     y: float
 
 
 def check_polygons(polygons: Iterable[Sequence[Point]]) -> None:
-    """Raise `ProtocolError` where one has no area that could be drawn."""
+    """Raise `ProtocolError` if a polygon has no area that can be drawn."""
     for points in polygons:
         if len(points) < 3:
             raise ProtocolError("A polygon has three corners or more")
@@ -60,11 +60,11 @@ def check_polygons(polygons: Iterable[Sequence[Point]]) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Zone:
-    """A part of the frame that an object is in when its bottom centre is.
+    """A part of the frame; an object is in it if the center of its lower edge is.
 
-    `labels`: empty means all. `confidence`: the lowest in this zone, in percent, None for the
-    usual. `loitering_s`: how long an object may stay before that is an event; None for ever.
-    `counting`: whether the number of objects in it makes events.
+    `labels`: empty means all. `confidence`: the minimum in this zone, in percent, or None for that
+    of the pipeline. `loitering_s`: time after which an object that stays is an event, or None.
+    `counting`: whether changes of the number of objects are events.
     """
 
     name: str
@@ -77,7 +77,7 @@ class Zone:
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """A line that objects cross: "in" from its left to its right as seen from start to end."""
+    """A line that objects cross: "in" is from left to right, as seen from start to end."""
 
     name: str
     start: Point
@@ -97,10 +97,10 @@ class Keypoint:
 
 @dataclass(frozen=True, kw_only=True)
 class DetectedObject:
-    """One object in one frame; `posture` of a body: standing, sitting, lying or unclear.
+    """An object in a frame; the `posture` of a body is standing, sitting, lying or unclear.
 
-    In live video: `track_id` is the same over frames, `zones` names those it stands in, and
-    `stationary` tells that it has not moved for a while.
+    For live video, `track_id` is the same in all frames, `zones` are the names of the zones that it
+    is in, and `stationary` means that it has not moved for a while.
     """
 
     label: str
@@ -115,7 +115,7 @@ class DetectedObject:
 
 @dataclass(frozen=True, kw_only=True)
 class ClassScore:
-    """How sure a model is of one label for the whole frame; `area` is its share of it, 0-1."""
+    """The confidence of one label for the whole frame; `area` is its share of the frame, 0-1."""
 
     label: str
     confidence: float
@@ -124,7 +124,7 @@ class ClassScore:
 
 @dataclass(frozen=True, kw_only=True)
 class Findings:
-    """What a model found in one frame; which of these it fills depends on its task."""
+    """The findings of a model in one frame; the task determines which fields are set."""
 
     objects: tuple[DetectedObject, ...] = ()
     classes: tuple[ClassScore, ...] = ()
@@ -133,7 +133,7 @@ class Findings:
 
 @dataclass(frozen=True, kw_only=True)
 class LabelPresence:
-    """What the presence rule holds true of one label after a look."""
+    """The state of the presence rule for one label after a frame."""
 
     present: bool
     count: int

@@ -1,4 +1,4 @@
-"""How messages become text and bytes, and how untrusted ones are read."""
+"""Conversion of messages to text and bytes, and validation of received ones."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ from dataclasses import MISSING, asdict, fields, is_dataclass
 from functools import cache
 from typing import Any
 
-# A 32 MiB picture is the most a camera may send.
+# The maximum size of a picture from a camera is 32 MiB.
 MAX_PICTURE_BYTES = 32 * 1024 * 1024
-# The JSON of a message, whether it is a text frame or the header of a picture. Labels make it
-# large: `models.store.MAX_LABEL_CHARS` keeps those of all models together well below this.
+# The JSON of a message, either a text frame or the header of a picture. Labels make it large:
+# `models.store.MAX_LABEL_CHARS` keeps those of all models together well below this.
 MAX_HEADER_BYTES = 8 * 1024 * 1024
 MAX_MESSAGE_BYTES = MAX_PICTURE_BYTES + MAX_HEADER_BYTES
 MAX_INTEGER = 2**63 - 1
 _MOST_NESTED = 20
-# Of a command: hundreds of cameras with a hundred corners of areas each.
+# For a command: hundreds of cameras with a hundred corners of areas each.
 _MOST_OBJECTS, _MOST_PARTS = 30_000, 200_000
 _LENGTH = struct.Struct(">I")
 _T = typing.TypeVar("_T")
 
 
 class ProtocolError(ValueError):
-    """A message that does not follow the protocol; the text says where."""
+    """A message that violates the protocol; the text contains the location."""
 
 
 def encode_text(message: Mapping[str, Any]) -> str:
     """Return a text frame.
 
-    Raises `ProtocolError` for a message that the other side would refuse: one that is too large,
-    or holds what JSON cannot say. So its sender hears of it, and its receiver never does.
+    Raises `ProtocolError` for a message that the receiver would reject, because it is too large or
+    contains values that JSON does not support. The error is therefore reported by the sender.
     """
     try:
         text = json.dumps(message, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
@@ -42,11 +42,11 @@ def encode_text(message: Mapping[str, Any]) -> str:
         raise ProtocolError(f"cannot be said in JSON: {err}") from None
     size = len(text)
     if not text.isascii():
-        # Names of files may hold bytes that are no text; they must not end a connection.
+        # File names may contain bytes that are not text; they must not close a connection.
         encoded = text.encode("utf-8", "replace")
         text, size = encoded.decode(), len(encoded)
     if size > MAX_HEADER_BYTES:
-        raise ProtocolError(f"{_mib(size)} of text; {_mib(MAX_HEADER_BYTES)} are the most")
+        raise ProtocolError(f"{_mib(size)} of text; the maximum is {_mib(MAX_HEADER_BYTES)}")
     return text
 
 
@@ -61,11 +61,11 @@ def _no_constant(name: str) -> float:
 def decode_text(text: str, *, few: bool = False) -> dict[str, Any]:
     """Return the JSON object in a text frame. Raises `ProtocolError`.
 
-    What it holds is checked where it is read, so that an error can say what of it was wrong.
-    `few`: it does not consist of more parts than can be read in a moment.
+    The content is validated by `read`, so that errors can name the invalid field. `few`: the number
+    of parts is limited, so that reading is fast.
     """
     if len(text) > MAX_HEADER_BYTES:
-        raise ProtocolError(f"{_mib(len(text))} of text; {_mib(MAX_HEADER_BYTES)} are the most")
+        raise ProtocolError(f"{_mib(len(text))} of text; the maximum is {_mib(MAX_HEADER_BYTES)}")
     if few and (text.count("{") > _MOST_OBJECTS or text.count(",") > _MOST_PARTS):
         raise ProtocolError("it has more parts than any command needs")
     try:
@@ -102,14 +102,14 @@ def decode_binary(frame: bytes, *, few: bool = False) -> tuple[dict[str, Any], m
 
 
 def write(message: Any) -> dict[str, Any]:
-    """Return the JSON object of one of this module's dataclasses."""
+    """Return a dataclass of this package as a JSON object."""
     return asdict(message)
 
 
 def read(cls: type[_T], data: object) -> _T:
-    """Build `cls`, one of this module's dataclasses, from untrusted JSON.
+    """Build `cls`, a dataclass of this package, from untrusted JSON.
 
-    Raises `ProtocolError` naming the field that is missing or of the wrong type.
+    Raises `ProtocolError` with the name of the field that is missing or has the wrong type.
     """
     value: _T = _read(cls, data, cls.__name__)
     return value
@@ -154,7 +154,7 @@ def _read(kind: Any, data: object, where: str) -> Any:
 
 
 def _check(data: object, where: str, depth: int) -> None:
-    """Refuse in a field that may hold anything what nothing may hold."""
+    """Reject invalid values in a field of type Any."""
     if not isinstance(data, list | tuple | dict):
         _check_plain(data, where)
         return
@@ -168,7 +168,7 @@ def _check(data: object, where: str, depth: int) -> None:
 
 
 def _check_plain(data: object, where: str) -> None:
-    """Refuse numbers that are not finite or too large, and texts that nobody can write."""
+    """Reject numbers that are not finite or too large, and texts that are not Unicode."""
     if isinstance(data, float):
         if not math.isfinite(data):
             raise ProtocolError(f"{where}: not a finite number")
