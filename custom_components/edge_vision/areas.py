@@ -1,8 +1,8 @@
-"""Zones, lines and masks as they are entered: parsing, checking, and writing them down again.
+"""Parsing, validation and formatting of zones, lines and masks.
 
-Everything here is pure, so that a form and a page that draws can share it. A shape is what a
-subentry holds: a mask is a list of points, a zone or line has a name as well. Points are shares of
-the picture's width and height.
+These are pure functions, so that a form and a drawing page can share them. A shape is the data in
+a subentry: a mask is a list of points, a zone or line also has a name. Points are shares of the
+width and height of the picture.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from .const import CONF_LINES, CONF_MOTION_MASKS, CONF_PRIVACY_MASKS, CONF_ZONES
 type Corner = tuple[float, float]
 type Points = list[dict[str, float]]
 
-# Where shapes are in a subentry's data.
+# Keys of shapes in the data of a subentry.
 KINDS: Final = (CONF_ZONES, CONF_LINES, CONF_PRIVACY_MASKS, CONF_MOTION_MASKS)
 
 FIELD_NAME: Final = "name"
@@ -30,19 +30,20 @@ FIELD_COUNTING: Final = "counting"
 
 _LEAST_CORNERS: Final = 3
 _MOST_CORNERS: Final = 40
-# Shares of the picture: a smaller area or shorter line is a slip, and nothing would ever be in it.
+# Shares of the picture: smaller areas or shorter lines are mistakes that would never contain an
+# object.
 _LEAST_AREA: Final = 0.0001
 _LEAST_LENGTH: Final = 0.005
 _LONGEST_NAME: Final = 50
-# Corners are typed with a few decimals; rounding errors are far below this.
+# Corners have a few decimals; rounding errors are far smaller than this.
 _NOTHING = 1e-9
 
 
 class BadShape(Exception):
-    """What was entered in `field` is no shape; the text is a key of the form's errors."""
+    """The input in `field` is not a valid shape; the text is an error key of the form."""
 
     def __init__(self, key: str, field: str = FIELD_POINTS) -> None:
-        """Set the reason and the field."""
+        """Initialize the error."""
         super().__init__(key)
         self.field = field
 
@@ -50,8 +51,8 @@ class BadShape(Exception):
 def zone_from(form: Mapping[str, Any], lowest_confidence: float) -> dict[str, Any]:
     """Return a zone. Raises `BadShape`.
 
-    `lowest_confidence`: of the camera for the labels of the zone, a percentage. A zone can only ask
-    for more than its camera.
+    `lowest_confidence`: minimum confidence of the camera for the labels of the zone, in percent.
+    The minimum of a zone can only be higher.
     """
     confidence = form.get(FIELD_CONFIDENCE)
     if confidence is not None and confidence < lowest_confidence:
@@ -108,19 +109,19 @@ def parse_points(text: str) -> Points:
 
 
 def name_of(shape: Any) -> str | None:
-    """Return a shape's name; masks have none."""
+    """Return the name of a shape; masks have none."""
     return shape["name"] if isinstance(shape, Mapping) else None
 
 
 def points_of(shape: Any) -> Points:
-    """Return a shape's points."""
+    """Return the points of a shape."""
     if not isinstance(shape, Mapping):
         return list(shape)
     return list(shape.get("points") or [shape["start"], shape["end"]])
 
 
 def as_text(points: Iterable[Mapping[str, float]]) -> str:
-    """Return points as `parse_points` reads them."""
+    """Return points as text for `parse_points`."""
     return " ".join(f"{point['x']:g},{point['y']:g}" for point in points)
 
 
@@ -137,21 +138,21 @@ def _checked_name(form: Mapping[str, Any]) -> str:
 
 
 def area(corners: Sequence[Corner]) -> float:
-    """Return how much of the picture is inside, by the shoelace formula."""
+    """Return the share of the picture inside, with the shoelace formula."""
     return abs(sum(a[0] * b[1] - b[0] * a[1] for a, b in _edges(corners))) / 2
 
 
 def on_one_line(corners: Sequence[Corner]) -> bool:
-    """Return whether all corners lie on one line."""
+    """Return whether all corners are on one line."""
     first = corners[0]
     far = max(corners, key=lambda corner: abs(corner[0] - first[0]) + abs(corner[1] - first[1]))
     return all(_side(first, far, corner) == 0 for corner in corners)
 
 
 def crosses_itself(corners: Sequence[Corner]) -> bool:
-    """Return whether edges cross, touch or lie on each other anywhere but at common corners.
+    """Return whether edges cross, touch or overlap anywhere except at common corners.
 
-    No two corners that follow each other may be the same.
+    Consecutive corners must be different.
     """
     edges = _edges(corners)
     for (i, one), (j, other) in combinations(enumerate(edges), 2):
@@ -169,13 +170,13 @@ def _edges(corners: Sequence[Corner]) -> list[tuple[Corner, Corner]]:
 
 
 def _side(a: Corner, b: Corner, point: Corner) -> int:
-    """Return on which side of the line through a and b a point is; 0 on it."""
+    """Return the side of the line through a and b that a point is on, 0 if on the line."""
     turn = (b[0] - a[0]) * (point[1] - a[1]) - (b[1] - a[1]) * (point[0] - a[0])
     return 0 if abs(turn) < _NOTHING else 1 if turn > 0 else -1
 
 
 def _turns_back(a: Corner, b: Corner, c: Corner) -> bool:
-    """Return whether the way from a over b to c goes back where it came from."""
+    """Return whether the edge b-c goes back along the edge a-b."""
     ahead = (b[0] - a[0]) * (c[0] - b[0]) + (b[1] - a[1]) * (c[1] - b[1])
     return _side(a, b, c) == 0 and ahead < 0
 
@@ -190,7 +191,7 @@ def _meet(a: Corner, b: Corner, c: Corner, d: Corner) -> bool:
 
 
 def _within(point: Corner, a: Corner, b: Corner) -> bool:
-    """Return whether a point of the line through a and b is between them."""
+    """Return whether a point on the line through a and b is between them."""
     return all(
         min(a[axis], b[axis]) - _NOTHING <= point[axis] <= max(a[axis], b[axis]) + _NOTHING
         for axis in (0, 1)

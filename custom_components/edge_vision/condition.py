@@ -1,4 +1,4 @@
-"""Conditions in words: "a person is on the porch", "nobody is"."""
+"""Purpose-specific conditions, such as "a person is on the porch"."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ _SCHEMA = vol.Schema(
 
 
 class _ObjectCondition(Condition):
-    """What is there now, in some cameras' pictures or in a zone of them."""
+    """Condition on the objects in the pictures of some cameras, or in one of their zones."""
 
     @classmethod
     @override
     async def async_validate_config(cls, hass: HomeAssistant, config: ConfigType) -> ConfigType:
-        """Check a condition as somebody has written it."""
+        """Validate the configuration of a condition."""
         return cast(ConfigType, _SCHEMA(config))
 
     def __init__(self, hass: HomeAssistant, config: ConditionConfig) -> None:
-        """Take the cameras and what of them."""
+        """Initialize the condition."""
         super().__init__(hass, config)
         self._target = config.target or {}
         options = config.options or {}
@@ -48,7 +48,7 @@ class _ObjectCondition(Condition):
         self._zone: str | None = options.get(CONF_ZONE)
 
     def _pipelines(self) -> list[PipelineRuntime | None]:
-        """Return the cameras that are meant; None for one that is not running."""
+        """Return the targeted cameras, with None for those that are not running."""
         entries = self._hass.config_entries.async_entries(DOMAIN)
         ours = {subentry_id for entry in entries for subentry_id in entry.subentries}
         return [
@@ -71,7 +71,7 @@ class _ObjectCondition(Condition):
         )
 
     def _is_watched(self, pipeline: PipelineRuntime | None) -> bool:
-        """Return whether the camera has looked for all that is asked for, where it is asked for."""
+        """Return whether the camera detects the configured objects in the configured place."""
         if pipeline is None or (look := pipeline.look) is None:
             return False
         labels = set(pipeline.counted_labels)
@@ -84,7 +84,7 @@ class _ObjectCondition(Condition):
 
 
 class ObjectIsPresent(_ObjectCondition):
-    """An object is there. Not met by a camera that cannot look, as with unavailable entities."""
+    """Condition that an object is present; not met by unavailable cameras."""
 
     @override
     def _async_check(self, **kwargs: Unpack[ConditionCheckParams]) -> bool:
@@ -92,7 +92,7 @@ class ObjectIsPresent(_ObjectCondition):
 
 
 class ObjectIsAbsent(_ObjectCondition):
-    """All cameras have looked, and there is no such object."""
+    """Condition that all cameras have analyzed a picture, and there is no such object."""
 
     @override
     def _async_check(self, **kwargs: Unpack[ConditionCheckParams]) -> bool:

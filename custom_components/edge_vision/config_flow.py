@@ -1,7 +1,7 @@
-"""Set up the local node in the UI: choose an engine, install it, see it work.
+"""Set up the local node in the UI: select an engine, install it, and test it.
 
-Nothing is kept before a self test with the engine has passed. A failure leads back to the form,
-with what happened and what to do about it.
+Nothing is saved before the self-test with the engine has passed. After a failure, the form is shown
+again with the problem and what to do.
 """
 
 from __future__ import annotations
@@ -78,10 +78,10 @@ class EdgeVisionConfigFlow(
     VERSION = 1
 
     def __init__(self) -> None:
-        """Start with nothing chosen."""
+        """Initialize the flow."""
         self._choice = AUTO
-        self._accelerator: str | None = None  # None: whichever the engine prefers
-        self._engines: list[str] = []  # still to try; the first is being tried
+        self._accelerator: str | None = None  # None: the preferred one of the engine
+        self._engines: list[str] = []  # engines to test; the first one is being tested
         self._task: asyncio.Task[Any] | None = None
         self._failure: TrialError | None = None
         self._trial: Trial | None = None
@@ -96,23 +96,23 @@ class EdgeVisionConfigFlow(
     def async_get_supported_subentry_types(
         cls, config_entry: ConfigEntry
     ) -> dict[str, type[ConfigSubentryFlow]]:
-        """Return what can be added to a node."""
+        """Return the subentry types of a node."""
         return {SUBENTRY_PIPELINE: PipelineFlow}
 
     @staticmethod
     @callback
     @override
     def async_get_options_flow(config_entry: ConfigEntry) -> ModelFlow:
-        """Return what the gear opens: the node's models."""
+        """Return the options flow for the models of the node."""
         return ModelFlow()
 
     # --- Choosing ------------------------------------------------------------------------------
 
     @override
     async def async_step_user(self, user_input: dict[str, Any] | None = None) -> ConfigFlowResult:
-        """Explain what will happen and ask for the engine."""
-        # Two nodes cannot share a data folder. A flow that somebody left open at another step
-        # holds nothing, and must not be in the way until the next restart.
+        """Show the form for the engine."""
+        # Two nodes cannot share a data folder. A flow left open at another step has not started
+        # anything, and must not block new ones until the next restart.
         if any(flow.get("step_id") in _WORKING_STEPS for flow in self._async_in_progress()):
             return self.async_abort(reason="already_in_progress")
         return await self._choose("user", user_input)
@@ -120,18 +120,18 @@ class EdgeVisionConfigFlow(
     async def async_step_reconfigure(
         self, user_input: dict[str, Any] | None = None
     ) -> ConfigFlowResult:
-        """Ask for another engine."""
+        """Change the engine."""
         if user_input is None and self._failure is None:
             self._choice = self._get_reconfigure_entry().data[CONF_ENGINE]
         return await self._choose("reconfigure", user_input)
 
     async def _choose(self, step_id: str, user_input: dict[str, Any] | None) -> ConfigFlowResult:
-        # Where the work was done at once, the manager hands us the answers that began it again.
+        # If the work finished immediately, the flow manager passes the same input again.
         asked, self._not_asked_yet = not self._not_asked_yet, False
         if user_input is not None and asked:
             self._choice = user_input[CONF_ENGINE]
             best = default_engine()
-            # Automatic means the first that works, not the first that ought to.
+            # Automatic uses the first engine that really works.
             others = [engine for engine in ENGINE_NAMES if engine != best]
             self._engines = [best, *others] if self._choice == AUTO else [self._choice]
             self._failure = self._accelerator = self._benchmark = None
@@ -160,7 +160,7 @@ class EdgeVisionConfigFlow(
     # --- Working -------------------------------------------------------------------------------
 
     async def async_step_install(self, _: dict[str, Any] | None = None) -> ConfigFlowResult:
-        """Install the engine's package."""
+        """Install the package of the engine."""
         engine = self._engines[0]
         if self._task is None:
             self._task = self._start(async_install_engine(self.hass, engine))
@@ -174,7 +174,7 @@ class EdgeVisionConfigFlow(
         return self.async_show_progress_done(next_step_id="test")
 
     async def async_step_test(self, _: dict[str, Any] | None = None) -> ConfigFlowResult:
-        """Run the self test with the engine."""
+        """Run the self-test with the engine."""
         if self._task is None:
             self._task = self._start(self._test(self._engines[0]))
         if not self._task.done():
@@ -188,7 +188,7 @@ class EdgeVisionConfigFlow(
         return self.async_show_progress_done(next_step_id="keep" if taken else "benchmark")
 
     async def async_step_benchmark(self, _: dict[str, Any] | None = None) -> ConfigFlowResult:
-        """Measure everything that is here: the user sees what it can do."""
+        """Measure all available hardware to show the results."""
         if self._task is None:
             self._task = self._start(self._in_data_dir(self._measure))
         if not self._task.done():
@@ -205,7 +205,7 @@ class EdgeVisionConfigFlow(
         self.async_update_progress(progress.done / max(progress.total, 1))
 
     def _start(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
-        # In the background: Home Assistant does not wait for it when it stops, it ends it.
+        # A background task, so that Home Assistant cancels it when it stops.
         return self.hass.async_create_background_task(work, "Edge Vision set-up")
 
     def _progress(self, step_id: str, task: asyncio.Task[Any]) -> ConfigFlowResult:
@@ -222,12 +222,12 @@ class EdgeVisionConfigFlow(
         )
 
     async def _in_data_dir[T](self, work: Callable[[Path], Awaitable[T]]) -> T:
-        """Work in the data folder of the node to be, or in another one while that is in use."""
+        """Use the data folder of the new node, or another one while it is in use."""
         if self.source != SOURCE_RECONFIGURE:
             existed = await self.hass.async_add_executor_job(self._data_dir.exists)
             self._made_data_dir = self._made_data_dir or not existed
             return await work(self._data_dir)
-        # The node that is running keeps its data folder to itself.
+        # A running node does not share its data folder.
         folder = await self.hass.async_add_executor_job(tempfile.mkdtemp, None, "edge_vision_")
         try:
             return await work(Path(folder))
@@ -235,7 +235,7 @@ class EdgeVisionConfigFlow(
             await self.hass.async_add_executor_job(shutil.rmtree, folder, True)
 
     def _failed(self, err: TrialError) -> ConfigFlowResult:
-        """Go on with the next engine, or back to the form with what the first one suffered."""
+        """Continue with the next engine, or show the form with the error of the first one."""
         _LOGGER.warning("%s cannot be used: %s", engine_name(self._engines.pop(0)), err)
         self._failure = self._failure or err
         if self._engines:
@@ -248,7 +248,7 @@ class EdgeVisionConfigFlow(
 
     @property
     def _better(self) -> tuple[BenchmarkRow, str] | None:
-        """Return where the model runs better than where it was tested, and why."""
+        """Return a place where the model runs better than where it was tested, and why."""
         assert self._trial is not None
         test = self._trial.test
         return better_place(self._benchmark, test.engine, test.accelerator)
@@ -256,12 +256,12 @@ class EdgeVisionConfigFlow(
     async def async_step_confirm(
         self, user_input: dict[str, Any] | None = None
     ) -> ConfigFlowResult:
-        """Show that it works, and what was measured to be better; then keep one of them."""
+        """Show the result of the test and the recommendation, and save the selection."""
         better = self._better
         if user_input is not None and self._confirming:
             if better is None or user_input[FIELD_PLACE] == _THIS:
                 return await self._keep()
-            # Measuring says nothing of what it finds.
+            # The benchmark does not check the results of the model.
             self._engines, self._accelerator = [better[0].engine], better[0].accelerator
             return await self.async_step_install()
         self._confirming = True
@@ -292,12 +292,12 @@ class EdgeVisionConfigFlow(
         )
 
     async def async_step_keep(self, _: dict[str, Any] | None = None) -> ConfigFlowResult:
-        """Keep what was recommended: it has passed the test, too."""
+        """Save the recommended place, which has passed the test, too."""
         return await self._keep()
 
     @property
     def _place_name(self) -> str:
-        """Return where the test ran."""
+        """Return the place of the test."""
         assert self._trial is not None
         info, test = self._trial.info, self._trial.test
         engine = next(engine for engine in info.engines if engine.id == test.engine)
@@ -305,7 +305,7 @@ class EdgeVisionConfigFlow(
         return f"{engine.name}, {places.get(test.accelerator, test.accelerator)}"
 
     def _figures(self) -> dict[str, str]:
-        """Return what the trial and the benchmark say."""
+        """Return the placeholders for the results of the test and the benchmark."""
         assert self._trial is not None
         info, test = self._trial.info, self._trial.test
         models = {model.id: model.name for model in info.models}
@@ -329,21 +329,21 @@ class EdgeVisionConfigFlow(
             entry = self._get_reconfigure_entry()
             if entry.update_listeners:
                 return self.async_update_and_abort(entry, data_updates=kept)
-            # It is not running, perhaps for the very reason that its engine did not work.
+            # It is not running, possibly because its engine did not work.
             return self.async_update_reload_and_abort(entry, data_updates=kept)
         await self.async_set_unique_id(self._trial.info.node_id, raise_on_progress=False)
         return self.async_create_entry(title=TITLE, data={CONF_NODE_TYPE: NODE_TYPE_LOCAL, **kept})
 
     @override
     async def async_on_create_entry(self, result: ConfigFlowResult) -> ConfigFlowResult:
-        """Go straight on to the first camera: a node without one does nothing."""
+        """Continue with the first camera, because a node without one does nothing."""
         if not self.hass.states.async_entity_ids(Platform.CAMERA):
             return result
         flow = await self.hass.config_entries.subentries.async_init(
             (result["result"].entry_id, SUBENTRY_PIPELINE),
             context=SubentryFlowContext(source=SOURCE_USER),
         )
-        if flow["type"] is FlowResultType.FORM:  # it ends at once where the node has gone
+        if flow["type"] is FlowResultType.FORM:  # it aborts immediately if the node is gone
             result["next_flow"] = (FlowType.CONFIG_SUBENTRIES_FLOW, flow["flow_id"])
         return result
 
@@ -356,7 +356,7 @@ class EdgeVisionConfigFlow(
     @callback
     @override
     def async_remove(self) -> None:
-        """Leave nothing behind. The manager has cancelled the task, which ends the node."""
+        """Clean up. The flow manager has canceled the task, which stops the node."""
         super().async_remove()
         in_use = self._async_current_entries() or self._async_in_progress()
         if self._made_data_dir and not in_use:

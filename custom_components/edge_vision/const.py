@@ -1,4 +1,4 @@
-"""Names that several modules of the integration share."""
+"""Constants shared by several modules of the integration."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ DOMAIN: Final = "edge_vision"
 MANUFACTURER: Final = "Edge Vision"
 NODE_LOGGER: Final = "custom_components.edge_vision.node"
 
-# The local node's data folder, inside Home Assistant's configuration folder.
+# Data folder of the local node in the configuration folder of Home Assistant.
 DATA_DIR: Final = "edge_vision"
 
 EVENT_DETECTION: Final = "edge_vision_detection"
@@ -62,13 +62,13 @@ MIN_FPS: Final = 1
 MAX_FPS: Final = 30
 MAX_COOLDOWN: Final = 3600  # seconds
 
-# A node that ends this often within this time is a matter for the user.
+# If a node ends this often within this time, a repair issue is created.
 CRASH_LOOP_EXITS: Final = 5
 CRASH_LOOP_MINUTES: Final = 5
 
 
 class PipelineProblem(StrEnum):
-    """Why a pipeline cannot look. "Nothing seen" is not among them."""
+    """The problems of a pipeline. "Nothing detected" is not a problem."""
 
     NODE_UNAVAILABLE = "node_unavailable"
     CAMERA_UNAVAILABLE = "camera_unavailable"
@@ -80,7 +80,7 @@ class PipelineProblem(StrEnum):
 
 
 class PictureSource(StrEnum):
-    """Where a pipeline's pictures come from; "auto": live video where the camera has a stream."""
+    """The source of pictures of a pipeline; "auto": live video if the camera has a stream."""
 
     AUTO = "auto"
     LIVE = "live"
@@ -88,7 +88,7 @@ class PictureSource(StrEnum):
 
 
 class Issue(StrEnum):
-    """Repair issues; also their translation keys. `issue_id` makes the ids."""
+    """Repair issues and their translation keys. `issue_id` returns their IDs."""
 
     ACCELERATOR_FALLBACK = "accelerator_fallback"
     CAMERA_MISSING = "camera_missing"
@@ -106,5 +106,5 @@ class Issue(StrEnum):
 
 
 def issue_id(issue: Issue, owner: str) -> str:
-    """Return the id of an issue of a config entry or of a subentry (`owner` is its id)."""
+    """Return the ID of an issue for a config entry or a subentry with the ID `owner`."""
     return f"{issue}_{owner}"

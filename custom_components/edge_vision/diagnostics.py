@@ -1,4 +1,4 @@
-"""Diagnostics: what somebody who helps needs to see, without pictures, tokens or credentials."""
+"""Diagnostics for support, without pictures, tokens or credentials."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ async def async_get_config_entry_diagnostics(
 async def async_get_device_diagnostics(
     hass: HomeAssistant, entry: EdgeVisionConfigEntry, device: DeviceEntry
 ) -> dict[str, Any]:
-    """Return everything about the pipeline, or the node, that a device stands for."""
+    """Return everything about the pipeline or node of a device."""
     if entry.state is not ConfigEntryState.LOADED:
         return await async_get_config_entry_diagnostics(hass, entry)
     runtime = entry.runtime_data
@@ -96,7 +96,7 @@ def _pipeline(runtime: EntryRuntime, pipeline: PipelineRuntime) -> dict[str, Any
 
 
 def _clean(diagnostics: dict[str, Any]) -> dict[str, Any]:
-    """Return it without secrets: by their key, and in texts such as errors with an address."""
+    """Return data with secrets removed: by key, and in texts such as errors with an address."""
     cleaned: dict[str, Any] = async_redact_data(_redact_texts(diagnostics), _SECRET_KEYS)
     return cleaned
 

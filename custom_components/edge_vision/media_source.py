@@ -24,13 +24,13 @@ from .runtime.event_words import event_message, text
 from .runtime.runtime import EntryRuntime, find_runtime
 from .views import async_evidence, evidence_path, is_event_id
 
-# So many at once: a page that a browser shows at a glance, and a node finds in no time.
+# Page size: easy to browse, and fast for the node.
 _PAGE = 200
 _JPEG = "image/jpeg"
 
 
 class _Location(NamedTuple):
-    """What an identifier stands for: a camera, one of its events, or those before a number."""
+    """A parsed identifier: a camera, one of its events, or the events before a number."""
 
     pipeline_id: str
     event_id: str | None = None
@@ -38,23 +38,23 @@ class _Location(NamedTuple):
 
 
 async def async_get_media_source(hass: HomeAssistant) -> EdgeVisionMediaSource:
-    """Return the source."""
+    """Return the media source."""
     return EdgeVisionMediaSource(hass)
 
 
 class EdgeVisionMediaSource(MediaSource):
-    """Camera by camera, the events that have a picture."""
+    """The events with a picture, sorted by camera."""
 
     name: str | None = MANUFACTURER
 
     def __init__(self, hass: HomeAssistant) -> None:
-        """Serve the pictures of all nodes."""
+        """Initialize the media source."""
         super().__init__(DOMAIN)
         self._hass = hass
 
     @override
     async def async_resolve_media(self, item: MediaSourceItem) -> PlayMedia:
-        """Return where a picture is. Raises `Unresolvable` where there is none."""
+        """Return the location of a picture. Raises `Unresolvable` if there is none."""
         place = _place(item.identifier)
         if place is None or place.event_id is None:
             raise Unresolvable("This is no picture of Edge Vision")
@@ -107,7 +107,7 @@ class EdgeVisionMediaSource(MediaSource):
 
 
 def _place(identifier: str | None) -> _Location | None:
-    """Return what an identifier stands for; None where it is none of ours."""
+    """Return a parsed identifier, or None if it is invalid."""
     match (identifier or "").split("/"):
         case [pipeline_id] if pipeline_id:
             return _Location(pipeline_id)

@@ -1,4 +1,4 @@
-"""Repairs: what a user can have fixed with a click is fixed by starting the node anew."""
+"""Repair flows: most issues are fixed by restarting the node."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .node.edge_vision_node.protocol import redact
 if TYPE_CHECKING:
     from homeassistant.components.repairs import RepairsFlowResult
 
-# Whoever has pressed a button waits for no compiler of an accelerator.
+# The user does not have to wait for an accelerator that compiles a model.
 _MODELS_WAIT_S = 20.0
 
 
@@ -33,20 +33,20 @@ async def async_create_fix_flow(
 
 
 class ReloadFlow(RepairsFlow):
-    """Set the node up again: installs its engine, starts it, loads its models."""
+    """Reload the entry: this installs the engine, starts the node and loads the models."""
 
     def __init__(self, entry_id: str) -> None:
-        """Remember whose node it is."""
+        """Initialize the flow."""
         self._entry_id = entry_id
 
     async def async_step_init(self, _: dict[str, Any] | None = None) -> RepairsFlowResult:
-        """Begin."""
+        """Start the flow."""
         return await self.async_step_confirm()
 
     async def async_step_confirm(
         self, user_input: dict[str, Any] | None = None
     ) -> RepairsFlowResult:
-        """Ask, then do it, and say how it went."""
+        """Ask for confirmation, fix the issue, and show the result."""
         issues = ir.async_get(self.hass)
         issue = issues.async_get_issue(DOMAIN, self.issue_id)
         placeholders = (issue and issue.translation_placeholders) or {}
@@ -58,7 +58,7 @@ class ReloadFlow(RepairsFlow):
             )
         if (entry := self.hass.config_entries.async_get_entry(self._entry_id)) is None:
             return self.async_abort(reason="entry_removed")
-        # What is still wrong after the set-up raises the issue again.
+        # If the problem persists after the setup, the issue is created again.
         ir.async_delete_issue(self.hass, DOMAIN, self.issue_id)
         try:
             await self.hass.config_entries.async_reload(self._entry_id)
@@ -66,7 +66,7 @@ class ReloadFlow(RepairsFlow):
             error = str(err)
         else:
             if entry.state is ConfigEntryState.LOADED:
-                # One that takes longer raises its issue again when it is known to fail.
+                # If it takes longer, the issue is created again when it fails.
                 await entry.runtime_data.node.async_wait_for_models(_MODELS_WAIT_S)
             again = issues.async_get_issue(DOMAIN, self.issue_id)
             if entry.state is ConfigEntryState.LOADED and again is None:
@@ -83,18 +83,18 @@ class AllowModelFlow(RepairsFlow):
     """Use a model again that crashed its engine."""
 
     def __init__(self, entry_id: str, model: str) -> None:
-        """Remember which model of whose node."""
+        """Initialize the flow."""
         self._entry_id = entry_id
         self._model = model
 
     async def async_step_init(self, _: dict[str, Any] | None = None) -> RepairsFlowResult:
-        """Begin."""
+        """Start the flow."""
         return await self.async_step_confirm()
 
     async def async_step_confirm(
         self, user_input: dict[str, Any] | None = None
     ) -> RepairsFlowResult:
-        """Ask, then do it; the node says in its status that it is done."""
+        """Ask for confirmation and allow the model; the status of the node shows the result."""
         issue = ir.async_get(self.hass).async_get_issue(DOMAIN, self.issue_id)
         placeholders = (issue and issue.translation_placeholders) or {}
         if user_input is None:

@@ -1,4 +1,4 @@
-"""The action `edge_vision.detect`: look once at a picture, whatever it is a picture of."""
+"""The action `edge_vision.detect`: analyze one picture."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ DETECT_SCHEMA = vol.Schema(
 
 @callback
 def async_setup_services(hass: HomeAssistant) -> None:
-    """Register the actions. They stay while entries come and go."""
+    """Register the actions, independent of config entries."""
     hass.services.async_register(
         DOMAIN,
         SERVICE_DETECT,
@@ -71,21 +71,21 @@ def async_setup_services(hass: HomeAssistant) -> None:
 
 
 def _refused(key: str, **placeholders: str) -> ServiceValidationError:
-    """Return an error for what the caller can put right."""
+    """Return an error that the caller can fix."""
     return ServiceValidationError(
         translation_domain=DOMAIN, translation_key=key, translation_placeholders=placeholders
     )
 
 
 def _failed(key: str, **placeholders: str) -> HomeAssistantError:
-    """Return an error for what went wrong here."""
+    """Return an error that the caller cannot fix."""
     return HomeAssistantError(
         translation_domain=DOMAIN, translation_key=key, translation_placeholders=placeholders
     )
 
 
 async def _async_detect(call: ServiceCall) -> ServiceResponse:
-    """Look at a camera's picture or a file, and answer with what is on it."""
+    """Analyze the picture of a camera or a file, and return the result."""
     entry: EdgeVisionConfigEntry = service.async_get_config_entry(
         call.hass, DOMAIN, call.data.get(ATTR_CONFIG_ENTRY_ID)
     )
@@ -140,9 +140,9 @@ async def _async_detect(call: ServiceCall) -> ServiceResponse:
 def _known_labels(
     runtime: EntryRuntime, model: str | None, labels: tuple[str, ...]
 ) -> tuple[str, ...]:
-    """Return labels as the model writes them.
+    """Return labels in the spelling of the model.
 
-    Refuses names that the node does not know, and says which it knows.
+    Raises an error with the known names if a model is unknown.
     """
     if runtime.node.info is None:
         return labels
@@ -172,7 +172,7 @@ async def _camera_picture(hass: HomeAssistant, camera: str) -> bytes:
 
 
 async def _file_picture(hass: HomeAssistant, name: str) -> bytes:
-    """Read a file that users may read."""
+    """Read a file that users are allowed to read."""
     try:
         picture = await picture_files.async_read(hass, name, MAX_PICTURE_BYTES + 1)
     except picture_files.FileNotAllowed as err:

@@ -1,4 +1,4 @@
-"""How Edge Vision is doing, on the page where Home Assistant says how everything is doing."""
+"""System health information for Edge Vision."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from .runtime.runtime import EdgeVisionConfigEntry
 
 @callback
 def async_register(hass: HomeAssistant, register: SystemHealthRegistration) -> None:
-    """Say who answers."""
+    """Register the system health callback."""
     register.async_register_info(_async_info, "/config/integrations/integration/edge_vision")
 
 
 async def _async_info(hass: HomeAssistant) -> dict[str, Any]:
-    """Return a line for each thing to know."""
+    """Return the system health information."""
     entries: list[EdgeVisionConfigEntry] = hass.config_entries.async_entries(
         DOMAIN, include_ignore=False
     )

@@ -1,4 +1,4 @@
-"""Triggers in words: "when a person enters the porch". Thin: each listens to the bus event."""
+"""Purpose-specific triggers, such as "when a person enters the porch", based on the bus event."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ _CONFIDENCE = {vol.Optional(CONF_CONFIDENCE): vol.All(vol.Coerce(float), vol.Ran
 
 
 class DetectionTrigger(Trigger):
-    """Fires for some of the events `edge_vision_detection` of some cameras."""
+    """Trigger for some events `edge_vision_detection` of some cameras."""
 
     options: ClassVar[dict[Any, Any]]
 
     @classmethod
     @override
     async def async_validate_config(cls, hass: HomeAssistant, config: ConfigType) -> ConfigType:
-        """Check a trigger as somebody has written it."""
+        """Validate the configuration of a trigger."""
         schema = vol.Schema(
             {
                 vol.Required(CONF_TARGET): cv.TARGET_FIELDS,
@@ -51,7 +51,7 @@ class DetectionTrigger(Trigger):
         return cast(ConfigType, schema(config))
 
     def __init__(self, hass: HomeAssistant, config: TriggerConfig) -> None:
-        """Take the cameras and what of them."""
+        """Initialize the trigger."""
         super().__init__(hass, config)
         self._target = config.target or {}
         self._options = config.options or {}
@@ -62,12 +62,12 @@ class DetectionTrigger(Trigger):
         run_action: TriggerActionRunner,
         did_not_trigger: TriggerNotTriggeredReporter | None = None,
     ) -> CALLBACK_TYPE:
-        """Listen from now on."""
+        """Attach the trigger."""
 
         @callback
         def take(event: Event) -> None:
             data = event.data
-            # Cameras are looked up each time: areas and labels change.
+            # Look up the cameras each time, because areas and labels can change.
             if self._is_meant(data) and data["pipeline_id"] in async_pipelines_in(
                 self._hass, self._target
             ):
@@ -87,7 +87,7 @@ class DetectionTrigger(Trigger):
         raise NotImplementedError
 
     def _is_in_zone(self, data: Mapping[str, Any], phase: Phase) -> bool:
-        """Return whether an object begins or ends to be there, or in the zone that is asked for."""
+        """Return whether an object appears or is gone, in the picture or in the configured zone."""
         zone = self._options.get(CONF_ZONE)
         kind = Kind.OBJECT if zone is None else Kind.ZONE
         fits = data["kind"] == kind and data["phase"] == phase
@@ -95,7 +95,7 @@ class DetectionTrigger(Trigger):
 
 
 class ObjectDetected(DetectionTrigger):
-    """An object appears, or enters a zone."""
+    """Trigger when an object appears or enters a zone."""
 
     options: ClassVar = {**_LABEL, **_ZONE, **_CONFIDENCE}
 
@@ -105,7 +105,7 @@ class ObjectDetected(DetectionTrigger):
 
 
 class ObjectGone(DetectionTrigger):
-    """An object is gone, or has left a zone."""
+    """Trigger when an object is gone or has left a zone."""
 
     options: ClassVar = {**_LABEL, **_ZONE}
 
@@ -115,7 +115,7 @@ class ObjectGone(DetectionTrigger):
 
 
 class Loitering(DetectionTrigger):
-    """An object stays in a zone for too long."""
+    """Trigger when an object stays in a zone for too long."""
 
     options: ClassVar = {**_LABEL, **_ZONE}
 
@@ -126,7 +126,7 @@ class Loitering(DetectionTrigger):
 
 
 class LineCrossed(DetectionTrigger):
-    """An object crosses a line."""
+    """Trigger when an object crosses a line."""
 
     options: ClassVar = {
         **_LABEL,

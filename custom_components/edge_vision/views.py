@@ -1,4 +1,4 @@
-"""The pictures of events over HTTP: the node keeps them, and hands them out one by one."""
+"""Pictures of events over HTTP, requested from the node one by one."""
 
 from __future__ import annotations
 
@@ -27,26 +27,26 @@ _EVENT_ID: Final = re.compile("[0-7][0-9A-HJKMNP-TV-Z]{25}")
 
 @callback
 def evidence_path(pipeline_id: str, event_id: str) -> str:
-    """Return the path of an event's picture; it is served to whoever is logged in."""
+    """Return the path of the picture of an event, which requires authentication."""
     return f"{_URL}/{pipeline_id}/{event_id}"
 
 
 def is_event_id(text: str) -> bool:
-    """Return whether a text can be the id of an event: a ULID, and nothing that leads elsewhere."""
+    """Return whether a text is a valid ID of an event: a ULID, not a path."""
     return _EVENT_ID.fullmatch(text) is not None
 
 
 async def async_evidence(
     runtime: EntryRuntime, pipeline_id: str, event_id: str, *, clean: bool = False
 ) -> tuple[Picture, bytes]:
-    """Return an event's picture, with boxes or clean. Raises `NodeRequestError`."""
+    """Return the picture of an event, with boxes or clean. Raises `NodeRequestError`."""
     wanted = EvidenceRequest(event_id=event_id, clean=clean, pipeline_id=pipeline_id)
     return await runtime.node.async_request_picture(Command.EVIDENCE, wanted, Picture)
 
 
 @callback
 def _may_see(hass: HomeAssistant, user: User, pipeline_id: str) -> bool:
-    """Return whether a user may see a camera's pictures: the entity with the last one tells."""
+    """Return whether a user can see the pictures of a camera: read access to its image entity."""
     entity_id = er.async_get(hass).async_get_entity_id(
         Platform.IMAGE, DOMAIN, f"{pipeline_id}_last_detection"
     )
@@ -56,13 +56,13 @@ def _may_see(hass: HomeAssistant, user: User, pipeline_id: str) -> bool:
 
 
 class EvidenceView(HomeAssistantView):
-    """An event's picture, with boxes, or without them (`?clean=1`)."""
+    """The picture of an event with boxes, or without them (`?clean=1`)."""
 
     url: str | None = f"{_URL}/{{pipeline_id}}/{{event_id}}"
     name: str | None = "api:edge_vision:evidence"
 
     async def get(self, request: web.Request, pipeline_id: str, event_id: str) -> web.Response:
-        """Return the picture; 404 where there is none, 503 where the node is away."""
+        """Return the picture, 404 if there is none, or 503 if the node is unavailable."""
         hass = request.app[KEY_HASS]
         runtime = find_runtime(hass, pipeline_id)
         if runtime is None or not is_event_id(event_id):
@@ -83,7 +83,8 @@ class EvidenceView(HomeAssistantView):
             raise web.HTTPServiceUnavailable
         return web.Response(
             body=jpeg,
-            # Whatever a node says: a document would be one of Home Assistant's own.
+            # Do not trust the content type of the node: a document would have the origin of Home
+            # Assistant.
             content_type="image/jpeg",
             headers={"Cache-Control": "private, max-age=60", "X-Content-Type-Options": "nosniff"},
         )

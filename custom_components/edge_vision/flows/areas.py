@@ -1,4 +1,4 @@
-"""Zones, lines and masks of a camera: drawn by their corners, and shown in its picture."""
+"""Zones, lines and masks of a camera: defined by their corners, and shown in its picture."""
 
 from __future__ import annotations
 
@@ -62,39 +62,39 @@ from .picture import FlowPicture
 from .preview import async_see
 
 FIELD_ITEM: Final = "item"
-# Step → where its shapes are in the subentry's data.
+# Step → key of its shapes in the data of the subentry.
 STEPS: Final = {
     "zone": CONF_ZONES,
     "line": CONF_LINES,
     "privacy_mask": CONF_PRIVACY_MASKS,
     "motion_mask": CONF_MOTION_MASKS,
 }
-# Where the texts of the steps are.
+# Location of the texts of the steps.
 TEXTS: Final = f"config_subentries.{SUBENTRY_PIPELINE}.step"
 _PEOPLE: Final = ("person", "people", "pedestrian", "human")
 _MOST_LOITERING_S: Final = 24 * 3600
 
 
 class AreaFlow(ConfigSubentryFlow):
-    """The steps about areas; `_data` is what a subentry will hold."""
+    """The steps for areas; `_data` is the new data of the subentry."""
 
     _begun_with: EntryRuntime
     _data: dict[str, Any]
-    # (kind, the name that a zone or line was saved with) → its name now.
+    # (kind, saved name of a zone or line) → current name.
     _renames: dict[tuple[str, str], str]
     _still: bytes | None = None
     _flow_picture: FlowPicture | None = None
-    # Which shape is being changed: its kind and place in the list.
+    # The shape being changed: its kind and index in the list.
     _editing: tuple[str, int] | None = None
 
     @property
     def _hub(self) -> EntryRuntime:
-        """Return the hub of now: the entry may have been loaded anew since the flow began."""
+        """Return the current runtime: the entry may have been reloaded since the flow started."""
         hub: EntryRuntime = getattr(self._get_entry(), "runtime_data", self._begun_with)
         return hub
 
     async def async_step_areas(self, _: dict[str, Any] | None = None) -> SubentryFlowResult:
-        """Show what there is, and offer what can be done about it."""
+        """Show all shapes and the menu."""
         self._editing = None
         options = list(STEPS) if may_be_live(self._data) else ["privacy_mask"]
         if any(self._data.get(kind) for kind in KINDS):
@@ -143,13 +143,13 @@ class AreaFlow(ConfigSubentryFlow):
     async def async_step_privacy_mask(
         self, user_input: dict[str, Any] | None = None
     ) -> SubentryFlowResult:
-        """Add an area that nobody and nothing ever sees."""
+        """Add an area that is never analyzed, stored or shown."""
         return await self._mask("privacy_mask", user_input)
 
     async def async_step_motion_mask(
         self, user_input: dict[str, Any] | None = None
     ) -> SubentryFlowResult:
-        """Add an area in which movement counts for nothing."""
+        """Add an area in which movement is ignored."""
         return await self._mask("motion_mask", user_input)
 
     async def _mask(self, step: str, user_input: dict[str, Any] | None) -> SubentryFlowResult:
@@ -162,7 +162,7 @@ class AreaFlow(ConfigSubentryFlow):
         build: Callable[[Mapping[str, Any]], Any],
         user_input: dict[str, Any] | None,
     ) -> SubentryFlowResult:
-        """Ask for a shape until it is one; then show it with all others."""
+        """Show the form until the shape is valid, then show all shapes."""
         kind = STEPS[step]
         errors = misfits(user_input or {})
         shapes = list(self._data.get(kind, []))
@@ -201,7 +201,7 @@ class AreaFlow(ConfigSubentryFlow):
         )
 
     def _note_name(self, kind: str, before: Any, after: Any) -> None:
-        """Note that a zone or line has another name, under the one that it was saved with."""
+        """Record the new name of a zone or line under its saved name."""
         old, new = name_of(before), name_of(after)
         if old is None or new is None or old == new:
             return
@@ -226,7 +226,7 @@ class AreaFlow(ConfigSubentryFlow):
         )
 
     def _choice(self, *, multiple: bool) -> SelectSelector:
-        """Return a choice among all shapes."""
+        """Return a selector for all shapes."""
         options = [
             SelectOptionDict(value=f"{kind}/{number}", label=_describe(kind, number, item))
             for kind in KINDS
@@ -266,9 +266,9 @@ class AreaFlow(ConfigSubentryFlow):
         return await async_name_misfits(self.hass, f"{TEXTS}.{step}", form or {})
 
     async def _picture(self) -> Markdown:
-        """Return the camera's picture with all shapes drawn in, as Markdown; or why there is none.
+        """Return the picture of the camera with all shapes as Markdown, or why there is none.
 
-        Nothing of it is kept: it is gone when the flow ends.
+        The picture is not stored; it is deleted when the flow ends.
         """
         try:
             if self._still is None:
@@ -288,7 +288,7 @@ class AreaFlow(ConfigSubentryFlow):
         return self._show(jpeg)
 
     async def _privacy_masks(self) -> tuple[tuple[Point, ...], ...]:
-        """Return what nobody may see: its own masks as they are now, and those of other entries."""
+        """Return all privacy masks: the current ones of this entry, and those of other entries."""
         data = self._data
         others = await self._hub.async_masks_of(
             data.get(CONF_CAMERA), data.get(CONF_VIDEO_ADDRESS), except_for=self._saved_as()
@@ -296,19 +296,19 @@ class AreaFlow(ConfigSubentryFlow):
         return Areas.of(data).privacy_masks + others
 
     def _saved_as(self) -> str | None:
-        """Return the id of what is being changed; None while it is being added."""
+        """Return the ID of the subentry being changed, or None while adding one."""
         if self.source != SOURCE_RECONFIGURE:
             return None
         return self._get_reconfigure_subentry().subentry_id
 
     def _show(self, jpeg: bytes) -> Markdown:
-        """Show a picture in the place of the one before; return it as Markdown."""
+        """Replace the shown picture and return it as Markdown."""
         if self._flow_picture is None:
             self._flow_picture = FlowPicture(self.hass)
         return self._flow_picture.show(jpeg)
 
     def async_remove(self) -> None:
-        """Forget the picture when the flow ends, however it ends."""
+        """Remove the picture when the flow ends for any reason."""
         super().async_remove()
         if self._flow_picture is not None:
             self._flow_picture.remove()
@@ -318,12 +318,12 @@ _POINTS = TextSelector(TextSelectorConfig(multiline=False))
 
 
 def _people(labels: Iterable[str]) -> list[str]:
-    """Return what a new zone is for, of what the camera looks for: people where it does."""
+    """Return the default labels of a new zone: people, if the camera detects them."""
     return [label for label in labels if label.casefold() in _PEOPLE]
 
 
 def _as_form(shape: Any, labels: Collection[str]) -> dict[str, Any]:
-    """Return a shape as its form holds it, with those of its labels that can be chosen."""
+    """Return the form data of a shape, with those of its labels that can be selected."""
     text = as_text(points_of(shape))
     if not isinstance(shape, Mapping):
         return {FIELD_POINTS: text}

@@ -1,4 +1,4 @@
-"""The form of a camera's settings: its fields, and the data that its answers become."""
+"""The form for the settings of a camera, and conversion of its input to data."""
 
 from __future__ import annotations
 
@@ -74,12 +74,12 @@ SECTION_ADVANCED: Final = "advanced"
 # Errors of the whole form → the section where they can be fixed.
 _FIXED_IN: Final = {"no_camera": SECTION_VIDEO, "cannot_run": SECTION_ADVANCED}
 TRANSPORTS: Final = (AUTO, "tcp", "udp")
-# One field for engine and accelerator: not every one of these goes with every one of those.
+# One field for engine and accelerator, because not all combinations are possible.
 FIELD_PLACE: Final = "place"
 _IN: Final = "/"
 
 DEFAULT_LABELS: Final = ("person", "cat", "dog", "car")
-# What entities can be made from. The node can do more, for models that work with others.
+# Tasks with entities. The node supports more, for models that work together.
 TASKS: Final = (Task.DETECTION, Task.CLASSIFICATION, Task.POSE, Task.FACE)
 
 
@@ -88,12 +88,12 @@ class CameraForm:
     """The form for a camera and a model.
 
     Attributes:
-        data: what was chosen before, as a subentry has it; empty for a new camera.
-        title: the name that was chosen, None for the camera's own.
-        model: all other choices depend on it.
-        info: of the node, with its engines and benchmarks.
-        place_name: returns the name of an engine and accelerator that are not available now.
-        excluded: cameras that cannot be chosen.
+        data: the data of the subentry; empty for a new camera.
+        title: the chosen name, or None for the name of the camera.
+        model: the model, which determines the other options.
+        info: information about the node, with its engines and benchmarks.
+        place_name: function that returns the name of an unavailable engine and accelerator.
+        excluded: cameras that cannot be selected.
     """
 
     data: Mapping[str, Any]
@@ -104,7 +104,7 @@ class CameraForm:
     excluded: Collection[str] = ()
 
     def schema(self) -> vol.Schema:
-        """Return the form, opened with what was chosen before."""
+        """Return the form with the current values."""
         data = self.data
         camera = EntitySelector(
             EntitySelectorConfig(domain=Platform.CAMERA, exclude_entities=list(self.excluded))
@@ -117,7 +117,7 @@ class CameraForm:
             vol.Required(SECTION_VIDEO): folded(_video_fields(data), _video_fields({})),
         }
         places = self._places()
-        if len(places) > 2:  # automatic, and more than one that it can be
+        if len(places) > 2:  # automatic, with more than one possibility
             usual = _advanced_fields(places, AUTO, allow_fallback=False)
             fallback = bool(data.get(CONF_ALLOW_FALLBACK, False))
             advanced = _advanced_fields(places, self._place, allow_fallback=fallback)
@@ -126,7 +126,7 @@ class CameraForm:
 
     @property
     def _place(self) -> str:
-        """Return the place that was chosen, unless it is for another model."""
+        """Return the selected place, unless it is for another model."""
         engine = self.data.get(CONF_ENGINE, AUTO)
         if engine not in self.model.engines:
             return AUTO
@@ -152,7 +152,7 @@ class CameraForm:
         }
 
     def _places(self) -> dict[str, str]:
-        """Return where the model can run, each with what was measured there."""
+        """Return the places that can run the model, with their benchmark results."""
         places = {AUTO: AUTO}
         chosen = (self.data.get(CONF_ENGINE, AUTO), self.data.get(CONF_ACCELERATOR, AUTO))
         for engine in self.info.engines:
@@ -160,20 +160,20 @@ class CameraForm:
                 continue
             names = {item.id: item.name for item in engine.accelerators if not item.emulated}
             if chosen == (engine.id, AUTO):
-                places[_place(engine.id, AUTO)] = engine.name  # as it was chosen before
+                places[_place(engine.id, AUTO)] = engine.name  # the current selection
             for accelerator, name in names.items():
                 figure = figure_of(self.info.benchmarks, self.model.id, engine.id, accelerator)
                 label = f"{engine.name}, {name}"
                 places[_place(engine.id, accelerator)] = f"{label}: {figure}" if figure else label
-        if self._place not in places:  # not there just now; changing something else keeps it
+        if self._place not in places:  # not available now; keep it when something else is changed
             places[self._place] = self.place_name(*chosen)
         return places
 
     def read(self, form: Mapping[str, Any]) -> tuple[str | None, dict[str, Any]]:
-        """Return the title that was entered, if any, and the data of the subentry."""
+        """Return the entered title, if any, and the data of the subentry."""
         detection, schedule = form[SECTION_DETECTION], form[SECTION_SCHEDULE]
         labels = _label_keys(self.model)
-        # What was not asked, for there is no choice, stays as it is.
+        # Hidden fields without a choice keep their values.
         advanced = form.get(SECTION_ADVANCED, {})
         place = advanced.get(FIELD_PLACE, self._place)
         fallback = advanced.get(CONF_ALLOW_FALLBACK, self.data.get(CONF_ALLOW_FALLBACK, False))
@@ -210,7 +210,7 @@ def sections_to_mend(errors: Mapping[str, str]) -> set[str]:
 
 
 def _label_keys(model: ModelInfo) -> dict[str, str]:
-    """Return a model's labels by keys that a translation may have, each of its own."""
+    """Return unique translation keys for the labels of a model."""
     keys: dict[str, str] = {}
     for label in dict.fromkeys(model.labels):
         key = first = slugify(label)
@@ -233,7 +233,7 @@ def _advanced_fields(
 
 
 def _schedule_fields(data: Mapping[str, Any]) -> dict[Any, Any]:
-    # A camera that was added before there was live video keeps what it has.
+    # Cameras added before live video was supported keep their settings.
     source = PictureSource.STILLS if data else PictureSource.AUTO
     sources = select({item: item for item in PictureSource}, translation_key="source")
     interval = number(MIN_SCAN_INTERVAL, MAX_SCAN_INTERVAL, unit=UnitOfTime.SECONDS)
@@ -266,5 +266,5 @@ def _video_fields(data: Mapping[str, Any]) -> dict[Any, Any]:
 
 
 def _place(engine: str, accelerator: str) -> str:
-    """Return engine and accelerator as one value of the form."""
+    """Return engine and accelerator as a single form value."""
     return AUTO if engine == accelerator == AUTO else f"{engine}{_IN}{accelerator}"

@@ -1,7 +1,8 @@
-"""Add a camera to a node in the UI, or change what is done with it.
+"""Add a camera to a node in the UI, or change its settings.
 
-One form, and before it the choice of the model where the node holds more than one: the labels to
-choose from are the model's. What was chosen is tried on a picture of the camera before it is kept.
+There is one form, and before it the selection of the model if the node has more than one, because
+the model determines the labels. The settings are tested on a picture of the camera before they are
+saved.
 """
 
 from __future__ import annotations
@@ -73,12 +74,12 @@ from .model_text import task_words
 from .preview import address_error, async_try_to_see
 from .progress import ProgressFlow
 
-# A trial that takes longer shows that it is under way.
+# A test that takes longer shows its progress.
 _SHOW_PROGRESS_AFTER_S = 5.0
 
 
 class _CannotSave(Exception):
-    """What was chosen cannot work; `errors` and `reason` say why in the form."""
+    """The settings cannot work; the form shows `errors` and `reason`."""
 
     def __init__(self, errors: dict[str, str], reason: str = "") -> None:
         super().__init__(reason)
@@ -91,7 +92,7 @@ class _NoPicture(Exception):
 
 
 class _SinglePictures(Exception):
-    """What was to be watched as live video gives one picture each time it is asked."""
+    """The address for live video returns a single picture for each request."""
 
 
 class PipelineFlow(
@@ -106,7 +107,7 @@ class PipelineFlow(
         """Start with the defaults."""
         self._title: str | None = None
         self._data: dict[str, Any] = {}
-        # What a change began with: what else is changed meanwhile stays.
+        # The data at the start of a change; other changes in the meantime are kept.
         self._before: tuple[str | None, dict[str, Any]] = (None, {})
         self._renames = {}
         self._reason = ""
@@ -119,7 +120,7 @@ class PipelineFlow(
         return await self._begin()
 
     async def async_step_reconfigure(self, _: dict[str, Any] | None = None) -> SubentryFlowResult:
-        """Change what is done with a camera."""
+        """Change the settings of a camera."""
         subentry = self._get_reconfigure_subentry()
         self._title = subentry.title
         self._data = usable(subentry.data)
@@ -128,7 +129,7 @@ class PipelineFlow(
             return aborted
         options = ["change_settings", "areas"]
         if damage(subentry.data):
-            options = ["change_settings"]  # what is damaged is chosen anew there
+            options = ["change_settings"]  # damaged settings are selected again there
         elif self._data[CONF_LABELS]:
             options.append("objects")
         if may_be_live(self._data) and not damage(subentry.data):
@@ -145,7 +146,7 @@ class PipelineFlow(
         return self._find_node() or await self._choose()
 
     def _find_node(self) -> SubentryFlowResult | None:
-        """Take the node, or say why there is none."""
+        """Get the node, or abort with the reason if there is none."""
         entry = self._get_entry()
         if entry.state is not ConfigEntryState.LOADED:
             return self.async_abort(reason="entry_not_loaded")
@@ -163,7 +164,7 @@ class PipelineFlow(
 
     @property
     def _models(self) -> dict[str, ModelInfo]:
-        """Return those that entities are made of, and that have what they look at."""
+        """Return the models with entities whose detector is installed, if they need one."""
         held = {model.id for model in self._info.models}
         return {
             model.id: model
@@ -174,7 +175,7 @@ class PipelineFlow(
     async def async_step_model(
         self, user_input: dict[str, Any] | None = None
     ) -> SubentryFlowResult:
-        """Choose the model; everything else depends on it."""
+        """Select the model, which determines all other options."""
         models = self._models
         if user_input is not None:
             self._model = models[user_input[CONF_MODEL]]
@@ -192,7 +193,7 @@ class PipelineFlow(
         )
 
     def _described(self, model: ModelInfo) -> str:
-        """Return a model in words, with what was measured of it."""
+        """Return the name of a model with its benchmark result."""
         engine = self._hub.node.engine if self._hub.node.engine in model.engines else None
         figure = figure_of(self._info.benchmarks, model.id, engine)
         size = f"{model.width}x{model.height}"
@@ -204,7 +205,7 @@ class PipelineFlow(
     async def async_step_settings(
         self, user_input: dict[str, Any] | None = None
     ) -> SubentryFlowResult:
-        """Ask for everything, and try it."""
+        """Show the form for all settings and test them."""
         if user_input is not None and (errors := misfits(user_input)):
             named = await self._misfits("settings", user_input)
             return self._show_settings(errors, "", user_input, named)
@@ -214,7 +215,7 @@ class PipelineFlow(
         return self._show_settings({}, "")
 
     async def _try_to_save(self) -> SubentryFlowResult:
-        """Try it, and save it if it works."""
+        """Test the settings, and save them if they work."""
         self._trial = self.hass.async_create_background_task(self._try(), "Edge Vision trial")
         await asyncio.wait([self._trial], timeout=_SHOW_PROGRESS_AFTER_S)
         if not self._trial.done():
@@ -222,7 +223,7 @@ class PipelineFlow(
         return await self.async_step_tried()
 
     async def async_step_trial(self, _: dict[str, Any] | None = None) -> SubentryFlowResult:
-        """Wait while it is tried: the model may have to be compiled first."""
+        """Wait for the test: the model may have to be compiled first."""
         assert self._trial is not None
         if self._trial.done():
             return self.async_show_progress_done(next_step_id="tried")
@@ -231,7 +232,7 @@ class PipelineFlow(
         )
 
     async def async_step_tried(self, _: dict[str, Any] | None = None) -> SubentryFlowResult:
-        """Save what works, and say what is wrong with the rest."""
+        """Save working settings, and show what is wrong otherwise."""
         assert self._trial is not None
         try:
             await self._trial
@@ -247,7 +248,7 @@ class PipelineFlow(
     @callback
     @override
     def async_remove(self) -> None:
-        """End a trial that nobody waits for any more, with all else that the flow has."""
+        """Cancel the test and remove everything else when the flow ends."""
         super().async_remove()
         if self._trial is not None:
             self._trial.cancel()
@@ -264,7 +265,7 @@ class PipelineFlow(
         )
 
     def _views(self) -> list[str]:
-        """Return the cameras that Edge Vision itself has: what is drawn there is no news."""
+        """Return the camera entities of Edge Vision, which cannot be selected."""
         return [
             entity.entity_id
             for entity in er.async_get(self.hass).entities.values()
@@ -278,7 +279,7 @@ class PipelineFlow(
         answers: Mapping[str, Any] | None = None,
         named: str = "",
     ) -> SubentryFlowResult:
-        """Show the form, with answers that were not taken; `named` are those that do not fit."""
+        """Show the form with rejected input; `named` are the values that do not fit."""
         schema = self.add_suggested_values_to_schema(self._form.schema(), answers)
         return self.async_show_form(
             step_id="settings",
@@ -293,7 +294,7 @@ class PipelineFlow(
     # --- Trying it -------------------------------------------------------------------------------
 
     async def _try(self) -> None:
-        """Look once, just as the pipeline will. Raises `_CannotSave` or `_NoPicture`."""
+        """Analyze one picture as the pipeline will do. Raises `_CannotSave` or `_NoPicture`."""
         data, camera = self._data, self._data.get(CONF_CAMERA)
         await self._check(camera, data.get(CONF_VIDEO_ADDRESS))
         try:
@@ -328,13 +329,13 @@ class PipelineFlow(
 
     @property
     def _watches_as_before(self) -> bool:
-        """Return whether what it watches is not what is being changed."""
+        """Return whether the source differs from that of the subentry being changed."""
         keys = (CONF_CAMERA, CONF_VIDEO_ADDRESS)
         _, before = self._before
         return bool(before) and all(before.get(key) == self._data.get(key) for key in keys)
 
     async def _check(self, camera: str | None, address: str | None) -> None:
-        """Refuse what cannot work whatever the camera shows. Raises `_CannotSave`."""
+        """Check settings that do not depend on the picture. Raises `_CannotSave`."""
         data = self._data
         if camera is None and address is None:
             raise _CannotSave({"base": "no_camera"})
@@ -342,7 +343,7 @@ class PipelineFlow(
             raise _CannotSave({SECTION_SCHEDULE: "stills_need_a_camera"})
         if camera is not None and self.hass.states.get(camera) is None:
             raise _CannotSave({CONF_CAMERA: "camera_not_found"})
-        # Which of its answers matter is a choice for a model that gives one about the frame.
+        # For models that classify the whole frame, the labels are optional.
         if not data[CONF_LABELS] and self._model.task in TASKS_WITH_OBJECTS:
             raise _CannotSave({SECTION_DETECTION: "no_labels"})
         if address is not None:
@@ -356,7 +357,7 @@ class PipelineFlow(
             raise _CannotSave({SECTION_SCHEDULE: "no_stream"})
 
     async def async_step_no_picture(self, _: dict[str, Any] | None = None) -> SubentryFlowResult:
-        """Say what is wrong with the camera; it may be meant to be off just now."""
+        """Show what is wrong with the camera, which may be off intentionally."""
         return self.async_show_menu(
             step_id="no_picture",
             menu_options=["settings", "save"],
@@ -370,7 +371,7 @@ class PipelineFlow(
     async def async_step_single_pictures(
         self, _: dict[str, Any] | None = None
     ) -> SubentryFlowResult:
-        """Offer stills where there is no video; a camera of Home Assistant is what has them."""
+        """Offer stills if there is no video and there is a camera in Home Assistant."""
         stills = ["use_stills"] if self._data.get(CONF_CAMERA) else []
         return self.async_show_menu(
             step_id="single_pictures",
@@ -383,7 +384,7 @@ class PipelineFlow(
         )
 
     async def async_step_use_stills(self, _: dict[str, Any] | None = None) -> SubentryFlowResult:
-        """Look at the camera's stills instead, if they can be looked at."""
+        """Use the stills of the camera instead, if they can be read."""
         self._data = {**self._data, CONF_SOURCE: PictureSource.STILLS}
         self._data.pop(CONF_VIDEO_ADDRESS, None)
         return await self._try_to_save()
@@ -391,7 +392,7 @@ class PipelineFlow(
     # --- Keeping it ------------------------------------------------------------------------------
 
     async def async_step_save(self, _: dict[str, Any] | None = None) -> SubentryFlowResult:
-        """Keep it."""
+        """Save the settings."""
         title = self._title or self._camera_name()
         if self.source == SOURCE_RECONFIGURE:
             entry, subentry = self._get_entry(), self._get_reconfigure_subentry()
@@ -407,7 +408,7 @@ class PipelineFlow(
 
     def _camera_name(self) -> str:
         if (camera := self._data.get(CONF_CAMERA)) is None:
-            # An address may hold a password, or be one; a title is shown everywhere.
+            # An address may contain or be a secret, but titles are shown everywhere.
             address = self._data[CONF_VIDEO_ADDRESS]
             return urlsplit(address).hostname or PurePath(address).name
         state = self.hass.states.get(camera)

@@ -1,4 +1,4 @@
-"""Changes of a camera's data while a flow was open: what others changed meanwhile stays."""
+"""Merging changes of a flow with changes made while it was open."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from ..areas import KINDS
 def merge_changes(
     now: Mapping[str, Any], before: Mapping[str, Any], after: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Return data with what was changed from `before` to `after`, and all else as it is now.
+    """Return the current data with the changes from `before` to `after`.
 
-    Of zones, lines and masks each one counts by itself.
+    Each zone, line and mask is merged separately.
     """
     gone = before.keys() - after.keys()
     new = {key: value for key, value in after.items() if key not in before or value != before[key]}
@@ -25,7 +25,7 @@ def merge_changes(
 
 
 def _changed_items(now: Sequence[Any], before: Sequence[Any], after: Sequence[Any]) -> list[Any]:
-    """Return the merged items of a list; zones and lines are told apart by name, masks by shape."""
+    """Return the merged items of a list; zones and lines are identified by name, masks by shape."""
 
     def by_name(items: Sequence[Any]) -> dict[Any, Any]:
         return {item["name"] if isinstance(item, Mapping) else str(item): item for item in items}
@@ -34,7 +34,7 @@ def _changed_items(now: Sequence[Any], before: Sequence[Any], after: Sequence[An
     kept = {
         name: item
         for name, item in there.items()
-        # What somebody else has removed, or changed, meanwhile stays so.
+        # Keep removals and changes made by others in the meantime.
         if name in wanted or name not in was
     }
     new = {name: item for name, item in wanted.items() if item != was.get(name)}

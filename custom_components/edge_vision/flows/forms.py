@@ -1,11 +1,10 @@
-"""Fields and sections of forms, as the browser treats them.
+"""Fields and sections of forms that work with the frontend.
 
-The browser sends a form back as it was opened, with what is in sections that nobody has unfolded.
-So a form opens with values that it accepts itself, and a section with an error in it, or with
-something that is not as usual, comes unfolded.
+The frontend returns a form with its initial values, including those of collapsed sections.
+Therefore, forms open with valid values, and sections with errors or unusual values are expanded.
 
-Home Assistant refuses answers outside their limits in the words of a developer, and without showing
-the form anew. So those come to the step, which asks `misfits` first.
+Home Assistant rejects input out of range with a technical message and without showing the form
+again. Therefore, such input is passed to the step, which calls `misfits` first.
 """
 
 from __future__ import annotations
@@ -31,13 +30,13 @@ from homeassistant.helpers.translation import async_get_translations
 from ..const import DOMAIN
 from ..markdown import Plain
 
-# A text in the translations of every flow that has numbers or sections (`error`); its placeholder
-# `misfits` is what `async_name_misfits` returns.
+# Key of an error text in every flow with numbers or sections; its placeholder `misfits` is the
+# result of `async_name_misfits`.
 DOES_NOT_FIT: Final = "does_not_fit"
 
 
 def optional(key: str, selector: Selector[Any], value: Any = None) -> dict[vol.Optional, Any]:
-    """Return a field that may stay empty, opened with a value if there is one that fits."""
+    """Return an optional field with a suggested value, if it is valid."""
     fitting = _fitting(selector, value)
     description = None if fitting in (None, "") else {"suggested_value": fitting}
     return {vol.Optional(key, description=description): selector}
@@ -46,13 +45,13 @@ def optional(key: str, selector: Selector[Any], value: Any = None) -> dict[vol.O
 def required(
     key: str, selector: Selector[Any], value: Any, default: Any
 ) -> dict[vol.Required, Any]:
-    """Return a field that has a value, opened with `default` where the value does not fit."""
+    """Return a required field with a value, or with `default` if the value is invalid."""
     fitting = _fitting(selector, value)
     return {vol.Required(key, default=default if fitting is None else fitting): selector}
 
 
 class _OutOfRange(float):
-    """A number outside the limits of its field, which it knows."""
+    """A number outside the limits of its field."""
 
     limits: str
 
@@ -64,7 +63,7 @@ class _OutOfRange(float):
 
 
 class _FormNumber(NumberSelector):
-    """A number whose answer comes to the step even if it is outside the limits: see `misfits`."""
+    """A number that is passed to the step even if it is out of range: see `misfits`."""
 
     @override
     def __call__(self, data: Any) -> float:
@@ -85,7 +84,7 @@ def number(
     unit: str | None = None,
     mode: NumberSelectorMode = NumberSelectorMode.BOX,
 ) -> NumberSelector:
-    """Return a box or a slider for a number; a step with one asks `misfits` of its answers."""
+    """Return a box or a slider for a number; the step has to call `misfits`."""
     config = NumberSelectorConfig(min=low, max=high, step=step, mode=mode)
     if unit is not None:
         config["unit_of_measurement"] = unit
@@ -99,7 +98,7 @@ def select(
     multiple: bool = False,
     mode: SelectSelectorMode = SelectSelectorMode.DROPDOWN,
 ) -> SelectSelector:
-    """Return a choice of values with labels, which show where there is no translation."""
+    """Return a selector of values with labels for those without a translation."""
     config = SelectSelectorConfig(
         options=[SelectOptionDict(value=value, label=label) for value, label in options.items()],
         multiple=multiple,
@@ -111,7 +110,7 @@ def select(
 
 
 def _fitting(selector: Selector[Any], value: Any) -> Any:
-    """Return a value that a selector accepts, of numbers the nearest; None if there is none."""
+    """Return a valid value for a selector (the nearest for numbers), or None."""
     if value is None:
         return None
     try:
@@ -126,21 +125,21 @@ def _fitting(selector: Selector[Any], value: Any) -> Any:
 
 
 class _Misfit(dict[str, Any]):
-    """Answers of a section of which some do not fit: those of the fields `names`."""
+    """Input of a section with invalid values in the fields `names`."""
 
     names: tuple[str, ...] = ()
 
 
 class FormSection(section):
-    """A section whose answers come to the step even if they do not fit: see `misfits`."""
+    """A section that is passed to the step even if it is invalid: see `misfits`."""
 
     def __init__(self, fields: Mapping[Any, Any], *, unfolded: bool = True) -> None:
-        """Make a section of fields."""
+        """Initialize a section with fields."""
         super().__init__(vol.Schema(fields), {"collapsed": not unfolded})
 
     @override
     def __call__(self, value: Any) -> Any:
-        """Validate answers."""
+        """Validate input."""
         try:
             return super().__call__(value)
         except vol.MultipleInvalid as err:
@@ -152,7 +151,7 @@ class FormSection(section):
 
 
 def folded(fields: Mapping[Any, Any], usual: Mapping[Any, Any]) -> FormSection:
-    """Return a section that is unfolded where its fields open with something unusual."""
+    """Return a section that is expanded if its fields have unusual values."""
     return FormSection(fields, unfolded=_opened(fields) != _opened(usual))
 
 
@@ -164,14 +163,14 @@ def _opened(fields: Mapping[Any, Any]) -> dict[str, Any]:
 
 
 def misfits(form: Mapping[str, Any]) -> dict[str, str]:
-    """Return the errors of fields and sections whose answers do not fit."""
+    """Return the errors of fields and sections with invalid input."""
     return {path[0]: DOES_NOT_FIT for path, _ in _misfits(form)}
 
 
 async def async_name_misfits(hass: HomeAssistant, step: str, form: Mapping[str, Any]) -> Plain:
-    """Return which answers do not fit, with their limits, by the names that their fields have.
+    """Return the names of fields with invalid input, and their limits.
 
-    `step` is where its texts are, such as `options.step.review`.
+    `step` is the location of the texts, such as `options.step.review`.
     """
     category = step.partition(".")[0]
     texts = await async_get_translations(hass, hass.config.language, category, {DOMAIN})
@@ -184,7 +183,7 @@ async def async_name_misfits(hass: HomeAssistant, step: str, form: Mapping[str, 
 
 
 def _misfits(form: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], str]]:
-    """Yield where answers do not fit, and the limits where it is a number's."""
+    """Yield the locations of invalid input, and the limits of numbers."""
     for key, value in form.items():
         if isinstance(value, _OutOfRange):
             yield (key,), value.limits
@@ -197,7 +196,7 @@ def _misfits(form: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], str]]:
 
 
 def unfold(schema: vol.Schema, names: Collection[str]) -> vol.Schema:
-    """Return a form with these of its sections unfolded, such as those with errors."""
+    """Return a form with these sections expanded, such as those with errors."""
     return vol.Schema(
         {
             key: FormSection(kind.schema.schema)

@@ -1,4 +1,4 @@
-"""Details of a saved camera: limits of single objects, and what counts as movement."""
+"""Details of a saved camera: limits for single objects, and motion settings."""
 
 from __future__ import annotations
 
@@ -49,19 +49,19 @@ FIELD_LABEL: Final = "label"
 FIELD_MIN_SIZE: Final = "min_size"
 FIELD_MAX_SIZE: Final = "max_size"
 SECTION_NUMBERS: Final = "numbers"
-# Fields of `MotionThresholds`: lowest, highest, step and unit in the form.
+# Fields of `MotionThresholds`: minimum, maximum, step and unit in the form.
 NUMBERS: Final = {
     "least_difference": (1.0, 100.0, 0.5, None),
     "noise_factor": (1.0, 20.0, 0.1, None),
     "least_area": (0.005, 10.0, 0.005, PERCENTAGE),
 }
 _WIDTH: Final = 640
-# Shown besides what counts, so that one sees how sure the model is of what does not.
+# Detections from this confidence on are shown, too, to see the confidence of ignored objects.
 _SHOWN_FROM: Final = 20.0
 
 
 class DetailFlow(AreaFlow):
-    """The steps about details; `_data` is what a subentry will hold."""
+    """The steps for details; `_data` is the new data of the subentry."""
 
     # The object whose limits are being set.
     _limited = ""
@@ -69,7 +69,7 @@ class DetailFlow(AreaFlow):
     # --- Single objects --------------------------------------------------------------------------
 
     async def async_step_objects(self, _: dict[str, Any] | None = None) -> SubentryFlowResult:
-        """Show what is seen now and which limits there are."""
+        """Show the current detections and limits."""
         limits = self._data.get(CONF_LIMITS, {})
         return self.async_show_menu(
             step_id="objects",
@@ -89,7 +89,7 @@ class DetailFlow(AreaFlow):
     async def async_step_limit(
         self, user_input: dict[str, Any] | None = None
     ) -> SubentryFlowResult:
-        """Choose the object, where there is more than one."""
+        """Select the object, if there is more than one."""
         labels = self._data[CONF_LABELS]
         if user_input is not None or len(labels) == 1:
             self._limited = user_input[FIELD_LABEL] if user_input is not None else labels[0]
@@ -105,7 +105,7 @@ class DetailFlow(AreaFlow):
     async def async_step_limits(
         self, user_input: dict[str, Any] | None = None
     ) -> SubentryFlowResult:
-        """Set the limits of one object, from those that are in force; empty ones are taken away."""
+        """Set the limits of one object; empty ones are removed."""
         errors = misfits(user_input or {})
         given = self._data.get(CONF_LIMITS, {})
         before = given.get(self._limited, {})
@@ -124,7 +124,7 @@ class DetailFlow(AreaFlow):
         if user_input is not None and not errors:
             limits = _limits(user_input)
             if limits.get("confidence") == usual and "confidence" not in before:
-                del limits["confidence"]  # that of the camera, whatever it will be
+                del limits["confidence"]  # use that of the camera, even if it changes
             if limits.get("min_area", 0.0) < limits.get("max_area", 1.0):
                 kept = {**given, self._limited: limits}
                 self._data = {
@@ -145,7 +145,7 @@ class DetailFlow(AreaFlow):
         )
 
     async def _detected(self) -> Markdown:
-        """Return the camera's picture with all that is found, as Markdown; or why there is none."""
+        """Return the picture of the camera with detections as Markdown, or why there is none."""
         data = self._data
         try:
             self._still = await async_see(self._hub, data, or_still=True)
@@ -178,7 +178,7 @@ class DetailFlow(AreaFlow):
     # --- Movement --------------------------------------------------------------------------------
 
     async def async_step_motion(self, _: dict[str, Any] | None = None) -> SubentryFlowResult:
-        """Show what the motion gate sees just now."""
+        """Show the current view of the motion gate."""
         return self.async_show_menu(
             step_id="motion",
             menu_options=["motion_settings", "motion", "save"],
@@ -188,7 +188,7 @@ class DetailFlow(AreaFlow):
     async def async_step_motion_settings(
         self, user_input: dict[str, Any] | None = None
     ) -> SubentryFlowResult:
-        """Choose a word, or numbers."""
+        """Select a sensitivity or enter numbers."""
         errors = misfits(user_input or {})
         if user_input is not None and not errors:
             numbers = {
@@ -229,7 +229,7 @@ class DetailFlow(AreaFlow):
         )
 
     async def _moving(self) -> Markdown:
-        """Return what the motion gate sees, as Markdown; or why it sees nothing."""
+        """Return the view of the motion gate as Markdown, or why there is none."""
         request = LiveRequest(
             pipeline_id=self._get_reconfigure_subentry().subentry_id, max_width=_WIDTH, motion=True
         )
@@ -244,12 +244,12 @@ _SIZE: Final = number(0, 100, 0.01, unit=PERCENTAGE)
 
 
 def _as_percent(share: float) -> float:
-    """Return a share as the form has it, without the tail that arithmetic leaves."""
+    """Return a share for the form, rounded to remove arithmetic errors."""
     return round(share * 100, 4)
 
 
 def _limits(form: Mapping[str, Any]) -> dict[str, float]:
-    """Return the form's answers as a subentry holds them: sizes as shares, and no empty ones."""
+    """Return the input for the subentry: sizes as shares, without empty values."""
     limits: dict[str, float] = {}
     if (confidence := form.get(CONF_CONFIDENCE)) is not None:
         limits["confidence"] = float(confidence)

@@ -1,4 +1,4 @@
-"""What the steps about models have in common: work in the background, and its end."""
+"""Common parts of the steps for models: background work and its end."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ _LOGGER = logging.getLogger(__name__)
 
 
 class ModelSteps(ProgressFlow[ConfigFlowContext, ConfigFlowResult, str], OptionsFlow):
-    """An options flow whose steps start work on the node and show how far it is."""
+    """An options flow with steps that start work on the node and show its progress."""
 
     _hub: EntryRuntime
     _picture: FlowPicture
 
     def __init__(self) -> None:
-        """Start with nothing chosen."""
+        """Initialize the flow."""
         self._catalogue = CatalogueAnswer(models=())
         self._saved: ModelInfo | None = None
         self._task: asyncio.Task[Any] | None = None
-        self._back = ""  # the step to which a failure leads
+        self._back = ""  # the next step after a failure
         self._reason = ""
         self._not_asked_yet = False
 
@@ -60,20 +60,20 @@ class ModelSteps(ProgressFlow[ConfigFlowContext, ConfigFlowResult, str], Options
         return {"base": key} if self._reason else {}
 
     def _failed(self, err: Exception) -> ConfigFlowResult:
-        """Go back to where the work was asked for, with what became of it."""
+        """Return to the step that started the work, with its result."""
         self._reason = redact(str(err))
         return self._go_on(self._back)
 
     def _go_on(self, step_id: str) -> ConfigFlowResult:
-        """Go on with a step that asks for something.
+        """Continue with a step that has a form.
 
-        Where the work was done at once, the manager hands it the answers of the step before.
+        If the work finished immediately, the flow manager passes it the input of the previous step.
         """
         self._not_asked_yet = True
         return self.async_show_progress_done(next_step_id=step_id)
 
     def _is_answer(self, user_input: dict[str, Any] | None) -> TypeGuard[dict[str, Any]]:
-        """Return whether these are the answers to the form that was shown."""
+        """Return whether this is the input of the shown form."""
         asked, self._not_asked_yet = not self._not_asked_yet, False
         return user_input is not None and asked
 
@@ -90,7 +90,7 @@ class ModelSteps(ProgressFlow[ConfigFlowContext, ConfigFlowResult, str], Options
         )
 
     async def async_step_measure(self, _: dict[str, Any] | None = None) -> ConfigFlowResult:
-        """Measure what was added: the figures are shown beside the choices of a camera."""
+        """Measure the added model; the figures are shown in the settings of cameras."""
         if self._task is None:
             self._task = self._start(self._measure())
         if not self._task.done():
@@ -109,11 +109,11 @@ class ModelSteps(ProgressFlow[ConfigFlowContext, ConfigFlowResult, str], Options
             await self._hub.node.async_measure(
                 self._saved.id, MEASURE_SECONDS, Progress(BenchmarkProgress, listener)
             )
-        except NodeRequestError as err:  # it is there all the same
+        except NodeRequestError as err:  # it is installed anyway
             _LOGGER.debug("%s was not measured: %s", self._saved.name, err)
 
     async def async_step_installed(self, _: dict[str, Any] | None = None) -> ConfigFlowResult:
-        """Say what can be done now."""
+        """Finish with the next steps for the user."""
         model = self._saved
         assert model is not None  # where the steps lead here
         why = "model_added" if model.task in TASKS else "model_added_apart"
@@ -122,7 +122,7 @@ class ModelSteps(ProgressFlow[ConfigFlowContext, ConfigFlowResult, str], Options
     @callback
     @override
     def async_remove(self) -> None:
-        """Leave no picture behind. The manager has cancelled the task."""
+        """Remove the picture. The flow manager has canceled the task."""
         super().async_remove()
         if hasattr(self, "_picture"):
             self._picture.remove()

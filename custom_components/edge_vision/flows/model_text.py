@@ -1,4 +1,4 @@
-"""What a node found out about a model, in words; and what a form's answers change about it."""
+"""Descriptions of inspected models, and conversion of form input to corrections."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _MOST_METADATA = 6
 _MOST_CHARS = 80
 
 
-# What a model of a task does, in words.
+# Descriptions of tasks.
 _TASK_WORDS: Final[Mapping[str, str]] = {
     Task.DETECTION: "finds objects",
     Task.CLASSIFICATION: "names the whole picture",
@@ -27,12 +27,12 @@ _NOT_FOR_CAMERAS: Final = "not for cameras, only for the Detect action"
 
 
 def task_words(task: str) -> str:
-    """Return what a model of a task does."""
+    """Return the description of a task."""
     return _TASK_WORDS.get(task, task)
 
 
 def catalogue_line(model: CatalogueModel, *, for_cameras: bool) -> str:
-    """Return an entry of the catalogue as a line to choose."""
+    """Return the label of a catalog entry for a selector."""
     megabytes = f"{model.download_bytes / _MEBIBYTE:.1f} MB"
     to_fetch = megabytes if model.download_bytes else "nothing to download"
     details = [task_words(model.task), to_fetch, model.license]
@@ -46,7 +46,7 @@ def catalogue_line(model: CatalogueModel, *, for_cameras: bool) -> str:
 
 
 def installed_lines(models: Iterable[CatalogueModel]) -> Markdown:
-    """Return the models that are here already as Markdown."""
+    """Return the installed models as Markdown."""
     return Markdown(
         "\n".join(
             f"- {escaped(model.name)} ({escaped(task_words(model.task))})" for model in models
@@ -68,7 +68,7 @@ def unavailable_lines(models: Iterable[CatalogueModel]) -> Markdown:
 
 
 def report(found: Inspection) -> Markdown:
-    """Return what was found as Markdown."""
+    """Return the result of an inspection as Markdown."""
     lines = [
         f"**{_plain(found.file)}**: {_plain(found.format)}, {found.size_bytes / _MEBIBYTE:.1f} MB"
     ]
@@ -113,12 +113,12 @@ def _tensor(tensor: ModelTensor) -> str:
 
 
 def _plain(text: str) -> Markdown:
-    """Return text of a file, which may be anything and of any length."""
+    """Return untrusted text of a file, escaped and limited in length."""
     return escaped(text, _MOST_CHARS)
 
 
 def as_form(found: Inspection) -> dict[str, Any]:
-    """Return what a proposal says, as the form's fields have it; empty where there is none."""
+    """Return the form values of a proposal, or empty values if there is none."""
     if (proposal := found.proposal) is None:
         return {}
     manifest = proposal.manifest
@@ -148,7 +148,7 @@ def _numbers(values: Any) -> str:
     return ", ".join(f"{value:.8g}" for value in values)
 
 
-# The form's fields → what a correction calls them.
+# Form fields → keys of corrections.
 _CORRECTIONS = {
     "name": "name",
     "task": "task",
@@ -165,26 +165,26 @@ _CORRECTIONS = {
     "iou": "head.iou_threshold",
     "keypoints": "keypoints",
 }
-# Those of the section of details.
+# Fields in the section for details.
 DETAIL_CORRECTIONS: Final = tuple(
     _CORRECTIONS[field] for field in ("width", "height", "layout", "classes", "iou", "keypoints")
 )
-# Families whose parameters have the number of keypoints.
+# Families with the number of keypoints in their parameters.
 _COUNT_KEYPOINTS = ("blaze", "end_to_end", "yolov8")
 
 
 def corrections(
     form: Mapping[str, Any], proposed: Mapping[str, Any], before: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Return the corrections that a form's answers come down to.
+    """Return the corrections that result from form input.
 
     Args:
-        form: the answers.
-        proposed: `as_form` of what the form was filled with.
-        before: the corrections that this already takes in.
+        form: the input.
+        proposed: `as_form` of the initial values of the form.
+        before: the corrections already included in the proposal.
 
     Raises:
-        ValueError: names the field whose numbers are none.
+        ValueError: with the name of the field with invalid numbers.
     """
     result = dict(before)
     form, proposed = _flat(form), _flat(proposed)
@@ -204,7 +204,7 @@ def corrections(
             if form.get("head") in _COUNT_KEYPOINTS:
                 result["head.keypoints"] = len(names)
         else:
-            # Keys of translations are small; the manifest's colours and layouts are not.
+            # Translation keys are lowercase; colors and layouts in the manifest are uppercase.
             result[key] = value.upper() if field in ("colour", "layout") else value
     return result
 

@@ -1,4 +1,4 @@
-"""Models in the UI: add one from the catalogue, bring one's own, remove one."""
+"""Models in the UI: add one from the catalog, add your own, remove one."""
 
 from __future__ import annotations
 
@@ -43,15 +43,15 @@ from .model_text import (
 from .own_models import OwnModelFlow
 from .picture import FlowPicture
 
-# Hundreds of megabytes over a slow line; the node itself gives up on a line that is silent.
+# For hundreds of megabytes over a slow connection; the node itself detects stalled connections.
 _INSTALL_TIMEOUT_S: Final = 3600.0
 
 
 class ModelFlow(OwnModelFlow):
-    """What the gear of the integration opens."""
+    """The options flow of the integration."""
 
     def __init__(self) -> None:
-        """Start with nothing chosen."""
+        """Initialize the flow."""
         super().__init__()
         self._model = ""
         self._new_engine: str | None = None
@@ -60,7 +60,7 @@ class ModelFlow(OwnModelFlow):
     # --- What to do ------------------------------------------------------------------------------
 
     async def async_step_init(self, _: dict[str, Any] | None = None) -> ConfigFlowResult:
-        """Ask what to do."""
+        """Show the menu."""
         if self.config_entry.state is not ConfigEntryState.LOADED:
             return self.async_abort(reason="entry_not_loaded")
         self._hub = self.config_entry.runtime_data
@@ -112,7 +112,7 @@ class ModelFlow(OwnModelFlow):
         return result
 
     async def async_step_install(self, _: dict[str, Any] | None = None) -> ConfigFlowResult:
-        """Show how far the installation is."""
+        """Show the progress of the installation."""
         if self._task is None:
             self._task = self._start(self._install())
         if not self._task.done():
@@ -122,7 +122,7 @@ class ModelFlow(OwnModelFlow):
             await task
         except (NodeRequestError, EngineInstallError) as err:
             return self._failed(err)
-        # With a new engine the node starts anew; what it can do is measured later.
+        # With a new engine, the node is restarted; the model is measured later.
         return self._go_on("installed" if self._new_engine else "measure")
 
     async def _install(self) -> None:
@@ -150,12 +150,12 @@ class ModelFlow(OwnModelFlow):
         return list(self.config_entry.data.get(CONF_FURTHER_ENGINES, ()))
 
     def _keep_engines(self, engines: set[str]) -> None:
-        """Have the node use these engines from now on: a change sets the entry up anew."""
+        """Set the additional engines of the node; a change reloads the entry."""
         data = {**self.config_entry.data, CONF_FURTHER_ENGINES: sorted(engines)}
         self.hass.config_entries.async_update_entry(self.config_entry, data=data)
 
     def _missing_engine(self, model: str) -> str | None:
-        """Return the engine that a model of the catalogue needs, where the node has none for it."""
+        """Return the missing engine that a model of the catalog needs, if any."""
         (entry,) = [item for item in self._catalogue.models if item.id == model]
         info = self._hub.node.info
         usable = {item.id for item in info.engines if item.version} if info else set()
@@ -165,7 +165,7 @@ class ModelFlow(OwnModelFlow):
 
     @property
     def _installable(self) -> list[str]:
-        """Return the further engines that there are packages of for this device."""
+        """Return the additional engines with packages for this device."""
         info = self._hub.node.info
         unpackaged = {item.id for item in info.engines if not item.packaged} if info else set()
         return [item for item in FURTHER_NAMES if item not in unpackaged]
@@ -175,7 +175,7 @@ class ModelFlow(OwnModelFlow):
     async def async_step_engines(
         self, user_input: dict[str, Any] | None = None
     ) -> ConfigFlowResult:
-        """Choose which engines there are beside the node's own."""
+        """Select the additional engines."""
         if self._is_answer(user_input):
             self._engines, self._back, self._reason = user_input["engines"], "engines", ""
             return await self.async_step_install_engines()
@@ -219,14 +219,14 @@ class ModelFlow(OwnModelFlow):
     async def async_step_engines_installed(
         self, _: dict[str, Any] | None = None
     ) -> ConfigFlowResult:
-        """Keep the choice."""
+        """Save the selected engines."""
         self._keep_engines(set(self._engines))
         return self._end("engines_kept")
 
     # --- Removing --------------------------------------------------------------------------------
 
     async def async_step_remove(self, user_input: dict[str, Any] | None = None) -> ConfigFlowResult:
-        """Choose a model to remove, of those that no camera uses."""
+        """Select a model to remove that no camera uses."""
         names, errors, told = self._removable, self._errors("not_removed"), {}
         if self._is_answer(user_input):
             self._model = user_input["model"]
@@ -255,7 +255,7 @@ class ModelFlow(OwnModelFlow):
         return [item.settings.name for item in pipelines if item.settings.model == model]
 
     async def async_step_confirm_removal(self, _: dict[str, Any] | None = None) -> ConfigFlowResult:
-        """Ask whether it is meant."""
+        """Ask for confirmation."""
         name = self._removable.get(self._model, self._model)
         return self.async_show_menu(
             step_id="confirm_removal",

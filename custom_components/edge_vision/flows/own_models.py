@@ -1,4 +1,4 @@
-"""Add a model of one's own: upload it, correct what was found, try it, save it."""
+"""Add your own model: upload it, correct the proposal, test it, and save it."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ from .model_text import (
     report,
 )
 
-# Parts in which an upload is sent to the node.
+# Size of the parts of an upload to the node.
 _PART_BYTES: Final = 4 * 1024 * 1024
 _MODEL_FILES: Final = ".onnx,.tflite,.param,.xml,.hef,.zip,.tar,.gz,.tgz"
 _FURTHER_FILES: Final = ".bin,.txt,.data,.json,.yaml,.yml,.names,.csv,.pbtxt"
@@ -65,24 +65,24 @@ _AGAIN, _SAVE = "again", "save"
 
 
 class OwnModelFlow(ModelSteps):
-    """The steps about a model of one's own."""
+    """The steps for your own model."""
 
     def __init__(self) -> None:
-        """Start with nothing chosen."""
+        """Initialize the flow."""
         super().__init__()
         self._files: list[str] = []
         self._source = InspectModel()
         self._found: Inspection | None = None
         self._shown = Markdown()
         self._corrections: dict[str, Any] = {}
-        self._before: dict[str, Any] = {}  # the corrections before the form's last answers
+        self._before: dict[str, Any] = {}  # the corrections before the last input
         self._confidence = 40.0
         self._save_as: str | None = None
         self._replace = False
-        self._typed: dict[str, Any] = {}  # what the form of corrections was left with
+        self._typed: dict[str, Any] = {}  # the last input of the form
 
     async def async_step_own(self, _: dict[str, Any] | None = None) -> ConfigFlowResult:
-        """Ask where the model is."""
+        """Show the menu of sources."""
         options = ["upload", *(["dropped"] if self._catalogue.dropped else []), "address"]
         return self.async_show_menu(
             step_id="own",
@@ -91,7 +91,7 @@ class OwnModelFlow(ModelSteps):
         )
 
     async def async_step_upload(self, user_input: dict[str, Any] | None = None) -> ConfigFlowResult:
-        """Upload it."""
+        """Upload a file."""
         if self._is_answer(user_input):
             self._files = [user_input[key] for key in ("file", "further") if user_input.get(key)]
             return await self._inspect_from("upload", InspectModel())
@@ -106,7 +106,7 @@ class OwnModelFlow(ModelSteps):
     async def async_step_dropped(
         self, user_input: dict[str, Any] | None = None
     ) -> ConfigFlowResult:
-        """Take one that lies in the node's folder."""
+        """Select a file in the node's folder."""
         if self._is_answer(user_input):
             return await self._inspect_from("dropped", InspectModel(dropped=user_input["file"]))
         names = {name: name for name in self._catalogue.dropped}
@@ -116,7 +116,7 @@ class OwnModelFlow(ModelSteps):
     async def async_step_address(
         self, user_input: dict[str, Any] | None = None
     ) -> ConfigFlowResult:
-        """Fetch it."""
+        """Enter an address."""
         if self._is_answer(user_input):
             return await self._inspect_from("address", InspectModel(url=user_input["url"]))
         url = TextSelector(TextSelectorConfig(type=TextSelectorType.URL))
@@ -140,7 +140,7 @@ class OwnModelFlow(ModelSteps):
         return await self.async_step_inspect()
 
     async def async_step_inspect(self, _: dict[str, Any] | None = None) -> ConfigFlowResult:
-        """Wait while the node looks at it and tries it."""
+        """Wait while the node inspects and tests the model."""
         if self._task is None:
             self._task = self._start(self._inspect())
         if not self._task.done():
@@ -173,14 +173,14 @@ class OwnModelFlow(ModelSteps):
             Command.INSPECT_MODEL, request, Inspection, timeout_s=COMPILE_TIMEOUT_S
         )
         self._shown = self._picture.show(jpeg) if jpeg else Markdown()
-        self._back = "review"  # a correction that is refused is corrected there
+        self._back = "review"  # a rejected correction can be changed there
         if found.saved is not None:
             self._saved = found.saved
             await self._hub.node.async_refresh_info()
         return found
 
     async def _upload(self, file_id: str, upload: str | None, number: int) -> str:
-        """Hand a file that the browser has sent on to the node."""
+        """Send an uploaded file to the node."""
         name, data = await self.hass.async_add_executor_job(_take_upload, self.hass, file_id)
         for offset in range(0, max(len(data), 1), _PART_BYTES):
             answer = await self._hub.node.async_request(
@@ -192,11 +192,11 @@ class OwnModelFlow(ModelSteps):
             upload = answer.upload
             done = (number + min(1.0, (offset + _PART_BYTES) / max(len(data), 1))) / 2
             self.async_update_progress(min(done, 0.9))
-        assert upload is not None  # a part was sent, however empty
+        assert upload is not None  # at least one part is sent, even if empty
         return upload
 
     async def async_step_review(self, user_input: dict[str, Any] | None = None) -> ConfigFlowResult:
-        """Show what was found and let the user correct it, try it again, or keep it."""
+        """Show the result, and let the user correct it, test it again, or save it."""
         found = self._found
         assert found is not None
         proposed = as_form(found)
@@ -227,7 +227,7 @@ class OwnModelFlow(ModelSteps):
         return result
 
     async def _take_review(self, form: dict[str, Any], changed: dict[str, Any]) -> ConfigFlowResult:
-        """Try the model with what was corrected, and keep it if that was asked for."""
+        """Test the model with the corrections, and save it if requested."""
         self._before, self._corrections = self._corrections, changed
         self._confidence = float(form["confidence"])
         save = form["then"] == _SAVE
@@ -283,17 +283,17 @@ class OwnModelFlow(ModelSteps):
 
     @property
     def _details_corrected(self) -> bool:
-        """Return whether something was corrected that is in the section for seldom things."""
+        """Return whether the section for details has corrections."""
         return any(key in self._corrections for key in DETAIL_CORRECTIONS)
 
     @property
     def _own(self) -> dict[str, str]:
-        """Return the models of the user's own, id → name."""
+        """Return the models of the user, ID → name."""
         others = {item.id for item in self._catalogue.models}
         return {key: name for key, name in self._removable.items() if key not in others}
 
     def _free_id(self, name: str) -> str:
-        """Return an id for a name that no model has which is not the user's own."""
+        """Return an ID for a name that is not used by an included model or the catalog."""
         wanted = slugify(name)[:60] or "model"
         info = self._hub.node.info
         taken = {item.id for item in self._catalogue.models}
@@ -301,7 +301,7 @@ class OwnModelFlow(ModelSteps):
         return f"{wanted}_2" if wanted in taken else wanted
 
     async def async_step_taken(self, _: dict[str, Any] | None = None) -> ConfigFlowResult:
-        """Ask whether the model of that name is to be replaced."""
+        """Ask whether to replace the model with the same name."""
         assert self._save_as is not None
         return self.async_show_menu(
             step_id="taken",
@@ -312,18 +312,18 @@ class OwnModelFlow(ModelSteps):
         )
 
     async def async_step_replace(self, _: dict[str, Any] | None = None) -> ConfigFlowResult:
-        """Keep it in the other one's place."""
+        """Replace the other model."""
         self._replace = True
         return await self.async_step_inspect()
 
     async def async_step_rename(self, _: dict[str, Any] | None = None) -> ConfigFlowResult:
-        """Go back to the form, where the name is; nothing was done with its answers."""
+        """Return to the form to change the name, with its input kept."""
         self._corrections = self._before
         return await self.async_step_review()
 
 
 def _details(values: Mapping[str, Any]) -> dict[Any, Any]:
-    """Return the fields of what is seldom wrong: the picture's size, the family's parameters."""
+    """Return the fields for details: the size of the picture, the parameters of the family."""
     layout = SelectSelector(
         SelectSelectorConfig(
             options=["nchw", "nhwc"], mode=SelectSelectorMode.DROPDOWN, translation_key="layout"
@@ -340,6 +340,6 @@ def _details(values: Mapping[str, Any]) -> dict[Any, Any]:
 
 
 def _take_upload(hass: HomeAssistant, file_id: str) -> tuple[str, bytes]:
-    """Return name and content of a file that the browser has sent, which is deleted."""
+    """Return name and content of an uploaded file, and delete it."""
     with process_uploaded_file(hass, file_id) as path:
         return Path(path).name, Path(path).read_bytes()

@@ -1,4 +1,4 @@
-"""Pictures inside a flow: shown while the flow is open, to whoever has its signed address."""
+"""Pictures inside a flow: available at a signed address while the flow is open."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _DATA: HassKey[dict[str, bytes]] = HassKey("edge_vision_flow_pictures")
 
 
 class FlowPicture:
-    """The one picture that a flow shows at a time."""
+    """The current picture of a flow."""
 
     def __init__(self, hass: HomeAssistant) -> None:
         """Start without a picture."""
@@ -30,7 +30,7 @@ class FlowPicture:
 
     @callback
     def show(self, jpeg: bytes) -> Markdown:
-        """Take a picture, in the place of the one before; return it as Markdown."""
+        """Replace the picture and return it as Markdown."""
         self.remove()
         self._key = secrets.token_urlsafe(16)
         self._pictures[self._key] = jpeg
@@ -39,7 +39,7 @@ class FlowPicture:
 
     @callback
     def remove(self) -> None:
-        """Forget the picture."""
+        """Remove the picture."""
         if self._key is not None:
             self._pictures.pop(self._key, None)
             self._key = None

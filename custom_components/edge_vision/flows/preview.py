@@ -1,4 +1,4 @@
-"""What a pipeline that is being set up would see: for flows, before and while it looks."""
+"""Pictures of a pipeline for flows, before it is set up and while it is running."""
 
 from __future__ import annotations
 
@@ -33,24 +33,24 @@ _DEVICES = ("/dev/video", "/dev/v4l/")
 
 @dataclass(frozen=True, kw_only=True)
 class Seen:
-    """A picture; `single_pictures`: its address gives one each time it is asked, and no video."""
+    """A picture; `single_pictures`: its address returns single pictures instead of video."""
 
     picture: bytes
     single_pictures: bool = False
 
 
 async def async_see(hub: EntryRuntime, data: Mapping[str, Any], *, or_still: bool = False) -> bytes:
-    """Return what a subentry's data would have the node see, as `async_try_to_see` does."""
+    """Return the picture for the data of a subentry, as `async_try_to_see` does."""
     return (await async_try_to_see(hub, data, or_still=or_still)).picture
 
 
 async def async_try_to_see(
     hub: EntryRuntime, data: Mapping[str, Any], *, or_still: bool = False
 ) -> Seen:
-    """Return what a subentry's data would have the node see: a frame of live video, or a still.
+    """Return the picture for the data of a subentry: a frame of live video, or a still.
 
-    `or_still`: a still, too, where live video cannot be read and the choice is "auto". Raises
-    `HomeAssistantError`, or `NodeRequestError`, with the reason where there is no picture.
+    `or_still`: return a still if live video cannot be read and the setting is "auto". Raises
+    `HomeAssistantError` or `NodeRequestError` with the reason if there is no picture.
     """
     camera: str | None = data.get(CONF_CAMERA)
     if may_be_live(data):
@@ -79,7 +79,7 @@ async def async_try_to_see(
 
 
 def address_error(hass: HomeAssistant, address: str) -> str | None:
-    """Return the key of what is wrong with the address of a video; None where it can be tried."""
+    """Return the error key for an invalid video address, or None if it can be tested."""
     if not address.isprintable():
         return "bad_address"
     if address.lower().startswith(SCHEMES):

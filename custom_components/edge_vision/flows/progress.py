@@ -1,4 +1,4 @@
-"""Progress steps that a browser cannot miss the end of."""
+"""Progress steps with an end that the frontend cannot miss."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ class ProgressFlow[ContextT: FlowContext, ResultT: FlowResult[Any, Any], Handler
 ):
     """A flow that announces the end of a progress step until the next step is fetched.
 
-    The manager announces it once. The frontend listens only from when it has drawn the first
-    progress step, and not while it fetches a step: the end of work that takes a moment, such as
-    installing a package that is there already, is missed, and the dialog waits for ever.
+    The flow manager announces it once. The frontend only listens after it has drawn the first
+    progress step, and not while it fetches a step. The end of very short work, such as installing
+    an existing package, would be missed, and the dialog would wait forever.
     """
 
     _cancel_announcing: CALLBACK_TYPE | None = None
@@ -33,7 +33,7 @@ class ProgressFlow[ContextT: FlowContext, ResultT: FlowResult[Any, Any], Handler
     @callback
     @override
     def async_remove(self) -> None:
-        """Announce nothing more."""
+        """Stop announcing."""
         super().async_remove()
         if self._cancel_announcing is not None:
             self._cancel_announcing()
@@ -47,7 +47,7 @@ class ProgressFlow[ContextT: FlowContext, ResultT: FlowResult[Any, Any], Handler
     @callback
     def _announce(self, _: object) -> None:
         self._cancel_announcing = None
-        # Fetching the next step puts it in the place of this one.
+        # Fetching the next step replaces this one.
         if self.cur_step and self.cur_step["type"] is FlowResultType.SHOW_PROGRESS_DONE:
             self.async_notify_flow_changed()
             self._announce_later()
