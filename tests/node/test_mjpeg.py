@@ -11,7 +11,12 @@ from contextlib import asynccontextmanager
 import av
 import pytest
 from edge_vision_node.cameras.messages import Source
-from edge_vision_node.cameras.mjpeg import MOST_BETWEEN, Pictures, PicturesError, holds_pictures
+from edge_vision_node.cameras.mjpeg import (
+    MOST_BETWEEN,
+    PictureParser,
+    PicturesError,
+    holds_pictures,
+)
 from edge_vision_node.cameras.rhythm import Rhythm
 from edge_vision_node.cameras.stream import Cameras, Watcher
 from edge_vision_node.frames.decode import decode
@@ -73,7 +78,7 @@ PACKED: dict[str, Callable[[bytes], bytes]] = {
 
 
 def taken(stream: bytes, step: int) -> list[bytes]:
-    pictures, found = Pictures(), list[bytes]()
+    pictures, found = PictureParser(), list[bytes]()
     for at in range(0, len(stream), step):
         found += pictures.step(stream[at : at + step])
     return found + list(pictures.end())
@@ -96,7 +101,7 @@ def _near(got: object, wanted: tuple[int, ...]) -> bool:
 def test_a_picture_is_taken_when_its_last_byte_has_come(how: str) -> None:
     stream = PACKED[how](SENT[0])
     until = stream.index(SENT[0]) + len(SENT[0])
-    pictures = Pictures()
+    pictures = PictureParser()
     assert list(pictures.step(stream[: until - 1])) == []
     assert list(pictures.step(stream[until - 1 : until])) == [SENT[0]]
 
@@ -112,7 +117,7 @@ def test_pngs_are_taken_too_with_an_end_and_without() -> None:
 
 def test_what_is_no_picture_and_has_no_end_is_given_up() -> None:
     with pytest.raises(PicturesError, match="no pictures"):
-        list(Pictures().step(b"x" * (MOST_BETWEEN + 1)))
+        list(PictureParser().step(b"x" * (MOST_BETWEEN + 1)))
 
 
 @pytest.mark.parametrize(
@@ -302,7 +307,7 @@ async def test_a_server_for_one_reader_at_a_time_is_read_without_a_look_before()
 
 
 def test_starts_without_pictures_are_left_out_however_many_come() -> None:
-    assert list(Pictures().step(b"\xff\xd8\xff" * 20_000 + SENT[0])) == [SENT[0]]
+    assert list(PictureParser().step(b"\xff\xd8\xff" * 20_000 + SENT[0])) == [SENT[0]]
 
 
 @pytest.mark.parametrize(
@@ -319,7 +324,7 @@ def test_what_has_no_picture_is_read_once(start: bytes, sent: bytes) -> None:
     def seconds(length: int) -> float:
         took = []
         for _ in range(3):
-            pictures, begun = Pictures(), time.process_time()
+            pictures, begun = PictureParser(), time.process_time()
             assert not list(pictures.step(start))
             for _ in range(length // 1000):
                 assert not list(pictures.step((sent * 1000)[:1000]))
