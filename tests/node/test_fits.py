@@ -312,7 +312,7 @@ def test_a_header_is_written_only_where_the_model_fits_or_one_insists(
     [
         (["--board", "arduino"], "invalid choice"),
         ([], "--board"),
-        (["--board", "esp32-s3", "--arena", "0"], "from 1"),
+        (["--board", "esp32-s3", "--arena", "0"], "at least 1"),
     ],
 )
 def test_wrong_usage_is_refused(relu: Path, arguments: list[str], reason: str) -> None:
