@@ -17,14 +17,12 @@ from homeassistant.requirements import RequirementsNotFound
 from custom_components.edge_vision import config_flow
 from custom_components.edge_vision.const import CONF_ENGINE, DATA_DIR, DOMAIN
 from custom_components.edge_vision.local_node import (
-    engine_test as trial,
-)
-from custom_components.edge_vision.local_node import (
+    engine_test,
     node_process,
     requirements,
 )
 from custom_components.edge_vision.node.edge_vision_node import protocol
-from custom_components.edge_vision.runtime import benchmark_text as figures
+from custom_components.edge_vision.runtime import benchmark_text
 from tests.hub import flows
 from tests.hub.conftest import Home, pipeline, processes_of, until
 from tests.hub.flows import begin, choose, through_progress, try_engine, until_testing
@@ -59,9 +57,9 @@ def not_to_be_had(monkeypatch: pytest.MonkeyPatch) -> set[str]:
 
 @pytest.fixture(autouse=True)
 def _short_benchmarks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trial, "BENCHMARK_SECONDS", 0.05)
+    monkeypatch.setattr(engine_test, "BENCHMARK_SECONDS", 0.05)
     # Which place is the fastest depends on the machine, and on what else it does.
-    monkeypatch.setattr(figures, "_WORTH_A_CHANGE", 1e9)
+    monkeypatch.setattr(benchmark_text, "_WORTH_A_CHANGE", 1e9)
 
 
 @pytest.fixture(autouse=True)
@@ -124,7 +122,7 @@ async def test_an_engine_is_installed_tested_and_kept(
     # the node is the one that was tested, and knows what was measured
     assert entry.unique_id == entry.runtime_data.node.greeting.node_id
     (kept,) = entry.runtime_data.node.info.benchmarks
-    assert figures.listed(kept) == told["benchmark"]
+    assert benchmark_text.listed(kept) == told["benchmark"]
 
 
 async def test_the_first_camera_comes_next(hass: HomeAssistant, home: Home) -> None:
@@ -139,17 +137,17 @@ async def test_the_first_camera_comes_next(hass: HomeAssistant, home: Home) -> N
 def test_accelerators_are_listed_with_what_they_lack() -> None:
     stick = protocol.DeviceInfo(id="usb", kind="edge_tpu", name="Coral", missing="Plug it in.")
     chip = protocol.DeviceInfo(id="pci", kind="hailo", name="Hailo-8L")
-    assert figures.accelerators([stick, chip]) == "- Coral: Plug it in.\n- Hailo-8L: ready"
-    assert "None was found" in figures.accelerators([])
+    assert benchmark_text.accelerators([stick, chip]) == "- Coral: Plug it in.\n- Hailo-8L: ready"
+    assert "None was found" in benchmark_text.accelerators([])
 
 
 @pytest.mark.parametrize("pick", ["other", "this"])
 async def test_what_is_recommended_is_taken_with_one_press(
     hass: HomeAssistant, home: Home, monkeypatch: pytest.MonkeyPatch, pick: str
 ) -> None:
-    monkeypatch.setattr(figures, "_WORTH_A_CHANGE", 0.0)
+    monkeypatch.setattr(benchmark_text, "_WORTH_A_CHANGE", 0.0)
     best = protocol.Recommendation(engine="onnxruntime", accelerator="cpu", reason="It is *so*.")
-    measure = trial.async_benchmark
+    measure = engine_test.async_benchmark
 
     async def measured(*arguments: Any) -> Any:
         found = await measure(*arguments)
@@ -214,7 +212,7 @@ def test_a_change_is_recommended_where_it_makes_a_difference(
     best: tuple[str, str] | None,
     better: bool,
 ) -> None:
-    monkeypatch.setattr(figures, "_WORTH_A_CHANGE", 1.2)
+    monkeypatch.setattr(benchmark_text, "_WORTH_A_CHANGE", 1.2)
     reason = "It is faster."
     measured = protocol.Benchmark(
         model="m",
@@ -224,17 +222,17 @@ def test_a_change_is_recommended_where_it_makes_a_difference(
         recommendation=best
         and protocol.Recommendation(engine=best[0], accelerator=best[1], reason=reason),
     )
-    found = figures.better_place(measured, "a", "cpu")
+    found = benchmark_text.better_place(measured, "a", "cpu")
     assert (found is not None) is better
     if found is not None:
         assert ((found[0].engine, found[0].accelerator), found[1]) == (best, reason)
-    assert figures.better_place(None, "a", "cpu") is None
+    assert benchmark_text.better_place(None, "a", "cpu") is None
 
 
 async def test_a_benchmark_that_fails_is_in_nobodys_way(
     hass: HomeAssistant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(trial, "COMPILE_TIMEOUT_S", 0.001)
+    monkeypatch.setattr(engine_test, "COMPILE_TIMEOUT_S", 0.001)
     shown = await try_engine(hass, "onnxruntime")
     assert shown["step_id"] == "confirm"
     assert shown["description_placeholders"]["benchmark"] == "It could not be measured."
@@ -420,7 +418,7 @@ async def test_a_crash_tells_the_last_line_of_the_log(
 async def test_an_engine_that_hangs_ends_the_wait(
     hass: HomeAssistant, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(trial, "SELF_TEST_TIMEOUT_S", 1.0)
+    monkeypatch.setattr(engine_test, "SELF_TEST_TIMEOUT_S", 1.0)
     flows.fake_engine(monkeypatch, tmp_path, flows.HANGS)
     form = await try_engine(hass, "onnxruntime")
     assert form["errors"] == {"base": "node_silent"}

@@ -19,7 +19,7 @@ from pytest_homeassistant_custom_component.typing import ClientSessionGenerator
 from custom_components.edge_vision.const import DOMAIN, Issue, issue_id
 from custom_components.edge_vision.flows import model_steps
 from custom_components.edge_vision.flows.forms import optional, required
-from custom_components.edge_vision.local_node import engine_test as trial
+from custom_components.edge_vision.local_node import engine_test
 from tests.hub.conftest import STREET, Cameras, Home
 from tests.hub.frontend import Browser, all_cleared, may_be_sent, numbers
 from tests.hub.test_model_flow import drop, upload
@@ -215,7 +215,7 @@ async def test_every_form_of_models_is_taken_as_the_browser_sends_it(
 async def test_every_form_of_the_set_up_is_taken_as_the_browser_sends_it(
     home: Home, hass_client: ClientSessionGenerator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(trial, "COMPILE_TIMEOUT_S", 0.001)  # nothing is measured here
+    monkeypatch.setattr(engine_test, "COMPILE_TIMEOUT_S", 0.001)  # nothing is measured here
     assert await async_setup_component(home.hass, DOMAIN, {})
     browser = await Browser.add_integration(home, hass_client)
     assert (browser.where, browser.form) == ("user", {"engine": "auto"})

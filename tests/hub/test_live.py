@@ -38,8 +38,7 @@ from custom_components.edge_vision.diagnostics import async_get_config_entry_dia
 from custom_components.edge_vision.local_node import requirements, supervisor
 from custom_components.edge_vision.node.edge_vision_node.protocol import SourceState
 from custom_components.edge_vision.runtime import node as node_module
-from custom_components.edge_vision.runtime import stream_addresses as stream_module
-from custom_components.edge_vision.runtime import video_source
+from custom_components.edge_vision.runtime import stream_addresses, video_source
 from custom_components.edge_vision.runtime.pipelines import Pipelines
 from tests.hub.conftest import ALL, AREAS, BLANK, STREET, Cameras, Home, live, pipeline, until
 from tests.hub.flows import ChangeFlow, picture_address
@@ -230,7 +229,7 @@ async def test_automatic_is_stills_without_a_stream_and_live_once_there_is_one(
 async def test_a_stream_that_could_not_be_had_at_first_is_asked_for_again(
     home: Home, cameras: Cameras, stream: MjpegCamera, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stream_module, "RESOLVE_AGAIN_AFTER_S", 0.5)
+    monkeypatch.setattr(stream_addresses, "RESOLVE_AGAIN_AFTER_S", 0.5)
     configured: list[object] = []
     configure = Pipelines.async_configure
 
@@ -372,7 +371,7 @@ async def test_a_camera_whose_address_changes_each_time_is_read_once(
         await asyncio.sleep(1.0)
         assert (asked, camera.readers, camera.requests) == (1, 1, 1)
         # The address may have expired: both get the same new one.
-        monkeypatch.setattr(stream_module, "RESOLVE_AGAIN_AFTER_S", 0.5)
+        monkeypatch.setattr(stream_addresses, "RESOLVE_AGAIN_AFTER_S", 0.5)
         camera.refuses = True
         camera.hang_up()
         await home.until_state("sensor.front_door_status", "camera_unavailable")
@@ -392,7 +391,7 @@ async def test_an_address_that_is_gone_for_a_moment_is_no_reason_to_look_at_stil
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     fired = async_capture_events(hass, EVENT_DETECTION)
-    monkeypatch.setattr(stream_module, "RESOLVE_AGAIN_AFTER_S", 0.0)
+    monkeypatch.setattr(stream_addresses, "RESOLVE_AGAIN_AFTER_S", 0.0)
     cameras.porch.picture = stream.picture = STREET
     await home.add(live(scan_interval=1, **AREAS))
     await home.until_state("binary_sensor.front_door_person_in_porch", "on")
@@ -411,7 +410,7 @@ async def test_an_address_that_is_gone_for_a_moment_is_no_reason_to_look_at_stil
     assert None not in followed
 
     # Gone for longer: stills it is, and they show that somebody is still there.
-    monkeypatch.setattr(stream_module, "HOLD_S", 0.0)
+    monkeypatch.setattr(stream_addresses, "HOLD_S", 0.0)
     await home.runtime.node._async_poll_status(dt_util.utcnow())
     await home.until_state("binary_sensor.front_door_person", "on")
     assert open_objects(fired) == followed

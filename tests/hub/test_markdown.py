@@ -7,10 +7,10 @@ from homeassistant.core import HomeAssistant
 from homeassistant.helpers import issue_registry as ir
 
 from custom_components.edge_vision.const import DOMAIN, Issue, issue_id
-from custom_components.edge_vision.flows import model_text as model_report
+from custom_components.edge_vision.flows import model_text
 from custom_components.edge_vision.markdown import Markdown, Plain, escaped, placeholders
 from custom_components.edge_vision.node.edge_vision_node import protocol
-from custom_components.edge_vision.runtime import benchmark_text as figures
+from custom_components.edge_vision.runtime import benchmark_text
 from custom_components.edge_vision.runtime.issues import async_raise_issue
 from tests.hub.texts import find
 
@@ -103,9 +103,9 @@ def test_what_a_node_says_is_escaped_in_reports() -> None:
     benchmark = protocol.Benchmark(model="m", model_name=evil, at="", rows=(row,))
     device = protocol.DeviceInfo(id="d", kind="k", name=evil, missing=evil)
     for text in (
-        model_report.report(inspection),
-        figures.listed(benchmark),
-        figures.accelerators([device]),
+        model_text.report(inspection),
+        benchmark_text.listed(benchmark),
+        benchmark_text.accelerators([device]),
     ):
         assert isinstance(text, Markdown)
         assert "<" not in text.replace(r"\<", "")

@@ -17,7 +17,7 @@ from homeassistant.exceptions import HomeAssistantError
 from PIL import Image
 
 from custom_components.edge_vision.const import DATA_DIR, SUBENTRY_PIPELINE
-from custom_components.edge_vision.flows import camera_settings as pipeline_flow
+from custom_components.edge_vision.flows import camera_settings
 from custom_components.edge_vision.node.edge_vision_node import protocol
 from tests.hub import flows
 from tests.hub.conftest import STREET, Cameras, Home, entry_with, pipeline, until
@@ -128,7 +128,7 @@ async def test_a_trial_of_a_model_that_is_compiled_first_shows_that_it_goes_on(
     home: Home, cameras: Cameras, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     gate = flows.slow_engine(monkeypatch, tmp_path)
-    monkeypatch.setattr(pipeline_flow, "_SHOW_PROGRESS_AFTER_S", 0.2)
+    monkeypatch.setattr(camera_settings, "_SHOW_PROGRESS_AFTER_S", 0.2)
     await home.add()
     flow = await Flow.begin(home)
     manager = home.hass.config_entries.subentries
@@ -146,7 +146,7 @@ async def test_a_trial_ends_with_the_flow_that_nobody_finishes(
     home: Home, cameras: Cameras, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cameras.porch.delay_s = 60.0
-    monkeypatch.setattr(pipeline_flow, "_SHOW_PROGRESS_AFTER_S", 0.1)
+    monkeypatch.setattr(camera_settings, "_SHOW_PROGRESS_AFTER_S", 0.1)
     await home.add()
     flow = await Flow.begin(home)
     manager = home.hass.config_entries.subentries
@@ -162,7 +162,7 @@ async def test_a_trial_that_fails_late_goes_back_to_the_form(
     home: Home, cameras: Cameras, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cameras.porch.delay_s = 1.0
-    monkeypatch.setattr(pipeline_flow, "_SHOW_PROGRESS_AFTER_S", 0.1)
+    monkeypatch.setattr(camera_settings, "_SHOW_PROGRESS_AFTER_S", 0.1)
     await home.add()
     flow = await Flow.begin(home)
     cameras.porch.picture = OSError("no route to the camera")

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
-from edge_vision_node.cli import main as cli
+from edge_vision_node.cli.main import main
 
 from tests.pictures import ROOT
 
@@ -20,7 +20,7 @@ def test_objects_are_told_once_and_written_down(
     rows_file = tmp_path / "rows.txt"
     arguments = ["track", str(CLIP), "--json", "--fps", "5", "--labels", "person"]
     arguments += ["--mot", str(rows_file), "--zone", "all:0,0;1,0;1,1;0,1"]
-    assert cli.main(arguments) == 0
+    assert main(arguments) == 0
     events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     starts = [event for event in events if (event["kind"], event["phase"]) == ("object", "start")]
     assert starts
@@ -41,7 +41,7 @@ def test_who_was_not_looked_for_is_written_down_where_he_should_be(
     for look in ("economical", "whole"):
         file = tmp_path / f"{look}.txt"
         arguments = ["track", str(CLIP), "--fps", "5", "--labels", "person", "--look", look]
-        assert cli.main([*arguments, "--mot", str(file)]) == 0
+        assert main([*arguments, "--mot", str(file)]) == 0
         rows[look] = len(file.read_text().splitlines())
         looks[look] = capsys.readouterr().err.split(" looks a frame")[0].rsplit(" ")[-1]
     assert looks["whole"] == "1.0"
@@ -65,7 +65,7 @@ def test_who_was_not_looked_for_is_written_down_where_he_should_be(
 def test_what_is_wrong_is_one_clear_line(
     arguments: list[str], status: int, words: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert cli.main(["track", *arguments]) == status
+    assert main(["track", *arguments]) == status
     out, err = capsys.readouterr()
     assert out == ""
     assert words in err
@@ -78,7 +78,7 @@ def test_a_video_that_is_cut_is_no_video_in_which_nothing_more_happens(
     content = CLIP.read_bytes()
     cut = tmp_path / "cut.mp4"
     cut.write_bytes(content[: len(content) * 2 // 5])
-    assert cli.main(["track", str(cut), "--fps", "2", "--json"]) == 1
+    assert main(["track", str(cut), "--fps", "2", "--json"]) == 1
     out, err = capsys.readouterr()
     assert '"kind"' in out  # what was there until then
     assert re.search(r"breaks off after \d+\.\d of \d+\.\d s: it is damaged or cut short", err)
