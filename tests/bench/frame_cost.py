@@ -24,7 +24,7 @@ from edge_vision_node.frames.motion_gate import MotionGate
 from edge_vision_node.inference.merge import merge
 from edge_vision_node.inference.planner import Planner
 from edge_vision_node.protocol import Box, Line, MotionThresholds, Point, Zone
-from edge_vision_node.rules.scene_rules import Watch
+from edge_vision_node.rules.scene_rules import SceneConfig
 from edge_vision_node.tracking.follower import Follower
 
 _FPS = 10
@@ -36,13 +36,13 @@ def corners(*values: tuple[float, float]) -> tuple[Point, ...]:
     return tuple(Point(x=x, y=y) for x, y in values)
 
 
-def watch() -> Watch:
+def watch() -> SceneConfig:
     """Return three zones and a line."""
     quarters = [
         ((x, y), (x + 0.4, y), (x + 0.4, y + 0.9), (x, y + 0.9))
         for x, y in ((0, 0), (0.3, 0.1), (0.6, 0.05))
     ]
-    return Watch(
+    return SceneConfig(
         labels=("person",),
         zones=tuple(
             Zone(name=f"Zone {n}", points=corners(*quarter), loitering_s=5, counting=True)

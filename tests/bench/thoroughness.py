@@ -22,7 +22,7 @@ from edge_vision_node.inference.frame_detector import FrameDetector
 from edge_vision_node.inference.runner import Runner
 from edge_vision_node.models.store import ModelStore
 from edge_vision_node.protocol import Thoroughness
-from edge_vision_node.rules.scene_rules import Watch
+from edge_vision_node.rules.scene_rules import SceneConfig
 from edge_vision_node.tracking.follower import Follower
 
 from tests.bench.average_precision import average_precision, ground_truth
@@ -38,7 +38,7 @@ def look(
 ) -> dict[str, Any]:
     """Return the figures of one setting; None means the whole of every frame."""
     person = runner.class_ids(("person",))
-    follower = Follower(Watch(labels=("person",)), runner.labels)
+    follower = Follower(SceneConfig(labels=("person",)), runner.labels)
     detector = FrameDetector(runner, setting, _LOWEST, person)
     found: list[tuple[float, int, Any]] = []
     looks, spent_s, tracks, people = 0, 0.0, set(), 0

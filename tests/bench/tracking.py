@@ -29,7 +29,7 @@ from edge_vision_node.inference.frame_detector import FrameDetector
 from edge_vision_node.inference.runner import Runner
 from edge_vision_node.models.store import ModelStore
 from edge_vision_node.protocol import Thoroughness
-from edge_vision_node.rules.scene_rules import Watch
+from edge_vision_node.rules.scene_rules import SceneConfig
 from edge_vision_node.tracking.association import Floats, covered
 from edge_vision_node.tracking.follower import Follower
 from edge_vision_node.tracking.tracker import Settings, Tracker
@@ -75,7 +75,7 @@ def detect(
 ) -> tuple[list[Look], tuple[int, int]]:
     """Return the detections in every frame, and the size of the frames."""
     runner = Runner(ModelStore().get(None), "onnxruntime")
-    follower = Follower(Watch(labels=("person",)), runner.labels)
+    follower = Follower(SceneConfig(labels=("person",)), runner.labels)
     detector = FrameDetector(runner, look, follower.confidence, runner.class_ids(("person",)))
     looks, size = [], (1, 1)
     for frame in read_video(str(video)):

@@ -15,7 +15,7 @@ from edge_vision_node.inference.frame_detector import FrameDetector
 from edge_vision_node.inference.runner import Runner
 from edge_vision_node.models.store import ModelStore
 from edge_vision_node.protocol import Kind, Phase, Thoroughness
-from edge_vision_node.rules.scene_rules import Watch
+from edge_vision_node.rules.scene_rules import SceneConfig
 from edge_vision_node.tracking.follower import Follower
 from PIL import Image, ImageOps
 
@@ -56,7 +56,7 @@ def wide() -> Iterator[Image.Image]:
 def announced(images: Iterable[Image.Image], *, mirrored: bool) -> tuple[list[int], float]:
     """Return the frames in which somebody is announced, at 5 frames a second, and looks a frame."""
     runner = Runner(ModelStore().get(None), ENGINE)
-    follower = Follower(Watch(labels=("person",)), runner.labels)
+    follower = Follower(SceneConfig(labels=("person",)), runner.labels)
     balanced = Thoroughness.BALANCED
     detector = FrameDetector(runner, balanced, follower.confidence, runner.class_ids(("person",)))
     told, looks, frames = [], 0, 0

@@ -23,13 +23,13 @@ from edge_vision_node.protocol import (
     write,
 )
 from edge_vision_node.rules.scene import SceneState
-from edge_vision_node.rules.scene_rules import Watch
+from edge_vision_node.rules.scene_rules import SceneConfig
 from edge_vision_node.tracking.follower import Follower, end_all, end_labels, labels_in
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 LEFT = Zone(name="Left", points=tuple(Point(x=x, y=y) for x, y in ((0, 0), (0.5, 0), (0.5, 1))))
-WATCH = Watch(
+WATCH = SceneConfig(
     labels=("person",),
     zones=(LEFT,),
     lines=(Line(name="Gate", start=Point(x=0.6, y=1), end=Point(x=0.6, y=0)),),
@@ -138,8 +138,7 @@ def test_who_is_below_limits_that_are_new_is_told_as_gone() -> None:
 def test_what_another_model_told_ends_and_its_numbers_are_not_used_again() -> None:
     before, _ = walked()
     snapshot = json.loads(json.dumps(before.snapshot()))
-    after = Follower(replace(WATCH, labels=()), ("human",))
-    ended = after.restore(snapshot, 1000.0)
+    ended, rest = end_all(WATCH, snapshot, 1000.0)
     there = [item.track_id for item in before.objects]
     assert {(event.kind, event.phase, event.label) for event in ended} == {
         (Kind.ZONE, Phase.END, "person"),
@@ -148,6 +147,9 @@ def test_what_another_model_told_ends_and_its_numbers_are_not_used_again() -> No
     assert [event.item.track_id for event in ended if event.kind == Kind.OBJECT and event.item] == (
         there
     )
+    after = Follower(replace(WATCH, labels=()), ("human",))
+    assert after.restore(rest, 1000.0) == []
+    assert after.rules.line_totals == before.rules.line_totals
     (event,) = [event for event in after.step(seen(0.7), 1000.2) if event.kind == Kind.OBJECT]
     assert event.item is not None
     assert event.item.track_id >= snapshot["next_id"]

@@ -25,8 +25,9 @@ from edge_vision_node.errors import (
 )
 from edge_vision_node.frames.decode import decode
 from edge_vision_node.node import Node
-from edge_vision_node.pipelines import live as live_module
+from edge_vision_node.pipelines import memory as memory_module
 from edge_vision_node.pipelines import preview as preview_module
+from edge_vision_node.pipelines.memory import Memory
 from edge_vision_node.pipelines.pipeline import Pipeline
 from edge_vision_node.pipelines.rate import Rate
 from edge_vision_node.protocol import (
@@ -386,7 +387,7 @@ async def test_memory_that_is_damaged_costs_only_what_was_in_it(tmp_path: Path) 
         await it.watch(pipeline(camera))
         await until(lambda: it.phases(Kind.OBJECT))
     log = ResultLog(tmp_path / FILE_NAME)
-    assert json.loads(log.followed("porch") or "{}")["tracks"]
+    assert json.loads(log.held("porch") or "{}")["tracks"]
     log.close()
 
 
@@ -399,20 +400,20 @@ async def test_a_log_that_cannot_be_read_for_a_while_loses_and_reuses_nothing(
             await it.watch(pipeline(camera, lines=(gate,)))
             await until(lambda: len(it.phases(Kind.OBJECT)) >= 2)
         log = ResultLog(tmp_path / FILE_NAME)
-        before = json.loads(log.followed("porch") or "{}")
+        before = json.loads(log.held("porch") or "{}")
         crossed = {"line": "gate", "label": "person", "direction": "in", "total": 57}
         before["rules"]["lines"] = [crossed]
         log.append([], ("porch", json.dumps(before)))
         log.close()
-        real, broken = ResultLog.followed, True
+        real, broken = ResultLog.held, True
 
-        def followed(log: ResultLog, pipeline_id: str) -> str | None:
+        def held(log: ResultLog, pipeline_id: str) -> str | None:
             if broken:
                 raise StorageError("disk I/O error")
             return real(log, pipeline_id)
 
-        monkeypatch.setattr(ResultLog, "followed", followed)
-        monkeypatch.setattr(live_module, "_READ_AGAIN_EVERY_S", 0.5)
+        monkeypatch.setattr(ResultLog, "held", held)
+        monkeypatch.setattr(memory_module, "_READ_AGAIN_EVERY_S", 0.5)
         async with watcher(tmp_path) as it:
             await it.watch(pipeline(camera, lines=(gate,)))
             await until(lambda: it.phases(Kind.OBJECT))
@@ -482,7 +483,7 @@ async def test_who_asks_for_a_picture_waits_for_that_one_alone(tmp_path: Path) -
     async with watcher(tmp_path) as it:
         pictures, evidence = it.node.pictures, it.node.archive.evidence
         porch, gate = (
-            Pipeline(PipelineConfig(pipeline_id=name, name=name), None)
+            Pipeline(PipelineConfig(pipeline_id=name, name=name), Memory(name, it.node.archive))
             for name in ("porch", "gate")
         )
         its, other = "A" * 26, "B" * 26
@@ -721,12 +722,10 @@ async def test_a_change_whose_hub_goes_away_leaves_no_camera_behind(
         archive, append = it.node.archive, it.node.archive.append
         going = asyncio.Event()
 
-        async def slow(
-            events: list[NodeEvent], followed: tuple[str, str] | None = None
-        ) -> list[int]:
+        async def slow(events: list[NodeEvent], held: tuple[str, str] | None = None) -> list[int]:
             going.set()
             await asyncio.sleep(0.2)
-            return await append(events, followed)
+            return await append(events, held)
 
         # What is followed is written while a pipeline is changed, and while it is dropped.
         for wanted in ((replace(config, confidence=60.0),), ()):

@@ -127,6 +127,20 @@ def _crops(parts: int) -> CropsResult:
     return CropsResult(inference_ms=1, crops=(part,) * parts)
 
 
+def _crop_of_bodies(count: int) -> CropsResult:
+    rng = np.random.default_rng(0)
+    found = Detections(
+        rng.random((count, 4), np.float32),
+        rng.random(count, np.float32),
+        np.zeros(count, np.int32),
+        rng.random((count, 17, 3), np.float32),
+    )
+    part = CropDetections.of(found)
+    for name in ("boxes", "scores", "class_ids", "keypoints"):
+        assert np.array_equal(getattr(part.detections, name), getattr(found, name))
+    return CropsResult(inference_ms=1, crops=(part,))
+
+
 def _proposal(labels: int) -> Inspection:
     names = tuple(f"Genus species{i:05d} (common näme)" for i in range(labels))
     proposal = ModelProposal(
@@ -150,8 +164,15 @@ def _proposal(labels: int) -> Inspection:
 
 @pytest.mark.parametrize(
     "message",
-    [_bodies(100), _vector(3072), _vector(MOST_DIMENSIONS), _crops(64), _proposal(MAX_LABELS)],
-    ids=["bodies", "embedding", "largest embedding", "crops", "labels"],
+    [
+        _bodies(100),
+        _vector(3072),
+        _vector(MOST_DIMENSIONS),
+        _crops(64),
+        _crop_of_bodies(100),
+        _proposal(MAX_LABELS),
+    ],
+    ids=["bodies", "embedding", "largest embedding", "crops", "crop of bodies", "labels"],
 )
 def test_the_largest_answers_can_be_read(message: object) -> None:
     frame = encode_binary({"id": 1, "type": "result", "result": write(message)}, b"JPEG")

@@ -2,44 +2,46 @@
 
 from __future__ import annotations
 
-from edge_vision_node.protocol import Box, DetectedObject, LabelPresence, Phase
-from edge_vision_node.rules.presence import Presence
+from edge_vision_node.protocol import Box, LabelPresence, Phase
+from edge_vision_node.rules.presence import PresenceRule
+from edge_vision_node.rules.scene import Scene, SceneObject
 from hypothesis import given
 from hypothesis import strategies as st
 
 BOX = Box(x_min=0.1, y_min=0.1, x_max=0.2, y_max=0.2)
 
 
-def seen(*labels: str, confidence: float = 80.0) -> list[DetectedObject]:
-    return [DetectedObject(label=label, confidence=confidence, box=BOX) for label in labels]
+def seen(*labels: str, confidence: float = 80.0) -> Scene:
+    items = [SceneObject(label=label, confidence=confidence, box=BOX) for label in labels]
+    return Scene(objects=items)
 
 
-def phases(presence: Presence, objects: list[DetectedObject]) -> list[tuple[str, str, int]]:
-    return [(c.phase, c.label, c.count) for c in presence.step(objects)]
+def phases(presence: PresenceRule, scene: Scene) -> list[tuple[str, str, int]]:
+    return [(event.phase, event.label, event.count) for event in presence.step(scene)]
 
 
 def test_starts_at_the_first_look_that_shows_an_object() -> None:
-    assert phases(Presence(["person"], 2), seen("person")) == [(Phase.START, "person", 1)]
+    assert phases(PresenceRule(["person"], 2), seen("person")) == [(Phase.START, "person", 1)]
 
 
 def test_ends_only_after_as_many_empty_looks_as_it_is_told() -> None:
-    presence = Presence(["person"], 3)
+    presence = PresenceRule(["person"], 3)
     presence.step(seen("person"))
-    assert phases(presence, []) == []
-    assert phases(presence, []) == []
-    assert phases(presence, []) == [(Phase.END, "person", 0)]
-    assert phases(presence, []) == []
+    assert phases(presence, seen()) == []
+    assert phases(presence, seen()) == []
+    assert phases(presence, seen()) == [(Phase.END, "person", 0)]
+    assert phases(presence, seen()) == []
 
 
 def test_one_look_that_misses_an_object_changes_nothing() -> None:
-    presence = Presence(["person"], 2)
+    presence = PresenceRule(["person"], 2)
     presence.step(seen("person"))
-    assert phases(presence, []) == []
+    assert phases(presence, seen()) == []
     assert phases(presence, seen("person")) == []
 
 
 def test_more_are_told_at_once_and_fewer_when_it_is_certain() -> None:
-    presence = Presence(["person"], 2)
+    presence = PresenceRule(["person"], 2)
     presence.step(seen("person"))
     assert phases(presence, seen("person", "person")) == [(Phase.UPDATE, "person", 2)]
     assert phases(presence, seen("person")) == []
@@ -47,7 +49,7 @@ def test_more_are_told_at_once_and_fewer_when_it_is_certain() -> None:
 
 
 def test_labels_do_not_touch_each_other() -> None:
-    presence = Presence(["person", "dog"], 1)
+    presence = PresenceRule(["person", "dog"], 1)
     assert phases(presence, seen("person", "dog")) == [
         (Phase.START, "person", 1),
         (Phase.START, "dog", 1),
@@ -56,25 +58,28 @@ def test_labels_do_not_touch_each_other() -> None:
 
 
 def test_nothing_is_known_before_the_first_look_and_zero_is_known_after_it() -> None:
-    presence = Presence(["person"], 2)
-    assert presence.state == {}
-    presence.step([])
-    assert presence.state == {"person": LabelPresence(present=False, count=0)}
+    presence = PresenceRule(["person"], 2)
+    assert presence.presence == {}
+    presence.step(seen())
+    assert presence.presence == {"person": LabelPresence(present=False, count=0)}
 
 
 def test_what_was_there_before_a_restart_does_not_start_again() -> None:
-    presence = Presence(["person"], 2)
-    presence.restore({"person": 1})
+    presence = PresenceRule(["person"], 2)
+    presence.restore({"labels": {"person": {"count": 1}}})
     assert phases(presence, seen("person")) == []
-    assert phases(presence, []) == []
-    assert phases(presence, []) == [(Phase.END, "person", 0)]
+    assert phases(presence, seen()) == []
+    assert phases(presence, seen()) == [(Phase.END, "person", 0)]
 
 
 def test_the_end_knows_how_sure_the_last_sight_was() -> None:
-    presence = Presence(["person"], 1)
+    presence = PresenceRule(["person"], 1)
     presence.step(seen("person", confidence=91.5))
-    presence.step([])
-    assert presence.last_confidence("person") == 91.5
+    after = PresenceRule(["person"], 1)
+    after.restore(presence.state())
+    for rule in (presence, after):
+        (end,) = rule.step(seen())
+        assert (end.phase, end.confidence, end.item) == (Phase.END, 91.5, None)
 
 
 @given(
@@ -84,7 +89,7 @@ def test_the_end_knows_how_sure_the_last_sight_was() -> None:
 def test_starts_and_ends_alternate_and_counts_follow_them(
     looks_to_clear: int, looks: list[list[str]]
 ) -> None:
-    presence = Presence([], looks_to_clear)
+    presence = PresenceRule([], looks_to_clear)
     counts: dict[str, int] = {}
     for look in looks:
         for change in presence.step(seen(*look)):
@@ -99,6 +104,6 @@ def test_starts_and_ends_alternate_and_counts_follow_them(
             counts[change.label] = change.count
         for label in set(look):
             assert counts[label] >= look.count(label)
-        assert {k: v.count for k, v in presence.state.items() if v.count} == {
+        assert {k: v.count for k, v in presence.presence.items() if v.count} == {
             k: v for k, v in counts.items() if v
         }

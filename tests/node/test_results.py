@@ -236,9 +236,9 @@ def test_a_log_of_the_first_version_is_taken_over(path: Path) -> None:
         database.execute("PRAGMA user_version=1")
     log = ResultLog(path)
     assert log.last_seq() == 1
-    assert log.followed("door") is None
+    assert log.held("door") is None
     assert log.append([event()], ("door", "{}")) == [2]
-    assert log.followed("door") == "{}"
+    assert log.held("door") == "{}"
     log.forget("door")
-    assert log.followed("door") is None
+    assert log.held("door") is None
     log.close()

@@ -101,14 +101,33 @@ async def test_a_model_that_finds_no_objects_ends_what_was_followed(tmp_path: Pa
         assert not any(item.present for item in look.presence.values())
 
 
+async def test_live_video_that_a_model_without_objects_looks_at_ends_what_was_followed(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "models").mkdir()
+    model = add_classification(tmp_path / "models")
+    async with porch(tmp_path) as at:
+        await at.follow(labels=())
+        followed = at.starts
+        at.it.looks.clear()
+        await at.it.watch(at.config(labels=(), model=model))
+        await until(lambda: at.it.looks)
+        assert sorted(at.ends, key=str) == sorted(followed, key=str)
+        # And the other way round: the answer is none of what is followed.
+        at.it.events.clear()
+        await at.follow(labels=())
+        assert at.ends == []
+        assert not at.starts & followed
+
+
 async def test_who_comes_besides_is_told(tmp_path: Path) -> None:
     async with porch(tmp_path) as at:
         await at.follow()
         followed = len(at.starts)
-        inherited = at.it.node.pipelines.get("porch")
         await at.stills(STREET, times=1)
         # As if one of them had not been there before.
-        inherited.inherit({"person": followed - 1})
+        memory = at.it.node.pipelines.get("porch").memory
+        memory._presence.restore({"labels": {"person": {"count": followed - 1}}})
         at.it.events.clear()
         await at.stills(STREET)
         told = [(event.phase, event.count) for event in at.it.events]

@@ -50,6 +50,26 @@ class Detections:
         """Return an empty result."""
         return cls(np.empty((0, 4), np.float32), np.empty(0, np.float32), np.empty(0, np.int32))
 
+    @classmethod
+    def of_objects(
+        cls, objects: Sequence[DetectedObject], labels: Sequence[str], keypoints: int = 0
+    ) -> Detections:
+        """Return what messages say as arrays; the opposite of `objects`.
+
+        Args:
+            objects: of one frame.
+            labels: of the model.
+            keypoints: how many the model finds of each object.
+        """
+        boxes = [(o.box.x_min, o.box.y_min, o.box.x_max, o.box.y_max) for o in objects]
+        points = [[(p.x, p.y, p.confidence / 100) for p in item.keypoints] for item in objects]
+        return cls(
+            np.array(boxes, np.float32).reshape(-1, 4),
+            np.array([item.confidence / 100 for item in objects], np.float32),
+            np.array([labels.index(item.label) for item in objects], np.int32),
+            np.array(points, np.float32).reshape(-1, keypoints, 3) if keypoints else None,
+        )
+
     def __len__(self) -> int:
         return len(self.scores)
 
@@ -87,6 +107,7 @@ class Detections:
     ) -> tuple[DetectedObject, ...]:
         """Return the objects for messages: labels, percentages, rounded boxes and keypoints."""
         points = [[]] * len(self) if self.keypoints is None else self.keypoints.tolist()
+        names = () if self.keypoints is None else keypoint_names
         return tuple(
             DetectedObject(
                 label=labels[class_id],
@@ -97,15 +118,7 @@ class Detections:
                     x_max=round(box[2], 4),
                     y_max=round(box[3], 4),
                 ),
-                keypoints=tuple(
-                    Keypoint(
-                        name=name,
-                        x=round(point[0], 4),
-                        y=round(point[1], 4),
-                        confidence=round(point[2] * 100, 1),
-                    )
-                    for name, point in zip(keypoint_names, keypoints, strict=True)
-                ),
+                keypoints=keypoints_of(keypoints, names),
             )
             for box, score, class_id, keypoints in zip(
                 self.boxes.tolist(),
@@ -129,6 +142,19 @@ class Detections:
             keypoints[..., :2] = (keypoints[..., :2] - offset) / scale
         moved = Detections(boxes.reshape(-1, 4), self.scores, self.class_ids, keypoints)
         return moved.in_frame()
+
+
+def keypoints_of(points: Sequence[Sequence[float]], names: Sequence[str]) -> tuple[Keypoint, ...]:
+    """Return the keypoints of one object (x, y and score each) as messages carry them."""
+    return tuple(
+        Keypoint(
+            name=name,
+            x=round(point[0], 4),
+            y=round(point[1], 4),
+            confidence=round(point[2] * 100, 1),
+        )
+        for name, point in zip(names, points, strict=True)
+    )
 
 
 def joined(parts: Sequence[Detections]) -> Detections:

@@ -85,17 +85,16 @@ class Node:
         self.teller = Teller(self.archive, self.background)
         self.loader = Loader(self._workers, self._store, self.changed)
         self.pictures = Pictures(self.archive, self.imaging, self.background)
-        stills = Stills(self.loader, self.imaging, self.archive, self.teller, self.pictures)
+        stills = Stills(self.loader, self.imaging, self.teller, self.pictures)
         live = LiveParts(
             self.cameras,
-            self.archive,
             self.loader,
             stills,
             self.teller,
             self.pictures,
             self.changed,
         )
-        self.pipelines = Registry(live, self.background)
+        self.pipelines = Registry(live, self.archive, self.background)
         self.previews = Previews(self.pipelines, self.cameras, self.imaging)
         self._status_listeners: set[StatusListener] = set()
         self._started = time.monotonic()

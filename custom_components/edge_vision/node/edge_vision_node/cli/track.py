@@ -20,7 +20,7 @@ from ..inference.frame_detector import FrameDetector
 from ..inference.runner import Runner
 from ..protocol import Line, Point, Thoroughness, Zone, write
 from ..rules.scene import RuleEvent
-from ..rules.scene_rules import Watch
+from ..rules.scene_rules import SceneConfig
 from ..tracking.follower import Follower
 from ..tracking.tracker import Track
 
@@ -79,7 +79,7 @@ def track(options: argparse.Namespace, runner: Runner) -> int:
         raise CommandLineError("--confidence: expected a percentage between 0 and 100")
     if options.fps is not None and options.fps <= 0:
         raise CommandLineError("--fps: expected more than 0")
-    watch = Watch(
+    watch = SceneConfig(
         labels=labels,
         confidence=options.confidence,
         zones=tuple(_zone(text, options.loitering) for text in options.zone),
@@ -101,7 +101,7 @@ def track(options: argparse.Namespace, runner: Runner) -> int:
 
 
 def _follow(
-    options: argparse.Namespace, runner: Runner, watch: Watch, mot: TextIO | None
+    options: argparse.Namespace, runner: Runner, watch: SceneConfig, mot: TextIO | None
 ) -> _Summary:
     follower, summary = Follower(watch, runner.labels), _Summary()
     look = None if options.look == _WHOLE else Thoroughness(options.look)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -118,18 +118,18 @@ class BestPictures:
         here = any(item.track_id == event.item.track_id for item in shown)
         return event_id if here and event.phase != Phase.END else None
 
-    def snapshot(self) -> dict[str, Any]:
+    def snapshot(self) -> list[Any]:
         """Return as plain data which event's picture shows which object."""
-        return {"pictures": [[number, story.event_id] for number, story in self._stories.items()]}
+        return [[number, story.event_id] for number, story in self._stories.items()]
 
-    def restore(self, snapshot: Mapping[str, Any]) -> None:
+    def restore(self, snapshot: Sequence[Any]) -> None:
         """Take up a snapshot: the pictures that there are stay as they are."""
         try:
             self._stories = {
                 int(number): _Story(str(event_id), -math.inf, -math.inf, math.inf)
-                for number, event_id in snapshot["pictures"]
+                for number, event_id in snapshot
             }
-        except (KeyError, TypeError, ValueError):
+        except (TypeError, ValueError):
             return
 
     def look(

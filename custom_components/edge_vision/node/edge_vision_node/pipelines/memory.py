@@ -1,109 +1,200 @@
-"""What is there now, and how it goes on between stills and live video."""
+"""What is there now at a camera: one owner, who keeps it and says what has changed."""
 
 from __future__ import annotations
 
-import json
-import logging
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
 from ..errors import StorageError
-from ..protocol import Kind, NodeEvent, Phase, PipelineConfig, ProtocolError, decode_text
-from ..rules.scene import RuleEvent
-from ..rules.scene_rules import Watch
+from ..protocol import (
+    TASKS_WITH_OBJECTS,
+    Kind,
+    LabelPresence,
+    NodeEvent,
+    Phase,
+    PipelineConfig,
+    read,
+    write,
+)
+from ..rules.answer import AnswerRule, AnswerState
+from ..rules.presence import PresenceRule, PresenceState, Present
+from ..rules.scene import RuleEvent, Scene
 from ..storage.archive import Archive
-from ..tracking.follower import end_all, end_labels, labels_in
-from .telling import Moment
+from ..tracking.follower import Follower, end_all, end_labels, labels_in
+from .handover import Held, HeldAnswer, Situation, hand_over, keep, recall, scene_config, wants
 
-_LOGGER = logging.getLogger(__name__)
-
-# In what is kept of what was followed: all of that has ended, and stills have been looked at since.
-CAMERA = "camera"
-LEFT = "left"
+_READ_AGAIN_EVERY_S = 10.0
+# What is there is that of the newest event of these.
+CHANGES = (Kind.OBJECT, Kind.CLASSIFICATION)
 
 
-def watch_of(config: PipelineConfig) -> Watch:
-    """Return what rules look for in a pipeline's live video."""
-    return Watch(
-        labels=config.labels,
-        confidence=config.confidence,
-        limits=config.limits,
-        zones=config.zones,
-        lines=config.lines,
-        cooldown_s=config.cooldown_s,
-    )
+class Memory:
+    """What is there at one pipeline's camera, and the rules that say so.
 
-
-def read_snapshot(snapshot: str) -> dict[str, object]:
-    """Return what was followed before; nothing if that cannot be read."""
-    try:
-        return decode_text(snapshot)
-    except ProtocolError as err:
-        _LOGGER.warning("What was followed before cannot be read: %s", err)
-        return {}
-
-
-def end_presence(moment: Moment, besides: Collection[str] = ()) -> list[NodeEvent]:
-    """Return the ends of what stills have shown, `besides` what was followed before them."""
-    presence = moment.pipeline.presence
-    events = [
-        moment.event(Kind.OBJECT, Phase.END, label, 0, presence.last_confidence(label))
-        for label, item in presence.state.items()
-        if item.present and label not in besides
-    ]
-    moment.pipeline.forget_presence()
-    return events
-
-
-def _leave(config: PipelineConfig, snapshot: str) -> tuple[list[RuleEvent], Mapping[str, int], str]:
-    """Return what comes of what was followed, now that there are stills.
-
-    Returns:
-        the ends of what was followed at another camera; label → how many go on, until stills do
-        not show them; and what there is to remember.
+    Used from the event loop, by one look at a time.
     """
-    before = read_snapshot(snapshot)
-    if before.get(CAMERA, config.camera) == config.camera:
-        return [], labels_in(before), json.dumps({**before, LEFT: True})
-    ended, data = end_all(watch_of(config), before, time.monotonic())
-    return ended, {}, json.dumps({**data, LEFT: True})
+
+    def __init__(self, pipeline_id: str, archive: Archive) -> None:
+        """Initialize with nothing known; see `load`."""
+        self._pipeline_id = pipeline_id
+        self._archive = archive
+        self._held = Held()
+        self._situation: Situation | None = None
+        self._presence = PresenceRule((), 1)
+        self._answer = AnswerRule(1)
+        self.follower: Follower | None = None
+        # Not told yet.
+        self._ended: list[RuleEvent] = []
+        self._as_of: str | None = None
+        # What was there before is not overwritten until it has been read.
+        self._loaded = False
+        self._tried_at: float | None = None
+
+    @property
+    def pictures(self) -> Sequence[Any]:
+        """Return which events' pictures show the objects, as that was written."""
+        return self._held.pictures
+
+    @property
+    def answer(self) -> str | None:
+        """Return what holds of the whole picture; None if nothing does."""
+        held = self._answer.answer
+        return held.label if held else None
+
+    def presence(self, config: PipelineConfig) -> dict[str, LabelPresence]:
+        """Return what holds of each label; only of what is present before the first look."""
+        now = self._situation
+        if now is not None and now.config is config:
+            if self.follower is not None:
+                return self.follower.rules.presence
+            return self._presence.presence
+        if config.video is not None:
+            return {}
+        held = self._state()
+        present = {label: Present(count=n) for label, n in labels_in(held.scene).items()}
+        present |= held.present
+        return {
+            label: LabelPresence(present=True, count=item.count, confidence=item.confidence)
+            for label, item in present.items()
+            if wants(config, label)
+        }
+
+    # --- Reading ---------------------------------------------------------------------------------
+
+    async def load(self, config: PipelineConfig) -> None:
+        """Read what was there before, if that is possible now."""
+        try:
+            snapshot, history = await self._archive.held(self._pipeline_id)
+        except StorageError:
+            return
+        self._loaded, self._as_of = True, history.newest
+        self._take_up_late(recall(snapshot, history, config))
+
+    def _take_up_late(self, before: Held) -> None:
+        """Take up what was there before, also if looks have begun without it."""
+        now = self._situation
+        if now is None:
+            self._held = before
+            return
+        at = time.monotonic()
+        held, ended = hand_over(before, now, at)
+        if self.follower is not None:
+            # Whoever is there was given another number by now.
+            more, scene = end_all(scene_config(now.config), held.scene, at)
+            self.follower.add_totals(scene)
+            ended += more
+        else:
+            known = {label for label, item in self._presence.presence.items() if item.present}
+            self._held = replace(self._held, scene=held.scene)
+            self._presence.restore(
+                _state_of({k: v for k, v in held.present.items() if k not in known})
+            )
+        self._ended += ended
+
+    # --- Looking ---------------------------------------------------------------------------------
+
+    async def enter(self, now: Situation, at: float) -> None:
+        """Get ready for a look; `at` is its time in seconds. See `hand_over`."""
+        if not self._loaded and (
+            self._tried_at is None or at - self._tried_at >= _READ_AGAIN_EVERY_S
+        ):
+            self._tried_at = at
+            await self.load(now.config)
+        if now.is_like(self._situation):
+            return
+        held, ended = hand_over(self._state(), now, at)
+        self._held, self._situation = held, now
+        self._ended += ended
+        self._presence = PresenceRule(now.config.labels, now.config.looks_to_clear)
+        self._presence.restore(_state_of(held.present))
+        self._answer = AnswerRule(now.config.looks_to_clear)
+        if held.answer is not None:
+            self._answer.restore(write(held.answer.state))
+        self.follower = None
+        if now.follows:
+            # A number means one object for ever, and which there were is not known yet.
+            first_id = 1 if self._loaded else int(time.time())
+            self.follower = Follower(scene_config(now.config), now.labels, first_id, now.keypoints)
+            self._ended += self.follower.restore(held.scene, at)
+
+    def step(self, scene: Scene) -> list[RuleEvent]:
+        """Take in what a look at a whole picture shows; return what is new."""
+        events: list[RuleEvent] = []
+        now = self._situation
+        assert now is not None  # by `enter`
+        if not now.live and now.task in TASKS_WITH_OBJECTS:
+            for event in self._presence.step(scene):
+                if event.phase == Phase.END and event.label in labels_in(self._held.scene):
+                    events += self._end_followed(now.config, event.label, scene.at)
+                else:
+                    events.append(event)
+        return [*events, *self._answer.step(scene)]
+
+    def _end_followed(self, config: PipelineConfig, label: str, at: float) -> list[RuleEvent]:
+        """Return the ends of what was followed before there were stills."""
+        ended, rest = end_labels(scene_config(config), self._held.scene, [label], at)
+        self._held = replace(self._held, scene=rest)
+        return ended
+
+    def take_ended(self) -> list[RuleEvent]:
+        """Return the ends that are still to be told; the caller tells them."""
+        ended, self._ended = self._ended, []
+        return ended
+
+    # --- Writing ---------------------------------------------------------------------------------
+
+    def record(
+        self, events: Sequence[NodeEvent] = (), pictures: Sequence[Any] | None = None
+    ) -> tuple[str, str] | None:
+        """Return the pipeline and what is there now, to be written with these events.
+
+        None if what was there before has not been read, or its ends have not been told.
+        """
+        for event in events:
+            if event.kind in CHANGES:
+                self._as_of = event.event_id
+        if pictures is not None:
+            self._held = replace(self._held, pictures=pictures)
+        if not self._loaded or self._ended or self._situation is None:
+            return None
+        return self._pipeline_id, keep(self._state(), self._as_of)
+
+    def _state(self) -> Held:
+        """Return what is there now."""
+        now = self._situation
+        if now is None:
+            return self._held
+        answer = self._answer.state()
+        follower = self.follower
+        return replace(
+            self._held,
+            present=read(PresenceState, self._presence.state()).labels,
+            scene=self._held.scene if follower is None else follower.snapshot(),
+            answer=HeldAnswer(state=read(AnswerState, answer), model=now.model) if answer else None,
+        )
 
 
-async def leave_live(
-    moment: Moment, archive: Archive
-) -> tuple[list[NodeEvent], tuple[str, str] | None]:
-    """Return the ends of what was followed before there were stills, and what to keep."""
-    pipeline = moment.pipeline
-    pipeline_id = pipeline.config.pipeline_id
-    if pipeline.told_of == "stills" or pipeline.config.video is not None:
-        return [], None
-    try:
-        snapshot = await archive.followed(pipeline_id)
-    except StorageError:
-        return [], None  # once it can be read
-    pipeline.told_of = "stills"
-    if snapshot is None:
-        return [], None
-    ended, go_on, left = _leave(pipeline.config, snapshot)
-    if ended:
-        pipeline.forget_presence()
-    pipeline.inherit(go_on)
-    return [moment.rule_event(event) for event in ended], (pipeline_id, left)
-
-
-async def end_outlived(
-    moment: Moment, archive: Archive, followed: tuple[str, str] | None
-) -> tuple[list[NodeEvent], tuple[str, str] | None]:
-    """Return the ends of what was followed and stills show no more, and what to keep."""
-    pipeline = moment.pipeline
-    pipeline_id = pipeline.config.pipeline_id
-    try:
-        snapshot = followed[1] if followed else await archive.followed(pipeline_id)
-    except StorageError:
-        return [], followed  # once it can be read
-    labels, pipeline.outlived = pipeline.outlived, set()
-    if snapshot is None:
-        return [], None
-    before, watch = read_snapshot(snapshot), watch_of(pipeline.config)
-    ended, data = end_labels(watch, before, labels, time.monotonic())
-    return [moment.rule_event(event) for event in ended], (pipeline_id, json.dumps(data))
+def _state_of(present: Mapping[str, Present]) -> dict[str, Any]:
+    return write(PresenceState(labels=dict(present)))

@@ -41,10 +41,10 @@ class Previews:
         live = self._registry.live(request.pipeline_id)
         width = min(max(request.max_width, 64), MOST_WIDTH)
         if request.motion:
-            pictured, jpeg = await live.motion_view(width)
+            pictured, jpeg = await live.view.motion(width)
             captured_at = pictured.captured_at
         else:
-            captured_at, jpeg, findings = await live.view(width)
+            captured_at, jpeg, findings = await live.view.with_findings(width)
             if findings.objects or findings.classes:
                 _, jpeg = await self._imaging.draw(request.pipeline_id, jpeg, findings)
         return Picture(content_type=_JPEG, at=_utc(captured_at)), jpeg

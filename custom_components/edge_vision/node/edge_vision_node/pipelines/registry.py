@@ -28,8 +28,10 @@ from ..protocol import (
     ProtocolError,
     SourceState,
 )
+from ..storage.archive import Archive
 from .background import Background
 from .live import LiveParts, LivePipeline
+from .memory import Memory
 from .pipeline import Pipeline
 
 _LOGGER = logging.getLogger(__name__)
@@ -42,10 +44,10 @@ MOST_WIDTH = 3840
 class Registry:
     """Pipelines by their ids. Used from the event loop."""
 
-    def __init__(self, parts: LiveParts, background: Background) -> None:
+    def __init__(self, parts: LiveParts, archive: Archive, background: Background) -> None:
         """Initialize without pipelines."""
         self._parts = parts
-        self._archive = parts.archive
+        self._archive = archive
         self._loader = parts.loader
         self._pictures = parts.pictures
         self._background = background
@@ -139,9 +141,9 @@ class Registry:
         if pipeline is None:
             archive = self._archive
             taken_at = await archive.on_disk(archive.pictures.taken_at, config.pipeline_id)
-            pipeline = Pipeline(config, taken_at)
-            if (history := await archive.history(config.pipeline_id)) is not None:
-                pipeline.restore(history)
+            memory = Memory(config.pipeline_id, archive)
+            await memory.load(config)
+            pipeline = Pipeline(config, memory, taken_at)
             self._pipelines[config.pipeline_id] = pipeline
             self._loader.add(pipeline)
         elif changed:
@@ -174,14 +176,14 @@ class Registry:
                 await before.release()
 
     async def _remove(self, pipeline_id: str) -> None:
-        """Stop a pipeline, and forget what it followed."""
+        """Stop a pipeline, and forget what was there at its camera."""
         if (pipeline := self._pipelines.pop(pipeline_id, None)) is not None:
             pipeline.removed = True
             await self._loader.remove(pipeline)
         if (live := self._live.pop(pipeline_id, None)) is not None:
             await live.stop()
             await live.release()
-        await self._archive.unfollow(pipeline_id)
+        await self._archive.forget(pipeline_id)
 
     async def forget(self, pipeline_id: str) -> None:
         """Delete what is kept of a pipeline that its user has removed.
@@ -218,7 +220,7 @@ class Registry:
         """
         pipeline = self.get(pipeline_id)
         live = self.live(pipeline_id)
-        pictured, jpeg = await live.picture(MOST_WIDTH)
+        pictured, jpeg = await live.view.newest(MOST_WIDTH)
         look = await self._parts.stills.scan(pipeline, pictured.captured_at, jpeg)
         return replace(look, presence=self.live(pipeline_id).presence)
 

@@ -14,7 +14,6 @@ from ..imaging.service import Imaging
 from ..models.store import ModelStore
 from ..protocol import (
     NO_ANSWER,
-    TASKS_WITH_OBJECTS,
     Detected,
     DetectedObject,
     DetectRequest,
@@ -26,15 +25,15 @@ from ..protocol import (
     Phase,
     Task,
 )
-from ..rules.answer import NOTHING, Answer
+from ..rules.answer import NOTHING
 from ..rules.objects import Limits
 from ..rules.posture import with_postures
-from ..storage.archive import Archive
+from ..rules.scene import Answer, Scene, SceneObject
 from ..workers.lane import Lane, Place
 from ..workers.messages import RunResult
 from ..workers.pool import Workers
+from .handover import Situation
 from .loading import Loader
-from .memory import end_outlived, end_presence, leave_live
 from .pictures import EventStill, Pictures
 from .pipeline import Pipeline
 from .telling import Moment, Teller, parse_time
@@ -50,14 +49,12 @@ class Stills:
         self,
         loader: Loader,
         imaging: Imaging,
-        archive: Archive,
         teller: Teller,
         pictures: Pictures,
     ) -> None:
         """Initialize."""
         self._loader = loader
         self._imaging = imaging
-        self._archive = archive
         self._teller = teller
         self._pictures = pictures
 
@@ -71,27 +68,27 @@ class Stills:
         started = time.perf_counter()
         captured_at = parse_time(request.captured_at)
         masks = pipeline.config.privacy_masks
-        place, result = await self._run(pipeline, data, masks)
+        config = pipeline.config
+        place, result = await self._find(pipeline, data, masks)
         async with pipeline.turn:
             if still and pipeline.config.video is not None:
                 raise SupersededError("Live video is watched by now")
-            moment = Moment(pipeline, place, captured_at, result.inference_ms)
-            ended, followed = await leave_live(moment, self._archive)
+            if not still and pipeline.config is not config:
+                raise SupersededError("The settings have changed during the look")
+            memory, at = pipeline.memory, time.monotonic()
+            await memory.enter(Situation.of(pipeline.config, place.model), at)
             _require(pipeline)
-            if pipeline.elsewhere:
-                pipeline.elsewhere = False
-                gone = pipeline.inherited | pipeline.outlived
-                ended += end_presence(moment, besides=gone)
-                pipeline.outlived |= gone
-            if place.model.manifest.task not in TASKS_WITH_OBJECTS:
-                pipeline.outlive()  # no look will show that it is gone
-            events = ended + _conclude(moment, result)
+            findings, answer = result.findings, answer_in(place, result)
+            pipeline.looks += 1
+            if findings.objects or (answer is not None and answer.label != NO_ANSWER):
+                pipeline.last_detection_at = captured_at.isoformat()
+            moment = Moment(pipeline, place, captured_at, result.inference_ms)
+            objects = [scene_item(item) for item in findings.objects]
+            scene = Scene(at=at, objects=objects, answer=answer, embedding=findings.embedding)
+            told = [*memory.take_ended(), *memory.step(scene)]
+            events = [moment.rule_event(event) for event in told]
             if request.scan:
-                events += _scan_events(moment, result)
-            if pipeline.outlived:
-                more, followed = await end_outlived(moment, self._archive, followed)
-                events += more
-            findings = result.findings
+                events += _scan_events(moment, findings.objects, answer)
             shown = [e for e in events if e.phase != Phase.END and e.label != NO_ANSWER]
             if shown and (findings.objects or findings.classes):
                 pipeline.picture_at = captured_at
@@ -101,17 +98,18 @@ class Stills:
                 subjects = _subjects(shown, findings)
                 picture = EventStill(evidence, data, findings, captured_at, masks, subjects)
                 self._pictures.take_still(pipeline, picture)
-            await self._teller.tell(events, followed)
+            await self._teller.tell(events, memory.record(events) if told else None)
         return _answer_of(moment, result, (time.perf_counter() - started) * 1000)
 
     async def scan(self, pipeline: Pipeline, captured_at: str, jpeg: bytes) -> Look:
         """Look once at a frame of live video; states are left as they are. Raises `NodeError`."""
         started = time.perf_counter()
         # In a name of its own, so that no newer frame takes its place.
-        place, result = await self._run(pipeline, memoryview(jpeg), user=ulid_now())
+        place, result = await self._find(pipeline, memoryview(jpeg), user=ulid_now())
         _require(pipeline)
         moment = Moment(pipeline, place, parse_time(captured_at), result.inference_ms)
-        events = _scan_events(moment, result)
+        objects = result.findings.objects
+        events = _scan_events(moment, objects, answer_in(place, result))
         if events:
             evidence = events[0].event_id
             events = [replace(event, evidence=evidence) for event in events]
@@ -121,21 +119,37 @@ class Stills:
         await self._teller.tell(events)
         return _answer_of(moment, result, (time.perf_counter() - started) * 1000)
 
-    async def _run(
+    async def _find(
         self, pipeline: Pipeline, data: memoryview, masks: Masks = (), user: str | None = None
     ) -> tuple[Place, RunResult]:
+        """Return what a picture shows of interest, with postures."""
+        lowest = pipeline.limits.lowest
+        place, result = await self.run(pipeline, data, masks, user, lowest=lowest)
+        result = understood(place, result)
+        return place, allowed(result, pipeline.limits) if pipeline.config.limits else result
+
+    async def run(
+        self,
+        pipeline: Pipeline,
+        data: memoryview,
+        masks: Masks = (),
+        user: str | None = None,
+        *,
+        lowest: float,
+    ) -> tuple[Place, RunResult]:
+        """Run a pipeline's model on a picture; return what is found from a confidence on.
+
+        `user` is in whose name that is done if not the pipeline's. Raises `NodeError`.
+        """
         whose = pipeline.config.pipeline_id
 
         async def work(lane: Lane, place: Place) -> RunResult:
             manifest = place.model.manifest
             # Before it is its turn: no picture waits for another one to be decoded.
             still = await self._imaging.prepare(whose, data, manifest, masks, patient=user is None)
-            lowest, class_ids = pipeline.limits.lowest, pipeline.class_ids
-            return await lane.run(user or whose, place, still, lowest, class_ids)
+            return await lane.run(user or whose, place, still, lowest, pipeline.class_ids)
 
-        place, result = await self._loader.run_in(pipeline, work)
-        result = understood(place, result)
-        return place, allowed(result, pipeline.limits) if pipeline.config.limits else result
+        return await self._loader.run_in(pipeline, work)
 
 
 async def detect(
@@ -187,58 +201,28 @@ def _require(pipeline: Pipeline) -> None:
         raise UnknownPipelineError(f"{pipeline.config.name} has been removed")
 
 
-def _conclude(moment: Moment, result: RunResult) -> list[NodeEvent]:
-    """Take in what a look showed; return the events that come of it."""
-    pipeline, objects = moment.pipeline, result.findings.objects
-    seen, best_object = answer_in(moment.place, result)
-    pipeline.looks += 1
-    if objects or (seen is not None and seen.label != NO_ANSWER):
-        pipeline.last_detection_at = moment.captured_at.isoformat()
-    events: list[NodeEvent] = []
-    if moment.place.model.manifest.task in TASKS_WITH_OBJECTS:
-        for change in pipeline.presence.step(objects):
-            if change.label not in pipeline.inherited or change.phase == Phase.UPDATE:
-                best, label = change.best, change.label
-                confidence = best.confidence if best else pipeline.presence.last_confidence(label)
-                box = best.box if best else None
-                events.append(
-                    moment.event(Kind.OBJECT, change.phase, label, change.count, confidence, box)
-                )
-            elif change.phase == Phase.END:
-                pipeline.inherited.discard(change.label)
-                pipeline.outlived.add(change.label)
-    if seen is not None and (news := pipeline.held.step(seen)) is not None:
-        count = int(news.label != NO_ANSWER)
-        box = best_object.box if best_object else None
-        events.append(
-            moment.event(
-                Kind.CLASSIFICATION, Phase.INSTANT, news.label, count, news.confidence, box
-            )
-        )
-    return events
-
-
-def _scan_events(moment: Moment, result: RunResult) -> list[NodeEvent]:
+def _scan_events(
+    moment: Moment, objects: Sequence[DetectedObject], answer: Answer | None
+) -> list[NodeEvent]:
     """Return an event for each thing that a look shows, whatever was there before."""
-    events = moment.scan_events(result.findings.objects)
-    seen, best = answer_in(moment.place, result)
-    if seen is not None and seen.label != NO_ANSWER:
-        box = best.box if best else None
-        events.append(moment.event(Kind.SCAN, Phase.INSTANT, seen.label, 1, seen.confidence, box))
+    events = moment.scan_events(objects)
+    if answer is not None and answer.label != NO_ANSWER:
+        box = answer.item.box if answer.item else None
+        scan = moment.event(Kind.SCAN, Phase.INSTANT, answer.label, 1, answer.confidence, box)
+        events.append(scan)
     return events
 
 
 def _answer_of(moment: Moment, result: RunResult, node_ms: float) -> Look:
     """Return the answer to a look; `node_ms` is what all of it took."""
     pipeline, place = moment.pipeline, moment.place
-    held = pipeline.held.answer
     return Look(
         pipeline_id=pipeline.config.pipeline_id,
         captured_at=moment.captured_at.isoformat(),
         width=result.width,
         height=result.height,
         objects=result.findings.objects,
-        presence=pipeline.presence.state,
+        presence=pipeline.memory.presence(pipeline.config),
         model=place.model.id,
         model_version=place.model.manifest.version,
         engine=place.engine,
@@ -250,7 +234,7 @@ def _answer_of(moment: Moment, result: RunResult, node_ms: float) -> Look:
         picture_at=pipeline.picture_at.isoformat() if pipeline.picture_at else None,
         task=place.model.manifest.task,
         classes=result.findings.classes,
-        answer=held.label if held else None,
+        answer=pipeline.memory.answer,
     )
 
 
@@ -272,20 +256,36 @@ def understood(place: Place, result: RunResult) -> RunResult:
     return replace(result, findings=replace(result.findings, objects=objects))
 
 
-def answer_in(place: Place, result: RunResult) -> tuple[Answer | None, DetectedObject | None]:
-    """Return what one look says of the whole frame, and of which object; None of other tasks."""
+def scene_item(item: DetectedObject) -> SceneObject:
+    """Return an object as rules take it."""
+    return SceneObject(
+        track_id=item.track_id or 0,
+        label=item.label,
+        confidence=item.confidence,
+        box=item.box,
+        keypoints=item.keypoints,
+    )
+
+
+def answer_in(place: Place, result: RunResult) -> Answer | None:
+    """Return what one look says of the whole picture; None if the task has no such answer."""
     found = result.findings
     match place.model.manifest.task:
         case Task.CLASSIFICATION:
             if not found.classes:
-                return NOTHING, None
-            return Answer(found.classes[0].label, found.classes[0].confidence), None
+                return NOTHING
+            return Answer(found.classes[0].label, found.classes[0].confidence)
         case Task.POSE:
-            if not found.objects:
-                return NOTHING, None
-            best = found.objects[0]
-            return Answer(best.posture or NO_ANSWER, best.confidence), best
-    return None, None
+            return posture_answer(found.objects)
+    return None
+
+
+def posture_answer(bodies: Sequence[DetectedObject]) -> Answer:
+    """Return the posture of the body that is most certain, best first, as an answer."""
+    if not bodies:
+        return NOTHING
+    best = bodies[0]
+    return Answer(best.posture or NO_ANSWER, best.confidence, scene_item(best))
 
 
 def _subjects(events: Sequence[NodeEvent], findings: Findings) -> list[DetectedObject]:

@@ -82,18 +82,14 @@ class Moment:
 
     def rule_event(self, event: RuleEvent, zones: Iterable[str] = ()) -> NodeEvent:
         """Return what a rule says as an event; `zones` are those that its object is in."""
-        item = event.item
-        told = self.event(
-            event.kind,
-            event.phase,
-            event.label,
-            event.count,
-            item.confidence if item else 0.0,
-            item.box if item else None,
-        )
+        item, confidence = event.item, event.confidence
+        if confidence is None:
+            confidence = item.confidence if item else 0.0
+        box = item.box if item else None
+        told = self.event(event.kind, event.phase, event.label, event.count, confidence, box)
         return replace(
             told,
-            track_id=item.track_id if item else None,
+            track_id=(item.track_id or None) if item else None,
             zones=tuple(dict.fromkeys((event.zone, *zones) if event.zone else zones)),
             zone=event.zone,
             line=event.line,
@@ -132,23 +128,21 @@ class Teller:
         self._look_listeners.add(listener)
         return partial(self._look_listeners.discard, listener)
 
-    async def tell(
-        self, events: Sequence[NodeEvent], followed: tuple[str, str] | None = None
-    ) -> None:
+    async def tell(self, events: Sequence[NodeEvent], held: tuple[str, str] | None = None) -> None:
         """Write events to the archive, then push them.
 
-        `followed` is a pipeline and what it follows now, written in the same transaction. Nothing
-        is raised: an archive that fails does not silence the node, and no error here is the look's.
+        `held` is a pipeline and what is there now, written in the same transaction. Nothing is
+        raised: an archive that fails does not silence the node, and no error here is the look's.
         """
-        if events or followed is not None:
+        if events or held is not None:
             # The caller may be cancelled meanwhile: what is written is pushed all the same.
-            work = self._tell(events, followed)
+            work = self._tell(events, held)
             await asyncio.wait({self._background.spawn(work, _NOT_KEPT)})
 
-    async def _tell(self, events: Sequence[NodeEvent], followed: tuple[str, str] | None) -> None:
+    async def _tell(self, events: Sequence[NodeEvent], held: tuple[str, str] | None) -> None:
         numbers: Sequence[int | None] = [None] * len(events)
         try:
-            numbers = await self._archive.append(events, followed)
+            numbers = await self._archive.append(events, held)
         except StorageError as err:  # the archive shows it in the status
             _LOGGER.error("%s", err)
         finally:

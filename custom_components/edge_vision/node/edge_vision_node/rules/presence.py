@@ -7,31 +7,38 @@ several looks in a row did not."
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
-from ..protocol import DetectedObject, LabelPresence, Phase
+from ..protocol import Kind, LabelPresence, Phase, read, write
+from .scene import RuleEvent, Scene, SceneObject
 
 
-@dataclass(frozen=True)
-class Change:
-    """A label's presence has changed; `best` is the most confident object of the newest look."""
+@dataclass(frozen=True, kw_only=True)
+class Present:
+    """How many of a label are there, and how sure the last sight of one was (a percentage)."""
 
-    phase: Phase
-    label: str
     count: int
-    best: DetectedObject | None
+    confidence: float | None = None
 
 
-class Presence:
-    """The presence rule over looks.
+@dataclass(frozen=True, kw_only=True)
+class PresenceState:
+    """What is present, as it has to survive a restart."""
+
+    labels: dict[str, Present] = field(default_factory=dict)
+
+
+class PresenceRule:
+    """The presence rule over looks at stills, on which objects have no identity.
 
     The count of a label is the highest of its last `looks_to_clear` looks, so one look in which
-    an object was missed changes nothing. Looks that failed are not looks: don't pass them in.
+    an object was missed changes nothing.
     """
 
     def __init__(self, labels: Iterable[str], looks_to_clear: int) -> None:
-        """Start with nothing known; `labels` are those that `state` shows from the first look."""
+        """Start with nothing known; `labels` are those that `presence` shows from the start."""
         self._window = max(1, looks_to_clear)
         self._seen: dict[str, deque[int]] = {label: self._new() for label in labels}
         self._counts: dict[str, int] = {}
@@ -40,18 +47,33 @@ class Presence:
     def _new(self, *counts: int) -> deque[int]:
         return deque(counts, maxlen=self._window)
 
-    def restore(self, counts: Mapping[str, int]) -> None:
-        """Take up what was true before a restart: these labels were present, in this number."""
-        for label, count in counts.items():
-            self._seen[label] = self._new(count)
-            self._counts[label] = count
+    def state(self) -> dict[str, Any]:
+        """Return what is present."""
+        return write(
+            PresenceState(
+                labels={
+                    label: Present(count=count, confidence=self._confidences.get(label))
+                    for label, count in self._counts.items()
+                    if count
+                }
+            )
+        )
 
-    def step(self, objects: Sequence[DetectedObject]) -> list[Change]:
+    def restore(self, state: Mapping[str, Any], at: float = 0.0) -> list[RuleEvent]:  # noqa: ARG002
+        """Take up what was present before. Raises `ProtocolError`."""
+        for label, item in read(PresenceState, dict(state)).labels.items():
+            self._seen[label] = self._new(item.count)
+            self._counts[label] = item.count
+            if item.confidence is not None:
+                self._confidences[label] = item.confidence
+        return []
+
+    def step(self, scene: Scene) -> list[RuleEvent]:
         """Take in one look's objects, best first; return what has changed."""
-        by_label: dict[str, list[DetectedObject]] = {}
-        for item in objects:
+        by_label: dict[str, list[SceneObject]] = {}
+        for item in scene.objects:
             by_label.setdefault(item.label, []).append(item)
-        changes = []
+        events = []
         for label in [*self._seen, *(new for new in by_label if new not in self._seen)]:
             found = by_label.get(label, [])
             window = self._seen.setdefault(label, self._new())
@@ -62,15 +84,21 @@ class Presence:
                 self._confidences[label] = found[0].confidence
             if count != before:
                 phase = Phase.START if not before else Phase.UPDATE if count else Phase.END
-                changes.append(Change(phase, label, count, found[0] if found else None))
-        return changes
+                events.append(self._event(phase, label, found[0] if found else None))
+        return events
 
-    def last_confidence(self, label: str) -> float:
-        """Return the confidence (0-100) with which a label was last seen; 0 if not since start."""
-        return self._confidences.get(label, 0.0)
+    def _event(self, phase: Phase, label: str, best: SceneObject | None) -> RuleEvent:
+        return RuleEvent(
+            kind=Kind.OBJECT,
+            phase=phase,
+            label=label,
+            count=self._counts[label],
+            confidence=self._confidences.get(label, 0.0),
+            item=best,
+        )
 
     @property
-    def state(self) -> dict[str, LabelPresence]:
+    def presence(self) -> dict[str, LabelPresence]:
         """Return what holds after the looks so far; empty before the first one."""
         return {
             label: LabelPresence(

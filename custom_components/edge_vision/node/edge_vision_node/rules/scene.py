@@ -1,35 +1,38 @@
-"""What rules over live video work with: the objects of a moment, and what they have to say."""
+"""What rules work with: the scene of a moment, and what they say about it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any, Protocol
 
-from ..protocol import Box, Kind, LineTotal, Phase, Point
+from ..protocol import Box, Keypoint, Kind, LineTotal, Phase, Point
 
 
 @dataclass(frozen=True, kw_only=True)
 class SceneObject:
-    """An object that is being followed.
+    """An object in a scene.
 
     Attributes:
-        track_id: the same as long as it is followed.
+        track_id: the same as long as it is followed; 0 on stills, where nothing is followed.
         label: of the model.
         confidence: a percentage, of its newest detections.
-        box: where it is now; normalised.
+        box: where it is now; normalized.
         stationary: whether it has not moved for a while.
         returned: whether it was gone, and something like it is there again in the very place.
-        seen: whether the frame shows it. Where it does not, `box` is where it should be: nobody has
-            crossed a line, entered or left a zone, because of a guess.
+        seen: whether the frame shows it. If not, `box` is where it should be: nothing crosses a
+            line, enters or leaves a zone, because of a guess.
+        keypoints: of a body or a face, as the frame shows them; none if it does not.
     """
 
-    track_id: int
+    track_id: int = 0
     label: str
     confidence: float
     box: Box
     stationary: bool = False
     returned: bool = False
     seen: bool = True
+    keypoints: tuple[Keypoint, ...] = ()
 
     @property
     def foot(self) -> Point:
@@ -37,18 +40,65 @@ class SceneObject:
         return Point(x=(self.box.x_min + self.box.x_max) / 2, y=self.box.y_max)
 
 
+@dataclass(frozen=True)
+class Answer:
+    """What is said of the whole picture; `confidence` is a percentage, 0 for `NO_ANSWER`.
+
+    `item` is the object that shows it; None of an answer that is about no object.
+    """
+
+    label: str
+    confidence: float
+    item: SceneObject | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scene:
+    """What one look shows. A look that failed shows no scene: nothing is passed to rules then.
+
+    Attributes:
+        at: when, in seconds; only differences matter.
+        objects: of a model that finds objects; on live video those that are followed.
+        answer: of a model that says something of the whole picture, else None.
+        embedding: of a model that makes one, else empty.
+    """
+
+    at: float = 0.0
+    objects: Sequence[SceneObject] = ()
+    answer: Answer | None = None
+    embedding: Sequence[float] = ()
+
+
+class Rule(Protocol):
+    """Turns scenes over time into events. Pure: it knows no clock and no file."""
+
+    def step(self, scene: Scene) -> list[RuleEvent]:
+        """Take in a scene; return what is new."""
+
+    def state(self) -> dict[str, Any]:
+        """Return as plain data what has to survive a restart."""
+
+    def restore(self, state: Mapping[str, Any], at: float) -> list[RuleEvent]:
+        """Take up a state; return the ends of what is not looked for any more.
+
+        Raises `ProtocolError` if it is none.
+        """
+
+
 @dataclass(frozen=True, kw_only=True)
 class RuleEvent:
-    """Something that a rule has to say.
+    """Something that a rule says.
 
-    `count`: objects of the label now, in the zone where the event is about one. `direction`: "in"
-    or "out" over a line; `total`: crossings of that line by that label in that direction so far.
+    `count`: objects of the label now, in the zone if the event is about one. `confidence`: a
+    percentage; None for that of `item`. `direction`: "in" or "out" over a line; `total`: crossings
+    of that line by that label in that direction so far.
     """
 
     kind: Kind
     phase: Phase
     label: str
     count: int
+    confidence: float | None = None
     item: SceneObject | None = None
     zone: str | None = None
     line: str | None = None

@@ -1,20 +1,31 @@
-"""All rules over a live picture, in their order."""
+"""The rules over what is followed in live video, in their order."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
-from ..protocol import Kind, LabelPresence, Line, LineTotal, ObjectLimits, Phase, Zone
+from ..protocol import (
+    Kind,
+    LabelPresence,
+    Line,
+    LineTotal,
+    ObjectLimits,
+    Phase,
+    Zone,
+    read,
+    write,
+)
 from .lines import LineRule
 from .objects import Announcements, Limits, Qualification, count_labels
-from .scene import LeftOut, RuleEvent, SceneObject, SceneState, Told, endings
+from .scene import LeftOut, RuleEvent, Scene, SceneObject, SceneState, Told, endings
 from .zones import ZoneRule
 
 
 @dataclass(frozen=True, kw_only=True)
-class Watch:
-    """What somebody wants to be told of a camera.
+class SceneConfig:
+    """What rules look for at a camera.
 
     `labels` are those that `presence` shows from the first look. `confidence` (a percentage) and
     `limits`: see `Limits`. `cooldown_s`: see `Cooldown`.
@@ -88,10 +99,10 @@ class Cooldown:
         return told
 
 
-class VideoRules:
-    """The rules of one camera."""
+class SceneRules:
+    """The rules of one camera over the objects that are followed there."""
 
-    def __init__(self, config: Watch) -> None:
+    def __init__(self, config: SceneConfig) -> None:
         """Start with an empty picture."""
         self._labels = config.labels
         self._limits = Limits(config.confidence, config.limits)
@@ -101,11 +112,14 @@ class VideoRules:
         self._lines = [LineRule(line) for line in config.lines]
         self._cooldown = Cooldown(config.cooldown_s)
         self._looked = False
+        self._at = 0.0
 
-    def state(self, at: float) -> SceneState:
-        """Return what has to survive a restart."""
-        return SceneState(
-            objects=tuple(self.objects),
+    def state(self) -> dict[str, Any]:
+        """Return what has to survive a restart, see `SceneState`."""
+        at = self._at
+        state = SceneState(
+            # Keypoints are those of a frame, and not known any more after a restart.
+            objects=tuple(replace(item, keypoints=()) for item in self.objects),
             zones={zone.zone.name: zone.stays for zone in self._zones},
             lines=tuple(
                 LineTotal(line=name, label=label, direction=direction, total=total)
@@ -117,18 +131,28 @@ class VideoRules:
             told=self._cooldown.told(at),
             left_out=self._cooldown.left_out,
         )
+        return write(state)
 
     def restore(
-        self, state: SceneState, at: float, best: Mapping[int, float] | None = None
+        self, state: Mapping[str, Any], at: float, best: Mapping[int, float] | None = None
     ) -> list[RuleEvent]:
-        """Take up what held before a restart; return the ends of what is not looked for any more.
+        """Take up what held before; return the ends of what is not looked for any more.
 
         Args:
             state: from `state`.
             at: now, in seconds.
-            best: track → the highest confidence that it ever had, a percentage, where other limits
-                hold now than then: what is below them is told as gone. None: all still count.
+            best: track → the highest confidence that it ever had, a percentage, if other limits
+                hold now than then: what is below them ends. None: all still count.
+
+        Raises:
+            ProtocolError: the state makes no sense.
         """
+        return self._restore(read(SceneState, dict(state)), at, best)
+
+    def _restore(
+        self, state: SceneState, at: float, best: Mapping[int, float] | None
+    ) -> list[RuleEvent]:
+        self._at = at
         self._qualification.restore(
             item.track_id
             for item in state.objects
@@ -158,35 +182,32 @@ class VideoRules:
         return self._cooldown.step(endings(state, sorted(removed), ()), at)
 
     def add_totals(self, lines: Iterable[LineTotal]) -> None:
-        """Count crossings that were told before."""
+        """Add crossings that were counted before."""
         for line in self._lines:
             for item in lines:
                 if item.line == line.line.name:
                     line.add(item.label, item.direction, item.total)
 
     def end(self, state: SceneState, at: float) -> list[RuleEvent]:
-        """Return the ends of all that held, where nothing of it can be looked for any more."""
+        """Return the ends of everything that held and is not looked for any more."""
         self._cooldown.restore(state, at)
         events = self._cooldown.step(endings(state, state.zones, state.objects), at)
         self._cooldown.restore(SceneState(), at)
         return events
 
-    def step(self, objects: Sequence[SceneObject], at: float) -> list[RuleEvent]:
-        """Take in the confirmed objects of a moment (`at`, in seconds); return what is new.
-
-        Moments in which nobody could look are none: don't pass them in.
-        """
-        self._looked = True
-        counted = self._qualification.step(objects)
+    def step(self, scene: Scene) -> list[RuleEvent]:
+        """Take in the confirmed objects of a moment; return what is new."""
+        self._looked, self._at = True, scene.at
+        counted = self._qualification.step(scene.objects)
         ordered = sorted(counted, key=lambda item: item.confidence, reverse=True)
         events = self._announcements.step(ordered)
         for zone in self._zones:
-            events += zone.step(ordered, at)
+            events += zone.step(ordered, scene.at)
         for line in self._lines:
             events += line.step(ordered)
         # What ends comes last, so that an object is not gone before it has left its zones.
         events.sort(key=lambda event: event.phase == Phase.END and event.kind == Kind.OBJECT)
-        return self._cooldown.step(events, at)
+        return self._cooldown.step(events, scene.at)
 
     def allow(self, item: SceneObject) -> bool:
         """Say whether an object is sure and large enough at this moment."""

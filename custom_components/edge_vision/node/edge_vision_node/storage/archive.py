@@ -1,4 +1,4 @@
-"""What a node keeps of what it has seen: events, their pictures, and what it follows.
+"""What a node keeps of what it has seen: events, their pictures, and what is there now.
 
 Events are written in one thread, read in another, and everything else about files is done in a
 third: whoever browses pictures holds up no event.
@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from ..errors import NewerLogError, StorageError
-from ..protocol import LoggedEvent, NodeEvent, ResultsRequest
+from ..protocol import Kind, LoggedEvent, NodeEvent, ResultsRequest
 from .event_log import FILE_NAME, ResultLog
 from .event_pictures import EvidenceStore
 from .last_pictures import PictureStore
@@ -37,10 +37,17 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 @dataclass(frozen=True)
 class History:
-    """What the event log says of a pipeline: label → count of what was present, last answer."""
+    """What the event log says of a pipeline.
+
+    Attributes:
+        present: label → count of what was present when something was last told of it.
+        answer: the last answer about the whole picture.
+        newest: id of the newest event about objects or the whole picture.
+    """
 
     present: dict[str, int]
     answer: NodeEvent | None
+    newest: str | None
 
 
 @dataclass(frozen=True)
@@ -108,13 +115,13 @@ class Archive:
     # --- Events ---------------------------------------------------------------------------
 
     async def append(
-        self, events: Sequence[NodeEvent], followed: tuple[str, str] | None = None
+        self, events: Sequence[NodeEvent], held: tuple[str, str] | None = None
     ) -> list[int]:
         """Write events in one transaction; return their numbers. Raises `StorageError`.
 
-        `followed` is a pipeline and what it follows now, written with them.
+        `held` is a pipeline and what is there at its camera now, written with them.
         """
-        return await self._write(ResultLog.append, events, followed)
+        return await self._write(ResultLog.append, events, held)
 
     async def events_after(self, seq: int) -> list[LoggedEvent]:
         """Return up to 1000 events that follow a number, oldest first. Raises `StorageError`.
@@ -160,20 +167,24 @@ class Archive:
 
     # --- Pipelines ------------------------------------------------------------------------
 
-    async def history(self, pipeline_id: str) -> History | None:
-        """Return what a pipeline has told last; None where nobody knows."""
-        with suppress(StorageError):
-            present = await self._read(ResultLog.open_presences, pipeline_id)
-            answer = await self._read(ResultLog.last_answer, pipeline_id)
-            return History(present, answer)
-        return None
+    async def held(self, pipeline_id: str) -> tuple[str | None, History]:
+        """Return what was there at a pipeline's camera, as it was written and as the log tells it.
 
-    async def followed(self, pipeline_id: str) -> str | None:
-        """Return what a pipeline followed before; None if nothing. Raises `StorageError`."""
-        return await self._read(ResultLog.followed, pipeline_id)
+        Raises `StorageError`.
+        """
 
-    async def unfollow(self, pipeline_id: str) -> None:
-        """Forget what a pipeline followed."""
+        def find(log: ResultLog) -> tuple[str | None, History]:
+            history = History(
+                log.open_presences(pipeline_id),
+                log.last_answer(pipeline_id),
+                log.newest_of(pipeline_id, (Kind.OBJECT, Kind.CLASSIFICATION)),
+            )
+            return log.held(pipeline_id), history
+
+        return await self._read(find)
+
+    async def forget(self, pipeline_id: str) -> None:
+        """Forget what was there at a pipeline's camera."""
         with suppress(StorageError):
             await self._write(ResultLog.forget, pipeline_id)
 

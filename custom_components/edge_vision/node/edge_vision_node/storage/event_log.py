@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import sqlite3
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -83,12 +83,10 @@ class ResultLog:
         """Write something that changes nothing."""
         self._file.write(lambda db: db.execute("UPDATE identity SET log_id = log_id"))
 
-    def append(
-        self, events: Iterable[NodeEvent], followed: tuple[str, str] | None = None
-    ) -> list[int]:
+    def append(self, events: Iterable[NodeEvent], held: tuple[str, str] | None = None) -> list[int]:
         """Write events in one transaction; return their sequence numbers.
 
-        `followed`: a pipeline and what it follows now, written with them.
+        `held` is a pipeline and what is there at its camera now, written with them.
         """
         rows = [
             (e.captured_at, e.pipeline_id, e.kind, e.phase, e.label, encode_text(write(e)))
@@ -105,8 +103,8 @@ class ResultLog:
                 ).fetchone()[0]
                 for row in rows
             ]
-            if followed is not None:
-                db.execute("INSERT OR REPLACE INTO followed VALUES (?, ?)", followed)
+            if held is not None:
+                db.execute("INSERT OR REPLACE INTO followed VALUES (?, ?)", held)
             db.execute("COMMIT")
             self._file.newest = max(self._file.newest, *numbers, 0)
             return numbers
@@ -259,8 +257,18 @@ class ResultLog:
         row = self._file.read(work)
         return str(row[0]) if row else None
 
-    def followed(self, pipeline_id: str) -> str | None:
-        """Return what a pipeline followed when that was last written."""
+    def newest_of(self, pipeline_id: str, kinds: Sequence[str]) -> str | None:
+        """Return the id of a pipeline's newest event of some kinds."""
+        found = self._logged(
+            "SELECT seq, event FROM events WHERE pipeline_id = ?"  # noqa: S608
+            f" AND kind IN ({', '.join('?' * len(kinds))}) ORDER BY seq DESC",
+            (pipeline_id, *kinds),
+            1,
+        )
+        return found[0].event.event_id if found else None
+
+    def held(self, pipeline_id: str) -> str | None:
+        """Return what was there at a pipeline's camera when that was last written."""
 
         def work(db: sqlite3.Connection) -> tuple[object] | None:
             row: tuple[object] | None = db.execute(
@@ -272,13 +280,13 @@ class ResultLog:
         return str(row[0]) if row else None
 
     def forget(self, pipeline_id: str) -> None:
-        """Forget what a pipeline followed."""
+        """Forget what was there at a pipeline's camera."""
         self._file.write(
             lambda db: db.execute("DELETE FROM followed WHERE pipeline_id = ?", (pipeline_id,))
         )
 
     def delete(self, pipeline_id: str) -> list[str]:
-        """Delete the events of a pipeline and what it followed; return the events' ids."""
+        """Delete the events of a pipeline and what was there; return the events' ids."""
 
         def work(db: sqlite3.Connection) -> list[tuple[object]]:
             db.execute("BEGIN IMMEDIATE")

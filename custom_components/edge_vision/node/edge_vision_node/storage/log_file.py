@@ -36,8 +36,9 @@ _SCHEMA_VERSION = 2
 # Rows may hold anything, and only CASE keeps JSON functions away from what is no JSON.
 EVENT_ID = "CASE WHEN json_valid(event) THEN event ->> 'event_id' END"
 HAS_PICTURE = "CASE WHEN json_valid(event) THEN event ->> 'evidence' = event ->> 'event_id' END"
-# `followed` is what each pipeline follows, so that an event and its being known are kept together
-# or not at all. `identity` says which log it is, for numbers mean something within one only.
+# `followed` is what is there at each pipeline's camera, so that an event and its being known are
+# kept together or not at all; the name is that of earlier versions, which can read it. `identity`
+# says which log it is, for numbers mean something within one only.
 _SCHEMA = {
     "events": """CREATE TABLE IF NOT EXISTS events (
         seq INTEGER PRIMARY KEY AUTOINCREMENT,

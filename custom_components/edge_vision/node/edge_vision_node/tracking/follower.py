@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..detections import Detections
+from ..detections import Detections, keypoints_of
 from ..protocol import Box, ProtocolError, read, write
 from ..rules.objects import Limits, count_labels
-from ..rules.scene import RuleEvent, SceneObject, SceneState
-from ..rules.scene_rules import VideoRules, Watch
+from ..rules.scene import RuleEvent, Scene, SceneObject, SceneState
+from ..rules.scene_rules import SceneConfig, SceneRules
 from .association import Floats, covered
 from .kinds import Kinds
 from .tracker import Settings, Track, Tracker
@@ -29,26 +29,39 @@ _MOST_TRACKS = 2**53
 class Follower:
     """Follows the objects of one camera and says what happens. Time is passed in, in seconds."""
 
-    def __init__(self, watch: Watch, labels: tuple[str, ...], first_id: int = 1) -> None:
-        """Start with an empty picture; `labels` are the model's, `first_id` an object's number."""
+    def __init__(
+        self,
+        config: SceneConfig,
+        labels: tuple[str, ...],
+        first_id: int = 1,
+        keypoints: tuple[str, ...] = (),
+    ) -> None:
+        """Start with an empty scene.
+
+        Args:
+            config: what rules look for.
+            labels: of the model.
+            first_id: the number of the first object.
+            keypoints: names of the model's keypoints.
+        """
         lowest = min(
-            Limits(watch.confidence, watch.limits).lowest,
-            *(zone.confidence for zone in watch.zones if zone.confidence is not None),
+            Limits(config.confidence, config.limits).lowest,
+            *(zone.confidence for zone in config.zones if zone.confidence is not None),
             100.0,
         )
         self.settings = Settings.for_confidence(lowest / 100)
-        self._watch = watch
-        self.rules = VideoRules(watch)
+        self._config = config
+        self.rules = SceneRules(config)
         self._limits = {
-            "confidence": watch.confidence,
-            "labels": {label: asdict(item) for label, item in watch.limits.items()},
+            "confidence": config.confidence,
+            "labels": {label: asdict(item) for label, item in config.limits.items()},
         }
         self.labels = labels
-        self._wanted = watch.labels
+        self._keypoints = keypoints
+        self._wanted = config.labels
         self._kinds = Kinds.of(labels)
         self._tracker = Tracker(self.settings, first_id, self._kinds)
         self.tracks: list[Track] = []
-        self._at = 0.0
         self._disturbed: Floats | None = None
 
     @property
@@ -103,12 +116,17 @@ class Follower:
         changed: bool = False,
     ) -> list[RuleEvent]:
         """Take in a frame (see `Tracker.step`); return what is new."""
-        self._at = at
         self._disturbed = None if disturbed is None or changed else disturbed.astype(np.float64)
         self.tracks = self._tracker.step(detections, at, looked, disturbed, changed=changed)
-        return self.rules.step(
-            [scene_object(track, self.labels) for track in self.tracks if track.confirmed], at
-        )
+        objects = [self._object(track, detections) for track in self.tracks if track.confirmed]
+        return self.rules.step(Scene(at=at, objects=objects))
+
+    def _object(self, track: Track, detections: Detections) -> SceneObject:
+        item = scene_object(track, self.labels)
+        if detections.keypoints is None or track.detection is None:
+            return item
+        points = detections.keypoints[track.detection].tolist()
+        return replace(item, keypoints=keypoints_of(points, self._keypoints))
 
     def _moves(self, track: Track) -> bool:
         """Return whether something moved in the newest frame where a track is."""
@@ -127,62 +145,57 @@ class Follower:
             "limits": self._limits,
             "next_id": self._tracker.next_id,
             "tracks": self._tracker.snapshot(),
-            "rules": write(self.rules.state(self._at)),
+            "rules": self.rules.state(),
         }
 
     def restore(self, snapshot: Mapping[str, Any], at: float) -> list[RuleEvent]:
-        """Take up a snapshot; return what has ended since, for nobody looks for it any more.
+        """Take up a snapshot; return the ends of what is not looked for any more.
 
-        What is gone meanwhile is told as gone once its place has been looked at. Of another model's
-        snapshot only that is taken up which was told: it ends. One that makes no sense is left
-        alone.
+        What has gone meanwhile ends once its place has been looked at. Of another model's snapshot
+        only numbers and totals are taken up. One that makes no sense is left alone.
         """
-        self._at = at
         try:
             # Whatever comes of the rest: a number means one object for ever.
             self._tracker = Tracker(self.settings, _number(snapshot["next_id"]), self._kinds)
             if snapshot["version"] != _VERSION:
                 return []
-            state = read(SceneState, snapshot["rules"])
             if tuple(snapshot["labels"]) != self.labels:
-                ended = self.rules.end(state, at)
-                self.rules.restore(SceneState(lines=state.lines), at)
-                return ended
+                return self.rules.restore({"lines": snapshot["rules"]["lines"]}, at)
             for item in snapshot["tracks"]:
                 _check_track(item, len(self.labels))
             best = {int(item["id"]): 100 * float(item["best_score"]) for item in snapshot["tracks"]}
-            # Nobody would ever see that what is not looked for any more has gone.
+            # Nothing would ever show that what is not looked for any more has gone.
             tracks = [item for item in snapshot["tracks"] if self._wants(int(item["class_id"]))]
             self._tracker.restore(tracks, at)
             same_limits = snapshot["limits"] == self._limits
-            return self.rules.restore(state, at, None if same_limits else best)
+            return self.rules.restore(snapshot["rules"], at, None if same_limits else best)
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
             self._tracker = Tracker(self.settings, self._tracker.next_id, self._kinds)
-            self.rules = VideoRules(self._watch)
+            self.rules = SceneRules(self._config)
             return []
 
     def add_totals(self, snapshot: Mapping[str, Any]) -> None:
-        """Count what a snapshot counted, too."""
+        """Add the totals of a snapshot."""
         with suppress(KeyError, ProtocolError):
             self.rules.add_totals(read(SceneState, snapshot["rules"]).lines)
 
 
 def end_all(
-    watch: Watch, snapshot: Mapping[str, Any], at: float
+    config: SceneConfig, snapshot: Mapping[str, Any], at: float
 ) -> tuple[list[RuleEvent], dict[str, Any]]:
-    """Return the ends of all that a snapshot holds, and what there is to remember besides."""
+    """Return the ends of everything that a snapshot holds, and the snapshot without it."""
     try:
         state = read(SceneState, snapshot["rules"])
     except (KeyError, ProtocolError):
-        return [], {}
-    ended = VideoRules(watch).end(state, at)
+        return [], {**snapshot, "tracks": [], "rules": write(SceneState())}
+    ended = SceneRules(config).end(state, at)
     return ended, {**snapshot, "tracks": [], "rules": write(SceneState(lines=state.lines))}
 
 
 def end_labels(
-    watch: Watch, snapshot: Mapping[str, Any], labels: Collection[str], at: float
+    config: SceneConfig, snapshot: Mapping[str, Any], labels: Collection[str], at: float
 ) -> tuple[list[RuleEvent], dict[str, Any]]:
-    """Return the ends of all of some labels that a snapshot holds, and the snapshot without."""
+    """Return the ends of everything of some labels in a snapshot, and the snapshot without it."""
     try:
         state = read(SceneState, snapshot["rules"])
         gone = {item.track_id for item in state.objects if item.label in labels}
@@ -200,12 +213,12 @@ def end_labels(
             },
         )
 
-    ended = VideoRules(watch).end(part(of_gone=True), at)
+    ended = SceneRules(config).end(part(of_gone=True), at)
     return ended, {**snapshot, "tracks": tracks, "rules": write(part(of_gone=False))}
 
 
 def labels_in(snapshot: Mapping[str, Any]) -> dict[str, int]:
-    """Return label → how many of it were told in a snapshot and are not gone."""
+    """Return label → how many of it a snapshot holds."""
     try:
         return count_labels(read(SceneState, snapshot["rules"]).objects)
     except (KeyError, ProtocolError):

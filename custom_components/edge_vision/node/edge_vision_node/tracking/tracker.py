@@ -97,6 +97,7 @@ class Track:
         confirmed: whether it is believed to be an object.
         seen: whether the newest frame shows it.
         found: float64 [4], its box in the newest frame as the model gave it; None if unseen there.
+        detection: which one of the newest frame's detections shows it; None if unseen there.
         stationary: whether it has not moved for a while.
         returned: whether it was gone, and what stood in its place is there again.
         misses: how often its place was looked at, and it not found, since it was seen last.
@@ -112,6 +113,7 @@ class Track:
     confirmed: bool = False
     seen: bool = True
     found: Floats | None = None
+    detection: int | None = None
     stationary: bool = False
     returned: bool = False
     misses: int = 0
@@ -162,8 +164,8 @@ _MOST_PLACES = 50
 _ANCHOR_S = 4.0
 
 
-def _note_seen(track: Track, found: Floats, at: float) -> None:
-    track.seen, track.found, track.last_seen = True, found, at
+def _note_seen(track: Track, found: Floats, detection: int | None, at: float) -> None:
+    track.seen, track.found, track.detection, track.last_seen = True, found, detection, at
     track.missed_since, track.misses = None, 0
     track.disturbed = track.doubted = False
 
@@ -219,7 +221,7 @@ class Tracker:
         self._motion.predict(dt, seen)
         self._hold_stationary()
         for track in self._tracks:
-            track.seen, track.found = False, None
+            track.seen, track.found, track.detection = False, None, None
         boxes = detections.boxes.astype(np.float64)
         free = self._associate(detections, boxes, at)
         self._begin(detections, boxes, free, at)
@@ -281,12 +283,12 @@ class Tracker:
         shown = self._motion.update(rows, centres[columns], scores)
         shown = np.clip(to_corners(shown), 0.0, 1.0)
         boxes = detections.boxes[columns].astype(np.float64)
-        for row, found, box, score, class_id in zip(
-            rows.tolist(), boxes, shown, scores.tolist(), classes, strict=True
+        for row, column, found, box, score, class_id in zip(
+            rows.tolist(), columns.tolist(), boxes, shown, scores.tolist(), classes, strict=True
         ):
             track = self._tracks[row]
             track.box = box
-            _note_seen(track, found, at)
+            _note_seen(track, found, column, at)
             track.score, track.best_score = score, max(track.best_score, score)
             if doubtful:
                 track.lapses += 1
@@ -326,7 +328,7 @@ class Tracker:
             )
             if track.id == self._next_id:
                 self._next_id += 1
-            track.score, track.found = score, boxes[index].copy()
+            track.score, track.found, track.detection = score, boxes[index].copy(), index
             track.box = np.clip(boxes[index], 0.0, 1.0)
             self._tracks.append(track)
         self._motion.add(to_centres(boxes[new]))
@@ -382,7 +384,7 @@ class Tracker:
             mine, its = self._kinds.kind(np.array([class_id, track.class_id])).tolist()
             if place.until > at and mine == its and shared >= _SAME_PLACE:
                 del self._places[number]
-                _note_seen(track, box, at)
+                _note_seen(track, box, None, at)
                 track.returned = True
                 return track
         return None

@@ -188,13 +188,7 @@ def _run_crops(runner: Runner, parts: list[Prepared], order: RunCrops) -> CropsR
     for result in results:
         if not isinstance(result, Detections):
             raise ModelError(f"{runner.model.manifest.name} finds no objects")
-        crops.append(
-            CropDetections(
-                boxes=tuple(map(tuple, result.boxes.tolist())),
-                scores=tuple(result.scores.tolist()),
-                class_ids=tuple(result.class_ids.tolist()),
-            )
-        )
+        crops.append(CropDetections.of(result))
     return CropsResult(inference_ms=round(total_ms, 2), crops=tuple(crops))
 
 

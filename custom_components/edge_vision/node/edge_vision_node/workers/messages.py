@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+import numpy as np
+
+from ..detections import Detections
 from ..imaging.messages import Pixels
 from ..protocol import EngineInfo, Findings
 
@@ -102,11 +105,36 @@ class RunCrops:
 
 @dataclass(frozen=True, kw_only=True)
 class CropDetections:
-    """Detections of one part: boxes in coordinates of the frame, scores 0-1, class ids."""
+    """Detections of one part: boxes in coordinates of the frame, scores 0-1, class ids.
+
+    `keypoints`: for each box its points with x, y and score; empty for a model that finds none.
+    """
 
     boxes: tuple[tuple[float, ...], ...]
     scores: tuple[float, ...]
     class_ids: tuple[int, ...]
+    keypoints: tuple[tuple[tuple[float, ...], ...], ...] = ()
+
+    @classmethod
+    def of(cls, found: Detections) -> CropDetections:
+        """Return detections as a message."""
+        points = () if found.keypoints is None else found.keypoints.tolist()
+        return cls(
+            boxes=tuple(map(tuple, found.boxes.tolist())),
+            scores=tuple(found.scores.tolist()),
+            class_ids=tuple(found.class_ids.tolist()),
+            keypoints=tuple(tuple(map(tuple, item)) for item in points),
+        )
+
+    @property
+    def detections(self) -> Detections:
+        """Return the detections that it says."""
+        return Detections(
+            np.array(self.boxes, dtype=np.float32).reshape(-1, 4),
+            np.array(self.scores, dtype=np.float32),
+            np.array(self.class_ids, dtype=np.int32),
+            np.array(self.keypoints, dtype=np.float32) if self.keypoints else None,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
