@@ -55,9 +55,7 @@ NODE_AT = rooms.NODE
 UPWARD: set[str] = set()
 IN_CIRCLES: set[str] = set()
 ROOMS_IN_CIRCLES: set[str] = set()
-LONG = {
-    f"{NODE_AT}/pipelines/live.py",
-}
+LONG: set[str] = set()
 
 
 def imports(path: Path) -> Iterator[tuple[int, str, str]]:
