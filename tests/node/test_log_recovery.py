@@ -181,7 +181,7 @@ def test_a_damaged_index_costs_nothing(path: Path, what: str) -> None:
     log = ResultLog(path)
     assert "was damaged" in (log.notice or "")
     assert log.after(0) == kept
-    assert log.followed("door") == '{"version": 2}'
+    assert log.held("door") == '{"version": 2}'
     assert log.log_id == name
     assert log.append([event()]) == [401]
     assert len(list(path.parent.glob("results.db.damaged-*"))) == 1
@@ -285,7 +285,7 @@ def test_events_are_written_and_read_whatever_was_made_of_the_tables(path: Path,
     assert 18 <= len(log.after(0)) <= 21
     assert len(log.newest(with_picture=True)) == len(log.after(0))
     assert log.open_presences("door")
-    assert log.followed("a") == "b"
+    assert log.held("a") == "b"
     assert len(log.log_id) == 26
     log.touch()
     log.close()

@@ -236,6 +236,13 @@ def test_what_an_earlier_version_wrote_is_taken_over() -> None:
     assert left.present == {"person": Present(count=2), "cat": Present(count=1)}
 
 
+def test_of_a_row_that_is_damaged_the_log_says_what_stills_showed() -> None:
+    logged = History({"person": 2}, None, None)
+    assert recall("[[[{", logged, PORCH).present == {"person": Present(count=2)}
+    # Live video has told of each object, and which these were is not known any more.
+    assert recall("[[[{", logged, LIVE) == Held(live=True)
+
+
 def test_what_an_earlier_version_did_in_between_counts() -> None:
     # It keeps what it does not know, and that is old by now.
     written = keep(Held(camera="A", present=SHOWN, answer=ANSWER), "A" * 26)

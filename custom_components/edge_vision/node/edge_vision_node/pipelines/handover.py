@@ -145,15 +145,16 @@ def recall(snapshot: str | None, history: History, config: PipelineConfig) -> He
     what is older than the newest event (an earlier version was used in between) is not true any
     more: the log says it then.
     """
-    data: Mapping[str, Any] = {}
+    data: Mapping[str, Any] = {_LEFT: True}
     try:
-        data = decode_text(snapshot) if snapshot is not None else {}
+        data = decode_text(snapshot) if snapshot is not None else data
     except ProtocolError as err:
         _LOGGER.warning("What was there before cannot be read: %s", err)
+        data = {_LEFT: config.video is None}  # most likely
     camera, pictures = data.get(_CAMERA), data.get(_PICTURES)
     held = Held(
         camera=camera if isinstance(camera, str) else None,
-        live=snapshot is not None and not data.get(_LEFT),
+        live=not data.get(_LEFT),
         scene={key: value for key, value in data.items() if key not in _OWN},
         pictures=pictures if isinstance(pictures, list) else (),
     )
