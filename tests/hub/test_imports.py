@@ -178,6 +178,13 @@ def test_every_file_has_a_place_in_the_declared_order() -> None:
     assert HOUSE.unplaced == []
 
 
+def test_every_room_of_the_declared_order_exists() -> None:
+    declared = [(HUB, room) for names, _ in rooms.HUB_ORDER for room in names]
+    declared += [(NODE, room) for names, _ in rooms.NODE_ORDER for room in names]
+    assert [room for folder, room in declared if not (folder / room).exists()] == []
+    assert len({room for _, room in declared}) == len(declared)
+
+
 def test_imports_run_down_the_declared_order() -> None:
     upward = {f"{arrow.importer} -> {arrow.imported}" for arrow in HOUSE.upward}
     assert upward - UPWARD == set(), "imports upwards: see scripts/rooms.py for the order"
@@ -219,6 +226,10 @@ def test_the_top_of_the_hub_side_holds_what_home_assistant_looks_for() -> None:
         ),
         ({"const.py": "from .runtime import x", "runtime/x.py": ""}, "upward"),
         ({"api/x.py": "from ..flows.y import z", "flows/y.py": ""}, "upward"),
+        (
+            {"runtime/settings.py": "from .pipeline import x", "runtime/pipeline.py": ""},
+            "upward",
+        ),
         (
             {
                 "node/edge_vision_node/rules/x.py": "from ..tracking import y",
