@@ -23,6 +23,7 @@ pytestmark = [
 ]
 
 PROCESSING = "image_processing.footpath"
+SCANNED = "seen_on_request"
 PEOPLE = 3  # in the picture of the self-test, which the camera shows
 
 
@@ -208,14 +209,17 @@ async def test_a_restart_loses_nothing(house: House) -> None:
             for row in rows
             if row.get("entity_id") in entities or row.get("domain") == "edge_vision"
         ]
-        return len(ours) >= PEOPLE
+        scans = [row for row in ours if row.get("attributes", {}).get("event_type") == SCANNED]
+        return len(scans) >= PEOPLE
 
     await eventually(recorded, timeout_s=30)
-    if "they begin as unknown" in house.home.log.read_text()[logged:]:
+    # Once people have stood still for a while, which a restart may last, that is an event, too.
+    ours = [row for row in ours if row.get("attributes", {}).get("event_type") != "changed"]
+    if "they start as unknown" in house.home.log.read_text()[logged:]:
         # The machine is too busy for a first scan within the timeout of the setup.
         ours = [row for row in ours if row["entity_id"].startswith("event.")]
     assert [row["entity_id"] for row in ours] == ["event.footpath"] * PEOPLE
-    assert {row["attributes"]["event_type"] for row in ours} == {"seen_on_request"}
+    assert {row["attributes"]["event_type"] for row in ours} == {SCANNED}
 
 
 async def test_a_killed_home_assistant_leaves_no_process(house: House) -> None:

@@ -195,7 +195,7 @@ def entry_with(*pipelines: Any) -> MockConfigEntry:
     )
 
 
-async def until(condition: Callable[[], Any], timeout_s: float = 60.0) -> None:
+async def until(condition: Callable[[], Any], timeout_s: float = 120.0) -> None:
     """Wait until something holds."""
     deadline = time.monotonic() + timeout_s
     while not condition():
@@ -251,7 +251,7 @@ class Home:
         assert state is not None
         return state.attributes.get(name)
 
-    async def until_state(self, entity_id: str, wanted: str, timeout_s: float = 60.0) -> None:
+    async def until_state(self, entity_id: str, wanted: str, timeout_s: float = 120.0) -> None:
         def reached() -> bool:
             state = self.hass.states.get(entity_id)
             return state is not None and state.state == wanted
