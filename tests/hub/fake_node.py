@@ -28,6 +28,7 @@ from custom_components.edge_vision.node.edge_vision_node.protocol import (
     BenchmarkRequest,
     BenchmarkRow,
     Box,
+    CameraLoad,
     CatalogueAnswer,
     Command,
     Detected,
@@ -62,6 +63,7 @@ from custom_components.edge_vision.node.edge_vision_node.protocol import (
     Point,
     ProtocolError,
     QuarantinedModel,
+    Recommendation,
     RemoveModel,
     Results,
     ResultsRequest,
@@ -370,9 +372,18 @@ class FakeNode:
                     p95_ms=12.0,
                     still_ms=20.0,
                     frames_per_second=50.0,
+                    cameras=(CameraLoad(cameras=1, frames_per_second=50.0),),
                 )
             )
-        benchmark = Benchmark(model=model.id, model_name=model.name, at=_now(), rows=tuple(rows))
+        engine, place = places[0]
+        best = Recommendation(engine=engine.id, accelerator=place.id, reason="It is the fastest.")
+        benchmark = Benchmark(
+            model=model.id,
+            model_name=model.name,
+            at=_now(),
+            rows=tuple(rows),
+            recommendation=best,
+        )
         self.benchmarks[model.id] = benchmark
         return benchmark, None
 
@@ -764,7 +775,9 @@ class FakeNode:
         if objects:
             pipeline.last_detection_at = now
         followed = [
-            replace(item, track_id=track_id, zones=self._zones_of(pipeline, item))
+            replace(
+                item, track_id=track_id, zones=self._zones_of(pipeline, item), stationary=False
+            )
             for track_id, (item, _) in pipeline.tracks.items()
         ]
         self._count(pipeline, followed)
@@ -821,7 +834,12 @@ class FakeNode:
                 if zone.name in item.zones:
                     counts[item.label] = counts.get(item.label, 0) + 1
             found[zone.name] = {
-                label: LabelPresence(present=n > 0, count=n) for label, n in counts.items()
+                label: LabelPresence(
+                    present=n > 0,
+                    count=n,
+                    confidence=pipeline.confidences.get(label) if n else None,
+                )
+                for label, n in counts.items()
             }
         return found
 
