@@ -775,9 +775,7 @@ class FakeNode:
         if objects:
             pipeline.last_detection_at = now
         followed = [
-            replace(
-                item, track_id=track_id, zones=self._zones_of(pipeline, item), stationary=False
-            )
+            replace(item, track_id=track_id, zones=self._zones_of(pipeline, item), stationary=False)
             for track_id, (item, _) in pipeline.tracks.items()
         ]
         self._count(pipeline, followed)

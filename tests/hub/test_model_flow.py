@@ -366,8 +366,8 @@ async def test_a_model_of_the_catalogue_is_installed_without_a_network_and_in_us
     assert flow.result["reason"] == "model_added", flow.told
     before = home.runtime
     # It has been measured, and the figures are shown where it is chosen.
-    assert before.info is not None
-    assert [item.model for item in before.info.benchmarks] == ["yolox_nano"]
+    assert before.node.info is not None
+    assert [item.model for item in before.node.info.benchmarks] == ["yolox_nano"]
     assert " pictures per second)" in (await Flow.begin(home)).options("model")["yolox_nano"]
     subentry = next(iter(home.entry.subentries.values()))
     home.hass.config_entries.async_update_subentry(

@@ -148,7 +148,7 @@ async def test_each_face_is_fired_as_home_assistant_does(home: Home, cameras: Ca
 
 # --- Models that others have made -----------------------------------------------------------------
 
-CATALOGUE = NODE_FOLDER / "edge_vision_node" / "models" / "catalogue"
+CATALOGUE = NODE_FOLDER / "edge_vision_node" / "library" / "catalogue"
 
 
 def installed(home: Home, model: str) -> str:
