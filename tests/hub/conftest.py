@@ -49,6 +49,7 @@ from custom_components.edge_vision.const import (
 )
 from custom_components.edge_vision.local_node.requirements import ENGINE_ONNXRUNTIME
 from custom_components.edge_vision.local_node.supervisor import LocalNode
+from custom_components.edge_vision.node.edge_vision_node.protocol import Command, NodeStatus
 from custom_components.edge_vision.runtime import links
 from custom_components.edge_vision.runtime.runtime import EntryRuntime
 from tests.hub.fake_link import FakeLink
@@ -283,6 +284,22 @@ class Home:
         )
         await self.hass.async_block_till_done()
 
+    async def frames(self, count: int = 5) -> None:
+        """Wait until the node has looked at more frames of each pipeline's live video."""
+        before = await self._looked_at()
+        while True:
+            now = await self._looked_at()
+            if all(now[key] >= looks + count for key, looks in before.items()):
+                break
+            await asyncio.sleep(0.05)
+        await self.hass.async_block_till_done()
+
+    async def _looked_at(self) -> dict[str, int]:
+        status = await self.runtime.node.async_request(Command.STATUS, None, NodeStatus)
+        live = {key for key, item in self.runtime.pipelines.items() if item.stream is not None}
+        looks = {item.pipeline_id: item.looks for item in status.pipelines}
+        return {key: looks[key] for key in live}
+
     async def call(self, domain: str, service: str, entity_id: str, **data: Any) -> None:
         await self.hass.services.async_call(
             domain, service, {"entity_id": entity_id, **data}, blocking=True
@@ -373,15 +390,16 @@ def warnings(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
 
 
 @pytest.fixture
-async def fake_node(
-    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
-) -> FakeNode | None:
+async def fake_node(request: pytest.FixtureRequest) -> AsyncIterator[FakeNode | None]:
     """Let entries have a fake node; None in tests that are marked `real_node`."""
     if request.node.get_closest_marker("real_node") is not None:
-        return None
+        yield None
+        return
     node = FakeNode()
-    monkeypatch.setattr(links, "make_link", lambda _hass, _entry: FakeLink(node))
-    return node
+    # Not the test's own: it would go when a test undoes what it has patched.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(links, "make_link", lambda _hass, _entry: FakeLink(node))
+        yield node
 
 
 @pytest.fixture

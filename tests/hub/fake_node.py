@@ -756,6 +756,7 @@ class FakeNode:
     def _follow(self, pipeline: FakePipeline, picture: bytes) -> None:
         """Follow objects over frames; push a look where something has changed."""
         now = _now()
+        pipeline.looks += 1
         size, objects = self._see(picture, pipeline.config)
         events, unmatched = [], list(objects)
         for track_id, (item, missed) in list(pipeline.tracks.items()):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import io
 from http import HTTPStatus
 from typing import Any
@@ -207,7 +206,7 @@ async def test_a_mask_holds_while_its_camera_is_away_and_after(
 
     assert await is_masked()
     await cameras.porch.async_remove(force_remove=True)
-    await asyncio.sleep(0.5)
+    await home.frames()
     assert await is_masked()
     await hass.config_entries.async_reload(home.entry.entry_id)
     assert await is_masked()

@@ -16,11 +16,10 @@ from tests.hub.conftest import Home, pipeline
 from tests.hub.test_subentry_flow import MODEL, Flow
 from tests.small_models import add_classification, add_pose
 
-pytestmark = pytest.mark.real_node
-
 BUTTON = "button.this_device_benchmark"
 
 
+@pytest.mark.real_node
 async def test_the_button_measures_and_the_figures_are_shown(
     home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -53,6 +52,7 @@ async def test_the_button_measures_and_the_figures_are_shown(
         await home.runtime.async_benchmark()
 
 
+@pytest.mark.real_node
 async def test_the_models_of_cameras_are_measured_too(
     home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -42,8 +42,6 @@ from tests.hub.automations import automate, device_of
 from tests.hub.conftest import BLANK, STREET, Cameras, Home, pipeline, until
 from tests.hub.texts import INTEGRATION
 
-pytestmark = pytest.mark.real_node
-
 BLUEPRINTS = sorted((INTEGRATION / "blueprints").rglob("*.yaml"))
 NOTIFY = "edge_vision/notify_with_picture.yaml"
 LIGHT = "edge_vision/light_while_occupied.yaml"

@@ -18,8 +18,6 @@ from custom_components.edge_vision.trigger import TRIGGERS
 from tests.hub.conftest import STREET, Cameras, Home, pipeline, until
 from tests.pictures import NODE_FOLDER
 
-pytestmark = pytest.mark.real_node
-
 ROOT = NODE_FOLDER.parents[2]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 AUTOMATIONS = (ROOT / "docs" / "automations.md").read_text()

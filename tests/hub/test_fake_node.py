@@ -142,8 +142,9 @@ def shape(value: Any) -> Any:
     return type(value).__name__
 
 
-# Known of one machine, and not of another.
+# Known of one machine and not of another, or only after a while.
 _OF_THE_MACHINE = {"temperature_c", "board_profile", "board", "missing", "memory_bytes"}
+_OF_THE_MACHINE |= {"frames_per_second"}
 
 
 async def talk(hass: HomeAssistant, connect: Connect) -> list[tuple[str, Any]]:
@@ -294,11 +295,16 @@ async def _live(talk: Talk, address: str, events: list[Any], looks: list[Look]) 
     await talk.client.request(
         Command.CONFIGURE, Configure(pipelines=(config,)), NodeStatus, timeout_s=60
     )
-    await until(lambda: looks and len(looks[-1].objects) == 3)
+
+    def followed(look: Look) -> bool:
+        return len(look.objects) == 3 and all(item.zones for item in look.objects)
+
+    await until(lambda: any(map(followed, looks)))
     await until(lambda: len(events) >= 6)
-    talk.note("live look", shape(looks[-1]))
-    talk.note("live presence", looks[-1].presence["person"].count)
-    talk.note("live zones", looks[-1].zones["Porch"]["person"].present)
+    look = next(filter(followed, looks))
+    talk.note("live look", shape(look))
+    talk.note("live presence", look.presence["person"].count)
+    talk.note("live zones", look.zones["Porch"]["person"].present)
     talk.note("live events", sorted((e.kind, e.phase, e.zone or "") for _, e, _ in events))
     assert len({event.track_id for _, event, _ in events}) == 3
     live = LiveRequest(pipeline_id="01L")

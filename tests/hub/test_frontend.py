@@ -27,8 +27,6 @@ from tests.hub.texts import find
 from tests.onnx_files import onnx_file
 from tests.small_models import add_pose
 
-pytestmark = pytest.mark.real_node
-
 NUMBER = NumberSelector(NumberSelectorConfig(min=8, max=64))
 CHOICE = SelectSelector(SelectSelectorConfig(options=["a", "b"]))
 
@@ -94,6 +92,7 @@ def steps(where: str) -> set[str]:
     return {name for name, step in find(where).items() if "menu_options" not in step}
 
 
+@pytest.mark.real_node
 async def test_every_form_of_a_camera_is_taken_as_the_browser_sends_it(
     home: Home, cameras: Cameras, hass_client: ClientSessionGenerator
 ) -> None:
@@ -162,6 +161,7 @@ async def test_every_form_of_a_camera_is_taken_as_the_browser_sends_it(
     assert visited == steps("config_subentries.pipeline.step")
 
 
+@pytest.mark.real_node
 async def test_every_form_of_models_is_taken_as_the_browser_sends_it(
     home: Home, hass_client: ClientSessionGenerator, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -44,7 +44,7 @@ from tests.hub.conftest import ALL, AREAS, BLANK, STREET, Cameras, Home, live, p
 from tests.hub.flows import ChangeFlow, picture_address
 from tests.live_camera import MjpegCamera, mjpeg_camera
 
-pytestmark = [pytest.mark.usefixtures("socket_enabled"), pytest.mark.real_node]
+pytestmark = pytest.mark.usefixtures("socket_enabled")
 
 PEOPLE = 3  # in `STREET`
 
@@ -61,6 +61,7 @@ def kinds(fired: list[Event], kind: str) -> list[dict[str, Any]]:
     return [event.data for event in fired if event.data["kind"] == kind]
 
 
+@pytest.mark.real_node
 async def test_live_video_makes_entities_events_and_pictures(
     hass: HomeAssistant,
     home: Home,
@@ -207,7 +208,7 @@ async def test_automatic_is_stills_without_a_stream_and_live_once_there_is_one(
     hass: HomeAssistant, home: Home, cameras: Cameras
 ) -> None:
     cameras.porch.picture = STREET
-    await home.add(live(scan_interval=1))
+    await home.add(live(scan_interval=0.1))
     await home.until_state("binary_sensor.front_door_person", "on")
     assert home.pipeline.stream is None
     # Without a stream the live view is a still, looked at once for whoever wants to see it.
@@ -222,14 +223,14 @@ async def test_automatic_is_stills_without_a_stream_and_live_once_there_is_one(
         await until(lambda: stream.readers == 1)
         await home.until_state("binary_sensor.front_door_person", "off")
         asked = cameras.porch.asked
-        await asyncio.sleep(1.5)
+        await home.frames()
         assert cameras.porch.asked == asked
 
 
 async def test_a_stream_that_could_not_be_had_at_first_is_asked_for_again(
     home: Home, cameras: Cameras, stream: MjpegCamera, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stream_addresses, "RESOLVE_AGAIN_AFTER_S", 0.5)
+    monkeypatch.setattr(stream_addresses, "RESOLVE_AGAIN_AFTER_S", 0.1)
     configured: list[object] = []
     configure = Pipelines.async_configure
 
@@ -240,15 +241,15 @@ async def test_a_stream_that_could_not_be_had_at_first_is_asked_for_again(
     monkeypatch.setattr(Pipelines, "async_configure", note)
     address, cameras.porch.stream_address = cameras.porch.stream_address, None
     cameras.porch.picture = STREET
-    await home.add(live(scan_interval=1))
+    await home.add(live(scan_interval=0.1))
     await home.until_state("binary_sensor.front_door_person", "on")
     assert home.attribute("sensor.front_door_status", "source") == "stills"
-    await asyncio.sleep(0.6)
+    await asyncio.sleep(0.15)
     await home.runtime.node._async_poll_status(dt_util.utcnow())
     await asyncio.sleep(0.1)
     assert len(configured) == 1  # what is not found disturbs nobody
     cameras.porch.stream_address = address
-    await asyncio.sleep(0.6)
+    await asyncio.sleep(0.15)
     await home.runtime.node._async_poll_status(dt_util.utcnow())
     await home.until_state("binary_sensor.front_door_person", "off")
     assert home.attribute("sensor.front_door_status", "source") == "live"
@@ -263,7 +264,7 @@ async def test_automatic_looks_at_stills_while_live_video_cannot_be_read(
 ) -> None:
     stream.refuses = True
     cameras.porch.picture = None
-    await home.add(live(scan_interval=1))
+    await home.add(live(scan_interval=0.1))
     (subentry_id,) = home.entry.subentries
     problem = issue_id(Issue.STILLS_INSTEAD, subentry_id)
     await home.until_state("sensor.front_door_status", "camera_unavailable")
@@ -296,6 +297,7 @@ async def test_automatic_looks_at_stills_while_live_video_cannot_be_read(
     assert home.pipeline.stream == stream.address
 
 
+@pytest.mark.real_node
 @pytest.mark.usefixtures("impatient")
 async def test_what_is_there_all_along_is_told_once_whatever_is_looked_at(
     hass: HomeAssistant, home: Home, cameras: Cameras, stream: MjpegCamera
@@ -303,7 +305,7 @@ async def test_what_is_there_all_along_is_told_once_whatever_is_looked_at(
     fired = async_capture_events(hass, EVENT_DETECTION)
     stream.picture = cameras.porch.picture = STREET
     zones = [{"name": "Porch", "points": ALL, "labels": ["person"]}]
-    await home.add(live(scan_interval=1, zones=zones))
+    await home.add(live(scan_interval=0.1, zones=zones))
     await home.until_state("binary_sensor.front_door_person_in_porch", "on")
     await until(lambda: len(kinds(fired, "zone")) >= PEOPLE)
     fired.clear()
@@ -327,7 +329,7 @@ async def test_what_is_there_all_along_is_told_once_whatever_is_looked_at(
     asked = cameras.porch.asked
     await until(lambda: cameras.porch.asked > asked + 2)
     await mend_video()
-    await asyncio.sleep(1)
+    await home.frames()
     assert of_note() == []
     assert home.state("binary_sensor.front_door_person_in_porch") == "on"
     # Who leaves meanwhile has left the zone, too, and ends as who had come.
@@ -336,7 +338,7 @@ async def test_what_is_there_all_along_is_told_once_whatever_is_looked_at(
     await until(lambda: len(of_note()) >= 2 * PEOPLE)
     await home.until_state("binary_sensor.front_door_person", "off")
     await mend_video()
-    await asyncio.sleep(1)
+    await home.frames()
     ends = Counter((item["kind"], item["phase"], item["track_id"]) for item in of_note())
     assert set(ends.values()) == {1}
     assert {(kind, phase) for kind, phase, _ in ends} == {("object", "end"), ("zone", "end")}
@@ -368,10 +370,10 @@ async def test_a_camera_whose_address_changes_each_time_is_read_once(
             entry, subentry, data={**subentry.data, "confidence": 60.0}
         )
         await until(lambda: home.pipeline.settings.confidence == 60)
-        await asyncio.sleep(1.0)
+        await home.frames()
         assert (asked, camera.readers, camera.requests) == (1, 1, 1)
         # The address may have expired: both get the same new one.
-        monkeypatch.setattr(stream_addresses, "RESOLVE_AGAIN_AFTER_S", 0.5)
+        monkeypatch.setattr(stream_addresses, "RESOLVE_AGAIN_AFTER_S", 0.1)
         camera.refuses = True
         camera.hang_up()
         await home.until_state("sensor.front_door_status", "camera_unavailable")
@@ -393,7 +395,7 @@ async def test_an_address_that_is_gone_for_a_moment_is_no_reason_to_look_at_stil
     fired = async_capture_events(hass, EVENT_DETECTION)
     monkeypatch.setattr(stream_addresses, "RESOLVE_AGAIN_AFTER_S", 0.0)
     cameras.porch.picture = stream.picture = STREET
-    await home.add(live(scan_interval=1, **AREAS))
+    await home.add(live(scan_interval=0.1, **AREAS))
     await home.until_state("binary_sensor.front_door_person_in_porch", "on")
 
     address, cameras.porch.stream_address = cameras.porch.stream_address, None
@@ -402,7 +404,7 @@ async def test_an_address_that_is_gone_for_a_moment_is_no_reason_to_look_at_stil
     await home.until_state("sensor.front_door_status", "camera_unavailable")
     for _ in range(3):
         await home.runtime.node._async_poll_status(dt_util.utcnow())
-        await asyncio.sleep(0.3)
+        await asyncio.sleep(0.05)
     assert home.state("sensor.front_door_status") == "camera_unavailable"
     assert cameras.porch.asked == 0
     followed = open_objects(fired)
@@ -424,7 +426,7 @@ async def test_an_address_that_is_gone_for_a_moment_is_no_reason_to_look_at_stil
     cameras.porch.set_available(True)
     await until(lambda: stream.readers == 1)
     await home.until_state("binary_sensor.front_door_person_in_porch", "on")
-    await asyncio.sleep(1)
+    await home.frames()
     assert open_objects(fired) == followed
     assert Counter(data["phase"] for data in kinds(fired, "zone")) == {"start": len(followed)}
 
@@ -444,7 +446,7 @@ def open_objects(fired: list[Event]) -> set[int | None]:
 async def test_live_video_that_was_chosen_and_is_not_to_be_had_is_a_problem(
     hass: HomeAssistant, home: Home, cameras: Cameras
 ) -> None:
-    await home.add(live(source="live", scan_interval=1, **AREAS))
+    await home.add(live(source="live", scan_interval=0.1, **AREAS))
     await home.until_state("sensor.front_door_status", "no_stream")
     for name in ("person", "person_in_porch"):
         assert home.state(f"binary_sensor.front_door_{name}") == "unavailable"
@@ -469,7 +471,7 @@ async def test_without_the_package_that_reads_video_there_are_stills_and_a_repai
     cameras.porch.picture = STREET
     second = live(source="live")
     second["title"] = "Second"
-    entry = await home.add(live(scan_interval=1), second)
+    entry = await home.add(live(scan_interval=0.1), second)
     await home.until_state("binary_sensor.front_door_person", "on")
     await home.until_state("sensor.second_status", "no_stream")
     assert stream.requests == 0
@@ -488,6 +490,7 @@ async def _no_av(hass: HomeAssistant, name: str, wanted: list[str], **more: Any)
         raise RequirementsNotFound(name, wanted)
 
 
+@pytest.mark.real_node
 async def test_a_camera_that_is_removed_takes_its_pictures_along(
     hass: HomeAssistant, home: Home, stream: MjpegCamera
 ) -> None:
@@ -503,6 +506,7 @@ async def test_a_camera_that_is_removed_takes_its_pictures_along(
     assert list((home.data_folder / "pictures").iterdir()) == []
 
 
+@pytest.mark.real_node
 async def test_a_camera_that_is_removed_while_the_node_is_away_takes_its_pictures_along_later(
     hass: HomeAssistant, home: Home, cameras: Cameras
 ) -> None:
@@ -517,6 +521,7 @@ async def test_a_camera_that_is_removed_while_the_node_is_away_takes_its_picture
     await home.until_state("binary_sensor.shed_person", "off")
 
 
+@pytest.mark.real_node
 async def test_a_camera_that_is_removed_while_nothing_is_set_up_takes_its_pictures_along_later(
     hass: HomeAssistant, home: Home, cameras: Cameras
 ) -> None:
@@ -554,7 +559,7 @@ async def test_switching_on_tells_of_nobody_twice(
         await until(lambda: stream.readers == 0)
         await home.call("switch", "turn_on", "switch.front_door_detection")
         await home.until_state("binary_sensor.front_door_person", "on")
-    await asyncio.sleep(1)
+    await home.frames()
     told = [item["track_id"] for item in kinds(fired, "object") if item["phase"] == "start"]
     assert len(told) == len(set(told)) == PEOPLE
     assert None not in told
@@ -594,7 +599,7 @@ async def test_another_camera_is_another_story(
         async_track_state_change_event(hass, person, _noting(seen))
         er.async_get(hass).async_update_entity("camera.garden", new_entity_id="camera.orchard")
         await hass.async_block_till_done()
-        await asyncio.sleep(1)
+        await home.frames()
         assert seen == []
         assert [item for item in kinds(fired, "object") if item["phase"] != "update"] == []
 
@@ -655,7 +660,7 @@ async def test_what_was_switched_off_is_not_watched_while_home_assistant_starts(
     forward, asked = hass.config_entries.async_forward_entry_setups, stream.requests
 
     async def slowly(*args: Any) -> None:
-        await asyncio.sleep(1.5)
+        await asyncio.sleep(0.2)
         await forward(*args)
 
     monkeypatch.setattr(hass.config_entries, "async_forward_entry_setups", slowly)

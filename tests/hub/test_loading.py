@@ -15,7 +15,7 @@ from custom_components.edge_vision.node.edge_vision_node.protocol import Command
 from tests.hub import flows
 from tests.hub.conftest import STREET, Cameras, Home, pipeline, until
 
-pytestmark = [pytest.mark.usefixtures("run_folders"), pytest.mark.real_node]
+pytestmark = pytest.mark.usefixtures("run_folders")
 
 OCCUPANCY = "binary_sensor.front_door_person"
 STATUS = "sensor.front_door_status"
@@ -31,6 +31,7 @@ def issues(home: Home) -> list[str]:
     return [key for domain, key in ir.async_get(home.hass).issues if domain == DOMAIN]
 
 
+@pytest.mark.real_node
 async def test_a_model_that_loads_for_long_is_shown_as_loading_and_then_looks(
     home: Home, cameras: Cameras, gate: Callable[[], None]
 ) -> None:
@@ -53,6 +54,7 @@ async def test_a_model_that_loads_for_long_is_shown_as_loading_and_then_looks(
     assert (home.local_node.pid, home.local_node.restarts) == (node, 0)
 
 
+@pytest.mark.real_node
 async def test_a_camera_on_another_engine_does_not_wait_for_it(
     home: Home, cameras: Cameras, gate: Callable[[], None]
 ) -> None:
@@ -67,6 +69,7 @@ async def test_a_camera_on_another_engine_does_not_wait_for_it(
     await home.until_state(OCCUPANCY, "on")
 
 
+@pytest.mark.real_node
 async def test_a_node_that_is_killed_while_it_loads_shows_nothing_that_nobody_saw(
     home: Home, cameras: Cameras, gate: Callable[[], None]
 ) -> None:
@@ -83,6 +86,7 @@ async def test_a_node_that_is_killed_while_it_loads_shows_nothing_that_nobody_sa
     assert issues(home) == []
 
 
+@pytest.mark.real_node
 async def test_a_model_that_turns_out_not_to_load_is_a_failure_and_is_tried_again(
     home: Home, cameras: Cameras, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -95,6 +99,7 @@ async def test_a_model_that_turns_out_not_to_load_is_a_failure_and_is_tried_agai
     assert set(states) <= {"model_failed"}  # a try is not news
 
 
+@pytest.mark.real_node
 async def test_somebody_who_asks_for_a_look_meanwhile_is_told_why_there_is_none(
     home: Home, cameras: Cameras, gate: Callable[[], None]
 ) -> None:

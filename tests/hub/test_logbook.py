@@ -18,8 +18,6 @@ from custom_components.edge_vision.runtime.event_words import event_type
 from tests.hub.conftest import BLANK, STREET, Cameras, Home, pipeline, until
 from tests.hub.texts import ENGLISH
 
-pytestmark = pytest.mark.real_node
-
 
 @pytest.fixture(autouse=True)
 def _custom_integrations(recorder_mock: Any, enable_custom_integrations: None) -> None:

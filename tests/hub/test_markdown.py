@@ -14,8 +14,6 @@ from custom_components.edge_vision.runtime import benchmark_text
 from custom_components.edge_vision.runtime.issues import async_raise_issue
 from tests.hub.texts import find
 
-pytestmark = pytest.mark.real_node
-
 HOSTILE = [
     ("SSD MobileNet v2, 300x300 (8 bit): 15.5 ms, 70 %", None),
     ("Haustür Süd, 玄関 №1", None),

@@ -8,7 +8,7 @@ from homeassistant.helpers import entity_registry as er
 from custom_components.edge_vision.const import DOMAIN
 from tests.hub.conftest import Cameras, Home, pipeline, until
 
-pytestmark = [pytest.mark.usefixtures("run_folders"), pytest.mark.real_node]
+pytestmark = pytest.mark.usefixtures("run_folders")
 
 
 def entity_id(home: Home, platform: str, key: str, owner: str | None = None) -> str:
@@ -19,6 +19,7 @@ def entity_id(home: Home, platform: str, key: str, owner: str | None = None) -> 
     return found
 
 
+@pytest.mark.real_node
 async def test_measurements_of_a_pipeline(home: Home, cameras: Cameras) -> None:
     entry = await home.add(pipeline(only_on_request=False, scan_interval=1))
     (owner,) = entry.subentries

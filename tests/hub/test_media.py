@@ -22,12 +22,11 @@ from custom_components.edge_vision.node.edge_vision_node.protocol import Picture
 from custom_components.edge_vision.runtime.event_data import moment_of
 from tests.hub.conftest import STREET, Cameras, Home, pipeline, until
 
-pytestmark = pytest.mark.real_node
-
 SOURCE = "media-source://edge_vision"
 URL = "/api/edge_vision/evidence"
 
 
+@pytest.mark.real_node
 async def test_only_the_own_pictures_of_a_camera_are_shown(
     home: Home, cameras: Cameras, hass_client: ClientSessionGenerator
 ) -> None:

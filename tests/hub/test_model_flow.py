@@ -37,8 +37,6 @@ from tests.onnx_files import onnx_file
 from tests.pictures import TEST_DATA, needs_test_data
 from tests.small_models import add_classification
 
-pytestmark = pytest.mark.real_node
-
 
 @pytest.fixture(autouse=True)
 def _short_measurements(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,6 +106,7 @@ def drop(home: Home, name: str, data: bytes | None = None, source: Path | None =
         (folder / name).write_bytes(data or b"")
 
 
+@pytest.mark.real_node
 async def test_a_model_of_ones_own_from_upload_to_camera(
     home: Home,
     hass_client: ClientSessionGenerator,
@@ -198,6 +197,7 @@ async def test_a_model_of_ones_own_from_upload_to_camera(
     assert [model.id for model in home.runtime.node.info.models] == [MODEL]
 
 
+@pytest.mark.real_node
 async def test_a_dropped_model_that_is_not_recognised_gets_its_head_by_hand(home: Home) -> None:
     await home.add()
     add_classification(home.data_folder / "models")
@@ -222,6 +222,7 @@ async def test_a_dropped_model_that_is_not_recognised_gets_its_head_by_hand(home
     assert (added.task, added.labels) == ("classification", ("red", "green", "blue"))
 
 
+@pytest.mark.real_node
 async def test_size_and_parameters_can_be_corrected_in_the_form(home: Home) -> None:
     await home.add()
     picture, rows = ("images", (1, 3, None, None), "float32"), ("out", (1, 7, 2100), "float32")
@@ -247,6 +248,7 @@ async def test_size_and_parameters_can_be_corrected_in_the_form(home: Home) -> N
     assert (manifest["input"]["width"], manifest["input"]["height"]) == (320, 320)
 
 
+@pytest.mark.real_node
 async def test_a_model_that_no_camera_can_have_is_not_said_to_be_for_one(home: Home) -> None:
     await home.add()
     picture, vector = ("images", (1, 3, 224, 224), "float32"), ("features", (1, 512), "float32")
@@ -259,6 +261,7 @@ async def test_a_model_that_no_camera_can_have_is_not_said_to_be_for_one(home: H
     assert (await Flow.begin(home)).result["step_id"] == "settings"  # it is not offered
 
 
+@pytest.mark.real_node
 async def test_the_catalogue_tells_what_it_has_and_why_an_installation_fails(home: Home) -> None:
     await home.add()
     flow = await ModelFlow.open(home, "catalogue")
@@ -276,6 +279,7 @@ async def test_the_catalogue_tells_what_it_has_and_why_an_installation_fails(hom
     assert flow.told["reason"]
 
 
+@pytest.mark.real_node
 async def test_further_engines_are_installed_and_kept(
     home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -314,6 +318,7 @@ async def test_further_engines_are_installed_and_kept(
     assert handler._missing_engine("yolox_nano") is None
 
 
+@pytest.mark.real_node
 async def test_what_cannot_run_here_is_told_and_not_offered(home: Home) -> None:
     await home.add()
     flow = await ModelFlow.open(home)
@@ -355,6 +360,7 @@ async def test_what_cannot_run_here_is_told_and_not_offered(home: Home) -> None:
     assert (await ModelFlow.open(home, "engines")).result["reason"] == "no_further_engines"
 
 
+@pytest.mark.real_node
 @needs_test_data
 async def test_a_model_of_the_catalogue_is_installed_without_a_network_and_in_use_not_removed(
     home: Home,

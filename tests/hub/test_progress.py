@@ -23,8 +23,6 @@ from custom_components.edge_vision.flows.camera_settings import PipelineFlow
 from custom_components.edge_vision.flows.models import ModelFlow
 from custom_components.edge_vision.flows.progress import ProgressFlow
 
-pytestmark = pytest.mark.real_node
-
 
 class QuickFlow(ProgressFlow[ConfigFlowContext, ConfigFlowResult, str], ConfigFlow):
     """A flow whose work is done before the browser has drawn its first step."""

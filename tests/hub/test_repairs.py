@@ -19,8 +19,6 @@ from custom_components.edge_vision.local_node import requirements, supervisor
 from tests.hub import flows
 from tests.hub.conftest import Home, pipeline, until
 
-pytestmark = pytest.mark.real_node
-
 
 @pytest.fixture(autouse=True)
 async def _repairs(hass: HomeAssistant) -> None:
@@ -89,6 +87,7 @@ async def test_an_engine_that_still_cannot_be_installed_stays_an_issue(
     assert issue(home, Issue.ENGINE_NOT_INSTALLED, entry.entry_id) is not None
 
 
+@pytest.mark.real_node
 async def test_a_node_that_kept_crashing_is_started_again(
     home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -108,6 +107,7 @@ async def test_a_node_that_kept_crashing_is_started_again(
     assert home.local_node.restarts == 0  # it is a new run, with nothing to wait for
 
 
+@pytest.mark.real_node
 async def test_a_model_that_works_again_is_no_issue_any_more(
     home: Home, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -30,7 +30,7 @@ from custom_components.edge_vision.runtime.node import EntryNode
 from custom_components.edge_vision.runtime.pipelines import Pipelines
 from tests.hub.conftest import BLANK, STREET, Cameras, Home, pipeline, processes_of, until
 
-pytestmark = [pytest.mark.usefixtures("run_folders"), pytest.mark.real_node]
+pytestmark = pytest.mark.usefixtures("run_folders")
 
 OCCUPANCY = "binary_sensor.front_door_person"
 COUNT = "sensor.front_door_person_count"
@@ -44,6 +44,7 @@ OF_THE_NODE = (
 )
 
 
+@pytest.mark.real_node
 async def test_a_node_killed_while_it_looks(
     home: Home,
     cameras: Cameras,
@@ -134,6 +135,7 @@ async def test_events_that_were_missed_come_once(
     assert len(fired) == 1
 
 
+@pytest.mark.real_node
 async def test_what_was_fired_is_on_disk_at_once_for_home_assistant_may_be_killed(
     home: Home, cameras: Cameras, hass_storage: dict[str, Any]
 ) -> None:
@@ -186,11 +188,12 @@ async def test_what_happens_while_home_assistant_starts_reaches_its_automations_
         assert calls == []
         assert await hass.config_entries.async_setup(entry.entry_id)
     await until(lambda: calls)
-    await asyncio.sleep(0.2)
+    await asyncio.sleep(0.1)
     assert [call.data["late"] for call in calls] == [True]
     assert home.runtime.last_seq == before + 1
 
 
+@pytest.mark.real_node
 async def test_a_result_log_that_was_lost_does_not_silence_the_node(
     home: Home, cameras: Cameras
 ) -> None:
@@ -219,6 +222,7 @@ def damage_index(path: Path) -> None:
     path.write_bytes(content)
 
 
+@pytest.mark.real_node
 async def test_a_log_that_was_damaged_is_told_and_costs_no_event(
     home: Home, cameras: Cameras
 ) -> None:
@@ -263,6 +267,7 @@ async def test_whatever_was_kept_the_cameras_look(
     await home.until_state(DETECTION, "0")
 
 
+@pytest.mark.real_node
 async def test_a_crash_loop_is_a_repair_issue(
     home: Home, cameras: Cameras, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -289,6 +294,7 @@ async def test_a_crash_loop_is_a_repair_issue(
     await until(lambda: not ir.async_get(home.hass).async_get_issue(DOMAIN, issue))
 
 
+@pytest.mark.real_node
 async def test_waits_grow_between_starts_that_fail(
     home: Home, monkeypatch: pytest.MonkeyPatch, warnings: Callable[[], list[str]]
 ) -> None:
@@ -315,6 +321,7 @@ async def test_waits_grow_between_starts_that_fail(
     await home.until_state(DETECTION, "0")
 
 
+@pytest.mark.real_node
 @pytest.mark.parametrize("how", ["ping", "looks"])
 async def test_a_node_that_hangs_is_killed_and_comes_back(
     home: Home, cameras: Cameras, monkeypatch: pytest.MonkeyPatch, how: str
@@ -349,6 +356,7 @@ async def test_a_node_that_hangs_is_killed_and_comes_back(
     assert pid not in processes_of(Path(home.hass.config.config_dir))
 
 
+@pytest.mark.real_node
 async def test_a_node_that_hangs_while_the_entry_is_unloaded_is_killed(
     home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -359,15 +367,20 @@ async def test_a_node_that_hangs_while_the_entry_is_unloaded_is_killed(
     assert processes_of(Path(home.hass.config.config_dir)) == []
 
 
-async def test_unload_while_the_node_is_down_leaves_nothing(home: Home) -> None:
+@pytest.mark.real_node
+async def test_unload_while_the_node_is_down_leaves_nothing(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervisor, "BACKOFF_FIRST_S", 0.1)
     entry = await home.add(pipeline())
     home.kill_node()
     await until(lambda: not home.runtime.node.connected)
     assert await home.hass.config_entries.async_unload(entry.entry_id)
-    await asyncio.sleep(1.0)
+    await asyncio.sleep(0.25)
     assert processes_of(Path(home.hass.config.config_dir)) == []
 
 
+@pytest.mark.real_node
 async def test_unload_while_the_node_is_being_started_again_leaves_nothing(
     home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -411,6 +424,7 @@ async def test_switched_off_while_the_node_is_down_it_does_not_look(
     assert cameras.porch.asked == asked
 
 
+@pytest.mark.real_node
 async def test_the_node_ends_when_home_assistant_is_gone(home: Home) -> None:
     await home.add(pipeline())
     process = home.local_node._session.process._process
@@ -421,6 +435,7 @@ async def test_the_node_ends_when_home_assistant_is_gone(home: Home) -> None:
     assert len(processes_of(folder)) == 1
 
 
+@pytest.mark.real_node
 async def test_what_the_node_logs_is_logged_and_kept(
     home: Home, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -434,6 +449,7 @@ async def test_what_the_node_logs_is_logged_and_kept(
     assert token not in "\n".join(home.local_node.log.lines)
 
 
+@pytest.mark.real_node
 async def test_credentials_of_the_supervisor_stay_here(
     home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -444,6 +460,7 @@ async def test_credentials_of_the_supervisor_stay_here(
     assert b"PYTHONPATH=" in environment
 
 
+@pytest.mark.real_node
 async def test_a_node_that_dies_while_it_is_set_up_says_how(
     home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:

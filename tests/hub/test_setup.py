@@ -248,7 +248,6 @@ async def test_the_node_yields_to_home_assistant_and_ends_with_it(home: Home) ->
     assert processes_of(Path(home.hass.config.config_dir)) == []
 
 
-@pytest.mark.real_node
 async def test_the_end_of_home_assistant_is_no_failure(
     home: Home, warnings: Callable[[], list[str]], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -297,7 +296,6 @@ async def test_a_data_folder_in_use_is_told(home: Home) -> None:
     assert "Another node is using" in error
 
 
-@pytest.mark.real_node
 async def test_an_engine_that_cannot_be_installed_is_a_repair_issue(
     home: Home, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -381,7 +379,6 @@ async def test_a_platform_that_fails_leaves_nothing_behind(
     assert registered(home, subentry_id).keys() == PIPELINE_ENTITIES | MEASUREMENTS
 
 
-@pytest.mark.real_node
 async def test_changes_that_touch_no_entity_do_not_reload(
     home: Home, warnings: Callable[[], list[str]]
 ) -> None:

@@ -11,7 +11,7 @@ from tests.hub.conftest import STREET, Cameras, Home, until
 from tests.hub.frontend import Browser
 from tests.live_camera import MjpegCamera
 
-pytestmark = [pytest.mark.usefixtures("socket_enabled"), pytest.mark.real_node]
+pytestmark = pytest.mark.usefixtures("socket_enabled")
 
 
 def saved(home: Home) -> dict[str, Any]:
@@ -19,6 +19,7 @@ def saved(home: Home) -> dict[str, Any]:
     return dict(subentry.data)
 
 
+@pytest.mark.real_node
 async def test_stills_of_the_camera_are_offered_and_taken(
     home: Home, cameras: Cameras, stream: MjpegCamera, hass_client: ClientSessionGenerator
 ) -> None:
@@ -40,6 +41,7 @@ async def test_stills_of_the_camera_are_offered_and_taken(
     await home.until_state("image_processing.porch", "3")
 
 
+@pytest.mark.real_node
 async def test_an_address_alone_is_polled_if_the_user_wants_that_and_not_asked_about_again(
     home: Home, stream: MjpegCamera, hass_client: ClientSessionGenerator
 ) -> None:
@@ -77,6 +79,7 @@ async def test_video_is_saved_without_a_question(
     assert browser.step["type"] == "create_entry", browser.step
 
 
+@pytest.mark.real_node
 async def test_a_camera_whose_own_stream_is_single_pictures_is_offered_as_stills(
     home: Home, cameras: Cameras, stream: MjpegCamera, hass_client: ClientSessionGenerator
 ) -> None:

@@ -41,7 +41,7 @@ from tests.live_camera import MjpegCamera
 from tests.pictures import jpeg
 from tests.rtsp_camera import rtsp_camera
 
-pytestmark = [pytest.mark.usefixtures("socket_enabled"), pytest.mark.real_node]
+pytestmark = pytest.mark.usefixtures("socket_enabled")
 
 # One of the three people is in the left part.
 LEFT = [{"x": x, "y": y} for x, y in ((0, 0), (0.5, 0), (0.5, 1), (0, 1))]
@@ -128,6 +128,7 @@ async def test_a_camera_that_is_away_is_read_as_before_and_known_by_its_address(
     assert not streams.options("camera.porch").verify_certificate
 
 
+@pytest.mark.real_node
 async def test_frames_are_turned_before_they_are_masked_and_looked_at(
     hass: HomeAssistant, home: Home, cameras: Cameras, stream: MjpegCamera
 ) -> None:
@@ -150,6 +151,7 @@ async def test_frames_are_turned_before_they_are_masked_and_looked_at(
     await home.until_state("binary_sensor.front_door_person", "off")
 
 
+@pytest.mark.real_node
 async def test_stills_are_turned_as_the_stream_is(
     hass: HomeAssistant, home: Home, cameras: Cameras
 ) -> None:
@@ -234,6 +236,7 @@ def test_what_is_no_picture_is_left_to_others(content: bytes) -> None:
     assert with_orientation(content, 6).startswith(content[:2])
 
 
+@pytest.mark.real_node
 async def test_rtsps_is_read_as_home_assistant_reads_it_and_a_certificate_has_its_reason(
     hass: HomeAssistant, home: Home, cameras: Cameras, tmp_path: Path
 ) -> None:

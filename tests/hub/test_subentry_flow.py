@@ -24,8 +24,6 @@ from tests.hub.conftest import STREET, Cameras, Home, entry_with, pipeline, unti
 from tests.pictures import NODE_FOLDER
 from tests.small_models import add_embedding, add_landmarks
 
-pytestmark = pytest.mark.real_node
-
 MODEL = "ssd_mobilenet_v2_coco"
 VIDEO = {
     "fps": 5,
@@ -124,6 +122,7 @@ class Flow:
 # --- It works -------------------------------------------------------------------------------------
 
 
+@pytest.mark.real_node
 async def test_a_trial_of_a_model_that_is_compiled_first_shows_that_it_goes_on(
     home: Home, cameras: Cameras, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -343,6 +342,7 @@ def second_model(hass: HomeAssistant) -> str:
     return "two_labels"
 
 
+@pytest.mark.real_node
 @pytest.mark.usefixtures("all_engines")  # so that there is more than one place
 async def test_with_more_models_the_model_comes_first(home: Home, second_model: str) -> None:
     await home.add()
@@ -366,6 +366,7 @@ async def test_with_more_models_the_model_comes_first(home: Home, second_model: 
     assert made["data"]["labels"] == ["cyclist"]
 
 
+@pytest.mark.real_node
 async def test_a_change_begins_with_the_model_there_is(home: Home, second_model: str) -> None:
     await home.add(pipeline(model=second_model, labels=["cyclist"]))
     flow = await Flow.change(home)
@@ -374,6 +375,7 @@ async def test_a_change_begins_with_the_model_there_is(home: Home, second_model:
     assert flow.defaults["detection"]["labels"] == ["cyclist"]
 
 
+@pytest.mark.real_node
 async def test_a_model_that_looks_at_what_another_finds_is_offered_when_that_is_there(
     home: Home, hass: HomeAssistant
 ) -> None:
@@ -527,6 +529,7 @@ async def test_what_the_form_does_not_offer_is_not_taken(
         await flow.send(answers(**changes))
 
 
+@pytest.mark.real_node
 @pytest.mark.usefixtures("all_engines")
 async def test_a_model_that_the_engine_cannot_load_is_told_in_words(
     home: Home, second_model: str

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
 from homeassistant.components.system_health import DOMAIN as SYSTEM_HEALTH
 from homeassistant.config_entries import ConfigEntryState
 from homeassistant.core import HomeAssistant
@@ -16,8 +15,6 @@ from custom_components.edge_vision.const import DOMAIN
 from custom_components.edge_vision.local_node import requirements
 from tests.hub.conftest import Cameras, Home, pipeline, until
 from tests.hub.texts import find
-
-pytestmark = pytest.mark.real_node
 
 
 async def told(hass: HomeAssistant) -> dict[str, Any]:

@@ -29,8 +29,6 @@ from tests.small_models import (
     painted,
 )
 
-pytestmark = pytest.mark.real_node
-
 ENTITY = "image_processing.front_door"
 
 
@@ -46,6 +44,7 @@ async def show(home: Home, cameras: Cameras, colour: tuple[int, int, int]) -> No
 # --- Classification -------------------------------------------------------------------------------
 
 
+@pytest.mark.real_node
 async def test_a_classification_has_its_label_as_state(home: Home, cameras: Cameras) -> None:
     cameras.porch.picture = painted(BLACK)
     await home.add(of_task(home, add_classification, labels=[]))
@@ -73,6 +72,7 @@ async def test_a_classification_has_its_label_as_state(home: Home, cameras: Came
     assert home.state(ENTITY) == "none"
 
 
+@pytest.mark.real_node
 async def test_labels_that_matter_are_no_things_that_come_and_go(
     home: Home, cameras: Cameras
 ) -> None:
@@ -84,6 +84,7 @@ async def test_labels_that_matter_are_no_things_that_come_and_go(
     assert not [name for name in home.entity_ids() if "green" in name or "blue" in name]
 
 
+@pytest.mark.real_node
 async def test_not_looked_is_not_none(home: Home, cameras: Cameras) -> None:
     cameras.porch.picture = painted(RED)
     await home.add(of_task(home, add_classification, labels=[]))
@@ -96,6 +97,7 @@ async def test_not_looked_is_not_none(home: Home, cameras: Cameras) -> None:
 # --- Pose -----------------------------------------------------------------------------------------
 
 
+@pytest.mark.real_node
 async def test_a_pose_has_the_posture_as_state(home: Home, cameras: Cameras) -> None:
     cameras.porch.picture = painted(BLACK)
     await home.add(of_task(home, add_pose))
@@ -115,6 +117,7 @@ async def test_a_pose_has_the_posture_as_state(home: Home, cameras: Cameras) -> 
 # --- Faces ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.real_node
 async def test_each_face_is_fired_as_home_assistant_does(home: Home, cameras: Cameras) -> None:
     cameras.porch.picture = painted(BLUE)
     await home.add(of_task(home, add_face, labels=["face"]))
@@ -163,6 +166,7 @@ def installed(home: Home, model: str) -> str:
     return model
 
 
+@pytest.mark.real_node
 @needs_test_data
 @pytest.mark.parametrize("model", ["fastestdet", "yolox_nano"])
 async def test_other_detectors_count_people(home: Home, cameras: Cameras, model: str) -> None:
@@ -174,6 +178,7 @@ async def test_other_detectors_count_people(home: Home, cameras: Cameras, model:
     assert home.state("binary_sensor.front_door_person") == "on"
 
 
+@pytest.mark.real_node
 @needs_test_data
 @pytest.mark.skipif(not find_spec("ai_edge_litert"), reason="LiteRT is not installed")
 @pytest.mark.parametrize(
@@ -193,6 +198,7 @@ async def test_models_of_litert(
     assert home.attribute(ENTITY, "engine") == "litert"
 
 
+@pytest.mark.real_node
 async def test_automatic_is_an_engine_that_the_model_has_files_for(
     home: Home, cameras: Cameras
 ) -> None:
@@ -225,6 +231,7 @@ async def test_automatic_is_an_engine_that_the_model_has_files_for(
 # --- Another model for the same camera ------------------------------------------------------------
 
 
+@pytest.mark.real_node
 async def test_a_model_for_another_task_keeps_the_entity_and_drops_the_labels(
     home: Home, cameras: Cameras
 ) -> None:
@@ -251,6 +258,7 @@ async def test_a_model_for_another_task_keeps_the_entity_and_drops_the_labels(
 # --- The form -------------------------------------------------------------------------------------
 
 
+@pytest.mark.real_node
 async def test_a_classification_can_be_added_without_choosing_labels(
     home: Home, cameras: Cameras
 ) -> None:
@@ -266,6 +274,7 @@ async def test_a_classification_can_be_added_without_choosing_labels(
     await home.until_state("image_processing.porch", "green")
 
 
+@pytest.mark.real_node
 async def test_the_only_label_of_a_model_is_chosen_already(home: Home, cameras: Cameras) -> None:
     model = add_face(home.data_folder / "models")
     await home.add()
@@ -279,6 +288,7 @@ async def test_the_only_label_of_a_model_is_chosen_already(home: Home, cameras: 
 # --- The action -----------------------------------------------------------------------------------
 
 
+@pytest.mark.real_node
 @pytest.mark.parametrize("add", [add_classification, add_pose])
 async def test_detect_answers_for_every_task(home: Home, cameras: Cameras, add: Any) -> None:
     cameras.porch.picture = painted(BLUE)

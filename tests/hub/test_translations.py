@@ -32,8 +32,6 @@ from tests.hub.texts import ENGLISH, INTEGRATION, find, leaves, placeholders
 from tests.live_camera import mjpeg_camera
 from tests.small_models import add_classification, add_face, add_pose
 
-pytestmark = pytest.mark.real_node
-
 ICONS: dict[str, Any] = json.loads((INTEGRATION / "icons.json").read_text())
 SERVICES: dict[str, Any] = yaml.safe_load((INTEGRATION / "services.yaml").read_text())
 QUALITY: dict[str, Any] = yaml.safe_load((INTEGRATION / "quality_scale.yaml").read_text())
@@ -165,6 +163,7 @@ def test_every_label_of_a_bundled_model_has_a_text() -> None:
 # --- Entities -------------------------------------------------------------------------------------
 
 
+@pytest.mark.real_node
 @pytest.mark.usefixtures("socket_enabled")
 async def test_entities_texts_and_icons_are_the_same_set(home: Home, cameras: Cameras) -> None:
     async with mjpeg_camera(STREET) as stream:

@@ -19,7 +19,7 @@ from tests.hub.conftest import BLANK, STREET, Cameras, Home, pipeline, until
 from tests.hub.test_subentry_flow import Flow, answers
 from tests.live_camera import MjpegCamera, mjpeg_camera
 
-pytestmark = [pytest.mark.usefixtures("run_folders", "socket_enabled"), pytest.mark.real_node]
+pytestmark = pytest.mark.usefixtures("run_folders", "socket_enabled")
 
 CLIP = Path(__file__).parents[2] / "scripts" / "demo_data" / "footpath.mp4"
 
@@ -85,6 +85,7 @@ async def test_a_camera_can_be_watched_by_another_stream(
         assert own.requests > 0
 
 
+@pytest.mark.real_node
 async def test_a_file_is_played_again_and_again(
     hass: HomeAssistant, home: Home, tmp_path: Path
 ) -> None:
@@ -132,6 +133,7 @@ async def test_what_cannot_work_is_refused(
     assert unfolded == {"detection": True, "schedule": True, "video": True, "advanced": False}
 
 
+@pytest.mark.real_node
 async def test_why_a_video_cannot_be_read_is_said_before_it_is_kept(
     home: Home, stream: MjpegCamera, cameras: Cameras
 ) -> None:

@@ -15,8 +15,6 @@ from custom_components.edge_vision.node.edge_vision_node.protocol import Kind, N
 from custom_components.edge_vision.runtime.event_words import EVENT_TYPES, event_message, event_type
 from tests.hub.conftest import Cameras, Home, pipeline
 
-pytestmark = pytest.mark.real_node
-
 
 def happened(kind: str, phase: str, **changes: Any) -> NodeEvent:
     return NodeEvent(

@@ -368,7 +368,10 @@ class Pipelines(Mapping[str, PipelineRuntime]):
     @callback
     def _async_masks_changed(self) -> None:
         """Reconfigure the node where masks changed, of this entry or another."""
-        if not self._stopping and self._sent_masks != self._masks():
+        if self._stopping:
+            return
+        unasked = not self._finder.has_asked(self._finder.cameras_of_masks(self.values()))
+        if unasked or self._sent_masks != self._masks():
             self._entry.async_create_background_task(
                 self._hass, self.async_reconfigure(()), "Edge Vision privacy masks"
             )

@@ -40,12 +40,22 @@ class StreamFinder:
         self._reconfigure = reconfigure
         self._save = save
         self._asked: dict[str, asyncio.Task[str | None]] = {}
+        self._asked_for_masks: set[str] = set()
         self._stopped = False
 
     @callback
     def async_stop(self) -> None:
         """Ignore addresses that still come."""
         self._stopped = True
+
+    def cameras_of_masks(self, pipelines: Collection[PipelineRuntime]) -> set[str]:
+        """Return the cameras whose addresses tell which masks hold for the pipelines."""
+        cameras = {camera for pipeline in pipelines if (camera := pipeline.settings.camera)}
+        return PrivacyMasks.async_get(self._hass).cameras_to_ask(cameras)
+
+    def has_asked(self, cameras: set[str]) -> bool:
+        """Return whether the last update has asked these cameras for the sake of masks."""
+        return cameras <= self._asked_for_masks
 
     async def async_update(self, pipelines: Collection[PipelineRuntime]) -> None:
         """Set the address of the live video of each pipeline that wants it.
@@ -59,8 +69,7 @@ class StreamFinder:
             if pipeline.wants_stream and self._node.video_missing is None
         ]
         wanted = {camera for pipeline in wanting if (camera := pipeline.settings.asked_for_stream)}
-        cameras = {camera for pipeline in pipelines if (camera := pipeline.settings.camera)}
-        for_masks = PrivacyMasks.async_get(self._hass).cameras_to_ask(cameras)
+        for_masks = self._asked_for_masks = self.cameras_of_masks(pipelines)
         asked = {camera: self._ask(camera) for camera in wanted | for_masks}
         if asked:
             await asyncio.wait(asked.values(), timeout=_STREAMS_SOON_S)
