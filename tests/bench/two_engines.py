@@ -42,7 +42,7 @@ from edge_vision_node.errors import SupersededError
 from edge_vision_node.inference.runner import Runner
 from edge_vision_node.inference.timing import street_720p
 from edge_vision_node.models.store import ModelStore
-from edge_vision_node.workers.lane import Place
+from edge_vision_node.workers.lane import ModelSite
 from edge_vision_node.workers.pool import Workers
 
 # Vulkan device n waits WAITS[n] seconds and finds nothing.
@@ -140,7 +140,7 @@ async def measure_full(
     """
     workers = Workers(threads)
     picture, model = street_720p(), ModelStore().get(None)
-    places = {engine: Place(model, *split(engine)) for engine in engines}
+    places = {engine: ModelSite(model, *split(engine)) for engine in engines}
     for place in places.values():
         await workers.lane(place).load(place)
     counts = dict.fromkeys(engines, 0)

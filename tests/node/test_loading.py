@@ -14,7 +14,7 @@ from edge_vision_node.models.store import ModelStore
 from edge_vision_node.node import Node
 from edge_vision_node.pipelines import loading
 from edge_vision_node.protocol import Configure, LookRequest, NodeStatus, PipelineConfig
-from edge_vision_node.workers.lane import Place
+from edge_vision_node.workers.lane import ModelSite
 from edge_vision_node.workers.messages import Order, Unload
 
 from tests.engines import ENGINE, needs
@@ -22,7 +22,7 @@ from tests.engines import ENGINE, needs
 from .conftest import until
 
 OTHER = "onnxruntime" if ENGINE == "ncnn" else "ncnn"
-SLOW = Place(ModelStore().get(None), ENGINE, "cpu")
+SLOW = ModelSite(ModelStore().get(None), ENGINE, "cpu")
 PORCH = PipelineConfig(pipeline_id="porch", name="Porch", engine=ENGINE, accelerator="cpu")
 GARDEN = PipelineConfig(pipeline_id="garden", name="Garden", engine=OTHER, accelerator="cpu")
 two_engines = needs("ncnn", "onnxruntime")

@@ -32,7 +32,7 @@ from edge_vision_node.protocol import (
     write,
 )
 from edge_vision_node.workers import proof
-from edge_vision_node.workers.lane import Place
+from edge_vision_node.workers.lane import ModelSite
 from edge_vision_node.workers.messages import (
     CropDetections,
     CropsResult,
@@ -265,7 +265,7 @@ async def test_a_trial_that_could_not_begin_says_nothing_about_the_model(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = load_model(tmp_path / add_classification(tmp_path))
-    place = Place(model, ENGINE, "cpu")
+    place = ModelSite(model, ENGINE, "cpu")
     workers = Workers(trust=Trust(tmp_path))
 
     async def cannot(*_: object) -> Loaded:

@@ -28,7 +28,7 @@ from edge_vision_node.models.store import BUNDLED, DEFAULT_MODEL, ModelStore
 from edge_vision_node.models.trust import Trust
 from edge_vision_node.processes.child_process import ChildProcess
 from edge_vision_node.workers import proof
-from edge_vision_node.workers.lane import Lane, Place
+from edge_vision_node.workers.lane import Lane, ModelSite
 from edge_vision_node.workers.messages import Load, RunResult
 from edge_vision_node.workers.pool import Workers
 from hypothesis import HealthCheck, given, settings
@@ -77,26 +77,26 @@ def engine() -> str:
 
 
 @pytest.fixture
-def crasher(tmp_path: Path) -> Place:
+def crasher(tmp_path: Path) -> ModelSite:
     """A model that really crashes its engine."""
     files = {"param": ("m.param", CRASHES.encode()), "bin": ("m.bin", bytes(64))}
-    return Place(write_model(tmp_path / "crasher", "ncnn", files), "ncnn", "cpu")
+    return ModelSite(write_model(tmp_path / "crasher", "ncnn", files), "ncnn", "cpu")
 
 
 @pytest.fixture
-def honest(tmp_path: Path, engine: str) -> Place:
+def honest(tmp_path: Path, engine: str) -> ModelSite:
     """The default model as an untrusted model."""
     folder = shutil.copytree(BUNDLED / DEFAULT_MODEL, tmp_path / "honest")
-    return Place(load_model(Path(folder)), engine, "cpu")
+    return ModelSite(load_model(Path(folder)), engine, "cpu")
 
 
 @pytest.fixture
-def fragile(tmp_path: Path, engine: str) -> Place:
+def fragile(tmp_path: Path, engine: str) -> ModelSite:
     """A model that passes its test, and hangs with red pictures."""
-    return Place(load_model(tmp_path / add_hanging(tmp_path, engine)), engine, "cpu")
+    return ModelSite(load_model(tmp_path / add_hanging(tmp_path, engine)), engine, "cpu")
 
 
-async def begin(lane: Lane, place: Place) -> asyncio.Task[RunResult]:
+async def begin(lane: Lane, place: ModelSite) -> asyncio.Task[RunResult]:
     """Let the worker execute a frame that never finishes."""
     await lane.load(place)
     frame = asyncio.create_task(lane.run("test", place, painted(RED), 40.0, ()))
@@ -104,7 +104,7 @@ async def begin(lane: Lane, place: Place) -> asyncio.Task[RunResult]:
     return frame
 
 
-async def crash(lane: Lane, place: Place) -> None:
+async def crash(lane: Lane, place: ModelSite) -> None:
     """Kill the worker while a frame is executed."""
     frame = await begin(lane, place)
     assert lane.worker.pid is not None
@@ -115,7 +115,11 @@ async def crash(lane: Lane, place: Place) -> None:
 
 @pytest.mark.parametrize("engine", ENGINES)
 async def test_a_model_from_elsewhere_is_tried_once_before_it_is_used(
-    workers: Workers, honest: Place, street: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    workers: Workers,
+    honest: ModelSite,
+    street: bytes,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     lane = workers.lane(honest)
     result = await lane.run("test", honest, street, 40.0, ())
@@ -134,7 +138,7 @@ async def test_a_model_from_elsewhere_is_tried_once_before_it_is_used(
 
 
 async def test_what_a_model_did_on_one_accelerator_says_nothing_about_another(
-    workers: Workers, honest: Place, engine: str, tmp_path: Path
+    workers: Workers, honest: ModelSite, engine: str, tmp_path: Path
 ) -> None:
     await workers.load(honest)
     model, version = honest.model, workers.lane(honest).loaded(honest)
@@ -143,14 +147,14 @@ async def test_what_a_model_did_on_one_accelerator_says_nothing_about_another(
     assert trust.is_proven(model, engine, version.engine_version, "cpu")
     assert not trust.is_proven(model, engine, version.engine_version, "cuda:0")
     # A crash of an untested model is detected in a temporary process.
-    elsewhere = Place(model, engine, "cuda:0")
+    elsewhere = ModelSite(model, engine, "cuda:0")
     with pytest.raises(AcceleratorError, match="cuda:0"):
         await workers.load(elsewhere)
     assert workers.lane(elsewhere).worker.generation == 0
 
 
 async def test_what_earlier_versions_noted_counts_for_the_processor(
-    honest: Place, engine: str, tmp_path: Path
+    honest: ModelSite, engine: str, tmp_path: Path
 ) -> None:
     key = f"{honest.model.digest(engine)} {engine} 1.2.3"
     (tmp_path / "proven.json").write_text(json.dumps({key: "2026-10-01T12:00:00+00:00"}))
@@ -162,7 +166,7 @@ async def test_what_earlier_versions_noted_counts_for_the_processor(
 
 @pytest.mark.parametrize("engine", ENGINES)
 async def test_a_first_trial_that_takes_too_long_is_one_strike(
-    workers: Workers, fragile: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    workers: Workers, fragile: ModelSite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The machine may have been busy, so the test is repeated up to three times."""
     (tmp_path / "red.png").write_bytes(painted(RED))
@@ -178,7 +182,7 @@ async def test_a_first_trial_that_takes_too_long_is_one_strike(
 
 
 async def test_a_trial_that_the_system_ends_is_one_strike(
-    workers: Workers, fragile: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    workers: Workers, fragile: ModelSite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The OOM killer picks a test first, even if another process uses the memory."""
     (tmp_path / "red.png").write_bytes(painted(RED))
@@ -203,7 +207,7 @@ async def test_a_trial_that_the_system_ends_is_one_strike(
 
 
 async def test_a_strike_is_on_disk_before_anybody_is_told_of_the_crash_and_the_loop_is_free(
-    honest: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    honest: ModelSite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trust = Trust(tmp_path)
     synced, released = threading.Event(), threading.Event()
@@ -227,7 +231,7 @@ async def test_a_strike_is_on_disk_before_anybody_is_told_of_the_crash_and_the_l
 
 
 async def test_what_the_first_trial_compiles_is_kept(
-    honest: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    honest: ModelSite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cache = tmp_path / "cache"
     loads: list[Load] = []
@@ -250,14 +254,14 @@ async def test_what_the_first_trial_compiles_is_kept(
 async def test_a_model_that_came_with_the_package_needs_no_trial(
     workers: Workers, tmp_path: Path, engine: str
 ) -> None:
-    place = Place(ModelStore().get(None), engine, "cpu")
+    place = ModelSite(ModelStore().get(None), engine, "cpu")
     await workers.lane(place).load(place)
     assert not (tmp_path / "proven.json").exists()
 
 
 @needs("ncnn")
 async def test_a_model_that_crashes_its_trial_is_left_out_at_once_and_for_good(
-    workers: Workers, crasher: Place, tmp_path: Path
+    workers: Workers, crasher: ModelSite, tmp_path: Path
 ) -> None:
     lane = workers.lane(crasher)
     with pytest.raises(QuarantinedError) as caught:
@@ -278,9 +282,9 @@ async def test_a_model_that_crashes_its_trial_is_left_out_at_once_and_for_good(
 
 @needs("ncnn")
 async def test_other_models_run_on_beside_one_that_crashes(
-    workers: Workers, crasher: Place, street: bytes
+    workers: Workers, crasher: ModelSite, street: bytes
 ) -> None:
-    good = Place(ModelStore().get(None), "ncnn", "cpu")
+    good = ModelSite(ModelStore().get(None), "ncnn", "cpu")
     lane = workers.lane(good)
     await lane.run("good", good, street, 40.0, ())
     pid = lane.worker.pid
@@ -292,7 +296,7 @@ async def test_other_models_run_on_beside_one_that_crashes(
 
 @pytest.mark.parametrize("engine", ENGINES)
 async def test_three_crashes_in_a_row_are_remembered_over_a_restart(
-    fragile: Place, engine: str, tmp_path: Path
+    fragile: ModelSite, engine: str, tmp_path: Path
 ) -> None:
     for _ in range(3):  # each in a separate node
         workers = Workers(trust=Trust(tmp_path))
@@ -313,7 +317,7 @@ async def test_three_crashes_in_a_row_are_remembered_over_a_restart(
 
 @pytest.mark.parametrize("engine", ENGINES)
 async def test_a_run_that_succeeds_forgives_the_crashes_before_it(
-    workers: Workers, fragile: Place, tmp_path: Path
+    workers: Workers, fragile: ModelSite, tmp_path: Path
 ) -> None:
     lane = workers.lane(fragile)
     for _ in range(2):
@@ -324,7 +328,7 @@ async def test_a_run_that_succeeds_forgives_the_crashes_before_it(
 
 
 async def test_ending_a_worker_on_purpose_counts_against_nobody(
-    workers: Workers, fragile: Place, tmp_path: Path
+    workers: Workers, fragile: ModelSite, tmp_path: Path
 ) -> None:
     lane = workers.lane(fragile)
     frame = await begin(lane, fragile)
@@ -336,7 +340,7 @@ async def test_ending_a_worker_on_purpose_counts_against_nobody(
 
 @needs("ncnn")
 async def test_a_model_that_changed_proves_itself_anew(
-    workers: Workers, crasher: Place, tmp_path: Path
+    workers: Workers, crasher: ModelSite, tmp_path: Path
 ) -> None:
     """A fixed file is another model: failures of the previous one do not count."""
     with pytest.raises(QuarantinedError):
@@ -348,19 +352,19 @@ async def test_a_model_that_changed_proves_itself_anew(
     spec = manifest["engines"]["ncnn"]["files"]["param"]
     spec.update(sha256=hashlib.sha256(data).hexdigest(), size=len(data))
     (folder / "model.json").write_text(json.dumps(manifest))
-    mended = Place(load_model(folder), "ncnn", "cpu")
+    mended = ModelSite(load_model(folder), "ncnn", "cpu")
     with pytest.raises(InferenceError, match="out0"):  # no crash, but an error with the reason
         await workers.lane(mended).load(mended)
     assert len(workers.trust.quarantined) == 1
 
 
 async def test_a_model_of_another_kind_than_its_manifest_says_is_refused_and_not_quarantined(
-    workers: Workers, honest: Place
+    workers: Workers, honest: ModelSite
 ) -> None:
     manifest = json.loads((honest.model.folder / "model.json").read_text())
     manifest["head"] = {"type": "yolox", "classes": 80}
     (honest.model.folder / "model.json").write_text(json.dumps(manifest))
-    wrong = Place(load_model(honest.model.folder), honest.engine, "cpu")
+    wrong = ModelSite(load_model(honest.model.folder), honest.engine, "cpu")
     with pytest.raises(InferenceError, match="do not fit its manifest"):
         await workers.lane(wrong).load(wrong)
     assert workers.trust.quarantined == ()
@@ -374,7 +378,7 @@ def test_damaged_files_count_as_empty(tmp_path: Path, content: str) -> None:
 
 
 async def test_a_folder_that_cannot_be_written_costs_the_memory_not_the_node(
-    tmp_path: Path, honest: Place, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, honest: ModelSite, caplog: pytest.LogCaptureFixture
 ) -> None:
     trust = Trust(tmp_path / "gone")
     await trust.strike(honest.model, honest.engine, "cpu", "it crashed", proven=False, enough=True)
@@ -411,7 +415,7 @@ def put(tmp_path: Path, data: bytes) -> Model:
 async def test_weights_outside_the_folder_are_refused_before_an_engine_sees_the_file(
     workers: Workers, tmp_path: Path, location: str, hidden: str
 ) -> None:
-    place = Place(put(tmp_path, external(location, hidden=hidden)), "onnxruntime", "cpu")
+    place = ModelSite(put(tmp_path, external(location, hidden=hidden)), "onnxruntime", "cpu")
     with pytest.raises(ModelError, match="which is outside its folder"):
         await workers.lane(place).load(place)
     assert workers.trust.quarantined == ()
@@ -420,7 +424,7 @@ async def test_weights_outside_the_folder_are_refused_before_an_engine_sees_the_
 async def test_weights_behind_a_link_or_unknown_to_the_manifest_are_refused(
     workers: Workers, tmp_path: Path
 ) -> None:
-    place = Place(put(tmp_path, external("weights.bin")), "onnxruntime", "cpu")
+    place = ModelSite(put(tmp_path, external("weights.bin")), "onnxruntime", "cpu")
     folder = place.model.folder
     with pytest.raises(ModelError, match=r"weights\.bin of the model are missing; add this file"):
         await workers.lane(place).load(place)
@@ -456,7 +460,7 @@ def absurd(sides: tuple[int, ...]) -> bytes:
 async def test_absurd_and_damaged_files_are_refused_before_an_engine_sees_them(
     workers: Workers, tmp_path: Path, data: bytes, reason: str
 ) -> None:
-    place = Place(put(tmp_path, data), "onnxruntime", "cpu")
+    place = ModelSite(put(tmp_path, data), "onnxruntime", "cpu")
     with pytest.raises(ModelError, match=reason):
         await workers.lane(place).load(place)
 
@@ -467,7 +471,7 @@ async def test_graphs_within_graphs_within_graphs_are_refused(
     graph: Any = b""
     for _ in range(40):
         graph = field(1, field(4, b"If") + field(5, field(6, graph)))
-    place = Place(put(tmp_path, field(1, 8) + field(7, graph)), "onnxruntime", "cpu")
+    place = ModelSite(put(tmp_path, field(1, 8) + field(7, graph)), "onnxruntime", "cpu")
     with pytest.raises(ModelError, match="nests its graphs too deeply"):
         await workers.lane(place).load(place)
 
@@ -489,7 +493,7 @@ async def test_a_model_that_wants_more_memory_than_there_may_be_is_refused(
     workers: Workers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(proof, "_MOST_MEMORY", proof._LEAST_MEMORY)
-    place = Place(put(tmp_path, greedy()), "onnxruntime", "cpu")
+    place = ModelSite(put(tmp_path, greedy()), "onnxruntime", "cpu")
     with pytest.raises((ModelError, InferenceError), match=r"cannot load|failed|crashed"):
         await workers.lane(place).load(place)
     assert workers.lane(place).worker.pid is None
@@ -528,7 +532,7 @@ async def test_a_tflite_file_that_cannot_run_says_why_and_is_not_quarantined(
     pytest.importorskip("ai_edge_litert", reason="LiteRT is not installed here")
     data = (TEST_DATA / "models" / name).read_bytes()
     model = write_model(tmp_path / "stranger", "litert", {"model": (name, data)})
-    place = Place(model, "litert", "cpu")
+    place = ModelSite(model, "litert", "cpu")
     with pytest.raises(ModelError) as caught:
         await workers.lane(place).load(place)
     assert str(caught.value) == reason

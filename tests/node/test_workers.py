@@ -24,7 +24,7 @@ from edge_vision_node.models.manifest import load_model
 from edge_vision_node.models.store import ModelStore
 from edge_vision_node.models.trust import Trust
 from edge_vision_node.workers import lane as lane_module
-from edge_vision_node.workers.lane import Lane, Place, PreparedCrops
+from edge_vision_node.workers.lane import Lane, ModelSite, PreparedCrops
 from edge_vision_node.workers.messages import Load, Loaded, Order, RunResult, Unload
 from edge_vision_node.workers.pool import Workers
 from edge_vision_node.workers.process import model_process
@@ -36,8 +36,8 @@ from tests.small_models import GREEN, RED, add_hanging, painted
 from .conftest import NodeProcess, StartNode, until, until_executing
 
 MODEL = ModelStore().get(None)
-MINE = Place(MODEL, ENGINE, "cpu")
-OTHER = Place(MODEL, "onnxruntime" if ENGINE == "ncnn" else "ncnn", "cpu")
+MINE = ModelSite(MODEL, ENGINE, "cpu")
+OTHER = ModelSite(MODEL, "onnxruntime" if ENGINE == "ncnn" else "ncnn", "cpu")
 two_engines = needs("ncnn", "onnxruntime")
 
 
@@ -68,9 +68,9 @@ def engine() -> str:
 
 
 @pytest.fixture
-def hanging(tmp_path: Path, engine: str) -> Place:
+def hanging(tmp_path: Path, engine: str) -> ModelSite:
     """A model that hangs over red pictures, as far as its engine is concerned."""
-    return Place(load_model(tmp_path / add_hanging(tmp_path, engine)), engine, "cpu")
+    return ModelSite(load_model(tmp_path / add_hanging(tmp_path, engine)), engine, "cpu")
 
 
 def strikes(folder: Path) -> dict[str, int]:
@@ -82,7 +82,7 @@ def strikes(folder: Path) -> dict[str, int]:
     return {item["model"]: item["strikes"] for item in items.values()}
 
 
-async def run(lane: Lane, place: Place, picture: bytes, user: str = "test") -> RunResult:
+async def run(lane: Lane, place: ModelSite, picture: bytes, user: str = "test") -> RunResult:
     return await lane.run(user, place, picture, 40.0, ())
 
 
@@ -137,7 +137,7 @@ async def test_an_engine_that_ends_its_process_is_the_only_one_that_cannot_be_us
 
 @pytest.mark.parametrize("engine", ENGINES)
 async def test_a_crash_is_an_error_and_the_next_frame_is_served_again(
-    workers: Workers, hanging: Place
+    workers: Workers, hanging: ModelSite
 ) -> None:
     lane = workers.lane(hanging)
     await lane.load(hanging)
@@ -163,7 +163,7 @@ async def test_a_crash_takes_no_other_accelerator_along(workers: Workers, street
 
 @pytest.mark.parametrize("engine", ENGINES)
 async def test_a_hang_is_a_failure_after_the_deadline_and_the_engine_starts_again(
-    workers: Workers, hanging: Place, monkeypatch: pytest.MonkeyPatch
+    workers: Workers, hanging: ModelSite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lane = workers.lane(hanging)
     await lane.load(hanging)
@@ -176,7 +176,7 @@ async def test_a_hang_is_a_failure_after_the_deadline_and_the_engine_starts_agai
 
 @pytest.mark.parametrize("engine", ENGINES)
 async def test_a_model_that_hangs_costs_another_one_on_its_accelerator_nothing(
-    hanging: Place, street: bytes, tmp_path: Path
+    hanging: ModelSite, street: bytes, tmp_path: Path
 ) -> None:
     workers = Workers(trust=Trust(tmp_path))
     try:
@@ -203,7 +203,7 @@ async def test_a_model_that_hangs_costs_another_one_on_its_accelerator_nothing(
 
 
 async def test_of_all_that_wait_for_one_worker_only_what_hung_is_blamed_and_the_rest_runs(
-    hanging: Place, street: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    hanging: ModelSite, street: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As on an Edge TPU, which only one process can have."""
     lane = Lane(ENGINE, "cpu", None, trust=Trust(tmp_path))
@@ -286,7 +286,7 @@ async def test_a_worker_that_is_ended_before_it_begins_costs_no_frame_and_blames
 
 
 async def test_a_model_that_crashes_again_and_again_is_left_out_and_named(
-    workers: Workers, hanging: Place
+    workers: Workers, hanging: ModelSite
 ) -> None:
     lane = workers.lane(hanging)
     for _ in range(3):
@@ -301,7 +301,7 @@ async def test_a_model_that_crashes_again_and_again_is_left_out_and_named(
 
 
 async def test_while_a_model_is_loaded_others_on_its_accelerator_run(
-    workers: Workers, hanging: Place, street: bytes
+    workers: Workers, hanging: ModelSite, street: bytes
 ) -> None:
     """A compiler of an accelerator may need half an hour."""
     await run(workers.lane(MINE), MINE, street)
@@ -319,7 +319,7 @@ async def test_while_a_model_is_loaded_others_on_its_accelerator_run(
 
 
 async def test_a_model_that_is_loaded_runs_while_another_is_loaded_in_its_worker(
-    hanging: Place, street: bytes
+    hanging: ModelSite, street: bytes
 ) -> None:
     """As on an Edge TPU: nothing but the loading itself is in its way."""
     lane = Lane(ENGINE, "cpu", None)
@@ -349,7 +349,7 @@ async def test_errors_of_the_engine_come_back_with_their_type(
 ) -> None:
     with pytest.raises(PictureError, match="not a JPEG"):
         await run(workers.lane(MINE), MINE, b"rubbish")
-    nowhere = Place(MODEL, ENGINE, "cuda:0")
+    nowhere = ModelSite(MODEL, ENGINE, "cuda:0")
     with pytest.raises(AcceleratorError, match="cuda:0"):
         await run(workers.lane(nowhere), nowhere, street)
     with pytest.raises(EngineMissingError, match="this node supports"):

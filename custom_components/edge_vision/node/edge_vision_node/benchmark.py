@@ -23,7 +23,7 @@ from .protocol import (
     read,
     write,
 )
-from .workers.lane import Place
+from .workers.lane import ModelSite
 from .workers.messages import Measured
 from .workers.pool import Workers
 
@@ -93,7 +93,7 @@ class Benchmarks:
             await asyncio.to_thread(self._write)
             return result
 
-    async def _describe(self, place: Place) -> BenchmarkRow:
+    async def _describe(self, place: ModelSite) -> BenchmarkRow:
         (engine,) = [info for info in await self._workers.engines() if info.id == place.engine]
         names = {item.id: item.name for item in engine.accelerators}
         return BenchmarkRow(
@@ -104,7 +104,7 @@ class Benchmarks:
         )
 
     async def _measure(
-        self, place: Place, row: BenchmarkRow, picture: bytes, seconds: float
+        self, place: ModelSite, row: BenchmarkRow, picture: bytes, seconds: float
     ) -> BenchmarkRow:
         try:
             with self._workers.hold(place) as lane:

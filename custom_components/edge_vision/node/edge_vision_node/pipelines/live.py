@@ -35,7 +35,7 @@ from ..protocol import (
 )
 from ..rules.scene import RuleEvent, Scene
 from ..tracking.follower import Follower
-from ..workers.lane import Place
+from ..workers.lane import ModelSite
 from .best_picture import BestPictures
 from .handover import Situation
 from .live_detector import PICTURE_WIDTH, LiveDetector
@@ -312,7 +312,7 @@ class LivePipeline:
         return True
 
     async def _prepare(
-        self, now: Situation, place: Place, frame: CameraFrame
+        self, now: Situation, place: ModelSite, frame: CameraFrame
     ) -> tuple[Follower, Planner]:
         """Return what follows and what plans, new ones if something else is looked for."""
         memory = self.pipeline.memory

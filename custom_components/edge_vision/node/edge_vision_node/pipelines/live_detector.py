@@ -9,7 +9,7 @@ from ..inference.merge import merge
 from ..inference.planner import Plan
 from ..protocol import Box
 from ..tracking.follower import Follower
-from ..workers.lane import Lane, Place, PreparedCrops
+from ..workers.lane import Lane, ModelSite, PreparedCrops
 from ..workers.messages import CropsResult
 from .loading import Loader
 from .pipeline import Pipeline
@@ -36,8 +36,8 @@ class LiveDetector:
         self._stills = stills
 
     async def in_parts(
-        self, place: Place, frame: CameraFrame, plan: Plan, follower: Follower
-    ) -> tuple[Detections, Place, float]:
+        self, place: ModelSite, frame: CameraFrame, plan: Plan, follower: Follower
+    ) -> tuple[Detections, ModelSite, float]:
         """Run the model on parts of a frame, or on the whole of it."""
         if not len(plan.boxes):
             return Detections.none(), place, 0.0
@@ -55,7 +55,7 @@ class LiveDetector:
         )
         crops = PreparedCrops(batch.pixels.data.cast("B"), placements)
 
-        async def work(lane: Lane, place: Place) -> CropsResult:
+        async def work(lane: Lane, place: ModelSite) -> CropsResult:
             return await lane.run_crops(
                 self._pipeline.config.pipeline_id,
                 place,
@@ -70,7 +70,7 @@ class LiveDetector:
 
     async def in_picture(
         self, frame: CameraFrame, follower: Follower
-    ) -> tuple[Detections, Place, float]:
+    ) -> tuple[Detections, ModelSite, float]:
         """Run a model on a whole picture, in which it looks for its own parts."""
         _, jpeg = await self._watcher.picture(frame.number, PICTURE_WIDTH)
         place, result = await self._stills.run(

@@ -18,7 +18,7 @@ from ..errors import (
     NodeError,
 )
 from ..models.store import DEFAULT_MODEL, ModelStore
-from ..workers.lane import Lane, Place
+from ..workers.lane import Lane, ModelSite
 from ..workers.pool import Workers
 from .pipeline import Pipeline
 
@@ -92,7 +92,7 @@ class Loader:
         _LOGGER.warning("Pipeline %s cannot look: %s", pipeline.config.pipeline_id, err)
         pipeline.fail(err)
 
-    async def _load_for(self, pipeline: Pipeline, *, anew: bool) -> tuple[Place, str | None]:
+    async def _load_for(self, pipeline: Pipeline, *, anew: bool) -> tuple[ModelSite, str | None]:
         """Load a pipeline's model where it is wanted, or as a fallback elsewhere if allowed.
 
         `anew`: try what is wanted even if that has failed before. Returns where it runs, and in a
@@ -106,7 +106,7 @@ class Loader:
             with suppress(*_CANNOT_LOAD, InferenceError):
                 await workers.load(before)
                 return before, fallback_from
-        wanted: Place | None = None
+        wanted: ModelSite | None = None
         try:
             wanted = await workers.choose(model, config.engine, config.accelerator)
             await workers.load(wanted)
@@ -129,7 +129,7 @@ class Loader:
             return place, f"{what or 'The wanted engine'} cannot be used: {reason}"
         raise reason
 
-    async def ready(self, pipeline: Pipeline) -> Place:
+    async def ready(self, pipeline: Pipeline) -> ModelSite:
         """Return where the pipeline's model is loaded, after loading it if necessary.
 
         Raises `NodeError`: `ModelLoadingError` if that takes longer than a look can wait.
@@ -147,8 +147,8 @@ class Loader:
         raise ModelLoadingError("The model is being loaded; the first time it may be compiled")
 
     async def run_in(
-        self, pipeline: Pipeline, work: Callable[[Lane, Place], Awaitable[_T]]
-    ) -> tuple[Place, _T]:
+        self, pipeline: Pipeline, work: Callable[[Lane, ModelSite], Awaitable[_T]]
+    ) -> tuple[ModelSite, _T]:
         """Do work where the pipeline's model is loaded, or can be. Raises `NodeError`."""
         try:
             return await self._run_once(pipeline, work)
@@ -162,8 +162,8 @@ class Loader:
         return await self._run_once(pipeline, work)
 
     async def _run_once(
-        self, pipeline: Pipeline, work: Callable[[Lane, Place], Awaitable[_T]]
-    ) -> tuple[Place, _T]:
+        self, pipeline: Pipeline, work: Callable[[Lane, ModelSite], Awaitable[_T]]
+    ) -> tuple[ModelSite, _T]:
         place = await self.ready(pipeline)
         return place, await work(self._workers.lane(place), place)
 

@@ -9,7 +9,7 @@ from datetime import datetime
 from ..errors import NodeError
 from ..protocol import PipelineConfig, PipelineState, PipelineStatus
 from ..rules.objects import Limits
-from ..workers.lane import Place
+from ..workers.lane import ModelSite
 from .memory import Memory
 
 
@@ -31,7 +31,7 @@ class Pipeline:
         self.on_picture: Callable[[], None] | None = None
         # Whether the pipeline has been removed: a look that is under way comes too late.
         self.removed = False
-        self.place: Place | None = None
+        self.place: ModelSite | None = None
         self.error: NodeError | None = None
         # While its model is being loaded.
         self.loading: asyncio.Task[None] | None = None
@@ -54,7 +54,7 @@ class Pipeline:
             self.place = self.error = self.fallback_from = None
         return moved
 
-    def use(self, place: Place, fallback_from: str | None = None) -> None:
+    def use(self, place: ModelSite, fallback_from: str | None = None) -> None:
         """Take a loaded model; `fallback_from` says in a sentence what was wanted instead.
 
         Raises `ModelError` if it lacks a label of the configuration.

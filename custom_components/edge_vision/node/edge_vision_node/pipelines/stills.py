@@ -29,7 +29,7 @@ from ..rules.answer import NOTHING
 from ..rules.objects import Limits
 from ..rules.posture import with_postures
 from ..rules.scene import Answer, Scene, SceneObject
-from ..workers.lane import Lane, Place
+from ..workers.lane import Lane, ModelSite
 from ..workers.messages import RunResult
 from ..workers.pool import Workers
 from .handover import Situation
@@ -121,7 +121,7 @@ class Stills:
 
     async def _find(
         self, pipeline: Pipeline, data: memoryview, masks: Masks = (), user: str | None = None
-    ) -> tuple[Place, RunResult]:
+    ) -> tuple[ModelSite, RunResult]:
         """Return what a picture shows of interest, with postures."""
         lowest = pipeline.limits.lowest
         place, result = await self.run(pipeline, data, masks, user, lowest=lowest)
@@ -136,14 +136,14 @@ class Stills:
         user: str | None = None,
         *,
         lowest: float,
-    ) -> tuple[Place, RunResult]:
+    ) -> tuple[ModelSite, RunResult]:
         """Run a pipeline's model on a picture; return what is found from a confidence on.
 
         `user` is in whose name that is done if not the pipeline's. Raises `NodeError`.
         """
         whose = pipeline.config.pipeline_id
 
-        async def work(lane: Lane, place: Place) -> RunResult:
+        async def work(lane: Lane, place: ModelSite) -> RunResult:
             manifest = place.model.manifest
             # Before it is its turn: no picture waits for another one to be decoded.
             still = await self._imaging.prepare(whose, data, manifest, masks, patient=user is None)
@@ -248,7 +248,7 @@ def allowed(result: RunResult, limits: Limits) -> RunResult:
     return replace(result, findings=replace(result.findings, objects=objects))
 
 
-def understood(place: Place, result: RunResult) -> RunResult:
+def understood(place: ModelSite, result: RunResult) -> RunResult:
     """Return what a model found with what follows from it alone: the postures of bodies."""
     if place.model.manifest.task != Task.POSE:
         return result
@@ -267,7 +267,7 @@ def scene_item(item: DetectedObject) -> SceneObject:
     )
 
 
-def answer_in(place: Place, result: RunResult) -> Answer | None:
+def answer_in(place: ModelSite, result: RunResult) -> Answer | None:
     """Return what one look says of the whole picture; None if the task has no such answer."""
     found = result.findings
     match place.model.manifest.task:

@@ -16,7 +16,7 @@ from ..protocol import Box, DetectedObject, Kind, Look, NodeEvent, Phase, Protoc
 from ..rules.objects import count_labels
 from ..rules.scene import RuleEvent
 from ..storage.archive import Archive
-from ..workers.lane import Place
+from ..workers.lane import ModelSite
 from .background import Background
 from .pipeline import Pipeline
 
@@ -47,7 +47,7 @@ class Moment:
     """One look of a pipeline: what all events that come of it share."""
 
     pipeline: Pipeline
-    place: Place
+    place: ModelSite
     captured_at: datetime
     inference_ms: float = 0.0
 

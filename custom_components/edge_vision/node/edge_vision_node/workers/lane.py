@@ -61,8 +61,8 @@ class PreparedCrops:
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where a model runs."""
+class ModelSite:
+    """A model on an engine and accelerator, where it runs."""
 
     model: Model
     engine: str
@@ -106,14 +106,14 @@ class Lane:
         self._trust = trust or Trust()
         self._failures = failures or Failures()
 
-    def loaded(self, place: Place) -> Loaded | None:
+    def loaded(self, place: ModelSite) -> Loaded | None:
         """Return what runs a model, None if it is not loaded."""
         generation, loaded = self._loaded.get(place.key, (0, None))
         if generation == self.worker.generation and self.worker.pid:
             return loaded
         return None
 
-    async def load(self, place: Place) -> Loaded:
+    async def load(self, place: ModelSite) -> Loaded:
         """Load a model, unless it is loaded already.
 
         Concurrent calls wait for the same load. Raises `NodeError`, also for a model that crashed
@@ -133,7 +133,7 @@ class Lane:
         if not task.cancelled():
             task.exception()  # retrieve it: the caller may be gone
 
-    async def _load(self, place: Place) -> Loaded:
+    async def _load(self, place: ModelSite) -> Loaded:
         async with self._loading:
             await self.prove(place)
             order = Load(
@@ -153,7 +153,7 @@ class Lane:
 
     async def _ask(
         self,
-        place: Place,
+        place: ModelSite,
         order: Order,
         message: object,
         answer: type[_T],
@@ -182,7 +182,7 @@ class Lane:
     async def run(
         self,
         user: str,
-        place: Place,
+        place: ModelSite,
         picture: Still | bytes,
         confidence: float,
         class_ids: Iterable[int],
@@ -204,7 +204,7 @@ class Lane:
     async def run_crops(
         self,
         user: str,
-        place: Place,
+        place: ModelSite,
         crops: PreparedCrops,
         confidence: float,
         class_ids: Iterable[int],
@@ -221,7 +221,7 @@ class Lane:
     async def _run(
         self,
         user: str,
-        place: Place,
+        place: ModelSite,
         order: Order,
         message: Run | RunCrops,
         answer: type[_T],
@@ -241,7 +241,7 @@ class Lane:
 
         return await self._scheduler.run(user, job)
 
-    async def _note_failure(self, place: Place, err: InferenceError) -> None:
+    async def _note_failure(self, place: ModelSite, err: InferenceError) -> None:
         """Reload a model that keeps failing, and give it up if that does not help.
 
         Raises `AcceleratorFailedError` when it is given up, for example because the accelerator
@@ -254,7 +254,7 @@ class Lane:
             self._failures.require_hope(place.key)
 
     async def measure(
-        self, place: Place, picture: bytes, seconds: float, least: int = 10
+        self, place: ModelSite, picture: bytes, seconds: float, least: int = 10
     ) -> Measured:
         """Time a model for some seconds, and at least `least` (2 or more) times.
 
@@ -268,7 +268,7 @@ class Lane:
 
         return await self._scheduler.run(ulid_now(), job)
 
-    async def _strike(self, place: Place, err: WorkerError, *, first_run: bool = False) -> None:
+    async def _strike(self, place: ModelSite, err: WorkerError, *, first_run: bool = False) -> None:
         await self._trust.strike(
             place.model,
             place.engine,
@@ -280,7 +280,7 @@ class Lane:
             enough=first_run and not (err.timed_out or err.killed),
         )
 
-    async def prove(self, place: Place) -> None:
+    async def prove(self, place: ModelSite) -> None:
         """Try a model that is not bundled in a process that is thrown away.
 
         Raises `QuarantinedError` if it crashed, or the error that says why it cannot be used.

@@ -25,7 +25,7 @@ from ..models.trust import Trust
 from ..processes.child_process import ChildProcess
 from ..protocol import EngineInfo
 from .failures import Failures
-from .lane import Lane, Place
+from .lane import Lane, ModelSite
 from .messages import (
     Describe,
     Described,
@@ -62,7 +62,7 @@ class Workers:
                 self._engines = await _describe_engines()
             return self._engines
 
-    async def choose(self, model: Model, engine: str | None, accelerator: str | None) -> Place:
+    async def choose(self, model: Model, engine: str | None, accelerator: str | None) -> ModelSite:
         """Return where a model runs; None leaves the choice open. Raises `EngineMissingError`.
 
         Raises `WorkerError` if the named engine crashed when it was queried.
@@ -82,24 +82,24 @@ class Workers:
             elif where := accelerator or default_accelerator(
                 info.accelerators, model.engine(info.id).files
             ):
-                return Place(model, info.id, where)
+                return ModelSite(model, info.id, where)
             else:
                 reasons.append(
                     f"{model.manifest.name} has no file for an accelerator of {info.name}"
                 )
         raise EngineMissingError(f"{model.manifest.name} cannot run here: {'; '.join(reasons)}")
 
-    async def places(self, model: Model) -> list[Place]:
+    async def places(self, model: Model) -> list[ModelSite]:
         """Return all places where a model can run, best first, without emulated GPUs."""
         return [
-            Place(model, info.id, item.id)
+            ModelSite(model, info.id, item.id)
             for info in await self.engines()
             if info.version is not None and info.id in model.engines
             for item in info.accelerators
             if not item.emulated and default_accelerator([item], model.engine(info.id).files)
         ]
 
-    def lane(self, place: Place) -> Lane:
+    def lane(self, place: ModelSite) -> Lane:
         """Return the lane of a place; exclusive accelerators have one lane for all models.
 
         A model that crashes, hangs or is compiled for half an hour delays no model of another
@@ -121,7 +121,7 @@ class Workers:
         return self._lanes[key]
 
     @contextmanager
-    def hold(self, place: Place) -> Iterator[Lane]:
+    def hold(self, place: ModelSite) -> Iterator[Lane]:
         """Keep the lane of a place open, whether or not a pipeline uses it."""
         lane = self.lane(place)
         lane.holders += 1
@@ -130,7 +130,7 @@ class Workers:
         finally:
             lane.holders -= 1
 
-    async def load(self, place: Place) -> Loaded:
+    async def load(self, place: ModelSite) -> Loaded:
         """Load a model. Raises as `Lane.load` does."""
         with self.hold(place) as lane:
             return await lane.load(place)
@@ -140,7 +140,7 @@ class Workers:
         """Return the ids of the processes that run."""
         return [pid for lane in self._lanes.values() if (pid := lane.worker.pid)]
 
-    async def unload_all_but(self, places: Iterable[Place]) -> None:
+    async def unload_all_but(self, places: Iterable[ModelSite]) -> None:
         """Keep only these models; a worker without one ends."""
         keys = {place.key for place in places}
         for name, lane in list(self._lanes.items()):

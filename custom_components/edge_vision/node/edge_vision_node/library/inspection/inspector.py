@@ -14,7 +14,7 @@ from ...models.heads import HEAD_TYPES
 from ...models.labels import Names
 from ...models.names import clean
 from ...protocol import Findings, Inspection, ModelInfo, ModelProposal
-from ...workers.lane import Place
+from ...workers.lane import ModelSite
 from ...workers.messages import Probed, ProbedOutput, RunResult
 from ...workers.pool import Workers
 from ...workers.proof import probe, trial
@@ -59,7 +59,7 @@ class _Seen:
     probed: tuple[ProbedOutput, ...] = ()
     guess: Guess | None = None
     document: dict[str, Any] | None = None
-    place: Place | None = None
+    place: ModelSite | None = None
     result: RunResult | None = None
     saved: ModelInfo | None = None
 
@@ -126,7 +126,7 @@ class Inspector:
         if seen.place is None:
             seen.problem = f"It was not tried: {untried}"
         else:
-            seen.place = Place(model, seen.place.engine, seen.place.accelerator)
+            seen.place = ModelSite(model, seen.place.engine, seen.place.accelerator)
             seen.result = await trial(
                 model,
                 seen.place.engine,
@@ -139,7 +139,9 @@ class Inspector:
         if wish.save_as is not None:
             await self._save(seen)
 
-    async def _place(self, seen: _Seen, picture: PictureInput, constants: dict[str, Any]) -> Place:
+    async def _place(
+        self, seen: _Seen, picture: PictureInput, constants: dict[str, Any]
+    ) -> ModelSite:
         """Return where to try the model. Raises `EngineMissingError` or `ModelError`."""
         document = seen.candidate.document(picture, None, constants)
         model = await asyncio.to_thread(seen.candidate.write, document)
@@ -157,7 +159,7 @@ class Inspector:
         seen.saved = model.info()
 
 
-async def _probe(place: Place, picture: bytes) -> Probed:
+async def _probe(place: ModelSite, picture: bytes) -> Probed:
     probed = await probe(place.model, place.engine, place.accelerator, picture)
     if any(not output.finite for output in probed.outputs):
         raise ModelError(
