@@ -43,8 +43,24 @@ NODE_REQUIREMENTS = {
     for name in re.findall(r"^[\w-]+", requirement)
 }
 # What takes arrays and times in, and gives dataclasses out.
-PURE = ["detections.py", "findings.py", "models/heads", "rules"]
-PURE_MAY_IMPORT = {"__future__", "collections", "dataclasses", "enum", "functools", "itertools"}
+PURE = [
+    "detections.py",
+    "findings.py",
+    "inference/merge.py",
+    "inference/planner.py",
+    "models/heads",
+    "rules",
+    "tracking",
+]
+PURE_MAY_IMPORT = {
+    "__future__",
+    "collections",
+    "contextlib",
+    "dataclasses",
+    "enum",
+    "functools",
+    "itertools",
+}
 PURE_MAY_IMPORT |= {"math", "typing", "numpy"}
 READS_A_CLOCK_OR_A_FILE = {"open", "input", "print"}
 
