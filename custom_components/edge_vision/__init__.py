@@ -44,7 +44,7 @@ _LOGGER = logging.getLogger(__name__)
 
 CONFIG_SCHEMA = cv.config_entry_only_config_schema(DOMAIN)
 
-# `image_processing` is set up beside these: its component knows no config entries.
+# `image_processing` is set up separately: its component does not support config entries.
 PLATFORMS = [
     Platform.BINARY_SENSOR,
     Platform.BUTTON,
@@ -58,7 +58,7 @@ PLATFORMS = [
 
 
 async def async_setup(hass: HomeAssistant, _config: ConfigType) -> bool:
-    """Register the actions, and serve the pictures that flows show."""
+    """Register actions and views."""
     await hass.async_add_import_executor_job(load_modules)
     async_setup_services(hass)
     async_setup_flow_pictures(hass)
@@ -94,7 +94,7 @@ async def async_setup_entry(hass: HomeAssistant, entry: EdgeVisionConfigEntry) -
 
     entry.async_on_unload(hass.bus.async_listen_once(EVENT_HOMEASSISTANT_STOP, stop))
     await _start(hass, entry, runtime)
-    # Whatever fails from here on, or is cancelled, takes back all that was done before it.
+    # Undo everything if a later step fails or is canceled.
     async with AsyncExitStack() as undo:
         undo.push_async_callback(runtime.async_stop)
         entry.runtime_data = runtime
@@ -103,14 +103,14 @@ async def async_setup_entry(hass: HomeAssistant, entry: EdgeVisionConfigEntry) -
         await hass.config_entries.async_forward_entry_setups(entry, PLATFORMS)
         undo.push_async_callback(hass.config_entries.async_unload_platforms, entry, PLATFORMS)
         component = _image_processing(hass)
-        # Before the set-up, for a set-up that fails must be taken back, too.
+        # Before the set-up, because a failed one must be undone, too.
         undo.push_async_callback(component.async_unload_entry, entry)
         if not await component.async_setup_entry(entry):
             raise ConfigEntryError("The image processing platform could not be set up")
         runtime.async_hear()
         undo.pop_all()
     entry.async_on_unload(entry.add_update_listener(_async_entry_updated))
-    await runtime.async_update()  # with what was changed meanwhile
+    await runtime.async_update()  # apply changes made during the set-up
     return True
 
 
@@ -129,7 +129,7 @@ async def async_remove_entry(hass: HomeAssistant, entry: EdgeVisionConfigEntry) 
         for owner in (entry.entry_id, *entry.subentries):
             async_clear_issue(hass, issue, owner)
     for domain, issue_key in tuple(ir.async_get(hass).issues):
-        if domain == DOMAIN and entry.entry_id in issue_key:  # those of its models
+        if domain == DOMAIN and entry.entry_id in issue_key:  # issues of its models
             ir.async_delete_issue(hass, domain, issue_key)
     await event_store(hass, entry.entry_id).async_remove()
     if entry.data.get(CONF_NODE_TYPE, NODE_TYPE_LOCAL) == NODE_TYPE_LOCAL:
@@ -180,7 +180,7 @@ async def _install_engine(hass: HomeAssistant, entry: EdgeVisionConfigEntry) -> 
 async def _install_video(
     hass: HomeAssistant, entry: EdgeVisionConfigEntry, runtime: EntryRuntime
 ) -> None:
-    """Install what reads live video, where it is wanted; without it there are stills."""
+    """Install the package for live video if a camera needs it; without it, stills are used."""
     if any(pipeline.settings.may_be_live for pipeline in runtime.pipelines.values()):
         runtime.node.video_missing = await async_install_video(hass)
     if runtime.node.video_missing is None:
@@ -234,7 +234,7 @@ def _register_node_device(
 
 
 async def _async_entry_updated(hass: HomeAssistant, entry: EdgeVisionConfigEntry) -> None:
-    """Take in changed settings: those of a camera disturb no other, those of the node all."""
+    """Apply changed settings; only those of the node reload the entry."""
     runtime = entry.runtime_data
     if runtime.made_for != (entry.title, entry.data):
         hass.config_entries.async_schedule_reload(entry.entry_id)

@@ -1,4 +1,4 @@
-"""Occupancy per label, and whether the node is connected."""
+"""Binary sensors: occupancy per label, and the connection of the node."""
 
 from __future__ import annotations
 
@@ -59,22 +59,22 @@ def _make(runtime: EntryRuntime, pipeline: PipelineRuntime) -> list[PipelineEnti
 
 
 class LabelOccupancy(PipelineEntity, BinarySensorEntity):
-    """Whether an object of a label is there."""
+    """Occupancy by objects of a label."""
 
     @property
     @override
     def is_on(self) -> bool | None:
-        """Return whether it is there; None before anybody has looked."""
+        """Return whether an object is present; None before the first look."""
         return self.presence.present if self.presence else None
 
 
 class NodeConnectivity(NodeEntity, BinarySensorEntity):
-    """Whether the node is connected."""
+    """The connection of the node."""
 
     @property
     @override
     def available(self) -> bool:
-        """Always: "not connected" is what it is there to say."""
+        """Return True: the state shows the connection."""
         return True
 
     @property

@@ -1,4 +1,4 @@
-"""What a pipeline has to say, as an event entity."""
+"""Event entities: the events of a pipeline."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ async def async_setup_entry(
 
 
 class DetectionEvent(PipelineEntity, EventEntity):
-    """Everything that is fired as `edge_vision_detection` for this pipeline."""
+    """All bus events `edge_vision_detection` of a pipeline."""
 
     _object_name: str | None = ""
 
     @property
     @override
     def available(self) -> bool:
-        """Always: what happened last stays true while the node is away.
+        """Return True: the last event stays valid while the node is disconnected.
 
         And an entity that comes back says in Activity, and to triggers, that it happened again.
         """
@@ -50,7 +50,7 @@ class DetectionEvent(PipelineEntity, EventEntity):
 
     @override
     async def async_added_to_hass(self) -> None:
-        """Follow the events."""
+        """Subscribe to the events of the pipeline."""
         await super().async_added_to_hass()
         self.async_on_remove(self.pipeline.async_add_event_listener(self._async_take_event))
 
@@ -69,7 +69,7 @@ class DetectionEvent(PipelineEntity, EventEntity):
     @callback
     def _async_take_event(self, data: dict[str, Any]) -> None:
         if (happened := event_type(data["kind"], data["phase"])) is None:
-            return  # a newer node may know kinds that this version does not
+            return  # a newer node may send kinds that this version does not support
         attributes = {
             key: value
             for key, value in data.items()

@@ -1,4 +1,4 @@
-"""The annotated picture of a pipeline's last event."""
+"""Image entities: the annotated picture of the last event."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class LastDetection(PipelineEntity, ImageEntity):
     """
 
     def __init__(self, runtime: EntryRuntime, pipeline: PipelineRuntime) -> None:
-        """Follow a pipeline."""
+        """Initialize the entity."""
         PipelineEntity.__init__(self, runtime, pipeline, LAST_DETECTION)
         ImageEntity.__init__(self, runtime.hass)
         self._take_time()
@@ -49,7 +49,7 @@ class LastDetection(PipelineEntity, ImageEntity):
     @property
     @override
     def available(self) -> bool:
-        """Whether the node is there: the picture stays true when the camera is away."""
+        """Return whether the node is connected; the picture does not depend on the camera."""
         return self.runtime.node.connected
 
     @callback
@@ -64,7 +64,7 @@ class LastDetection(PipelineEntity, ImageEntity):
 
     @override
     async def async_image(self) -> bytes | None:
-        """Fetch the picture from the node."""
+        """Return the picture from the node."""
         request = PictureRequest(pipeline_id=self.pipeline.pipeline_id)
         try:
             _, picture = await self.runtime.node.async_request_picture(

@@ -34,7 +34,7 @@ _MAX_FACES = 20
 
 
 def _description(translation_key: str) -> ImageProcessingEntityDescription:
-    # One key for all: a pipeline whose model is exchanged keeps its entity.
+    # One key for all tasks: a pipeline keeps its entity when its model is changed.
     return ImageProcessingEntityDescription(key="detection", translation_key=translation_key)
 
 
@@ -53,7 +53,7 @@ def _make(runtime: EntryRuntime, pipeline: PipelineRuntime) -> list[LookEntity]:
 
 
 class LookEntity(PipelineEntity, ImageProcessingEntity):
-    """What all tasks have in common."""
+    """Base class for all tasks."""
 
     _object_name: str | None = ""
 
@@ -62,29 +62,29 @@ class LookEntity(PipelineEntity, ImageProcessingEntity):
     @property
     @override
     def camera_entity(self) -> str | None:
-        """Return the camera that is looked at, where Home Assistant has it."""
+        """Return the entity ID of the camera, or None without one."""
         return self.pipeline.settings.camera
 
     @property
     @override
     def confidence(self) -> float | None:
-        """Return the lowest confidence, in percent, that counts."""
+        """Return the minimum confidence in percent."""
         return self.pipeline.settings.confidence
 
     @property
     @override
     def state(self) -> str | int | None:
-        """Return what the looks say; None is "not looked", never "none there"."""
+        """Return the result of the looks; None means "not looked", never "nothing there"."""
         return None if (look := self.pipeline.look) is None else self._state(look)
 
     def _state(self, look: Look) -> str | int | None:
-        # Home Assistant takes no longer state, and some models are fond of synonyms.
+        # The length of a state is limited, and some labels are lists of synonyms.
         return look.answer[:MAX_LENGTH_STATE_STATE] if look.answer else None
 
     @property
     @override
     def extra_state_attributes(self) -> dict[str, Any]:
-        """Return what the newest look showed, and with what it was looked."""
+        """Return the newest result, and the model and engine that made it."""
         pipeline = self.pipeline
         attributes: dict[str, Any] = {
             "last_detection": pipeline.last_detection_at,
@@ -106,7 +106,7 @@ class LookEntity(PipelineEntity, ImageProcessingEntity):
 
     @override
     async def async_update(self) -> None:
-        """Look once: this is what the action `image_processing.scan` comes down to.
+        """Look once, for the action `image_processing.scan`.
 
         The action has no way to hand on an error, and the entity's state tells of it.
         """
@@ -117,7 +117,7 @@ class LookEntity(PipelineEntity, ImageProcessingEntity):
 
 
 def _count(look: Look) -> int:
-    """Return how many objects are there, as occupancy and counts have it.
+    """Return the number of objects as occupancy and count sensors show it.
 
     In stills that is not what the newest look shows: an object that one look missed is still there.
     """
@@ -125,7 +125,7 @@ def _count(look: Look) -> int:
 
 
 class DetectionEntity(LookEntity):
-    """The number of objects that are there; what the newest look shows is in the attributes."""
+    """The number of objects; the newest result is in the attributes."""
 
     @override
     def _state(self, look: Look) -> int:
@@ -141,7 +141,7 @@ class ClassificationEntity(LookEntity):
 
 
 class PoseEntity(LookEntity):
-    """The posture of the body that is seen best; keypoints of all are in the attributes."""
+    """The posture of the body with the highest confidence; keypoints are in the attributes."""
 
 
 class FaceEntity(LookEntity, ImageProcessingFaceEntity):
@@ -158,7 +158,7 @@ class FaceEntity(LookEntity, ImageProcessingFaceEntity):
         pipeline: PipelineRuntime,
         description: ImageProcessingEntityDescription,
     ) -> None:
-        """Follow a pipeline."""
+        """Initialize the entity."""
         ImageProcessingFaceEntity.__init__(self)
         LookEntity.__init__(self, runtime, pipeline, description)
         self._processed: Look | None = None
@@ -166,7 +166,7 @@ class FaceEntity(LookEntity, ImageProcessingFaceEntity):
     @property
     @override
     def confidence(self) -> None:
-        """Return that whatever comes from the node counts."""
+        """Return None: the node already filtered."""
         return
 
     @override

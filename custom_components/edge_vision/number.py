@@ -1,4 +1,4 @@
-"""The lowest confidence that counts."""
+"""Number entities: the minimum confidence."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ async def async_setup_entry(
 
 
 class ConfidenceNumber(PipelineEntity, NumberEntity):
-    """The same setting that the pipeline's form has; a change takes effect with the next look."""
+    """The minimum confidence of a pipeline; a change takes effect with the next look."""
 
     _object_name: str | None = "minimum confidence"
 
     @property
     @override
     def available(self) -> bool:
-        """Always: it is a setting, and can be changed while the node is away."""
+        """Return True: the setting can be changed while the node is disconnected."""
         return True
 
     @property
@@ -57,7 +57,7 @@ class ConfidenceNumber(PipelineEntity, NumberEntity):
 
     @override
     async def async_set_native_value(self, value: float) -> None:
-        """Change the setting. The entry's update listener tells the node."""
+        """Change the setting; the update listener of the entry configures the node."""
         entry = self.runtime.entry
         subentry = entry.subentries[self.pipeline.pipeline_id]
         self.hass.config_entries.async_update_subentry(

@@ -34,7 +34,7 @@ from .runtime.runtime import EdgeVisionConfigEntry, EntryRuntime
 
 PARALLEL_UPDATES = 0
 
-# Measurements of every single look are more than anybody reads.
+# Measurements of every single look would be too many states.
 _MEASURE_EVERY_S = 10.0
 _MAX_STATE_CHARS = 255
 
@@ -48,7 +48,7 @@ class PipelineSensorDescription(SensorEntityDescription):
 
 @dataclass(frozen=True, kw_only=True)
 class NodeSensorDescription(SensorEntityDescription):
-    """A sensor of a node. `exists`: whether this node can tell."""
+    """A sensor of a node. `exists`: whether the node provides the value."""
 
     value: Callable[[EntryNode], StateType]
     attributes: Callable[[EntryNode], Mapping[str, Any]] | None = None
@@ -215,12 +215,12 @@ def _make(runtime: EntryRuntime, pipeline: PipelineRuntime) -> list[PipelineEnti
 
 
 class LabelCount(PipelineEntity, SensorEntity):
-    """How many objects of a label are there."""
+    """The number of objects of a label."""
 
     @property
     @override
     def native_value(self) -> int | None:
-        """Return how many there are; None before anybody has looked."""
+        """Return the number; None before the first look."""
         return self.presence.count if self.presence else None
 
 
@@ -230,7 +230,7 @@ class Crossings(PipelineEntity, SensorEntity):
     def __init__(
         self, runtime: EntryRuntime, pipeline: PipelineRuntime, line: str, direction: str
     ) -> None:
-        """Count one direction of a line."""
+        """Initialize the sensor for one direction of a line."""
         super().__init__(runtime, pipeline, CROSSINGS[direction])
         self._line, self._direction = line, direction
         assert self._attr_unique_id is not None
@@ -251,13 +251,13 @@ class Crossings(PipelineEntity, SensorEntity):
     @property
     @override
     def native_value(self) -> int | None:
-        """Return how many; None while nobody watches the line."""
+        """Return the number; None without live video."""
         return None if (totals := self._totals) is None else sum(totals.values())
 
     @property
     @override
     def extra_state_attributes(self) -> dict[str, Any]:
-        """Return how many of each label."""
+        """Return the number per label."""
         return {"labels": self._totals or {}}
 
 
@@ -270,7 +270,7 @@ class PipelineSensor(PipelineEntity, SensorEntity):
         pipeline: PipelineRuntime,
         description: PipelineSensorDescription,
     ) -> None:
-        """Follow a pipeline."""
+        """Initialize the sensor."""
         super().__init__(runtime, pipeline, description)
         self._value = description.value
 
@@ -282,18 +282,18 @@ class PipelineSensor(PipelineEntity, SensorEntity):
 
 
 class StatusSensor(PipelineSensor):
-    """What the pipeline is doing, or why it cannot."""
+    """The activity or the problem of a pipeline."""
 
     @property
     @override
     def available(self) -> bool:
-        """Always: "the node is away" is one of the things it is there to say."""
+        """Return True: the state shows problems, too."""
         return True
 
     @property
     @override
     def extra_state_attributes(self) -> dict[str, Any]:
-        """Return where the pictures come from, and why it is as it is, since when."""
+        """Return the source of pictures, and the reason and time of a problem."""
         pipeline = self.pipeline
         activity = pipeline.activity
         is_problem = activity == pipeline.problem
@@ -310,14 +310,14 @@ class StatusSensor(PipelineSensor):
 
 
 class Measurement(PipelineSensor):
-    """A measurement of the newest looks, shown now and then."""
+    """A measurement of the newest looks, updated at intervals."""
 
     _written_at = 0.0
     _written_available: bool | None = None
 
     @override
     async def async_added_to_hass(self) -> None:
-        """Follow the pipeline; Home Assistant writes the first state after this."""
+        """Subscribe to the pipeline; Home Assistant writes the first state after this."""
         await super().async_added_to_hass()
         self._written_at, self._written_available = time.monotonic(), self._measured
 
@@ -339,7 +339,7 @@ class NodeSensor(NodeEntity, SensorEntity):
     """A sensor of a node."""
 
     def __init__(self, runtime: EntryRuntime, description: NodeSensorDescription) -> None:
-        """Follow a node."""
+        """Initialize the sensor."""
         super().__init__(runtime, description)
         self._value = description.value
         self._attributes = description.attributes
@@ -353,5 +353,5 @@ class NodeSensor(NodeEntity, SensorEntity):
     @property
     @override
     def extra_state_attributes(self) -> Mapping[str, Any] | None:
-        """Return what else there is to say."""
+        """Return the attributes."""
         return self._attributes(self.runtime.node) if self._attributes else None

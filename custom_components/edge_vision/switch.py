@@ -28,26 +28,26 @@ async def async_setup_entry(
 
 
 class DetectionSwitch(PipelineEntity, SwitchEntity):
-    """Whether the pipeline looks at all. It is as before after a restart."""
+    """Detection of a pipeline; the state is kept over restarts."""
 
     @property
     @override
     def available(self) -> bool:
-        """Always: it is a wish, and can be changed while the node is away."""
+        """Return True: it can be changed while the node is disconnected."""
         return True
 
     @property
     @override
     def is_on(self) -> bool:
-        """Return whether it looks."""
+        """Return whether detection is on."""
         return self.pipeline.enabled
 
     @override
     async def async_turn_on(self, **kwargs: Any) -> None:
-        """Begin to look."""
+        """Turn detection on."""
         self.runtime.pipelines.async_set_enabled(self.pipeline, True)
 
     @override
     async def async_turn_off(self, **kwargs: Any) -> None:
-        """Stop looking."""
+        """Turn detection off."""
         self.runtime.pipelines.async_set_enabled(self.pipeline, False)

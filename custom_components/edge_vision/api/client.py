@@ -29,8 +29,8 @@ _LOGGER = logging.getLogger(__name__)
 
 CONNECT_TIMEOUT_S = 10.0
 REQUEST_TIMEOUT_S = 30.0
-# Of what may have to wait until an accelerator's compiler has seen a model for the first time. The
-# node itself gives up on that after half an hour.
+# For requests that may compile a model for an accelerator first. The node's own limit is half an
+# hour.
 COMPILE_TIMEOUT_S = 1900.0
 _CLOSE_TIMEOUT_S = 1.0
 
@@ -38,14 +38,14 @@ type _Answer = tuple[object, memoryview | None]
 
 
 class Progress[P](NamedTuple):
-    """Who hears how far a command is: `listener` gets what the node pushes, read as `kind`."""
+    """Progress of a command: `listener` is called with what the node pushes, read as `kind`."""
 
     kind: type[P]
     listener: Callable[[P], None]
 
 
 class NodeRequestError(Exception):
-    """A node could not be talked to, or could not do what it was asked."""
+    """A request to a node failed."""
 
 
 class NodeDisconnected(NodeRequestError):
@@ -61,10 +61,10 @@ class NodeAuthError(NodeRequestError):
 
 
 class NodeVersionMismatch(NodeRequestError):
-    """Hub and node speak no common version of the protocol."""
+    """Hub and node have no version of the protocol in common."""
 
     def __init__(self, greeting: Greeting) -> None:
-        """Say who speaks what."""
+        """Initialize with the versions of both."""
         super().__init__(
             f"the node (version {greeting.version}) speaks protocol"
             f" {greeting.schema_min} to {greeting.schema_max}, this integration"
@@ -74,21 +74,21 @@ class NodeVersionMismatch(NodeRequestError):
 
 
 class NodeProtocolError(NodeRequestError):
-    """The node said something that is not the protocol."""
+    """The node broke the protocol."""
 
 
 class NodeCommandError(NodeRequestError):
     """The node answered with an error: `code` for programs, `message` for people."""
 
     def __init__(self, code: str, message: str) -> None:
-        """Keep both."""
+        """Initialize the error."""
         super().__init__(message)
         self.code = code
         self.message = message
 
 
 class NodeClient:
-    """Talks to one node over one websocket.
+    """Connects to one node over one websocket.
 
     `on_event(seq, event, log)`, `on_status(status)` and `on_look(look)` take what the node pushes;
     `log` says which log `seq` is of, and both are None for an event that the node could not write
@@ -104,7 +104,7 @@ class NodeClient:
         on_look: Callable[[Look], None] | None = None,
         on_disconnect: Callable[[], None] | None = None,
     ) -> None:
-        """Make a client that is not connected yet."""
+        """Initialize a client that is not connected."""
         self._on_event = on_event
         self._on_status = on_status
         self._on_look = on_look
@@ -124,11 +124,11 @@ class NodeClient:
         return self._reader is not None and not self.disconnected.is_set()
 
     async def __aenter__(self) -> Self:
-        """Use the client as a context that closes it."""
+        """Return the client; it is closed at the end of the context."""
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Close."""
+        """Close the connection."""
         await self.close()
 
     async def connect(
@@ -154,7 +154,7 @@ class NodeClient:
 
     async def _connect(self, socket: Path, token: str) -> Greeting:
         self._session = ClientSession(connector=UnixConnector(str(socket)))
-        # The name in the address means nothing: the connector goes to the socket.
+        # The host name is ignored: the connector uses the socket.
         self._websocket = websocket = await self._session.ws_connect(
             f"http://node{protocol.WEBSOCKET_PATH}",
             max_msg_size=protocol.MAX_MESSAGE_BYTES,
@@ -205,13 +205,13 @@ class NodeClient:
         except TimeoutError:
             _LOGGER.debug("The node did not take part in closing the connection")
         finally:
-            # Also when we are cancelled while we wait.
+            # Also if this is canceled while it waits.
             self._lost()
             if self._session is not None:
                 await self._session.close()
 
     def _lost(self) -> None:
-        """Fail what is pending and tell the owner, once."""
+        """Fail pending requests and notify the owner, once."""
         if self.disconnected.is_set():
             return
         self.disconnected.set()
@@ -250,7 +250,7 @@ class NodeClient:
         picture: bytes | None = None,
         timeout_s: float = REQUEST_TIMEOUT_S,
     ) -> tuple[T, bytes]:
-        """Do the same as `request` for a command whose answer brings a picture."""
+        """Send a command and return its answer and the picture that comes with it."""
         header, data = await self.request_either(
             command, params, answer, picture=picture, timeout_s=timeout_s
         )
@@ -267,7 +267,7 @@ class NodeClient:
         picture: bytes | None = None,
         timeout_s: float = REQUEST_TIMEOUT_S,
     ) -> tuple[T, bytes | None]:
-        """Do the same for a command whose answer may bring a picture."""
+        """Send a command and return its answer and a picture, or None without one."""
         result, view = await self._exchange(command, params, picture, timeout_s)
         return _read(answer, result), None if view is None else bytes(view)
 
@@ -312,7 +312,7 @@ class NodeClient:
     # --- What arrives --------------------------------------------------------------------------
 
     async def _read_all(self, websocket: ClientWebSocketResponse) -> None:
-        """Take in frames until the connection ends."""
+        """Handle messages until the connection ends."""
         try:
             async for message in websocket:
                 if message.type is WSMsgType.TEXT:
@@ -325,7 +325,7 @@ class NodeClient:
             _LOGGER.debug("The connection to the node is given up: %s", err)
         finally:
             self._lost()
-        # Not in `finally`: who cancels the reader closes the socket.
+        # Not in `finally`: whatever cancels the reader closes the socket.
         await self.close()
 
     def _take(self, message: dict[str, Any], picture: memoryview | None) -> None:
@@ -348,7 +348,7 @@ class NodeClient:
         except NodeProtocolError as err:
             _LOGGER.debug("A message of the node was left out: %s", err)
         except Exception:
-            # A receiver's mistake must not cost the connection.
+            # A bug in a listener must not end the connection.
             _LOGGER.exception("A message of the node could not be handled")
 
     def _take_progress(self, message: dict[str, Any]) -> None:

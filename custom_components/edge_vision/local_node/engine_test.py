@@ -1,4 +1,4 @@
-"""Try an engine before it is kept: a node that lives for the length of a self test."""
+"""Test an engine before it is saved, with a node that runs for one self test."""
 
 from __future__ import annotations
 
@@ -43,14 +43,14 @@ _LOGGER = logging.getLogger(__name__)
 # A slow board loads the model and runs it eleven times.
 SELF_TEST_TIMEOUT_S = 120.0
 _EXIT_STATUS_WAIT_S = 1.0
-# Of each engine and accelerator: whoever sets something up wants to see it soon.
+# For each engine and accelerator: short, because the user waits for the result.
 BENCHMARK_SECONDS = 1.5
 _TRACE = "Fatal Python error"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Trial:
-    """What a node with an engine said about itself, and its self test, which it has passed."""
+    """The information of a node and the self test of an engine that it has passed."""
 
     info: NodeInfo
     test: SelfTest
@@ -63,14 +63,14 @@ class TrialError(Exception):
     """
 
     def __init__(self, key: str, **placeholders: str) -> None:
-        """Keep both; as a string, it is a line for the log."""
+        """Initialize the error; as a string, it is a line for the log."""
         super().__init__(f"{key} {placeholders}")
         self.key = key
         self.placeholders = placeholders
 
     @classmethod
     def not_installed(cls, err: EngineInstallError) -> TrialError:
-        """Say the same as a failed installation."""
+        """Return the error for a failed installation."""
         return cls("engine_not_installed", **(err.translation_placeholders or {}))
 
 
@@ -83,7 +83,7 @@ def in_words(objects: Iterable[DetectedObject]) -> str:
 async def async_try_engine(
     hass: HomeAssistant, engine: str, data_dir: Path, accelerator: str | None = None
 ) -> Trial:
-    """Start a node, let it test an engine whose package is installed, and end it.
+    """Start a node, test an installed engine with it, and stop it.
 
     `accelerator`: None leaves it to the engine. Raises `TrialError`. However it ends, no process is
     left.
@@ -113,7 +113,7 @@ async def async_try_engine(
 async def async_benchmark(
     hass: HomeAssistant, data_dir: Path, listener: Callable[[BenchmarkProgress], None]
 ) -> Benchmark | None:
-    """Start a node, let it measure everything that is here, and end it.
+    """Start a node, measure every engine and accelerator, and stop it.
 
     Returns None where that fails, which the log tells: nothing depends on it.
     """
@@ -160,7 +160,7 @@ async def _test(process: NodeProcess, engine: str, accelerator: str | None) -> T
 
 
 def _failed(err: NodeCommandError, log: NodeLog, engine: str) -> TrialError:
-    """Say how the engine failed in a node that lives on: engines run in processes of their own."""
+    """Return the error for an engine that failed in its own process; the node still runs."""
     if "(SIGILL)" in err.message:
         return TrialError("processor_unsuitable", engine=engine, platform=platform_name())
     if err.code == ErrorCode.ENGINE_CRASHED:
@@ -170,7 +170,7 @@ def _failed(err: NodeCommandError, log: NodeLog, engine: str) -> TrialError:
 
 
 def _last_line(log: NodeLog) -> str:
-    """Return the last thing that native code said; the trace of a crash follows it."""
+    """Return the last line of native code before the trace of a crash."""
     said = [line for line in log.lines if not NODE_LEVEL.match(line)]
     traces = [number for number, line in enumerate(said) if line.startswith(_TRACE)]
     said = said[: traces[-1]] if traces else said
@@ -178,7 +178,7 @@ def _last_line(log: NodeLog) -> str:
 
 
 async def _crashed(process: NodeProcess, log: NodeLog, engine: str) -> TrialError:
-    """Say how the node ended: its socket closes a moment before there is an exit status."""
+    """Return the error for a node that ended; the exit status follows its socket's end."""
     try:
         async with asyncio.timeout(_EXIT_STATUS_WAIT_S):
             code = await process.wait()

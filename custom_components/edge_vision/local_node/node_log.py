@@ -1,4 +1,4 @@
-"""What a node writes to stderr: logged, kept for diagnostics, and free of credentials."""
+"""The log of a node: its stderr, without credentials, also for diagnostics."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ _MOST_WORDS = 10
 LAST_MOMENTS_S = 5.0
 _READ_CHARS = 2000
 NODE_LEVEL = re.compile(r"(DEBUG|INFO|WARNING|ERROR|CRITICAL) ([^\s:]+): ")
-# A node's error is no error of Home Assistant: what follows from it is reported where it shows, and
-# what it only warns of is for those who look for a cause.
+# An error of the node is not an error of Home Assistant: its effects are reported where they show,
+# and its warnings only help to find a cause.
 _LEVELS = {
     "DEBUG": logging.DEBUG,
     "INFO": logging.INFO,
@@ -34,9 +34,9 @@ class NodeLog:
     """The newest log lines of a node, over all its runs."""
 
     def __init__(self) -> None:
-        """Start empty."""
+        """Initialize an empty log."""
         self._lines: deque[str] = deque(maxlen=_KEPT_LINES)
-        # With their times; what a process says before it dies comes within moments.
+        # With their times: the last lines before the end come within moments.
         self._words: deque[tuple[float, str]] = deque(maxlen=_MOST_WORDS)
         self.start_error: str | None = None
 
@@ -46,7 +46,7 @@ class NodeLog:
         return list(self._lines)
 
     def begin(self) -> None:
-        """Note that a new run begins."""
+        """Begin the log of a new run."""
         self._words.clear()
         self.start_error = None
 
@@ -59,7 +59,7 @@ class NodeLog:
         return [line for at, line in self._words if at >= since]
 
     def add(self, line: str) -> None:
-        """Take in a line of stderr and log it at its level."""
+        """Add a line of stderr and log it at its level."""
         line = redact(line.rstrip(), _READ_CHARS)[:_KEPT_CHARS]
         if not line:
             return

@@ -27,13 +27,13 @@ _LOGGER = logging.getLogger(__name__)
 
 NODE_FOLDER = Path(__file__).parents[1] / "node"
 READY_TIMEOUT_S = 30.0
-# Longer than a slow SD card takes to write what is still to be written.
+# Longer than a slow SD card takes for pending writes.
 TERMINATE_TIMEOUT_S = 15.0
 _MAX_LINE_BYTES = 16 * 1024
 _LINES_AT_ONCE = 20
 _QUOTED_CHARS = 200
 _LAST_WORDS_TIMEOUT_S = 1.0
-# Credentials of this Home Assistant that a child has no use for.
+# Credentials of Home Assistant that the node does not need.
 _WITHHELD = ("SUPERVISOR_TOKEN", "HASSIO_TOKEN")
 
 
@@ -44,7 +44,7 @@ def data_dir(hass: HomeAssistant) -> Path:
 
 @dataclass(frozen=True, kw_only=True)
 class _Run:
-    """What a run needs on disk and in its environment."""
+    """Files and environment of a run."""
 
     folder: Path
     socket: Path
@@ -54,9 +54,9 @@ class _Run:
 
 
 def _prepare(data_dir: Path, config_dir: Path) -> _Run:
-    """Make folders and the token file. Blocking."""
+    """Create folders and the token file. Blocking."""
     data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with contextlib.suppress(OSError):  # pictures of the home lie there
+    with contextlib.suppress(OSError):  # it contains pictures of the home
         data_dir.chmod(0o700)
     # Not in the data folder: the path of a socket is limited to about a hundred bytes.
     folder = Path(tempfile.mkdtemp(prefix="edge_vision_"))
@@ -96,7 +96,7 @@ async def _lines(stream: asyncio.StreamReader) -> AsyncIterator[str]:
         for number, line in enumerate(complete, 1):
             yield line[:_MAX_LINE_BYTES].decode(errors="replace")
             if number % _LINES_AT_ONCE == 0:
-                await asyncio.sleep(0)  # a node that says very much must not hold the loop
+                await asyncio.sleep(0)  # a node that logs very much must not block the loop
         pending = pending[:_MAX_LINE_BYTES]
     if pending:
         yield pending.decode(errors="replace")
@@ -114,7 +114,7 @@ class NodeProcess:
     """A node process that is ready to be connected to. Make one with `start`."""
 
     def __init__(self, hass: HomeAssistant, run: _Run, log: NodeLog) -> None:
-        """Only for `start`."""
+        """Initialize; use `start` instead."""
         self._hass = hass
         self._run = run
         self._log = log
@@ -125,12 +125,12 @@ class NodeProcess:
 
     @property
     def socket(self) -> Path:
-        """Return where to connect."""
+        """Return the path of the socket."""
         return self._run.socket
 
     @property
     def token(self) -> str:
-        """Return what to authenticate with. New for every run."""
+        """Return the token, which is new for every run."""
         return self._run.token
 
     @property
@@ -152,7 +152,7 @@ class NodeProcess:
         except OSError as err:
             raise NodeStartError(f"its folders cannot be made: {err}") from err
         except asyncio.CancelledError:
-            # The folder is made all the same; it must not stay.
+            # The folder is created anyway and must be removed.
             preparing.add_done_callback(lambda done: _discard(hass, done))
             raise
         self = cls(hass, run, log)
@@ -179,7 +179,7 @@ class NodeProcess:
         try:
             self._process = process = await asyncio.create_subprocess_exec(
                 *command,
-                # Held open and never written to: its end tells the node that we are gone.
+                # Never written to: its end tells the node that Home Assistant is gone.
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.PIPE,
@@ -218,7 +218,7 @@ class NodeProcess:
         return f"; its last words: {' | '.join(lines)}" if lines else ""
 
     async def last_words(self, timeout_s: float = _LAST_WORDS_TIMEOUT_S) -> str | None:
-        """Return how the process ended, and what it said at last; None if it still runs then.
+        """Return how the process ended and its last log lines; None if it still runs.
 
         A process that dies closes its socket a moment before its exit status is known.
         """
@@ -243,13 +243,13 @@ class NodeProcess:
         return await self._process.wait() if self._process else None
 
     def kill(self) -> None:
-        """End a process that does not react. `stop` cleans up after it."""
+        """Kill a process that does not react. `stop` cleans up after it."""
         if self._process is not None and self._process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 self._process.kill()
 
     async def stop(self) -> None:
-        """End the process, kindly first, and remove what the run left. Twice is fine.
+        """Terminate the process, kill it if necessary, and remove its files. Safe to repeat.
 
         Who waits for it may be cancelled; the process is ended all the same.
         """
@@ -280,7 +280,7 @@ class NodeProcess:
 
 
 def _take_stdout(line: str, ready: asyncio.Future[dict[str, Any]]) -> None:
-    """Look for the one line that says that the node serves."""
+    """Look for the line that reports that the node is ready."""
     if not ready.done():
         with contextlib.suppress(ValueError):
             message = json.loads(line)

@@ -43,7 +43,7 @@ class EngineInstallError(HomeAssistantError):
     """The engine's package cannot be installed here. `engine`, `platform` say which and where."""
 
     def __init__(self, engine: str) -> None:
-        """Name the engine, this machine, and what the user can do."""
+        """Initialize with the engine and this machine."""
         self.engine = engine
         self.platform = platform_name()
         name = engine_name(engine)

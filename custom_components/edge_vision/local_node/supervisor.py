@@ -1,4 +1,4 @@
-"""Keeps the local node running: starts it, watches it, starts it again."""
+"""Keep the local node running: start it, watch it, and restart it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ PINGS_MISSED = 2
 
 
 class SupervisorState(StrEnum):
-    """What the supervisor is doing."""
+    """The state of the local node."""
 
     STOPPED = "stopped"
     STARTING = "starting"
@@ -96,15 +96,15 @@ class LocalNode:
         """Stop the node and wait until it has ended."""
         if (task := self._task) is not None:
             self._task = None
-            # When Home Assistant stops, it has cancelled the task by now; once more would cut
-            # short what the task does to clean up.
+            # At shutdown Home Assistant has canceled the task already; canceling it again would
+            # interrupt its cleanup.
             if not task.cancelling():
                 task.cancel()
             await asyncio.wait([task])
         self.state = SupervisorState.STOPPED
 
     def restart(self, reason: str) -> None:
-        """Kill the node; the watch over it then starts it again."""
+        """Kill the node; it is restarted then."""
         if self._session is not None:
             self._kill_reason = reason
             self._session.process.kill()
@@ -176,7 +176,7 @@ class LocalNode:
                     _LOGGER.exception("The node was started, but could not be set up")
                 reason = str(err) or type(err).__name__
                 delay = self._count_exit(reason)
-                # The same failure over and over is one line in the log.
+                # A failure that repeats is logged once as a warning.
                 level = logging.DEBUG if reason == failed_with else logging.WARNING
                 failed_with = reason
                 _LOGGER.log(
@@ -187,7 +187,7 @@ class LocalNode:
                 return session
 
     def _count_exit(self, reason: str) -> float:
-        """Note an exit; returns how long to wait before the next start, in seconds."""
+        """Count an exit; return the wait before the next start in seconds."""
         self.last_exit = reason
         self._exits.append(time.monotonic())
         if (
@@ -201,7 +201,7 @@ class LocalNode:
         return delay * random.uniform(0.8, 1.2)  # noqa: S311 - spreads load, guards nothing
 
     async def _watch(self, session: _Session) -> str:
-        """Wait until the node has ended, has gone silent, or has hung up; returns what it was."""
+        """Wait until the node ends, stops answering or disconnects; return the reason."""
         exited = asyncio.create_task(session.process.wait())
         lost = asyncio.create_task(session.client.disconnected.wait())
         silent = asyncio.create_task(self._ping_until_silent(session.client))
@@ -213,7 +213,7 @@ class LocalNode:
             if words is not None:
                 reason, self._kill_reason = self._kill_reason, None
                 return reason or words
-            session.process.kill()  # it would not react to anything kinder
+            session.process.kill()  # it would not react to a request to stop
             return "it hung up" if lost.done() else "it did not answer any more"
         finally:
             for task in (exited, lost, silent):

@@ -1,4 +1,4 @@
-"""The events of a node: each is taken in once, whoever was away, and when it can be heard."""
+"""Deliver each node event exactly once, after Home Assistant has started."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ _LOGGER = logging.getLogger(__name__)
 # An event's number, the event, and the log that the number is of.
 type _Numbered = tuple[int | None, NodeEvent, str | None]
 
-# What was taken in after the last save is taken in again when Home Assistant is killed.
+# If Home Assistant is killed, events after the last save are delivered again.
 _SAVE_DELAY_S = 0.25
 _STORE_VERSION = 1
 
 
 def event_store(hass: HomeAssistant, entry_id: str) -> Store[dict[str, Any]]:
-    """Return where the number of the last event that was taken in is kept."""
+    """Return the store for the number of the last delivered event."""
     return Store(hass, _STORE_VERSION, f"{DOMAIN}.{entry_id}")
 
 
-# What is kept, and what it must be: whatever is not so is left out.
+# Stored lists of strings; anything else under these keys is ignored.
 _LISTS = ("off", "known", "removed")
 
 
@@ -59,7 +59,7 @@ def _readable(kept: object) -> dict[str, Any]:
 
 
 class EventInbox:
-    """Keeps count of a node's events.
+    """Tracks which events of a node were delivered.
 
     `seq` is the number of the last one that was taken in, and `log` the node's log that it is of;
     both are None while there was none.
@@ -70,33 +70,33 @@ class EventInbox:
         hass: HomeAssistant,
         entry_id: str,
         take: Callable[[NodeEvent, bool], None],
-        besides: Callable[[], dict[str, Any]],
+        extra: Callable[[], dict[str, Any]],
     ) -> None:
-        """Take in nothing yet.
+        """Initialize.
 
-        `take(event, late)` is called with each: late if it happened while nobody could hear of it.
-        `besides()` is what is to be kept beside the number.
+        `take(event, late)` is called with each; late: it happened before it could be delivered.
+        `extra()` returns data to save with the number.
         """
         self.seq: int | None = None
         self.log: str | None = None
         self._hass = hass
         self._take = take
-        self._besides = besides
+        self._extra = extra
         self._store = event_store(hass, entry_id)
         self._save_pending = False
-        # Events up to this number were told by the node before it was connected.
+        # Events up to this number happened before the node was connected.
         self._late_until = 0
-        # What the node tells while Home Assistant starts, when no automation hears it yet; None
+        # Events received while Home Assistant starts and automations are not set up; None
         # afterwards.
         self._held: list[_Numbered] | None = []
-        # Whether what is held is late when it is taken in.
+        # Whether held events are late when they are delivered.
         self._late = True
-        # What comes before it is known which log the numbers are of; None at other times.
+        # Events received before the log of their numbers is known; None at other times.
         self._early: list[_Numbered] | None = None
         self._unsubscribe_started: CALLBACK_TYPE | None = None
 
     async def async_load(self) -> dict[str, Any]:
-        """Return what was kept; empty where there is nothing, or nothing that can be read."""
+        """Return the stored data; empty if there is none or it cannot be read."""
         try:
             kept = await self._store.async_load()
         except (HomeAssistantError, LookupError, TypeError, ValueError, NotImplementedError) as err:
@@ -106,7 +106,7 @@ class EventInbox:
 
     @callback
     def async_go_on(self, kept: dict[str, Any], node_id: str) -> None:
-        """Go on after the last event that was taken in, as it was kept."""
+        """Continue after the last delivered event of the stored data."""
         seq, log = kept.get("seq"), kept.get("log")
         if isinstance(log, str):
             self.log = log
@@ -117,24 +117,24 @@ class EventInbox:
 
     @callback
     def async_begin(self) -> None:
-        """Take in what is held: at once, or as soon as Home Assistant has started."""
+        """Deliver held events: now, or as soon as Home Assistant has started."""
         self._late = self._hass.state is not CoreState.running
         self._unsubscribe_started = async_at_started(self._hass, self._async_release)
 
     @callback
     def async_mute(self) -> None:
-        """Leave what is held to the next start."""
+        """Leave held events to the next start."""
         if self._unsubscribe_started is not None:
             self._unsubscribe_started()
             self._unsubscribe_started = None
 
     async def async_save(self) -> None:
-        """Write down the number now."""
+        """Save the number now."""
         if self.seq is not None:
             await self._store.async_save(self._stored())
 
     async def async_meet(self, client: NodeClient) -> None:
-        """Note what a node has told by now; what it tells from now on is news."""
+        """Note the number of a node's newest event; later ones are new."""
         try:
             answer = await client.request(Command.RESULTS, ResultsRequest(limit=1), Results)
         except NodeCommandError:
@@ -143,7 +143,7 @@ class EventInbox:
             self._late_until = answer.events[0].seq if answer.events else 0
 
     async def async_subscribe(self, client: NodeClient) -> None:
-        """Have a node tell what was not taken in yet, and go on. Raises `NodeRequestError`."""
+        """Subscribe to undelivered and new events. Raises `NodeRequestError`."""
         before, self._early = self.seq, []
         try:
             request = Subscribe(after=before, log=self.log)
@@ -156,9 +156,9 @@ class EventInbox:
                 self.async_receive(*numbered)
 
     def _begin_after(self, before: int | None, answer: Subscribed) -> None:
-        """Note from which number on the node's events are not known yet."""
+        """Note after which number events are to be delivered."""
         if self.log is not None and answer.log not in (None, self.log):
-            self.seq = 0  # another log: nothing of it has been taken in
+            self.seq = 0  # another log: none of its events was delivered
         elif before is None or answer.seq < before:
             self.seq = answer.seq
         elif answer.log == self.log:
@@ -168,7 +168,7 @@ class EventInbox:
 
     @callback
     def async_receive(self, seq: int | None, event: NodeEvent, log: str | None = None) -> None:
-        """Take in an event, or hold it until somebody can hear it."""
+        """Deliver an event, or hold it until Home Assistant has started."""
         if self._early is not None:
             self._early.append((seq, event, log))
         elif self._held is None:
@@ -187,7 +187,7 @@ class EventInbox:
         if seq is not None:
             if log is not None and log != self.log:
                 if self.log is not None:
-                    self.seq = None  # another log: nothing of it has been taken in
+                    self.seq = None  # another log: none of its events was delivered
                 self.log = log
             if self.seq is not None and seq <= self.seq:
                 return
@@ -197,12 +197,12 @@ class EventInbox:
 
     def _stored(self) -> dict[str, Any]:
         self._save_pending = False
-        return {"seq": self.seq, "log": self.log, **self._besides()}
+        return {"seq": self.seq, "log": self.log, **self._extra()}
 
     @callback
     def async_save_soon(self) -> None:
-        """Write down the number, and what is kept besides."""
-        # Each call would put the write off; a camera over a busy street would do so for ever.
+        """Save the number and the extra data soon."""
+        # Each call would delay the write again; with a busy camera it would never happen.
         if not self._save_pending:
             self._save_pending = True
             self._store.async_delay_save(self._stored, _SAVE_DELAY_S)

@@ -1,4 +1,4 @@
-"""Repair issues: raised where the cause is known, cleared where it is known to be gone."""
+"""Create and delete repair issues."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def async_raise_issue(
     data: Mapping[str, str] | None = None,
     severity: ir.IssueSeverity = ir.IssueSeverity.ERROR,
 ) -> None:
-    """Tell the user of something that only they can put right.
+    """Create an issue that only the user can fix.
 
     `owner` is the id of the entry or subentry that it is about. `reload_fixes` is the id of the
     entry that a click of theirs reloads, for problems that may be gone by then; `data` is for
@@ -55,5 +55,5 @@ def async_raise_issue(
 
 @callback
 def async_clear_issue(hass: HomeAssistant, issue: Issue, owner: str) -> None:
-    """Take an issue back, if there is one."""
+    """Delete an issue if it exists."""
     ir.async_delete_issue(hass, DOMAIN, issue_id(issue, owner))

@@ -199,7 +199,7 @@ class PipelineSettings:
         camera: str,
         privacy_masks: tuple[tuple[Point, ...], ...],
     ) -> PipelineConfig:
-        """Return it as the node wants it, to run on this engine and accelerator.
+        """Return the configuration for the node, to run on this engine and accelerator.
 
         `stream` is the address of the live video that it is to watch, None where it gets stills,
         and `options` how that is read;
@@ -229,7 +229,7 @@ class PipelineSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class CameraMasks:
-    """What nobody may see of a camera, by one of its subentries."""
+    """The privacy masks of a camera in one subentry."""
 
     camera: str | None
     video_address: str | None

@@ -31,12 +31,12 @@ async def async_get_still(hass: HomeAssistant, camera: str) -> bytes:
     try:
         content = (await async_get_image(hass, camera, CAMERA_TIMEOUT_S)).content
     except Exception as err:
-        # The camera component turns a cancellation into an error; it must go on as one.
+        # The camera component turns a cancellation into an error; cancel again.
         if (task := asyncio.current_task()) is not None and task.cancelling():
             raise asyncio.CancelledError from None
         if isinstance(err, HomeAssistantError):
             raise
-        # Cameras come from everywhere, and so do their exceptions.
+        # Camera integrations raise any exception.
         raise HomeAssistantError(f"{type(err).__name__}: {err}") from err
     if len(content) > MAX_PICTURE_BYTES:
         raise PictureTooLarge(f"the picture is larger than {MAX_PICTURE_BYTES // 2**20} MiB")

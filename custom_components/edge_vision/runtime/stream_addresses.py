@@ -1,4 +1,4 @@
-"""Where a camera's live video is and how it is read, for a node that reads it itself."""
+"""Addresses and options of the cameras' live video, which the node reads itself."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ async def async_get_stream_address(hass: HomeAssistant, camera: str) -> str | No
     except (HomeAssistantError, TimeoutError) as err:
         _LOGGER.debug("%s has no stream: %s", camera, redact(str(err)))
         return None
-    except Exception as err:  # noqa: BLE001 - cameras come from everywhere, and so do exceptions
+    except Exception as err:  # noqa: BLE001 - camera integrations raise any exception
         _LOGGER.debug("%s has no stream: %s", camera, redact(f"{type(err).__name__}: {err}"))
         return None
     # Home Assistant's own pictures of a camera have an address, too; go2rtc's have a scheme of
@@ -63,7 +63,7 @@ async def async_get_stream_address(hass: HomeAssistant, camera: str) -> str | No
 # Home Assistant's numbers are not quite those of Exif: a turn to the left is 6 here and 8 there.
 _EXIF: Final = {Orientation.ROTATE_LEFT: 8, Orientation.ROTATE_RIGHT: 6}
 _ORIENTATION: Final = "orientation"
-# What Home Assistant takes where nobody has chosen one; nodes begin with it, too.
+# The default of Home Assistant, which nodes try first, too.
 _USUAL_TRANSPORT: Final = "tcp"
 
 
@@ -117,7 +117,7 @@ def async_get_stream_options(hass: HomeAssistant, camera: str) -> StreamOptions:
 
 
 def fingerprint(address: str) -> str:
-    """Return what tells addresses apart, and says nothing of what is in one."""
+    """Return a hash that identifies an address without revealing it."""
     return hashlib.sha256(address.encode()).hexdigest()[:16]
 
 
@@ -128,7 +128,7 @@ def known_fingerprints(hass: HomeAssistant) -> dict[str, str]:
 
 
 def lower_scheme(address: str) -> str:
-    """Return an address with its scheme as those who read it want it."""
+    """Return an address with its scheme in lower case."""
     scheme, mark, rest = address.partition("://")
     return f"{scheme.lower()}{mark}{rest}" if mark else address
 
@@ -162,7 +162,7 @@ class StreamAddresses:
 
     async def get(self, camera: str) -> str | None:
         """Return a camera's address; None where it has none, and had none for a while."""
-        async with self._asking[camera]:  # who waits gets the same answer
+        async with self._asking[camera]:  # everyone waiting gets the same answer
             return await self._get(camera)
 
     async def _get(self, camera: str) -> str | None:
@@ -204,7 +204,7 @@ class StreamAddresses:
 
     @callback
     def forget(self, camera: str) -> None:
-        """Know nothing of a camera that is not there any more."""
+        """Forget a camera that was removed."""
         self._known.pop(camera, None)
         self._options.pop(camera, None)
 
