@@ -99,7 +99,7 @@ async def test_only_who_sends_what_takes_too_long_waits(
     assert pid not in imaging.pids
     # From now on, it uses a separate process and a pause before the next attempt.
     shared = imaging._looking.pid
-    with pytest.raises(PictureError, match=r"looked at in \d+ s"):
+    with pytest.raises(PictureError, match=r"analyzed in \d+ s"):
         await imaging.prepare("evil", bomb, MANIFEST, patient=True)
     with pytest.raises(PictureError, match="to decode"):
         await imaging.prepare("evil", bomb, MANIFEST)

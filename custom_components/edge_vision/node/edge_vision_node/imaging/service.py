@@ -277,8 +277,8 @@ class Imaging:
             wait_s = suspect.again_at - asyncio.get_running_loop().time()
             if wait_s > 0:
                 raise PictureError(
-                    "The camera's last picture could not be decoded in time; the next one is used"
-                    f" in {wait_s:.0f} s"
+                    "The camera's last picture could not be decoded in time; the next one is"
+                    f" analyzed in {wait_s:.0f} s"
                 )
 
 
