@@ -406,7 +406,7 @@ class FakeNode:
             if item.id == (model or DEFAULT_MODEL):
                 return item
         held = ", ".join(item.id for item in self.models)
-        raise Refusal(ErrorCode.UNKNOWN_MODEL, f"No model {model!r}; this node holds: {held}")
+        raise Refusal(ErrorCode.UNKNOWN_MODEL, f"No model {model!r}; this node has: {held}")
 
     def _place(
         self, model: ModelInfo, engine: str | None, accelerator: str | None

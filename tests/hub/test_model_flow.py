@@ -229,7 +229,7 @@ async def test_size_and_parameters_can_be_corrected_in_the_form(home: Home) -> N
     drop(home, "parts.onnx", onnx_file([picture], [rows], {"imgsz": "[640, 640]"}))
     flow = await ModelFlow.open(home, "own", "dropped")
     await flow.send({"file": "parts.onnx"})
-    assert "fit no family" in flow.told["report"]  # 2100 cells are those of 320 x 320
+    assert "do not match a known family" in flow.told["report"]  # 2100 cells are those of 320 x 320
     assert flow.answers()["details"] == {}
     await flow.send(flow.answers(details={"width": 320, "height": 320}, head="yolov8"))
     details = flow.answers()["details"]

@@ -144,7 +144,7 @@ async def test_why_a_video_cannot_be_read_is_said_before_it_is_kept(
         flow = await Flow.begin(home)
         await flow.send(filled)
         assert flow.result["step_id"] == "no_picture"
-        assert "refuses the user name" in flow.result["description_placeholders"]["reason"]
+        assert "rejected the username" in flow.result["description_placeholders"]["reason"]
         assert "secret-in-address" not in str(flow.result["description_placeholders"])
     flow = await Flow.begin(home)
     await flow.send(form("/dev/video7"))

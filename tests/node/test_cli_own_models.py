@@ -87,7 +87,7 @@ def test_what_is_no_folder_and_no_model_is_said_in_one_line(tmp_path: Path, pict
     ):
         said = run("detect", picture, *options, status=status).stderr
         assert words in said
-        assert "this node holds" not in said
+        assert "this node has" not in said
         assert len(said.strip().splitlines()) == 1
     said = run("serve", "--data", pipe, "--socket", tmp_path / "s", status=1).stderr
     assert said.strip().endswith("pipe cannot be used: it is no folder")

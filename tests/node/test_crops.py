@@ -115,7 +115,7 @@ def test_a_picture_goes_through_both_models(
 def test_without_its_detector_a_model_says_what_to_install(tmp_path: Path) -> None:
     add_landmarks(tmp_path)
     model = load_model(tmp_path / "points")
-    with pytest.raises(ModelError, match="Points looks at what marks finds; install that"):
+    with pytest.raises(ModelError, match="Points needs the detections of marks; install that"):
         Runner(model, ENGINE, "cpu")
 
 
@@ -133,7 +133,7 @@ def test_both_models_run_on_the_same_engine(tmp_path: Path) -> None:
 async def test_a_detector_stays_while_another_model_looks_at_what_it_finds(tmp_path: Path) -> None:
     add_landmarks(tmp_path)
     installer = Installer(ModelStore([tmp_path]), tmp_path)
-    with pytest.raises(ModelError, match="Points looks at what Marks finds; remove that one first"):
+    with pytest.raises(ModelError, match="Points needs Marks; remove Points first"):
         await installer.remove("marks")
     await installer.remove("points")
     await installer.remove("marks")
@@ -155,7 +155,7 @@ async def test_a_detector_stays_while_another_model_looks_at_what_it_finds(tmp_p
                     "around": "x",
                 }
             },
-            "round 'x', not round a box or circle",
+            "around 'x', not around a box or circle",
         ),
     ],
 )

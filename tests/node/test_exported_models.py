@@ -547,7 +547,7 @@ async def test_an_exported_model_is_added_and_used(bench: Bench, name: str) -> N
             [("images", (4, 3, SIDE, SIDE), "float32")],
             {"output0": np.zeros((4, 7, CELLS), np.float32)},
             META,
-            "wants 4 pictures at once",
+            "needs 4 pictures at once",
         ),
         (PICTURE, RAW_GRIDS, META, "are raw grids"),
         (
@@ -594,9 +594,9 @@ async def test_an_exported_model_is_added_and_used(bench: Bench, name: str) -> N
             PICTURE,
             {"output0": np.zeros((1, 39, CELLS), np.float32)},
             {"names": "{0: 'person'}", "task": "pose", "kpt_shape": "[17, 2]"},
-            "without their visibility",
+            "have no visibility",
         ),
-        (PICTURE, {}, {}, "here: none"),
+        (PICTURE, {}, {}, "models: none"),
         (PICTURE, {"output0": V8}, {**META, "task": "classify"}, "says that it is for 'classify'"),
     ],
 )

@@ -232,7 +232,7 @@ async def test_an_accelerator_that_loads_a_model_and_fails_to_run_it(
         assert after != before  # it was restarted, which could have helped
         await fail_to_look(node, engine, 5)
         if not allowed:
-            with pytest.raises(AcceleratorFailedError, match="also after it was loaded anew"):
+            with pytest.raises(AcceleratorFailedError, match="even after it was reloaded"):
                 await look(node, painted(RED))
             status = await status_of(node)
             assert (status.state, status.error_code) == ("failed", "inference_failed")
@@ -249,7 +249,7 @@ async def test_an_accelerator_that_loads_a_model_and_fails_to_run_it(
         assert (seen.engine, seen.classes[0].label) == (other, "red")
         status = await status_of(node)
         assert (status.state, status.engine) == ("ready", other)
-        assert "also after it was loaded anew" in (status.fallback_from or "")
+        assert "even after it was reloaded" in (status.fallback_from or "")
 
 
 async def test_what_was_given_up_is_tried_again_later(

@@ -64,7 +64,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     "deep": (lambda f: (f / "model.json").write_text("[" * 200_000), "not a model manifest"),
     "huge": (lambda f: (f / "model.json").write_text(" " * 5_000_000), "more than"),
     "NaN": (lambda f: manifest(f, head__x=float("nan")), "not a number"),
-    "infinite": (lambda f: manifest(f, head__x="1e999"), "too large a number"),
+    "infinite": (lambda f: manifest(f, head__x="1e999"), "is too large"),
     "long number": (lambda f: (f / "model.json").write_text("9" * 5000), "not a model manifest"),
     "wide": (lambda f: manifest(f, input__width=10**12), "8192"),
     "wide beyond all": (lambda f: manifest(f, input__width=10**400), "too large|8192"),
@@ -82,7 +82,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     "the folder itself": (lambda f: manifest(f, labels__path="."), "outside"),
     "surrogate": (lambda f: manifest(f, labels__path="a\ud800b"), "surrogates|No such|not Unicode"),
     **{
-        f"id {value[:9]!r}": (lambda f, value=value: manifest(f, id=value), "model's id")
+        f"id {value[:9]!r}": (lambda f, value=value: manifest(f, id=value), "model ID")
         for value in ("", ".", "..", "../../x", "a/b", "a\\b", "current", "a\0", "a\n", "x" * 65)
     },
     **{

@@ -30,7 +30,7 @@ from .tflite_files import ssd_for_edge_tpu
 
 NO_EDGE_TPU = (
     "It is compiled for an Edge TPU and runs on nothing else, and there is none here; connect one,"
-    " or bring the file for the CPU"
+    " or use the file for the CPU"
 )
 
 
@@ -115,7 +115,7 @@ async def test_a_hailo_model_with_its_description_is_tried_saved_and_used(hailo:
     assert found.problem is None
     assert (found.format, found.engine, found.accelerator) == ("Hailo HEF", "hailort", "hailo:0")
     assert found.proposal is not None
-    assert found.proposal.reasons == ("As the model.json beside it says",)
+    assert found.proposal.reasons == ("As specified in its model.json",)
     assert found.findings is not None
     assert [(item.label, item.confidence) for item in found.findings.objects] == [
         ("nut", 90.0),
@@ -191,7 +191,7 @@ async def test_a_name_that_the_file_has_not_is_told_with_those_it_has(hailo: Ben
 async def test_without_a_hailo_accelerator_it_is_described_and_not_tried(bench: Bench) -> None:
     found = await bench.look(zipped(bench.folder))
     assert found.problem is not None
-    assert "It was not tried:" in found.problem
+    assert "It was not tested:" in found.problem
     assert "hailo_platform" in found.problem or "found no Hailo" in found.problem
     assert found.proposal is not None
     assert found.proposal.labels == ("nut", "bolt", "washer")

@@ -82,11 +82,11 @@ async def test_a_wrong_correction_says_why_and_nothing_is_saved(
 @pytest.mark.parametrize(
     ("model_id", "reason"),
     [
-        ("../escape", "cannot be an id"),
-        ("Big Letters", "cannot be an id"),
-        (DEFAULT_MODEL, "is taken by a model that comes with Edge Vision"),
-        ("candidate", "is taken"),
-        ("yolox_nano", "yolox_nano is taken by a model of the catalogue"),
+        ("../escape", "is not a valid ID"),
+        ("Big Letters", "is not a valid ID"),
+        (DEFAULT_MODEL, "is used by a model included with Edge Vision"),
+        ("candidate", "is used by"),
+        ("yolox_nano", "yolox_nano is used by a model of the catalog"),
     ],
 )
 async def test_an_id_must_be_free_and_plain(bench: Bench, model_id: str, reason: str) -> None:
@@ -97,7 +97,7 @@ async def test_an_id_must_be_free_and_plain(bench: Bench, model_id: str, reason:
 async def test_a_model_of_ones_own_is_replaced_only_when_that_is_asked_for(bench: Bench) -> None:
     tensors = ([image(416)], [out(1, 3549, 8)])
     await bench.look_at(*tensors, save_as="mine", corrections={"name": "First"})
-    with pytest.raises(ModelError, match="mine is a model that you have already; choose another"):
+    with pytest.raises(ModelError, match="You already have a model mine; choose another"):
         await bench.look_at(*tensors, save_as="mine", corrections={"name": "Second"})
     assert bench.store.get("mine").manifest.name == "First"
     await bench.look_at(*tensors, save_as="mine", corrections={"name": "Second"}, replace=True)

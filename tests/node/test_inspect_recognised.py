@@ -178,7 +178,7 @@ async def test_landmarks_name_the_model_that_finds_what_they_look_at(
         [image(side, nhwc=True)], [out(1, length, name="marks"), out(1, 1, name="there")]
     )
     assert found.problem is not None
-    assert f"looks at what {detector} finds; install that" in found.problem
+    assert f"needs the detections of {detector}; install that" in found.problem
     assert found.proposal is not None
     assert (found.proposal.task, found.proposal.family) == (task, "landmarks")
     assert found.proposal.manifest["crops"]["detector"] == detector
@@ -267,7 +267,7 @@ async def test_an_archive_is_unpacked_aside(bench: Bench) -> None:
 async def test_a_folder_is_looked_into(bench: Bench) -> None:
     folder = bench.folder / "export"
     folder.mkdir()
-    with pytest.raises(ModelError, match="export should hold one model; it holds nothing"):
+    with pytest.raises(ModelError, match="export should contain one model; it contains nothing"):
         await bench.look(folder)
     shutil.copyfile(DEFAULT / "model.ncnn.param", folder / "m.param")
     shutil.copyfile(DEFAULT / "model.ncnn.bin", folder / "m.bin")
@@ -341,5 +341,5 @@ async def test_too_few_labels_are_told(bench: Bench) -> None:
     labels.write_text("cat\ndog\n")
     found = await bench.look_at([image(416)], [out(1, 3549, 8)], labels=labels)
     assert found.proposal is not None
-    assert "There are 2 labels for 3 classes: check them" in found.proposal.reasons
+    assert "There are 2 labels for 3 classes; check them" in found.proposal.reasons
     assert found.proposal.labels == ("cat", "dog", "class 2")

@@ -83,8 +83,7 @@ async def test_what_is_not_recognised_is_explained_with_every_tensor(bench: Benc
     ]
     assert found.problem is not None
     assert found.problem.startswith(
-        "Its outputs fit no family of models that is known here: hand [63], side [5]. Supported"
-        " are: SSD"
+        "Its outputs do not match a known family of models: hand [63], side [5]. Supported are: SSD"
     )
     assert (found.proposal, found.saved) == (None, None)
 
@@ -92,13 +91,13 @@ async def test_what_is_not_recognised_is_explained_with_every_tensor(bench: Benc
 @pytest.mark.parametrize(
     ("inputs", "outputs", "metadata", "reason"),
     [
-        ([("x", (1, 80), "float32")], [out(1, 5)], {}, "None of its inputs takes a picture"),
-        ([("x", (1, 1, 28, 28), "float32")], [out(1, 10)], {}, "in shades of grey"),
+        ([("x", (1, 80), "float32")], [out(1, 5)], {}, "None of its inputs accepts a picture"),
+        ([("x", (1, 1, 28, 28), "float32")], [out(1, 10)], {}, "a grayscale picture"),
         (
             [image(256), ("state", (1, 8, 8, 320), "float32")],
             [out(1, 5)],
             {},
-            "Besides the picture it wants state [1, 8, 8, 320] float32",
+            "In addition to the picture, it needs state [1, 8, 8, 320] float32",
         ),
         (
             [image(640)],
@@ -151,8 +150,7 @@ async def test_a_model_that_crashes_its_engine_is_told_and_not_saved(bench: Benc
     (bench.folder / "m.bin").write_bytes(bytes(64))
     found = await bench.look(bench.folder / "m.param", save_as="crash")
     assert found.problem == (
-        "It was tried in a process of its own, and there the engine crashed (SIGSEGV); it is not"
-        " used"
+        "It was tested in a separate process, where the engine crashed (SIGSEGV); it is not used"
     )
     assert found.saved is None
 
@@ -178,8 +176,8 @@ async def test_weights_from_elsewhere_do_not_come_along(bench: Bench, tmp_path: 
         (
             "model_invoking_error.tflite",
             (
-                "None of its inputs takes a picture: one of shape 1 x 3 x height x width or 1 x"
-                " height x width x 3 was expected; and it uses the operation fake-op-double, which"
+                "None of its inputs accepts a picture: expected a shape of 1 x 3 x height x width"
+                " or 1 x height x width x 3; and it uses the operation fake-op-double, which"
                 " belongs to another program"
             ),
         ),
@@ -187,10 +185,10 @@ async def test_weights_from_elsewhere_do_not_come_along(bench: Bench, tmp_path: 
             "movenet_single_pose_lightning_ptq_edgetpu.tflite",
             (
                 "It is compiled for an Edge TPU and runs on nothing else, and there is none here;"
-                " connect one, or bring the file for the CPU"
+                " connect one, or use the file for the CPU"
             ),
         ),
-        ("traffic_model.tflite", "Besides the picture it wants raw_inputs/init_lstm_c"),
+        ("traffic_model.tflite", "In addition to the picture, it needs raw_inputs/init_lstm_c"),
     ],
 )
 async def test_tflite_models_that_cannot_be_used_say_why(

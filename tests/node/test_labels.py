@@ -151,21 +151,21 @@ def test_labels_are_as_they_are_meant(
 @pytest.mark.parametrize(
     ("name", "content", "reason"),
     [
-        ("l.txt", b"", "holds no labels"),
-        ("l.txt", b"\n\n \n", "holds no labels"),
-        ("l.txt", bytes(range(256)) * 20, "is no text"),
+        ("l.txt", b"", "contains no labels"),
+        ("l.txt", b"\n\n \n", "contains no labels"),
+        ("l.txt", bytes(range(256)) * 20, "is not a text file"),
         ("l.txt", b"\xff\xfea", "labels l.txt are damaged"),
-        ("l.txt", b"x\n" * (MAX_LABELS + 1), "more labels than"),
+        ("l.txt", b"x\n" * (MAX_LABELS + 1), "more than"),
         ("l.txt", b"x" * (1024 * 1024 + 1), "has more than 1048576 bytes"),
         ("l.yaml", b"names: [a, b", "labels l.yaml cannot be read"),
         ("l.yaml", b"a: " * 200_000, "labels l.yaml cannot be read"),
-        ("l.yaml", b"a: b", "holds no labels"),
-        ("l.yaml", b"nc: 3", "holds no labels"),
-        ("l.txt", b"cat\0\ndog\0\nbird\0\n", "is no text"),
+        ("l.yaml", b"a: b", "contains no labels"),
+        ("l.yaml", b"nc: 3", "contains no labels"),
+        ("l.txt", b"cat\0\ndog\0\nbird\0\n", "is not a text file"),
         ("l.txt", b"<!DOCTYPE html>\n<html>", "is a web page"),
-        ("l.json", b'{"a": {"b": 1}}', "holds no labels"),
-        ("l.json", b"[" * 100_000, "holds no labels"),
-        ("l.pbtxt", b"item {", "holds no labels"),
+        ("l.json", b'{"a": {"b": 1}}', "contains no labels"),
+        ("l.json", b"[" * 100_000, "contains no labels"),
+        ("l.pbtxt", b"item {", "contains no labels"),
     ],
 )
 def test_what_is_no_list_of_labels_says_so(
@@ -196,7 +196,7 @@ def test_aliases_of_yaml_do_not_multiply() -> None:
     bomb = "a: &a [x, x]\n" + "".join(
         f"{chr(98 + i)}: &{chr(98 + i)} [*{chr(97 + i)}, *{chr(97 + i)}]\n" for i in range(24)
     )
-    with pytest.raises(ModelError, match="holds no labels"):
+    with pytest.raises(ModelError, match="contains no labels"):
         parse("l.yaml", f"{bomb}names: [*y, *y]\n".encode())
     assert read_notes(bomb.encode()) == {"a": "['x', 'x']"}
 
@@ -371,13 +371,13 @@ def huge_header(path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "make", "reason"),
     [
-        ("m.zip", locked, "locked with a password"),
+        ("m.zip", locked, "protected with a password"),
         ("m.zip", bomb, "unpacks to|too much"),
-        ("m.zip", liar, "damaged|larger than it says"),
+        ("m.zip", liar, "damaged|larger than declared"),
         ("m.zip", lambda p: p.write_bytes(b"PK\x03\x04 cut"), "damaged or cut short"),
-        ("m.zip", lambda p: packed(p, {}), "holds nothing"),
-        ("m.zip", lambda p: packed(p, {"x.zip": b"PK"}), "holds another archive, x.zip"),
-        ("m.zip", lambda p: packed(p, {"__MACOSX/._a.onnx": APPLE}), "holds nothing"),
+        ("m.zip", lambda p: packed(p, {}), "contains nothing"),
+        ("m.zip", lambda p: packed(p, {"x.zip": b"PK"}), "contains another archive, x.zip"),
+        ("m.zip", lambda p: packed(p, {"__MACOSX/._a.onnx": APPLE}), "contains nothing"),
         ("m.zip", lambda p: packed(p, {"a.onnx": b"x", "b.onnx": b"x"}), "a.onnx, b.onnx"),
         ("m.zip", lambda p: packed(p, {"../a.onnx": b"x"}), "outside its folder"),
         ("m.zip", lambda p: packed(p, {"..\\a.onnx": b"x"}), "outside its folder"),

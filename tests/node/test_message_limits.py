@@ -312,7 +312,7 @@ def test_labels_of_all_models_together_fit_into_a_message(
     kept = [model for model in store.models.values() if model.id.startswith("colours")]
     assert 1 <= len(kept) < 4
     assert sum(len(json.dumps(model.labels)) for model in kept) <= MAX_LABEL_CHARS
-    assert all("more labels than can be shown" in reason for reason in store.damaged.values())
+    assert all("MiB of labels" in reason for reason in store.damaged.values())
     encode_text({"models": [write(model.info()) for model in store.models.values()]})
     assert [item.levelno for item in caplog.records] == [logging.WARNING] * (4 - len(kept))
 

@@ -270,7 +270,7 @@ async def test_a_camera_that_seldom_sends_a_picture_is_there_all_the_time() -> N
             # A camera that really stops is unavailable.
             camera.stalled, camera.fps = True, 10
             await until(lambda: watcher.camera.state.state == SourceState.UNAVAILABLE)
-            assert "has sent nothing" in (watcher.camera.state.reason or "")
+            assert "has sent no data" in (watcher.camera.state.reason or "")
             camera.stalled = False
             await until(lambda: watcher.camera.state.state == SourceState.LIVE)
         await until(lambda: camera.readers == 0)

@@ -120,7 +120,7 @@ async def test_a_file_that_came_along_damaged_is_not_installed(
     weights = folder / "movenet_lightning" / "model.ncnn.bin"
     weights.write_bytes(weights.read_bytes()[:-1] + b"x")
     installer = Installer(store, tmp_path / "models", entries=Catalogue(folder))
-    with pytest.raises(Exception, match=r"model.ncnn.bin is not the file it should be"):
+    with pytest.raises(Exception, match=r"model.ncnn.bin is not the expected file"):
         await installer.install("movenet_lightning")
     assert "movenet_lightning" not in store.models
 

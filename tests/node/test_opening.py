@@ -164,7 +164,7 @@ async def test_a_playlist_of_an_address_leads_to_addresses_only(tmp_path: Path) 
             for other in others:
                 await until(lambda it=other: it.camera.state.state == SourceState.UNAVAILABLE)
                 assert other.camera.frame is None
-                assert "no video that can be read" in (other.camera.state.reason or "")
+                assert "not send a video that can be read" in (other.camera.state.reason or "")
 
 
 @pytest.mark.parametrize(

@@ -177,7 +177,7 @@ async def test_a_first_trial_that_takes_too_long_is_one_strike(
             await workers.load(fragile)
         (entry,) = json.loads((tmp_path / "quarantine.json").read_text()).values()
         assert (entry["strikes"], entry["proven"]) == (strikes, False)
-    with pytest.raises(QuarantinedError, match="when it was first tried"):
+    with pytest.raises(QuarantinedError, match="when it was first tested"):
         await workers.load(fragile)
 
 
@@ -267,8 +267,8 @@ async def test_a_model_that_crashes_its_trial_is_left_out_at_once_and_for_good(
     with pytest.raises(QuarantinedError) as caught:
         await lane.load(crasher)
     assert str(caught.value) == (
-        "Stranger crashed its engine when it was first tried on ncnn cpu (the engine crashed"
-        " (SIGSEGV)) and is not used any more; choose another model or engine, or allow it again"
+        "Stranger crashed its engine when it was first tested on ncnn cpu (the engine crashed"
+        " (SIGSEGV)) and was disabled; choose another model or engine, or allow it again"
     )
     assert lane.worker.pid is None  # the shared worker was never started for it
     (entry,) = json.loads((tmp_path / "quarantine.json").read_text()).values()

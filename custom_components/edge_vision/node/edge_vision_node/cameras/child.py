@@ -163,7 +163,7 @@ class CameraChild:
             except NodeError as err:
                 self._link.refuse(header, err.code, str(err))
             except Exception as err:
-                _LOGGER.exception("Order %s failed", header.get("type"))
+                _LOGGER.exception("Command %s failed", header.get("type"))
                 self._link.refuse(header, ErrorCode.INTERNAL, f"{type(err).__name__}: {err}")
             else:
                 self._link.answer(header, answer, content)
@@ -212,7 +212,7 @@ class CameraChild:
         try:
             return self._views[number]
         except KeyError:
-            raise FrameGoneError("Nobody watches this view of the camera") from None
+            raise FrameGoneError("This view of the camera is not in use") from None
 
     def _frame(self, number: int | None) -> KeptFrame:
         if number is None:
@@ -222,7 +222,7 @@ class CameraChild:
             looked = (item for view in self._views.values() for item in view.looked)
             frame = next((item for item in looked if item.number == number), None)
         if frame is None:
-            raise FrameGoneError("The camera's frame is not there any more")
+            raise FrameGoneError("The frame of the camera is no longer available")
         return frame
 
     def _crop(self, order: Crops) -> tuple[Cropped, bytes]:

@@ -66,7 +66,7 @@ class PictureParser:
                 at = self._next_part(at)
             if at is None:
                 if len(self._data) > MAX_PICTURE_BYTES:
-                    raise PicturesError("The camera's pictures are too large, or have no end")
+                    raise PicturesError("The pictures of the camera are too large or endless")
                 return None
             has_data, picture = self._has_data, bytes(self._data[:at])
             del self._data[:at]
@@ -82,7 +82,7 @@ class PictureParser:
             # The first byte of a start may be there.
             self._searched = max(0, len(self._data) - len(PNG_START))
             if len(self._data) > MOST_BETWEEN:
-                raise PicturesError("What the camera sends holds no pictures")
+                raise PicturesError("The camera sends no pictures")
             return False
         head = bytes(self._data[max(0, found.start() - _LONGEST_HEAD) : found.start()])
         for part in _HEAD.finditer(head):

@@ -249,7 +249,7 @@ class Camera:
                 pause = _FIRST_PAUSE_S
             delay = pause * random.uniform(0.75, 1.25)  # noqa: S311 - to spread load
             pause = min(pause * 2, _LONGEST_PAUSE_S)
-            _LOGGER.warning("%s; starting it again in %.0f s", reason, delay)
+            _LOGGER.warning("%s; restarting it in %.0f s", reason, delay)
             self._set_state(
                 SourceStatus(state=SourceState.UNAVAILABLE, since=_now(), reason=reason)
             )

@@ -138,7 +138,7 @@ class Reader:
             except (self._av.FFmpegError, OSError, ValueError) as err:
                 reason, may_help = self._describe(err), _reached(err)
             except MemoryError:
-                reason = "Its pictures are too large for this device's memory"
+                reason = "Its pictures are too large for the memory of this device"
             if self._live_at and time.monotonic() - self._live_at > _SOUND_AFTER_S:
                 pause, self._halve = _FIRST_PAUSE_S, True
             self._waiting_at = None
@@ -173,7 +173,9 @@ class Reader:
             feed = self._opener.open(stack, self._rhythm.limit_s, self._between_s, self._push_state)
             codec = self._codec = feed.codec
             if codec.width * codec.height > MAX_PIXELS:
-                raise SourceError(f"Its pictures have over {MAX_PIXELS // 10**6} million pixels")
+                raise SourceError(
+                    f"Its pictures have more than {MAX_PIXELS // 10**6} million pixels"
+                )
             # Frame threads would delay frames by one per thread, and with slice threads H.264
             # would not report damage.
             codec.thread_type = "AUTO" if self._is_file else "SLICE"
@@ -318,21 +320,21 @@ class Reader:
         av = self._av
         match err:
             case av.HTTPUnauthorizedError() | av.HTTPForbiddenError():
-                return "The camera refuses the user name or the password"
+                return "The camera rejected the username or the password"
             case av.HTTPNotFoundError() | FileNotFoundError():
                 return "There is no such stream"
             case ConnectionRefusedError():
-                return "Nobody answers at the camera's address (connection refused)"
+                return "The connection to the camera was refused"
             case av.ExitError() | TimeoutError():
                 if self._live_at:
                     return _silent(self._rhythm.limit_s)
-                return "The camera does not answer"
+                return "The camera does not respond"
             case av.ArgumentError() if self._is_file:
-                return "This file is no video: playlists and texts are not played"
+                return "This file is not a video; playlists and text files are not supported"
             case av.InvalidDataError() | av.ArgumentError() | av.PermissionError():
-                return "What the camera sends is no video that can be read"
+                return "The camera does not send a video that can be read"
             case av.DecoderNotFoundError() | av.DemuxerNotFoundError():
-                return "The camera's video format is not supported here"
+                return "The video format of the camera is not supported here"
         source = self._source
         if wrong := tls.trouble(source.url, verify=source.verify_certificate):
             return wrong
@@ -387,7 +389,7 @@ class Backlog:
 
 
 def _silent(for_s: float) -> str:
-    return f"The camera has sent nothing for {for_s:.0f} s"
+    return f"The camera has sent no data for {for_s:.0f} s"
 
 
 def _reached(err: Exception) -> bool:

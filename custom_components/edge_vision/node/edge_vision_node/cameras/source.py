@@ -136,7 +136,7 @@ class Opener:
                 return self._feed_of_pictures(first, pictures)
         container = self._connect(stack, silence_s)
         if not container.streams.video:
-            raise SourceError("There is no video in what the camera sends")
+            raise SourceError("The camera sends no video")
         stream = container.streams.video[0]
         return Feed(stream.codec_context, container.demux(stream))
 
@@ -185,7 +185,7 @@ class Opener:
                 except (RuntimeError, NotImplementedError):
                     # FFmpeg supports it, but there is no such device.
                     self._hardware = False
-                    _LOGGER.warning("The hardware cannot decode here; the processor does")
+                    _LOGGER.warning("Hardware decoding is not available; using the processor")
         return self._av.open(url, **arguments)
 
     def _network_options(self, url: str) -> dict[str, str]:
@@ -226,7 +226,7 @@ class Opener:
             if not self.single_pictures:
                 self.single_pictures = True
                 on_single_pictures()
-                _LOGGER.info("The address gives single pictures: it is asked for one after another")
+                _LOGGER.info("The address returns single pictures; requesting one after another")
             took_s = time.monotonic() - asked_at
             time.sleep(max(pause_s() - took_s, _LEAST_PAUSE * took_s))
 

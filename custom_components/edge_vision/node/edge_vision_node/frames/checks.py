@@ -102,7 +102,7 @@ def _examine_jpeg(data: bytes) -> Examined:
     if scans > MAX_SCANS // 10:
         scans = _count_scans(data, header.scan)
     if scans > MAX_SCANS:
-        raise PictureError(f"The picture has more than {MAX_SCANS} scans, which no camera makes")
+        raise PictureError(f"The picture has more than {MAX_SCANS} scans, which no camera uses")
     width, height, _ = header.frame
     effort = width * height * max(scans, 1) / 1e6 + len(data) / 1e6
     needless = header.metadata_bytes + header.stray_bytes
@@ -147,7 +147,7 @@ def _note(header: _Header, marker: int, part: slice, data: bytes) -> None:
         return
     header.table_bytes += size
     if header.table_bytes > _MOST_TABLES:
-        raise PictureError("The picture's tables are larger than any camera's: it is damaged")
+        raise PictureError("The picture is damaged: its tables are too large")
     header.tables.append(part)
     if marker in _FRAMES and size >= 10:
         height, width = struct.unpack_from(">HH", data, content + 1)
@@ -214,7 +214,7 @@ def _chunks(data: bytes) -> list[tuple[bytes, slice]]:
     at = len(PNG_START)
     while at + 8 <= len(data):
         if len(found) == _MOST_CHUNKS:
-            raise PictureError("The picture is in more pieces than any camera makes")
+            raise PictureError("The picture has too many parts")
         end = at + 12 + int.from_bytes(data[at : at + 4])
         found.append((data[at + 4 : at + 8], slice(at, min(end, len(data)))))
         at = end

@@ -153,7 +153,7 @@ def _damage(data: bytes) -> str | None:
             return None  # FFmpeg does not know this kind
         if frames and not frames[0].is_corrupt:
             return None
-    return "parts of it are missing or make no sense"
+    return "parts of it are missing or invalid"
 
 
 @cache

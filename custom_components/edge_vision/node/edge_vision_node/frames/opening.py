@@ -48,7 +48,7 @@ def file_to_open(path: str) -> str:
     if not Path(path).exists():
         raise PictureError("There is no such file")
     if not Path(path).is_file():
-        raise PictureError("This is no file: videos are regular files")
+        raise PictureError("This is not a file: videos have to be regular files")
     # With its protocol, so that a name cannot be one ("concat:...").
     return f"file:{Path(path).absolute()}"
 
@@ -61,7 +61,7 @@ def file_options() -> dict[str, str]:
 def network_options(address: str) -> dict[str, str]:
     """Return FFmpeg's options for an address. Raises `PictureError` for unknown schemes."""
     if address.partition("://")[0].lower() not in SCHEMES:
-        raise PictureError("Only rtsp, http and rtmp addresses can be read")
+        raise PictureError("Only rtsp, http and rtmp addresses are supported")
     return {"protocol_whitelist": _NETWORK, "format_whitelist": _NETWORK_FORMATS}
 
 

@@ -48,10 +48,12 @@ def read_video(source: str, fps: float | None = None) -> Iterator[VideoFrame]:
     try:
         with _opened(av, source) as container:
             if not container.streams.video:
-                raise PictureError("There is no video in it")
+                raise PictureError("It contains no video")
             yield from _frames(av, container, container.streams.video[0], fps)
     except av.ArgumentError:
-        raise PictureError("This is no video: playlists and texts are not played") from None
+        raise PictureError(
+            "This is not a video; playlists and text files are not supported"
+        ) from None
     except (av.FFmpegError, OSError) as err:
         # The error names the address, which may hold a password.
         reason = getattr(err, "strerror", None) or type(err).__name__

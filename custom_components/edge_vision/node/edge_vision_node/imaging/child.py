@@ -66,7 +66,7 @@ def serve(link: Link) -> None:
             text = "The picture needs more memory than allowed"
             link.refuse(header, ErrorCode.BAD_PICTURE, text)
         except Exception as err:
-            _LOGGER.exception("Order %s failed", header.get("type"))
+            _LOGGER.exception("Command %s failed", header.get("type"))
             link.refuse(header, ErrorCode.INTERNAL, f"{type(err).__name__}: {err}")
         else:
             link.answer(header, answer, out)

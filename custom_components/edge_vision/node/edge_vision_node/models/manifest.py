@@ -256,12 +256,16 @@ def read_manifest(path: Path) -> Manifest:
         raise ModelError(f"{path} has schema {manifest.schema}; this version reads {SCHEMA}")
     check_names(manifest.id, manifest.version)
     if manifest.task not in TASKS:
-        raise ModelError(f"{path} is for {manifest.task!r}; this version knows {', '.join(TASKS)}")
+        raise ModelError(
+            f"{path} is for {manifest.task!r}; this version supports {', '.join(TASKS)}"
+        )
     if (crops := manifest.crops) is not None:
         if manifest.head.get("type") != "landmarks" or manifest.task not in ("pose", "face"):
-            raise ModelError(f"{path} wants crops, but has no landmarks of a pose or face")
+            raise ModelError(f"{path} needs crops, but has no landmarks of a pose or face")
         if crops.around not in ("box", "circle") or min(crops.start, crops.end) < 0:
-            raise ModelError(f"{path} has crops round {crops.around!r}, not round a box or circle")
+            raise ModelError(
+                f"{path} has crops around {crops.around!r}, not around a box or circle"
+            )
     _check_input(path, manifest.input)
     if len(manifest.keypoints) > _MOST_KEYPOINTS:
         raise ModelError(f"{path} has {len(manifest.keypoints)} keypoints")
@@ -280,12 +284,12 @@ def check_names(model_id: str, version: str) -> None:
     """Raise `ModelError` if an id or version cannot be the name of a folder."""
     if not _ID.fullmatch(model_id) or model_id.lower() in RESERVED:
         raise ModelError(
-            f"{model_id[:80]!r} cannot be a model's id: it has letters, digits, points, - and _"
+            f"{model_id[:80]!r} is not a valid model ID: use letters, digits, periods, - and _"
         )
     if not _VERSION.fullmatch(version) or version.lower() in RESERVED:
         raise ModelError(
-            f"{version[:80]!r} cannot be a model's version: it has letters, digits, points, - and"
-            " +, and is no name that the folder needs for itself"
+            f"{version[:80]!r} is not a valid model version: use letters, digits, periods, - and"
+            " +, and no reserved name"
         )
 
 
@@ -299,9 +303,9 @@ def _check_input(path: Path, picture: InputSpec) -> None:
         or not 0 <= picture.pad <= 255
     ):
         raise ModelError(
-            f"{path} wants a picture of {picture.width} x {picture.height} pixels, mean"
-            f" {list(picture.mean)[:3]}, scale {list(picture.scale)[:3]} and pad {picture.pad}:"
-            f" sides are 1 to {_MOST_PIXELS}, mean and scale have three numbers, and pad is 0 to"
+            f"{path} needs a picture of {picture.width} x {picture.height} pixels, mean"
+            f" {list(picture.mean)[:3]}, scale {list(picture.scale)[:3]} and pad {picture.pad}, but"
+            f" sides have to be 1 to {_MOST_PIXELS}, mean and scale three numbers, and pad 0 to"
             " 255"
         )
     for what, word, choices in (
@@ -311,7 +315,7 @@ def _check_input(path: Path, picture: InputSpec) -> None:
     ):
         if word not in choices:
             raise ModelError(
-                f"{path}: Unknown input {what} {word[:40]!r}; this version knows"
+                f"{path}: Unknown input {what} {word[:40]!r}; this version supports"
                 f" {', '.join(choices)}"
             )
 
@@ -319,7 +323,7 @@ def _check_input(path: Path, picture: InputSpec) -> None:
 def _finite(text: str) -> float:
     number = float(text)
     if not math.isfinite(number):  # 1e999
-        raise ValueError(f"{text[:40]} is too large a number")
+        raise ValueError(f"{text[:40]} is too large")
     return number
 
 
@@ -339,7 +343,7 @@ def load_model(folder: Path) -> Model:
         raise ModelError(f"{path} is damaged: its labels are not UTF-8") from err
     labels = text.splitlines()
     if len(labels) > MAX_LABELS:
-        raise ModelError(f"{path} has {len(labels)} labels; {MAX_LABELS} are the most")
+        raise ModelError(f"{path} has {len(labels)} labels; the maximum is {MAX_LABELS}")
     return Model(folder, manifest, numbered(labels))
 
 
@@ -347,16 +351,14 @@ def _checked(folder: Path, spec: FileSpec) -> Path:
     path = folder / spec.path
     plain = path.name == spec.path and spec.path not in ("", ".", "..") and "\0" not in spec.path
     if not plain or len(spec.path) > _MAX_FILE_NAME:
-        raise ModelError(f"{spec.path[:_MAX_FILE_NAME]!r} is outside the model's folder")
+        raise ModelError(f"{spec.path[:_MAX_FILE_NAME]!r} is outside the folder of the model")
     try:
         with open_plain(path, follow=False) as file:
             if os.fstat(file.fileno()).st_size != spec.size:
-                raise ModelError(
-                    f"{path} is damaged: it has not the {spec.size} bytes it should have"
-                )
+                raise ModelError(f"{path} is damaged: it should have {spec.size} bytes")
             digest = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as err:
         raise ModelError(f"{path}: {err.strerror}") from err
     if digest != spec.sha256:
-        raise ModelError(f"{path} is damaged: its SHA-256 is not the manifest's")
+        raise ModelError(f"{path} is damaged: its SHA-256 differs from the manifest")
     return path

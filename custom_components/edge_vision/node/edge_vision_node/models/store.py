@@ -59,13 +59,13 @@ class ModelStore:
                 except ModelError as err:
                     damaged[path] = clean(str(err), _MOST_REASON_CHARS)
                     if path not in self.damaged:
-                        _LOGGER.warning("Model left out: %s", damaged[path])
+                        _LOGGER.warning("Model ignored: %s", damaged[path])
                 except Exception as err:  # one bad folder must not affect the others
                     damaged[path] = clean(
                         f"{path}: {type(err).__name__}: {err}", _MOST_REASON_CHARS
                     )
                     if path not in self.damaged:
-                        _LOGGER.exception("Model left out: %s", path)
+                        _LOGGER.exception("Model ignored: %s", path)
                 else:
                     models[model.id] = model
         self.models = {key: with_detector(model, models) for key, model in models.items()}
@@ -78,7 +78,7 @@ class ModelStore:
             return self.models[wanted]
         except KeyError:
             known = ", ".join(sorted(self.models)) or "none"
-            raise UnknownModelError(f"No model {wanted!r}; this node holds: {known}") from None
+            raise UnknownModelError(f"No model {wanted!r}; this node has: {known}") from None
 
     def prune(self, cache: Path) -> None:
         """Delete compiled models whose files no model here has."""
@@ -106,8 +106,8 @@ def require_room(model: Model, others: Iterable[Model]) -> None:
     models = [model, *(other for other in others if other.id != model.id)]
     if sum(item.label_chars for item in models) > MAX_LABEL_CHARS:
         raise ModelError(
-            f"{model.manifest.name} and the models that are there have more labels than can be"
-            f" shown, {MAX_LABEL_CHARS >> 20} MiB; shorten its labels, or remove another model"
+            f"{model.manifest.name} and the existing models have more than {MAX_LABEL_CHARS >> 20}"
+            " MiB of labels; shorten its labels, or remove another model"
         )
 
 

@@ -44,7 +44,7 @@ class Trust:
             try:
                 self._strikes[key] = read(QuarantinedModel, item)
             except ProtocolError as err:
-                _LOGGER.warning("%s: %s is left out: %s", QUARANTINE_NAME, key, err)
+                _LOGGER.warning("%s: %s is ignored: %s", QUARANTINE_NAME, key, err)
 
     # --- Proven -------------------------------------------------------------------------------
 
@@ -72,11 +72,10 @@ class Trust:
         """Raise `QuarantinedError` if a model is quarantined."""
         item = self._strikes.get(_key(model, engine, accelerator))
         if item is not None and item.strikes >= STRIKES:
-            times = f"{item.strikes} times in a row" if item.proven else "when it was first tried"
+            times = f"{item.strikes} times in a row" if item.proven else "when it was first tested"
             raise QuarantinedError(
-                f"{item.name} crashed its engine {times} on {engine} {accelerator}"
-                f" ({item.reason}) and is not used any more; choose another model or engine, or"
-                " allow it again"
+                f"{item.name} crashed its engine {times} on {engine} {accelerator} ({item.reason})"
+                " and was disabled; choose another model or engine, or allow it again"
             )
 
     async def strike(

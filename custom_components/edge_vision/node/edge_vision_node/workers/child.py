@@ -86,7 +86,7 @@ class Child:
                     header, ErrorCode.MODEL_FAILED, "It needs more memory than allowed"
                 )
             except Exception as err:
-                _LOGGER.exception("Order %s failed", header.get("type"))
+                _LOGGER.exception("Command %s failed", header.get("type"))
                 self._link.refuse(header, ErrorCode.INTERNAL, f"{type(err).__name__}: {err}")
             else:
                 self._link.answer(header, answer)
@@ -99,7 +99,7 @@ class Child:
             except NodeError as err:
                 prepared = err
             except Exception as err:  # the thread must go on
-                _LOGGER.exception("Order %s cannot be prepared", header.get("type"))
+                _LOGGER.exception("Command %s cannot be prepared", header.get("type"))
                 prepared = NodeError(f"{type(err).__name__}: {err}")
             self._orders.put((header, prepared))
         # Nobody needs what the other thread is doing.

@@ -52,7 +52,7 @@ class Failures:
         at, error = given_up
         if time.monotonic() - at < _TRY_AGAIN_AFTER_S:
             raise AcceleratorFailedError(
-                f"It fails again and again, also after it was loaded anew: {error}"
+                f"It fails repeatedly, even after it was reloaded: {error}"
             )
         del self._given_up[key]
         self.forget(key)

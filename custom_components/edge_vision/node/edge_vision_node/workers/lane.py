@@ -249,7 +249,7 @@ class Lane:
         """
         verdict = self._failures.note(place.key, err)
         if verdict is Verdict.RELOAD:
-            await self.worker.end(f"{place.key} fails again and again: {err}", logging.WARNING)
+            await self.worker.end(f"{place.key} fails repeatedly: {err}", logging.WARNING)
         elif verdict is Verdict.GIVE_UP:
             self._failures.require_hope(place.key)
 
@@ -293,7 +293,7 @@ class Lane:
             if item is not None:
                 await asyncio.to_thread(check_model, item, engine)
         if self._exclusive:
-            await self.worker.end(f"{place.key} is tried on its accelerator")
+            await self.worker.end(f"{place.key} is tested on its accelerator")
         try:
             loaded = await prove(model, engine, accelerator, self._threads, self._cache)
         except WorkerError as err:
@@ -304,7 +304,7 @@ class Lane:
             raise
         await self._trust.prove(model, engine, loaded.engine_version, accelerator)
         self._version = loaded.engine_version
-        _LOGGER.info("%s has proven itself", place.key)
+        _LOGGER.info("%s passed its test", place.key)
 
     def has_any(self, keys: set[str]) -> bool:
         """Return whether one of these models was loaded here and not unloaded since."""

@@ -45,7 +45,7 @@ class Scheduler:
             raise _not_needed()
         mine = _Job(job, asyncio.get_running_loop().create_future())
         if (older := self._waiting.get(user)) is not None and not older.done.done():
-            older.done.set_exception(SupersededError("A newer frame took this one's place"))
+            older.done.set_exception(SupersededError("A newer frame replaced this one"))
         self._waiting[user] = mine
         self._wake.set()
         result: _T = await mine.done
@@ -100,4 +100,4 @@ class Scheduler:
 
 
 def _not_needed() -> SupersededError:
-    return SupersededError("The model is not used any more")
+    return SupersededError("The model is no longer in use")

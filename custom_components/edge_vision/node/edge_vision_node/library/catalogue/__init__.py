@@ -127,7 +127,7 @@ class Catalogue:
         except KeyError:
             known = ", ".join(self.entries)
             raise UnknownModelError(
-                f"The catalogue has no model {model_id!r}; it has {known}"
+                f"The catalog has no model {model_id!r}; it has {known}"
             ) from None
 
 
@@ -143,10 +143,10 @@ def _load(folder: Path) -> CatalogueEntry:
     try:
         sources = read(SourceList, json.loads(path.read_bytes()))
     except (OSError, ProtocolError, ValueError) as err:
-        raise ModelError(f"{path} is no list of sources: {err}") from err
+        raise ModelError(f"{path} is not a list of sources: {err}") from err
     entry = CatalogueEntry(folder, manifest, sources)
     if manifest.id != folder.name:
-        raise ModelError(f"{folder.name} holds the model {manifest.id}")
+        raise ModelError(f"{folder.name} contains the model {manifest.id}")
     for name in entry.files:
         if not (folder / name).is_file() and not sources.files.get(name):
             raise ModelError(f"{path} has no source for {name}")
@@ -169,4 +169,4 @@ def _check(where: str, source: FileSource) -> None:
     else:
         complete = False
     if not complete or (source.member and not source.archive_sha256):
-        raise ModelError(f"{where} has a source that does not say where it is, or is not pinned")
+        raise ModelError(f"{where} has a source without a location or a digest")

@@ -163,7 +163,7 @@ class Candidate:
             "schema": SCHEMA,
             "id": CANDIDATE,
             "version": "1.0.0",
-            "name": clean(name, 80) or "A model of yours",
+            "name": clean(name, 80) or "Your own model",
             "task": guess.task if guess else "detection",
             "input": {
                 "width": width,
@@ -196,7 +196,7 @@ class Candidate:
         """Write a manifest with its labels, and read it back. Raises `ModelError`."""
         labels = document["labels"]
         if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
-            raise ModelError("labels: a list of texts was expected")
+            raise ModelError("labels: expected a list of texts")
         labels = document["labels"] = list(numbered(labels))
         with writing(LABELS_NAME):
             text = "".join(f"{label}\n" for label in labels)
@@ -219,7 +219,7 @@ def _files_of(path: Path) -> list[Path]:
         if item.is_file() and not item.is_symlink() and not is_junk(item.name)
     )
     if len(files) > MAX_MEMBERS:
-        raise ModelError(f"{path.name} has {len(files)} files; {MAX_MEMBERS} are the most")
+        raise ModelError(f"{path.name} has {len(files)} files; the maximum is {MAX_MEMBERS}")
     return files
 
 
@@ -238,9 +238,9 @@ def correct(document: dict[str, Any], corrections: dict[str, Any]) -> None:
     for key, value in corrections.items():
         if not _CORRECTABLE.fullmatch(key):
             raise ModelError(
-                f"{key} cannot be corrected; what can be: name, version, task, license, source,"
-                " labels, keypoints, crops.…, input.…, head.… and engines.<engine>.inputs, outputs,"
-                " layout, dtype, constants"
+                f"{key} cannot be corrected; supported are name, version, task, license, source,"
+                " labels, keypoints, crops.…, input.…, head.… and engines.<engine>.inputs,"
+                " outputs, layout, dtype, constants"
             )
         *path, last = key.split(".")
         place = document

@@ -101,13 +101,13 @@ def find_picture(content: ModelFile, metadata: dict[str, str]) -> PictureInput:
                 continue
             if (shape[0] or 1) != 1:
                 raise ModelError(
-                    f"Its input {tensor.text} wants {shape[0]} pictures at once; export it for one"
-                    " (batch=1)"
+                    f"Its input {tensor.text} needs {shape[0]} pictures at once; export it with a"
+                    " batch size of one"
                 )
             if (shape[3] if nhwc else shape[1]) == 1:
                 raise ModelError(
-                    f"Its input {tensor.text} is a picture in shades of grey; only models for"
-                    " coloured pictures are supported"
+                    f"Its input {tensor.text} is a grayscale picture; only models for color"
+                    " pictures are supported"
                 )
             height, width = shape[1:3] if nhwc else shape[2:4]
             sides = [int(side) for side in re.findall(r"\d+", metadata.get("imgsz", ""))[:2]]
@@ -119,8 +119,8 @@ def find_picture(content: ModelFile, metadata: dict[str, str]) -> PictureInput:
                 "NHWC" if nhwc else "NCHW",
             )
     raise ModelError(
-        "None of its inputs takes a picture: one of shape 1 x 3 x height x width or 1 x height x"
-        f" width x 3 was expected{_strange_operations(content)}"
+        "None of its inputs accepts a picture: expected a shape of 1 x 3 x height x width or 1 x"
+        f" height x width x 3{_strange_operations(content)}"
     )
 
 
@@ -178,14 +178,14 @@ def fit_labels(
     numbers.
     """
     if not labels and classes == len(coco.labels()):
-        reasons.append("80 classes: taken for those of COCO")
+        reasons.append("80 classes: assumed to be those of COCO")
         return coco.labels(), ()
     if not labels and classes in (90, 91):
         first = 91 - classes
-        reasons.append(f"{classes} classes: taken for the category ids of COCO")
+        reasons.append(f"{classes} classes: assumed to be the category IDs of COCO")
         return coco.labels(), tuple(number - first for number in coco.category_ids())
     if not labels:
-        reasons.append(f"It names none of its {classes} classes: they get numbers; bring labels")
+        reasons.append(f"Its {classes} classes have no names and get numbers; add labels")
         return tuple(f"class {i}" for i in range(classes)), ()
     kept = [
         (i, clean(label) or f"class {i}")
@@ -193,7 +193,7 @@ def fit_labels(
         if label.strip().lower() not in _GAPS
     ]
     if len(labels) != classes:
-        reasons.append(f"There are {len(labels)} labels for {classes} classes: check them")
+        reasons.append(f"There are {len(labels)} labels for {classes} classes; check them")
     kept = [(i, label) for i, label in kept if i < classes]
     if len(kept) == classes:
         return tuple(label for _, label in kept), ()

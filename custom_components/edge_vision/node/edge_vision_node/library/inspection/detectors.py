@@ -53,7 +53,7 @@ def ssd_postprocess(clues: Clues) -> Guess | None:
         [
             "Four outputs named TFLite_Detection_PostProcess: an SSD that ends in finished boxes"
             if by_name
-            else "Boxes, two numbers for each and a count: an SSD that ends in finished boxes"
+            else "Boxes, two numbers for each, and a count: an SSD that ends in finished boxes"
         ],
         outputs=[output.name for output in ordered],
         mean=(127.5, 127.5, 127.5),
@@ -74,7 +74,7 @@ def ssd(clues: Clues) -> Guess | None:
         "detection",
         {"type": "ssd", "box_scales": [10, 10, 5, 5]},
         85.0,
-        ["1917 boxes against anchors, and class logits: an SSD MobileNet of 300 x 300"],
+        ["1917 boxes relative to anchors, and class logits: an SSD MobileNet of 300 x 300"],
         outputs=[boxes[0].name, logits[0].name],
         side=300,
         mean=(127.5, 127.5, 127.5),
@@ -135,7 +135,7 @@ def _yolox(clues: Clues, output: Output) -> Guess:
     peak = output.peak(2)
     if peak is not None and peak > clues.picture.width / 8:
         guess.head["decoded"] = True
-        guess.reasons.append(f"Its boxes are up to {peak:.0f} wide: decoded already")
+        guess.reasons.append(f"Its boxes are up to {peak:.0f} wide: already decoded")
     _doubt_scores(output, columns, guess)
     told = _has_objectness(clues, output)
     if told is not None:
@@ -201,7 +201,7 @@ def yolov8_transposed(clues: Clues) -> Guess | None:
         return None
     rows, channels = output.table
     if rows in {clues.cells(*strides) for strides in _GRIDS}:
-        reason = f"{rows} cells with {channels} channels: YOLOv8 or its like, transposed"
+        reason = f"{rows} cells with {channels} channels: YOLOv8 or a similar model, transposed"
         guess = _channels(clues, output, channels, _sureness(clues, output, channels), reason)
     elif (
         rows in (100, 300)
@@ -382,10 +382,10 @@ def boxes_and_scores(clues: Clues) -> Guess | None:
     if classes == 92:
         guess.head["score"] = "softmax"
         guess.mean, guess.deviation = IMAGENET
-        guess.reasons.append("92 logits, the last of them for nothing: the first DETR")
+        guess.reasons.append('92 logits, the last one for "no object": the first DETR')
     elif classes == 91:
         guess.mean, guess.deviation = IMAGENET
-        guess.reasons.append("91 logits: RF-DETR, which wants ImageNet's normalisation")
+        guess.reasons.append("91 logits: RF-DETR, which needs the normalization of ImageNet")
     labels = clues.labels
     if not labels and classes in (91, 92):
         guess.labels = coco.labels()

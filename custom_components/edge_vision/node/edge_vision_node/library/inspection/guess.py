@@ -72,7 +72,7 @@ def point_names(count: int) -> tuple[str, ...]:
 def in_shares(guess: Guess) -> Guess:
     """Set coordinates to be shares of the picture."""
     guess.head["normalised"] = True
-    guess.reasons.append("Its coordinates are shares of the picture, not pixels")
+    guess.reasons.append("Its coordinates are normalized, not in pixels")
     return guess
 
 

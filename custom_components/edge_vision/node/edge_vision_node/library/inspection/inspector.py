@@ -29,8 +29,8 @@ _PROPOSED = ("name", "version", "task", "input", "head", "keypoints", "license",
 
 
 _NO_EDGE_TPU = (
-    "It is compiled for an Edge TPU and runs on nothing else, and there is none here; connect one,"
-    " or bring the file for the CPU"
+    "It is compiled for an Edge TPU and runs on nothing else, and there is none here; connect"
+    " one, or use the file for the CPU"
 )
 
 
@@ -87,7 +87,7 @@ class Inspector:
                 await self._examine(seen, wish)
             except WorkerError as err:
                 seen.problem = (
-                    f"It was tried in a process of its own, and there {err.reason}; it is not used"
+                    f"It was tested in a separate process, where {err.reason}; it is not used"
                 )
             except NodeError as err:
                 seen.problem = str(err)
@@ -124,7 +124,7 @@ class Inspector:
             seen.problem = _NO_EDGE_TPU
             return  # it cannot be used here, only on a device with an Edge TPU
         if seen.place is None:
-            seen.problem = f"It was not tried: {untried}"
+            seen.problem = f"It was not tested: {untried}"
         else:
             seen.place = ModelSite(model, seen.place.engine, seen.place.accelerator)
             seen.result = await trial(
@@ -163,8 +163,8 @@ async def _probe(place: ModelSite, picture: bytes) -> Probed:
     probed = await probe(place.model, place.engine, place.accelerator, picture)
     if any(not output.finite for output in probed.outputs):
         raise ModelError(
-            "It answers a picture with numbers that are not finite: it is damaged, or was"
-            " converted to a precision that it does not bear"
+            "It returns numbers that are not finite for a picture: it is damaged, or was"
+            " converted to a precision that is too low for it"
         )
     return probed
 
@@ -237,7 +237,9 @@ def _proposal(seen: _Seen) -> ModelProposal | None:
         task=str(document["task"]),
         family=str(document["head"].get("type")),
         confidence=guess.confidence if guess else 0.0,
-        reasons=tuple(clean(reason, 500) for reason in guess.reasons) if guess else ("As you say",),
+        reasons=tuple(clean(reason, 500) for reason in guess.reasons)
+        if guess
+        else ("As specified by you",),
         labels=tuple(document["labels"]),
         manifest=manifest,
     )

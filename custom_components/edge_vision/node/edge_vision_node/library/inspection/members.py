@@ -62,8 +62,8 @@ def the_model(name: str, files: Sequence[str]) -> str:
     nested = [file for file in files if PurePosixPath(file).suffix.lower() in _ARCHIVES]
     if not models and nested:
         raise ModelError(
-            f"{name} holds another archive, {PurePosixPath(nested[0]).name}; unpack it, and bring"
-            " what is inside"
+            f"{name} contains another archive, {PurePosixPath(nested[0]).name}; unpack it and use"
+            " the files inside"
         )
     strange = next((what for file in files if (what := strangers.by_suffix(file))), None)
     if not models and strange is not None:
@@ -71,7 +71,7 @@ def the_model(name: str, files: Sequence[str]) -> str:
     if len(models) != 1:
         known = models or [file for file in files if not is_document(file)]
         names = ", ".join(PurePosixPath(item).name for item in known[:10]) or "nothing"
-        raise ModelError(f"{name} should hold one model; it holds {names}")
+        raise ModelError(f"{name} should contain one model; it contains {names}")
     return models[0]
 
 

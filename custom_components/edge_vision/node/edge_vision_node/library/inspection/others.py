@@ -60,7 +60,7 @@ def blaze(clues: Clues) -> Guess | None:
         task,
         {"type": "blaze", "keypoints": len(points), "strides": list(strides), "anchors": anchors},
         90.0,
-        [f"{rows} anchors with {len(points)} points each: a detector of MediaPipe's"],
+        [f"{rows} anchors with {len(points)} points each: a detector of MediaPipe"],
         labels=("face" if task == "face" else "person",),
         outputs=[table.name for table in tables],
         keypoints=points,
@@ -89,8 +89,8 @@ def landmarks(clues: Clues) -> Guess | None:
         dict(known.head),
         80.0,
         [
-            f"{known.head['points']} points of one {known.task}: read as {known.name}",
-            f"It looks at what {known.crops.detector} of the catalogue finds",
+            f"{known.head['points']} points of one {known.task}: decoded like {known.name}",
+            f"It uses the detections of {known.crops.detector} from the catalog",
         ],
         labels=("face" if known.task == "face" else "person",),
         outputs=[meshes[0], presence[0]],
@@ -165,10 +165,10 @@ def vector(clues: Clues) -> Guess | None:
     probed = output.probed
     if probed is not None:
         if probed.minimum >= -0.01 and probed.maximum <= 1.01:
-            guess.reasons.append("Its scores lie between 0 and 1")
+            guess.reasons.append("Its scores are between 0 and 1")
         else:
             guess.head["score"] = "softmax"
-            guess.reasons.append("Its numbers are logits: a softmax makes scores of them")
+            guess.reasons.append("Its numbers are logits: a softmax converts them to scores")
     elif named == "logit":
         guess.head["score"] = "softmax"
     return _scaled(clues, _vector_labels(clues, guess, length))
@@ -185,17 +185,21 @@ def _vector_labels(clues: Clues, guess: Guess, length: int) -> Guess:
 def _scaled(clues: Clues, guess: Guess) -> Guess:
     """Guess the scaling of pixels for a network without boxes, by its origin."""
     if clues.content.normalised is not None:
-        guess.reasons.append("Its metadata says how it wants its pixels")
+        guess.reasons.append("Its metadata describes the scaling of pixels")
         return guess
     if clues.picture.tensor.dtype in ("uint8", "int8"):
-        guess.reasons.append("It takes pixels as they are")
+        guess.reasons.append("It accepts unscaled pixels")
         return guess
     if "pytorch" in clues.metadata.get("producer", "").lower() and "names" not in clues.metadata:
         guess.mean, guess.deviation = IMAGENET
-        guess.reasons.append("Made by PyTorch: taken for ImageNet's normalisation; check it")
+        guess.reasons.append(
+            "Created by PyTorch: assumed to need the normalization of ImageNet; check it"
+        )
     elif clues.picture.layout == "NHWC":
         guess.mean = guess.deviation = (127.5, 127.5, 127.5)
-        guess.reasons.append("Made by TensorFlow: taken for numbers from -1 to 1; check it")
+        guess.reasons.append(
+            "Created by TensorFlow: assumed to need numbers from -1 to 1; check it"
+        )
     return guess
 
 

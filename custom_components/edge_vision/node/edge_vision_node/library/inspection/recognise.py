@@ -104,7 +104,7 @@ def _best(clues: Clues, *, stated: bool) -> Guess:
         best.reasons.append(f"It could also be {names}")
         best.confidence -= 10
     if clues.task and "names" in clues.metadata:
-        best.reasons.append("Ultralytics' metadata names its labels")
+        best.reasons.append("The metadata of Ultralytics contains its labels")
         best.confidence = min(best.confidence + 5, 99.0)
     if not best.outputs:
         best.outputs = [tensor.name for tensor in clues.content.outputs]
@@ -130,8 +130,8 @@ def _without_contradictions(clues: Clues, guesses: list[Guess], *, stated: bool)
     )
     said = f"is for {clues.task!r}" if not agreeing else f"has {len(clues.labels)} labels"
     raise ModelError(
-        f"Its outputs look like {read}, but its metadata says that it {said}:"
-        f" {_shapes(clues)}. Name a head with head.type if you know better"
+        f"Its outputs look like {read}, but its metadata says that it {said}: {_shapes(clues)}."
+        " Specify a head with head.type if you know which one fits"
     )
 
 
@@ -161,13 +161,13 @@ def _unknown(clues: Clues) -> ModelError:
             " (YOLOv7: with --grid), or with suppression built in"
         )
     return ModelError(
-        f"Its outputs fit no family of models that is known here: {_shapes(clues)}. {SUPPORTED}"
+        f"Its outputs do not match a known family of models: {_shapes(clues)}. {SUPPORTED}"
     )
 
 
 def described(description: Description, labels: tuple[str, ...]) -> Guess:
     """Return the guess of the user's description, for a model without metadata."""
-    reasons = ["As the model.json beside it says"]
+    reasons = ["As specified in its model.json"]
     picture, head = description.input, dict(description.head)
     kept, background = without_background(labels or description.labels)
     if background and head.get("classes") == len(kept) + 1:
@@ -209,8 +209,8 @@ def further_inputs(content: ModelFile, picture: PictureInput) -> dict[str, dict[
             constants[tensor.name] = {"dtype": tensor.dtype, "value": [[1, 1]]}
         else:
             raise ModelError(
-                f"Besides the picture it wants {tensor.text}, for example what it remembers of the"
-                " frame before; only models that look at one picture are supported"
+                f"In addition to the picture, it needs {tensor.text}, for example results of the"
+                " previous frame; only models for single pictures are supported"
             )
     return constants
 
@@ -243,10 +243,10 @@ def _refuse_known_strangers(clues: Clues) -> None:
         )
     if task == "obb":
         raise ModelError(
-            "It finds rotated boxes, which are not supported; use one for upright ones"
+            "It finds rotated boxes, which are not supported; use a model for upright boxes"
         )
     if task == "pose" and re.fullmatch(r"\W*\d+\s*,\s*2\W*", clues.metadata.get("kpt_shape", "")):
         raise ModelError(
-            "Its keypoints come without their visibility (kpt_shape says two numbers for each),"
-            " which is not supported; train it with three"
+            "Its keypoints have no visibility (two numbers each in kpt_shape), which is not"
+            " supported; train it with three"
         )

@@ -26,13 +26,13 @@ _YOLO_V7 = ("batch", *BOX, "class", "score")
 _YOLO_NAS = ("batch", *BOX, "score", "class")
 _OPENVINO = ("batch", "class", "score", *BOX)
 _WHOSE = {
-    _USUAL: "as YOLOv10 and YOLO26 give them",
-    _ONE_CLASS: "of the one class it knows",
-    _PADDLE: "in PaddleDetection's order",
+    _USUAL: "as in YOLOv10 and YOLO26",
+    _ONE_CLASS: "of its only class",
+    _PADDLE: "in the order of PaddleDetection",
     _SWAPPED: "with the class before the score",
-    _YOLO_V7: "as YOLOv7's export with suppression gives them",
-    _YOLO_NAS: "as YOLO-NAS gives them",
-    _OPENVINO: "as OpenVINO's DetectionOutput gives them",
+    _YOLO_V7: "as in the export of YOLOv7 with suppression",
+    _YOLO_NAS: "as in YOLO-NAS",
+    _OPENVINO: "as in OpenVINO's DetectionOutput",
 }
 
 
@@ -66,7 +66,7 @@ def end_to_end(clues: Clues) -> Guess | None:
     if not _seen(output) and not keypoints and width == 7:
         guess.confidence -= 10
         guess.reasons.append(
-            "Nothing was found to see their order by: try it on a picture of what it knows"
+            "Nothing was found, so their order is unknown: test it on a picture with known objects"
         )
     if keypoints:
         guess.head["keypoints"] = keypoints
@@ -110,7 +110,7 @@ def finished(clues: Clues) -> Guess | None:
         # RTMDet, which MMDeploy exports most.
         guess.colour, guess.mean = "BGR", (103.53, 116.28, 123.675)
         guess.deviation = (57.375, 57.12, 58.395)
-        guess.reasons.append("Taken for RTMDet's colours and scaling; check them")
+        guess.reasons.append("Assumed to need the colors and scaling of RTMDet; check them")
     if tensorflow:
         guess.deviation = (1.0, 1.0, 1.0)
         return guess
@@ -133,7 +133,7 @@ def decoded_detr(clues: Clues) -> Guess | None:
         "detection",
         {"type": "detr", "form": "decoded"},
         90.0,
-        ["Labels, boxes and scores: RT-DETR or D-FINE as their makers export them"],
+        ["Labels, boxes and scores: the official export of RT-DETR or D-FINE"],
         outputs=[labels.name, boxes[0].name, scores[0].name],
     )
     return with_classes(clues, guess, len(clues.labels) or len(coco.labels()))
@@ -270,7 +270,7 @@ def _by_shape(clues: Clues) -> _Parts | None:
     rest = [o for o in columns if o is not classes]
     counted = ("count",) * len(counts)
     if table.table[1] == 5 and not rest:
-        reason = "Boxes with a score, and their classes: MMDeploy's detections"
+        reason = "Boxes with a score, and their classes: detections of MMDeploy"
         return [table, classes, *counts], ("scored_boxes", "classes", *counted), reason
     if table.table[1] == 4 and len(rest) == 1:
         reason = "Boxes, scores and classes: finished detections"
@@ -314,9 +314,9 @@ def _after_background(clues: Clues, guess: Guess) -> None:
     if not clues.labels:
         guess.labels = coco.labels()
         guess.head.update({"classes": 91, "class_ids": list(coco.category_ids())})
-        guess.reasons.append("Its classes count from 1: taken for the category ids of COCO")
+        guess.reasons.append("Its classes start at 1: assumed to be the category IDs of COCO")
         return
     count = len(clues.labels)
     guess.head.update({"classes": count + 1, "class_ids": list(range(1, count + 1))})
     guess.labels = clues.labels
-    guess.reasons.append("Its classes count from 1, after the background")
+    guess.reasons.append("Its classes start at 1, after the background")
