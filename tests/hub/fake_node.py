@@ -202,8 +202,8 @@ class FakeNode:
         # Event id → the picture with boxes, and the clean one.
         self.event_pictures: dict[str, tuple[bytes, bytes]] = {}
         self.last_pictures: dict[str, bytes] = {}
-        self.model_loads = asyncio.Event()
-        self.model_loads.set()
+        # Engines that load no model yet.
+        self.slow_engines: set[str] = set()
         self._shown: dict[bytes, tuple[DetectedObject, ...]] = {
             SELF_TEST_PICTURE.read_bytes(): tuple(person(*item) for item in _PERSONS)
         }
@@ -249,8 +249,9 @@ class FakeNode:
         """Begin a new log, as after the loss of the old one."""
         self.log, self.log_id = [], ulid_now()
 
-    async def loaded(self) -> None:
-        """Finish loading models, and say so."""
+    def finish_loading(self) -> None:
+        """Load the models of slow engines, and say so."""
+        self.slow_engines.clear()
         for pipeline in self.pipelines.values():
             pipeline.loading = False
         self.push_status()
@@ -496,7 +497,7 @@ class FakeNode:
             pipeline.engine, pipeline.accelerator = place
         except Refusal as err:
             pipeline.error, pipeline.model = err, None
-        pipeline.loading = pipeline.error is None and not self.model_loads.is_set()
+        pipeline.loading = pipeline.error is None and pipeline.engine in self.slow_engines
 
     async def _forget(self, request: Forget) -> Answer:
         if request.pipeline_id in self.pipelines:

@@ -14,6 +14,7 @@ from custom_components.edge_vision.const import DOMAIN
 from custom_components.edge_vision.node.edge_vision_node.protocol import Command, NodeStatus
 from tests.hub import flows
 from tests.hub.conftest import STREET, Cameras, Home, pipeline, until
+from tests.hub.fake_node import FakeNode
 
 pytestmark = pytest.mark.usefixtures("run_folders")
 
@@ -22,9 +23,14 @@ STATUS = "sensor.front_door_status"
 
 
 @pytest.fixture
-def gate(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[], None]:
+def gate(
+    fake_node: FakeNode | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Callable[[], None]:
     """Have ONNX Runtime load no model until this is called."""
-    return flows.slow_engine(monkeypatch, tmp_path).unlink
+    if fake_node is None:
+        return flows.slow_engine(monkeypatch, tmp_path).unlink
+    fake_node.slow_engines = {"onnxruntime"}
+    return fake_node.finish_loading
 
 
 def issues(home: Home) -> list[str]:
@@ -54,7 +60,6 @@ async def test_a_model_that_loads_for_long_is_shown_as_loading_and_then_looks(
     assert (home.local_node.pid, home.local_node.restarts) == (node, 0)
 
 
-@pytest.mark.real_node
 async def test_a_camera_on_another_engine_does_not_wait_for_it(
     home: Home, cameras: Cameras, gate: Callable[[], None]
 ) -> None:
@@ -69,7 +74,6 @@ async def test_a_camera_on_another_engine_does_not_wait_for_it(
     await home.until_state(OCCUPANCY, "on")
 
 
-@pytest.mark.real_node
 async def test_a_node_that_is_killed_while_it_loads_shows_nothing_that_nobody_saw(
     home: Home, cameras: Cameras, gate: Callable[[], None]
 ) -> None:
@@ -99,7 +103,6 @@ async def test_a_model_that_turns_out_not_to_load_is_a_failure_and_is_tried_agai
     assert set(states) <= {"model_failed"}  # a try is not news
 
 
-@pytest.mark.real_node
 async def test_somebody_who_asks_for_a_look_meanwhile_is_told_why_there_is_none(
     home: Home, cameras: Cameras, gate: Callable[[], None]
 ) -> None:
