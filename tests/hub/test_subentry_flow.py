@@ -373,6 +373,9 @@ async def test_a_change_begins_with_the_model_there_is(home: Home, second_model:
     assert flow.defaults == {"model": second_model}
     await flow.send({"model": second_model})
     assert flow.defaults["detection"]["labels"] == ["cyclist"]
+    assert (
+        "advanced" not in flow.defaults
+    )  # with one engine and no accelerator nothing is to choose
 
 
 @pytest.mark.real_node

@@ -22,7 +22,7 @@ BUNDLED_ONNX = ModelStore().get(None).folder / "model.onnx"
 def default_model(cache: Path | None = None) -> EngineFiles:
     """Return the ONNX file of the default model, which several engines can read."""
     return EngineFiles(
-        model_id="ssd",
+        model="ssd",
         paths={"model": BUNDLED_ONNX},
         inputs=("image",),
         outputs=("boxes", "logits"),
@@ -41,7 +41,7 @@ def tflite(
     if not MODELS.is_dir():
         pytest.skip("the larger test data are not here (../shared/testdata)")
     return EngineFiles(
-        model_id=Path(name).stem,
+        model=Path(name).stem,
         paths={role: MODELS / name},
         inputs=tuple(inputs),
         outputs=tuple(outputs),

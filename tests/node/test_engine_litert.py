@@ -108,7 +108,7 @@ def test_a_model_with_further_inputs_gets_its_constants() -> None:
     outputs = ["TFLite_Detection_PostProcess", "TFLite_Detection_PostProcess:2"]
     files = tflite("traffic_model.tflite", ["normalized_input_image_tensor"], outputs)
     states = {f"raw_inputs/init_lstm_{name}": ("uint8", 0) for name in "ch"}
-    files = EngineFiles(files.model_id, files.paths, files.inputs, files.outputs, states, "uint8")
+    files = EngineFiles(files.model, files.paths, files.inputs, files.outputs, states, "uint8")
     boxes, scores = LiteRtEngine().load(files, CPU.id, 2).infer(picture("traffic_0001.png", 256))
     assert boxes.shape == (1, 40, 4) and scores.shape == (1, 40)
     assert scores.max() > 0.4

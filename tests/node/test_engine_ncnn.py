@@ -128,7 +128,7 @@ def test_a_graph_that_begins_with_arithmetic_leaves_its_input_alone(tmp_path: Pa
     )
     (tmp_path / "m.bin").write_bytes(b"")
     paths = {"param": tmp_path / "m.param", "bin": tmp_path / "m.bin"}
-    files = EngineFiles(model_id="half", paths=paths, inputs=("in0",), outputs=("out0",))
+    files = EngineFiles(model="half", paths=paths, inputs=("in0",), outputs=("out0",))
     session = NcnnEngine().load(files, "cpu", 1)
     tensor = np.full((1, 3, 192, 192), 8, np.float32)
     (output,) = session.infer(tensor)

@@ -43,7 +43,7 @@ def test_a_failure_is_raised_and_not_also_written_with_the_models_names(
     folder = tmp_path / add_failing(tmp_path, "onnxruntime")
     spec = json.loads((folder / "model.json").read_text())["engines"]["onnxruntime"]
     files = EngineFiles(
-        model_id="failing",
+        model="failing",
         paths={"model": folder / "model.onnx"},
         inputs=tuple(spec["inputs"]),
         outputs=tuple(spec["outputs"]),
@@ -78,7 +78,7 @@ def test_a_provider_that_can_run_nothing_of_a_model_is_an_error_not_a_silent_fal
     if not MODELS.is_dir():
         pytest.skip("the larger test data are not here (../shared/testdata)")
     files = EngineFiles(
-        model_id="yolox_nano",
+        model="yolox_nano",
         paths={"model": MODELS / "yolox_nano.onnx"},
         inputs=("images",),
         outputs=("output",),

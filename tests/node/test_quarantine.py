@@ -509,20 +509,20 @@ async def test_a_model_that_wants_more_memory_than_there_may_be_is_refused(
         (
             "model_invoking_error.tflite",
             (
-                "stranger uses the operation 'fake-op-double', which LiteRT does not have: the"
+                "Stranger uses the operation 'fake-op-double', which LiteRT does not have: the"
                 " model needs the program or the delegate that it was created for"
             ),
         ),
         (
             "movenet_single_pose_lightning_ptq_edgetpu.tflite",
             (
-                "stranger is compiled for an Edge TPU and runs on nothing else: connect one and"
+                "Stranger is compiled for an Edge TPU and runs on nothing else: connect one and"
                 " choose it as the accelerator, or use the file of the model for the CPU"
             ),
         ),
         (
             "mobilenet_v2_1.0_224_quant.tflite",
-            "stranger has no input in0; the file has input",
+            "Stranger has no input in0; the file has input",
         ),
     ],
 )

@@ -32,7 +32,7 @@ class EngineFiles:
     """The files of one model for one engine, checked and ready to load.
 
     Attributes:
-        model_id: ID of the model, for messages.
+        model: name of the model, for messages.
         paths: role ("model", "param", "bin", …) → file.
         inputs, outputs: tensor names, in the order expected by the head. The first input takes the
             picture.
@@ -41,7 +41,7 @@ class EngineFiles:
         cache: folder where an engine may store what it compiled from these files, or None.
     """
 
-    model_id: str
+    model: str
     paths: Mapping[str, Path]
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
@@ -54,7 +54,7 @@ class EngineFiles:
         try:
             return self.paths[role]
         except KeyError:
-            raise ModelError(f"{self.model_id} has no {role!r} file for this engine") from None
+            raise ModelError(f"{self.model} has no {role!r} file for this engine") from None
 
     def constant_inputs(self) -> dict[str, NDArray[Any]]:
         """Return the inputs that are the same for every frame."""

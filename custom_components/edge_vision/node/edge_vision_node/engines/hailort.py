@@ -114,7 +114,7 @@ class _HailoSession:
             raise
         except Exception as err:
             self._device.release()
-            raise ModelError(f"HailoRT cannot load {files.model_id}: {err}") from err
+            raise ModelError(f"HailoRT cannot load {files.model}: {err}") from err
         self._input = files.inputs[0]
         self._outputs = files.outputs
         self._by_class = {name for name in files.outputs if outputs[name].is_nms}
@@ -123,7 +123,7 @@ class _HailoSession:
         missing = ({files.inputs[0]} - self._inputs) | (set(files.outputs) - set(outputs))
         if missing:
             raise ModelError(
-                f"{files.model_id} has no {', '.join(sorted(missing))}; the file has"
+                f"{files.model} has no {', '.join(sorted(missing))}; the file has"
                 f" {', '.join((*sorted(self._inputs), *sorted(outputs)))}"
             )
 

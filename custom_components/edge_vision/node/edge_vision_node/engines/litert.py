@@ -136,7 +136,7 @@ class LiteRtEngine:
             device = _edge_tpu(accelerator.removeprefix(_EDGE_TPU))
             if "edgetpu" not in files.paths:
                 raise ModelError(
-                    f"{files.model_id} has no file compiled for the Edge TPU; choose another model"
+                    f"{files.model} has no file compiled for the Edge TPU; choose another model"
                     " or run it on the CPU"
                 )
             library = _Library(_EDGE_TPU_LIBRARY, {"device": device})
@@ -188,7 +188,7 @@ class _LiteRtSession:
         ):
             if not wanted <= there:
                 raise ModelError(
-                    f"{files.model_id} has no {what} {', '.join(sorted(wanted - there))}; the file"
+                    f"{files.model} has no {what} {', '.join(sorted(wanted - there))}; the file"
                     f" has {', '.join(sorted(there))}"
                 )
         self._input = inputs[files.inputs[0]]
@@ -237,15 +237,15 @@ def _load_interpreter(
             experimental_delegates=[delegate] if delegate is not None else None,
         )
         if delegate is not None:
-            _check_delegate(interpreter, files.model_id)
+            _check_delegate(interpreter, files.model)
         with native_output_off():  # hides "Created TensorFlow Lite XNNPACK delegate"
             interpreter.allocate_tensors()
     except (RuntimeError, ValueError) as err:
-        raise ModelError(_explain(files.model_id, str(err))) from err
+        raise ModelError(_explain(files.model, str(err))) from err
     return interpreter
 
 
-def _check_delegate(interpreter: Any, model_id: str) -> None:
+def _check_delegate(interpreter: Any, model: str) -> None:
     """Raise `AcceleratorError` if the delegate runs nothing, so that the CPU would run everything.
 
     The parts taken by a delegate appear as operations of their own before the tensors are allocated
@@ -255,29 +255,29 @@ def _check_delegate(interpreter: Any, model_id: str) -> None:
     list_operations = getattr(interpreter, "_get_ops_details", None)
     if list_operations is None:
         raise AcceleratorError(
-            f"This LiteRT does not report whether the delegate runs any part of {model_id}; install"
+            f"This LiteRT does not report whether the delegate runs any part of {model}; install"
             " a newer version, or choose another accelerator"
         )
     taken = sum(item["op_name"] == "DELEGATE" for item in list_operations())
     if taken == 0:
         raise AcceleratorError(
-            f"The delegate cannot run any part of {model_id}; choose another accelerator or model"
+            f"The delegate cannot run any part of {model}; choose another accelerator or model"
         )
-    _LOGGER.info("The delegate runs %d parts of %s, and the CPU the rest", taken, model_id)
+    _LOGGER.info("The delegate runs %d parts of %s, and the CPU the rest", taken, model)
 
 
-def _explain(model_id: str, text: str) -> str:
+def _explain(model: str, text: str) -> str:
     if _EDGE_TPU_OPERATION in text:
         return (
-            f"{model_id} is compiled for an Edge TPU and runs on nothing else: connect one and"
+            f"{model} is compiled for an Edge TPU and runs on nothing else: connect one and"
             " choose it as the accelerator, or use the file of the model for the CPU"
         )
     if match := _UNKNOWN_OPERATION.search(text):
         return (
-            f"{model_id} uses the operation {match[1]!r}, which LiteRT does not have: the model"
+            f"{model} uses the operation {match[1]!r}, which LiteRT does not have: the model"
             " needs the program or the delegate that it was created for"
         )
-    return f"LiteRT cannot load {model_id}: {' '.join(text.split())}"
+    return f"LiteRT cannot load {model}: {' '.join(text.split())}"
 
 
 # --- Numbers --------------------------------------------------------------------------------------

@@ -106,11 +106,11 @@ def _net(package: ModuleType, files: EngineFiles, accelerator: str, threads: int
         net.set_vulkan_device(int(accelerator.removeprefix(_PREFIX)))
     for load, role in ((net.load_param, "param"), (net.load_model, "bin")):
         if load(str(files.path(role))) != 0:
-            raise ModelError(f"ncnn cannot load {files.path(role).name} of {files.model_id}")
+            raise ModelError(f"ncnn cannot load {files.path(role).name} of {files.model}")
     # Without a working device, `load_param` turns Vulkan off and reports success.
     if accelerator != CPU.id and not net.opt.use_vulkan_compute:
         raise AcceleratorError(
-            f"ncnn would run {files.model_id} on the CPU, not on {accelerator}: its Vulkan"
+            f"ncnn would run {files.model} on the CPU, not on {accelerator}: its Vulkan"
             " driver does not work here"
         )
     return net

@@ -121,7 +121,7 @@ def _load_on_cpu(package: ModuleType, files: EngineFiles, threads: int) -> Any:
     except ModelError:
         raise
     except Exception as err:
-        raise ModelError(f"ONNX Runtime cannot load {files.model_id}: {_in_words(err)}") from err
+        raise ModelError(f"ONNX Runtime cannot load {files.model}: {_in_words(err)}") from err
 
 
 def _load_on(
@@ -159,23 +159,21 @@ def _load_on(
         )
     except Exception as err:
         if type(err).__name__ in _FILE_ERRORS:
-            raise ModelError(
-                f"ONNX Runtime cannot load {files.model_id}: {_in_words(err)}"
-            ) from err
-        raise AcceleratorError(f"{target.name} cannot load {files.model_id}: {err}") from err
+            raise ModelError(f"ONNX Runtime cannot load {files.model}: {_in_words(err)}") from err
+        raise AcceleratorError(f"{target.name} cannot load {files.model}: {err}") from err
     if target.provider not in session.get_providers():
         raise AcceleratorError(
-            f"ONNX Runtime would run {files.model_id} on {', '.join(session.get_providers())}, not"
+            f"ONNX Runtime would run {files.model} on {', '.join(session.get_providers())}, not"
             f" on {target.name}: its driver or libraries do not work here"
         )
     if profile is None:
-        _check_placement(operations_by_provider(session), target, files.model_id)
+        _check_placement(operations_by_provider(session), target, files.model)
         return session, None
     kept = profile  # the folder is deleted with its last reference
-    return session, lambda: _check_placement(_profiled(session, kept), target, files.model_id)
+    return session, lambda: _check_placement(_profiled(session, kept), target, files.model)
 
 
-def _check_placement(placed: Mapping[str, int], target: Target, model_id: str) -> None:
+def _check_placement(placed: Mapping[str, int], target: Target, model: str) -> None:
     """Raise `AcceleratorError` if ONNX Runtime silently runs the model on another device.
 
     It is normal that other providers run the parts that one does not support; this is logged.
@@ -183,24 +181,24 @@ def _check_placement(placed: Mapping[str, int], target: Target, model_id: str) -
     Args:
         placed: provider → number of parts of the model; empty if ONNX Runtime does not report it.
         target: the requested accelerator.
-        model_id: ID of the model, for messages.
+        model: name of the model, for messages.
     """
     if not placed:
         raise AcceleratorError(
-            f"This ONNX Runtime does not report whether {target.name} runs any part of {model_id};"
+            f"This ONNX Runtime does not report whether {target.name} runs any part of {model};"
             " install a newer version, or choose another accelerator"
         )
     mine = placed.get(target.provider, 0)
     if mine == 0:
         raise AcceleratorError(
-            f"{target.name} cannot run any part of {model_id}; choose another accelerator or model"
+            f"{target.name} cannot run any part of {model}; choose another accelerator or model"
         )
     total = sum(placed.values())
     if mine < total:
         others = ", ".join(sorted(placed.keys() - {target.provider}))
         _LOGGER.info(
             "%s runs %d of %d parts of %s, and %s the others",
-            *(target.name, mine, total, model_id, others),
+            *(target.name, mine, total, model, others),
         )
 
 
@@ -245,7 +243,7 @@ class _OnnxSession:
         ):
             if not wanted <= there:
                 raise ModelError(
-                    f"{files.model_id} has no {what} {', '.join(sorted(wanted - there))}; the file"
+                    f"{files.model} has no {what} {', '.join(sorted(wanted - there))}; the file"
                     f" has {', '.join(sorted(there))}"
                 )
         self._half = types[self._input] == "tensor(float16)"

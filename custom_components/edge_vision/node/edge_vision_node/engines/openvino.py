@@ -72,12 +72,12 @@ class OpenVinoEngine:
         try:
             model = core.read_model(str(files.path("model")), weights)
         except RuntimeError as err:
-            raise ModelError(f"OpenVINO cannot load {files.model_id}: {_reason(err)}") from err
+            raise ModelError(f"OpenVINO cannot load {files.model}: {_reason(err)}") from err
         compiled = with_cache(
             files.cache,
             (self.id, self.version()),
             device,
-            lambda cache: _compile(core, model, device, threads, cache, files.model_id),
+            lambda cache: _compile(core, model, device, threads, cache, files.model),
         )
         return _OpenVinoSession(compiled, _scales(model, files), files)
 
@@ -88,7 +88,7 @@ def _rank(device: str) -> tuple[int, str]:
 
 
 def _compile(
-    core: Any, model: Any, device: str, threads: int, cache: Path | None, model_id: str
+    core: Any, model: Any, device: str, threads: int, cache: Path | None, name: str
 ) -> Any:
     settings: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
     if device == "CPU":
@@ -107,12 +107,10 @@ def _compile(
         compiled = core.compile_model(model, device, settings)
         runs_on = compiled.get_property("EXECUTION_DEVICES")
     except RuntimeError as err:
-        raise AcceleratorError(
-            f"OpenVINO's {device} cannot run {model_id}: {_reason(err)}"
-        ) from err
+        raise AcceleratorError(f"OpenVINO's {device} cannot run {name}: {_reason(err)}") from err
     if not all(str(item).partition(".")[0] == device.partition(".")[0] for item in runs_on):
         raise AcceleratorError(
-            f"OpenVINO would run {model_id} on {', '.join(runs_on)}, not on {device}"
+            f"OpenVINO would run {name} on {', '.join(runs_on)}, not on {device}"
         )
     return compiled
 
@@ -183,13 +181,11 @@ class _OpenVinoSession:
         except RuntimeError:
             names = [", ".join(port.get_names()) for port in (*compiled.inputs, *compiled.outputs)]
             raise ModelError(
-                f"{files.model_id} does not have all of the inputs and outputs"
+                f"{files.model} does not have all of the inputs and outputs"
                 f" {', '.join((*files.inputs, *files.outputs))}; the file has {'; '.join(names)}"
             ) from None
         if wanted not in (np.dtype(files.dtype), np.float32, np.float16):
-            raise ModelError(
-                f"{files.model_id} needs {wanted}, but its manifest says {files.dtype}"
-            )
+            raise ModelError(f"{files.model} needs {wanted}, but its manifest says {files.dtype}")
         self._dtype = wanted
 
     def infer(self, tensor: NDArray[Any]) -> tuple[NDArray[np.float32], ...]:

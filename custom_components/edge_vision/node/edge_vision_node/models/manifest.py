@@ -188,7 +188,7 @@ class Model:
         """
         spec = self.engine(engine_id)
         return EngineFiles(
-            model_id=self.id,
+            model=self.manifest.name,
             paths={role: _checked(self.folder, file) for role, file in spec.files.items()},
             inputs=spec.inputs,
             outputs=spec.outputs,
