@@ -20,6 +20,7 @@ import av
 import numpy as np
 from edge_vision_node.cameras.pixels import KeptFrame
 from edge_vision_node.detections import Detections
+from edge_vision_node.frames.masks import NO_MASKS
 from edge_vision_node.frames.motion_gate import MotionGate
 from edge_vision_node.inference.merge import merge
 from edge_vision_node.inference.planner import Planner
@@ -91,7 +92,7 @@ def frames() -> list[np.ndarray]:
 def cut(frame: KeptFrame, parts: list[list[float]]) -> bytes:
     """Return parts of a frame as pixels in the size of the model, as sent by its process."""
     regions = [Box(x_min=p[0], y_min=p[1], x_max=p[2], y_max=p[3]) for p in parts]
-    return b"".join(frame.crop((), region, (300, 300))[0].data for region in regions)
+    return b"".join(frame.crop(NO_MASKS, region, (300, 300))[0].data for region in regions)
 
 
 def measure(objects: int, count: int) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from edge_vision_node.cameras.soundness import Soundness
 from edge_vision_node.cameras.stream import Cameras, Watcher
 from edge_vision_node.errors import FrameGoneError
 from edge_vision_node.frames.decode import decode
+from edge_vision_node.frames.masks import Masks
 from edge_vision_node.protocol import Box, Point, SourceState, SourceStatus, write
 from PIL import Image
 
@@ -38,7 +39,7 @@ STREET = SELF_TEST_PICTURE.read_bytes()
 SIZE = decode(STREET).image.size
 WHITE = jpeg(Image.new("RGB", (320, 240), (255, 255, 255)))
 WHOLE = Box(x_min=0, y_min=0, x_max=1, y_max=1)
-LEFT = (tuple(Point(x=x, y=y) for x, y in ((0, 0), (0.5, 0), (0.5, 1), (0, 1))),)
+LEFT = Masks((tuple(Point(x=x, y=y) for x, y in ((0, 0), (0.5, 0), (0.5, 1), (0, 1))),))
 
 
 # Of the first process's pictures, the fifth is decoded for ever.

@@ -16,6 +16,7 @@ import pytest
 from edge_vision_node.errors import PictureError
 from edge_vision_node.frames.checks import MAX_SCANS, examine
 from edge_vision_node.frames.decode import decode
+from edge_vision_node.frames.masks import Masks
 from edge_vision_node.imaging import service
 from edge_vision_node.imaging.service import Imaging
 from edge_vision_node.models.store import ModelStore
@@ -27,7 +28,7 @@ from tests.pictures import SELF_TEST_PICTURE, jpeg
 
 STREET = SELF_TEST_PICTURE.read_bytes()
 MANIFEST = ModelStore([]).get(None).manifest
-LEFT = (tuple(Point(x=x, y=y) for x, y in ((0, 0), (0.5, 0), (0.5, 1), (0, 1))),)
+LEFT = Masks((tuple(Point(x=x, y=y) for x, y in ((0, 0), (0.5, 0), (0.5, 1), (0, 1))),))
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from edge_vision_node.cameras.pixels import KeptFrame
 from edge_vision_node.frames.fit import fit
+from edge_vision_node.frames.masks import NO_MASKS, Masks
 from edge_vision_node.protocol import Box, Point
 from PIL import Image
 
@@ -41,7 +42,9 @@ def test_a_part_looks_as_pillow_would_make_it(
 ) -> None:
     box = Box(x_min=region[0], y_min=region[1], x_max=region[2], y_max=region[3])
     frame = decoded(picture, pixels)
-    made, placement = KeptFrame(1, "", frame).crop((), box, (200, 160), letterbox=letterbox, pad=7)
+    made, placement = KeptFrame(1, "", frame).crop(
+        NO_MASKS, box, (200, 160), letterbox=letterbox, pad=7
+    )
     assert made.shape == (160, 200, 3)
     assert made.dtype == np.uint8
     # Where the part has moved outwards to what the planes allow, its placement says so.
@@ -66,18 +69,18 @@ def test_what_is_masked_is_black_and_leaks_nowhere(picture: Image.Image, pixels:
     white = Image.new("RGB", picture.size, "white")
     white.paste("black", (width // 2 + 1, 0, width, height))  # all light is behind the mask
     kept = KeptFrame(1, "", decoded(white, pixels))
-    seen, _ = kept.crop((LEFT,), WHOLE, (200, 160))
+    seen, _ = kept.crop(Masks((LEFT,)), WHOLE, (200, 160))
     assert seen.max() <= 2
-    jpeg, size = kept.jpeg((LEFT,), None, 95)
+    jpeg, size = kept.jpeg(Masks((LEFT,)), None, 95)
     assert size == picture.size
     assert np.asarray(Image.open(io.BytesIO(jpeg))).max() <= 12
     # Another view of the same frame sees all of it.
-    assert kept.crop((), WHOLE, (200, 160))[0][:, :80].min() > 250
+    assert kept.crop(NO_MASKS, WHOLE, (200, 160))[0][:, :80].min() > 250
 
 
 def test_a_picture_is_made_no_wider_than_asked_for(picture: Image.Image) -> None:
     kept = KeptFrame(1, "", decoded(picture, "yuv420p"))
-    jpeg, size = kept.jpeg((), 100, 85)
+    jpeg, size = kept.jpeg(NO_MASKS, 100, 85)
     assert size == Image.open(io.BytesIO(jpeg)).size
     assert size[0] == 100
     assert size[0] / size[1] == pytest.approx(picture.width / picture.height, rel=0.02)

@@ -8,6 +8,7 @@ import os
 import threading
 import time
 from collections import OrderedDict, deque
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -18,6 +19,7 @@ from PIL import Image
 
 from ..detections import Placement
 from ..errors import FrameGoneError, NodeError, WorkerError
+from ..frames.masks import Polygon
 from ..frames.motion_gate import MotionGate
 from ..processes.child import Link, begin
 from ..protocol import Box, ErrorCode, SourceState, SourceStatus, read
@@ -60,21 +62,30 @@ class _View:
 
     def __init__(self, number: int, view: View) -> None:
         """Start with a new motion gate."""
-        ignore, hide = (
-            [[(point.x, point.y) for point in polygon] for polygon in polygons]
-            for polygons in (view.motion_masks, view.masks)
-        )
         self.number = number
         self.masks = view.masks
+        self._view = view
+        self._shape: tuple[int, ...] = ()
         self.keep = np.empty((0, 4))
         # Frames it used last: a slow engine may ask for their pictures later.
         self.looked: deque[KeptFrame] = deque(maxlen=_LOOKED)
-        self._gate = MotionGate(view.thresholds, ignore, hide)
+        self._gate = self._new_gate(view.masks.polygons)
         self._lock = threading.Lock()
+
+    def _new_gate(self, masks: Sequence[Polygon]) -> MotionGate:
+        ignore, hide = (
+            [[(point.x, point.y) for point in polygon] for polygon in polygons]
+            for polygons in (self._view.motion_masks, masks)
+        )
+        return MotionGate(self._view.thresholds, ignore, hide)
 
     def step(self, grey: NDArray[np.uint8], at: float) -> Motion:
         """Return what moves in a frame."""
         with self._lock:
+            if self.masks.aspect is not None and grey.shape != self._shape:
+                # Where masks are depends on the shape of the picture.
+                self._shape = grey.shape
+                self._gate = self._new_gate(self.masks.on(grey.shape[1], grey.shape[0]))
             seen = self._gate.step(grey, at, self.keep)
         boxes = tuple(
             Box(x_min=box[0], y_min=box[1], x_max=box[2], y_max=box[3])

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from ..detections import Placement
+from ..frames.masks import NO_MASKS, Masks
 from ..protocol import Box, MotionThresholds, Point
 
 
@@ -66,7 +67,7 @@ class View:
         motion_masks: areas where nothing counts as motion (a tree, a clock in the picture).
     """
 
-    masks: tuple[tuple[Point, ...], ...] = ()
+    masks: Masks = NO_MASKS
     thresholds: MotionThresholds = field(default_factory=MotionThresholds)
     motion_masks: tuple[tuple[Point, ...], ...] = ()
 

@@ -16,7 +16,7 @@ from PIL import Image, ImageDraw
 
 from ..detections import Placement
 from ..frames.fit import inner_size, placed
-from ..frames.masks import Masks
+from ..frames.masks import NO_MASKS, Masks, draw_polygons
 from ..frames.orientation import UPRIGHT, swaps_sides, turned
 from ..protocol import Box
 
@@ -140,8 +140,8 @@ class KeptFrame:
     def _masked(self, masks: Masks) -> Any:
         """Return the frame with masks burned in, shared by views with the same masks."""
         if masks not in self._frames:
-            plain = self._frames.get(()) or _planar(self._frame)
-            self._frames[()] = plain
+            plain = self._frames.get(NO_MASKS) or _planar(self._frame)
+            self._frames[NO_MASKS] = plain
             self._frames[masks] = _burned(plain, masks) if masks else plain
         return self._frames[masks]
 
@@ -259,8 +259,7 @@ def _burned(frame: Any, masks: Masks) -> Any:
     """Return a frame with areas blackened."""
     hidden = Image.new("1", (frame.width, frame.height))
     draw = ImageDraw.Draw(hidden)
-    for mask in masks:
-        draw.polygon([(point.x * frame.width, point.y * frame.height) for point in mask], fill=1)
+    draw_polygons(draw, masks, (frame.width, frame.height), 1)
     full = frame.color_range == _FULL_RANGE or frame.format.name.startswith("yuvj")
     burned = _like(frame, frame.width, frame.height)
     for number, (source, target) in enumerate(zip(frame.planes, burned.planes, strict=True)):

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from PIL import Image, ImageChops, ImageDraw
 
-from ..frames.masks import burn
+from ..frames.masks import Masks, burn
 from ..protocol import OutlineRequest, Point
 from .lettering import Text
 
@@ -16,7 +16,7 @@ _GRID = (255, 255, 255, 96)
 _ZONE, _LINE, _MOTION_MASK = (64, 160, 255), (255, 176, 32), (128, 128, 128)
 
 
-def hide(image: Image.Image, masks: Sequence[Sequence[Point]]) -> bool:
+def hide(image: Image.Image, masks: Masks) -> bool:
     """Blacken areas of an image in place; return whether they were not black before."""
     before = image.copy()
     burn(image, masks)
@@ -32,7 +32,7 @@ def outline(image: Image.Image, request: OutlineRequest) -> None:
     def pixels(points: Iterable[Point]) -> list[tuple[float, float]]:
         return [(point.x * (image.width - 1), point.y * (image.height - 1)) for point in points]
 
-    burn(image, request.privacy_masks)
+    burn(image, Masks(request.privacy_masks))
     _grid(draw, image.size)
     for mask in request.motion_masks:
         _polygon(draw, pixels(mask), _MOTION_MASK, width)

@@ -20,7 +20,7 @@ from ..drawing.outline import hide, outline
 from ..errors import NodeError
 from ..frames.decode import decode, get_ready
 from ..frames.fit import fit
-from ..frames.masks import Masks, burn
+from ..frames.masks import NO_MASKS, Masks, burn
 from ..processes.child import Link, begin
 from ..processes.messages import BEGAN, Began
 from ..protocol import ErrorCode, Findings, ProtocolError, read
@@ -129,7 +129,7 @@ def _draw(order: Draw, content: memoryview) -> tuple[Drawn, bytes]:
     return Drawn(clean_bytes=len(clean)), clean + drawn
 
 
-def _decoded(content: memoryview, cpu_s: float, masks: Masks = ()) -> Image.Image:
+def _decoded(content: memoryview, cpu_s: float, masks: Masks = NO_MASKS) -> Image.Image:
     with _limited(cpu_s):
         image = decode(content).image
         burn(image, masks)

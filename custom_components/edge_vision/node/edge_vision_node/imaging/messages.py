@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from ..detections import Placement
-from ..frames.masks import Masks
+from ..frames.masks import NO_MASKS, Masks
 from ..protocol import OutlineRequest
 
 # How many times the width and height of a crop a picture keeps, if it has as many pixels: a face or
@@ -42,7 +42,7 @@ class Prepare:
     resize: str
     pad: int
     whole: bool = False
-    masks: Masks = ()
+    masks: Masks = NO_MASKS
     cpu_s: float = 0.0
 
 
@@ -79,7 +79,7 @@ class Draw:
 
     findings_bytes: int
     subjects: tuple[int, ...] | None = None
-    masks: Masks = ()
+    masks: Masks = NO_MASKS
     clean: bool = False
     cpu_s: float = 0.0
 

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from ..errors import PictureError, WorkerError
 from ..frames.checks import examine
-from ..frames.masks import Masks
+from ..frames.masks import NO_MASKS, Masks
 from ..models.manifest import Manifest
 from ..processes.child_process import ChildProcess
 from ..protocol import (
@@ -100,7 +100,7 @@ class Imaging:
         user: str,
         picture: bytes | memoryview,
         manifest: Manifest,
-        masks: Masks = (),
+        masks: Masks = NO_MASKS,
         *,
         patient: bool = False,
     ) -> Still:
@@ -133,7 +133,7 @@ class Imaging:
         picture: bytes | memoryview,
         findings: Findings,
         subjects: Sequence[DetectedObject] | None = None,
-        masks: Masks = (),
+        masks: Masks = NO_MASKS,
         *,
         clean: bool = False,
     ) -> tuple[bytes, bytes]:

@@ -130,7 +130,7 @@ class LivePipeline:
             self._config.name,
             source_of(video),
             View(
-                masks=self._config.privacy_masks,
+                masks=pipeline.masks,
                 thresholds=video.thresholds,
                 motion_masks=video.motion_masks,
             ),

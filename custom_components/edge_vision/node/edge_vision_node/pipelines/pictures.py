@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any
 
 from ..errors import NodeError, NoPictureError, StorageError
-from ..frames.masks import Masks
+from ..frames.masks import NO_MASKS, Masks
 from ..imaging.service import Imaging
 from ..protocol import DetectedObject, EvidenceRequest, Findings, Picture
 from ..storage.archive import Archive
@@ -46,7 +46,7 @@ class EventStill:
     data: memoryview
     findings: Findings
     captured_at: datetime
-    masks: Masks = ()
+    masks: Masks = NO_MASKS
     subjects: Sequence[DetectedObject] | None = None
 
 
@@ -119,7 +119,7 @@ class Pictures:
         await self.settled(pipeline_id=pipeline_id)
         try:
             jpeg, at = await archive.on_disk(archive.pictures.read, pipeline_id)
-            masks = pipeline.config.privacy_masks
+            masks = pipeline.masks
             if (hidden := await self._imaging.hide(pipeline_id, jpeg, masks)) is not None:
                 await archive.keep(archive.pictures.write, pipeline_id, hidden, at)
         except NoPictureError:

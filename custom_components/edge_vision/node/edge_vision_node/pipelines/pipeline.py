@@ -7,6 +7,7 @@ from collections.abc import Callable
 from datetime import datetime
 
 from ..errors import NodeError
+from ..frames.masks import Masks
 from ..protocol import PipelineConfig, PipelineState, PipelineStatus
 from ..rules.objects import Limits
 from ..workers.lane import ModelSite
@@ -44,6 +45,11 @@ class Pipeline:
         self.failures = 0
         self.dropped = 0
         self.last_detection_at: str | None = None
+
+    @property
+    def masks(self) -> Masks:
+        """Return what has to be hidden in every picture."""
+        return Masks(self.config.privacy_masks, self.config.areas_aspect)
 
     def reconfigure(self, config: PipelineConfig) -> bool:
         """Take a new configuration; return whether it wants another model or place."""

@@ -16,6 +16,7 @@ from ..errors import (
     SupersededError,
     UnknownPipelineError,
 )
+from ..frames.masks import NO_MASKS
 from ..protocol import (
     Configure,
     ErrorCode,
@@ -137,7 +138,7 @@ class Registry:
     async def _set_up(self, config: PipelineConfig) -> None:
         pipeline = self._pipelines.get(config.pipeline_id)
         changed = pipeline is None or pipeline.config != config
-        masked = pipeline is not None and pipeline.config.privacy_masks == config.privacy_masks
+        before = pipeline.masks if pipeline is not None else NO_MASKS
         if pipeline is None:
             archive = self._archive
             taken_at = await archive.on_disk(archive.pictures.taken_at, config.pipeline_id)
@@ -158,7 +159,7 @@ class Registry:
             self._loader.begin(pipeline)
         if changed:
             await self._watch(pipeline)
-        if config.privacy_masks and not masked:
+        if pipeline.masks != before:
             await self._pictures.hide(pipeline)
 
     async def _watch(self, pipeline: Pipeline) -> None:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from ulid_transform import ulid_now
 
 from ..errors import SupersededError, UnknownPipelineError
-from ..frames.masks import Masks
+from ..frames.masks import NO_MASKS, Masks
 from ..imaging.service import Imaging
 from ..models.store import ModelStore
 from ..protocol import (
@@ -67,7 +67,7 @@ class Stills:
         """
         started = time.perf_counter()
         captured_at = parse_time(request.captured_at)
-        masks = pipeline.config.privacy_masks
+        masks = pipeline.masks
         config = pipeline.config
         place, result = await self._find(pipeline, data, masks)
         async with pipeline.turn:
@@ -120,7 +120,7 @@ class Stills:
         return _answer_of(moment, result, (time.perf_counter() - started) * 1000)
 
     async def _find(
-        self, pipeline: Pipeline, data: memoryview, masks: Masks = (), user: str | None = None
+        self, pipeline: Pipeline, data: memoryview, masks: Masks = NO_MASKS, user: str | None = None
     ) -> tuple[ModelSite, RunResult]:
         """Return what a picture shows of interest, with postures."""
         lowest = pipeline.limits.lowest
@@ -132,7 +132,7 @@ class Stills:
         self,
         pipeline: Pipeline,
         data: memoryview,
-        masks: Masks = (),
+        masks: Masks = NO_MASKS,
         user: str | None = None,
         *,
         lowest: float,
@@ -168,7 +168,7 @@ async def detect(
     place = await workers.choose(model, request.engine, request.accelerator)
     class_ids = place.model.class_ids(request.labels)
     limits = Limits(request.confidence, request.limits)
-    masks = request.privacy_masks
+    masks = Masks(request.privacy_masks, request.areas_aspect)
     with workers.hold(place) as lane:
         await lane.load(place)
         still = await imaging.prepare(_ASKED, data, place.model.manifest, masks)

@@ -124,6 +124,7 @@ from .shapes import (
     Point,
     Task,
     Zone,
+    check_aspect,
     check_polygons,
 )
 from .wire import (
@@ -229,6 +230,7 @@ __all__ = [
     "Uploaded",
     "Video",
     "Zone",
+    "check_aspect",
     "check_polygons",
     "decode_binary",
     "decode_text",

@@ -127,8 +127,8 @@ class DetectRequest:
     """`detect` (binary, with a picture): analyze it without a pipeline; nothing is stored.
 
     With `annotate`, the result is binary and contains the picture with boxes as JPEG. Areas in
-    `privacy_masks` are neither analyzed nor shown. `limits` are limits for single labels, as in a
-    pipeline.
+    `privacy_masks` are neither analyzed nor shown. `areas_aspect` and `limits` (for single labels)
+    are as in a pipeline.
     """
 
     model: str | None = None
@@ -138,6 +138,7 @@ class DetectRequest:
     confidence: float = 50.0
     annotate: bool = False
     privacy_masks: tuple[tuple[Point, ...], ...] = ()
+    areas_aspect: float | None = None
     limits: dict[str, ObjectLimits] = field(default_factory=dict)
 
 

@@ -24,6 +24,7 @@ class Task(StrEnum):
 TASKS_WITH_OBJECTS = (Task.DETECTION, Task.POSE, Task.FACE)
 # Result of a classification if nothing is certain enough, and of a pose if nobody is there.
 NO_ANSWER = "none"
+_MOST_ASPECT = 100.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +57,12 @@ def check_polygons(polygons: Iterable[Sequence[Point]]) -> None:
             raise ProtocolError("A polygon has three corners or more")
         if not all(-1 <= value <= 2 for point in points for value in (point.x, point.y)):
             raise ProtocolError("A polygon lies within the frame: its corners are from 0 to 1")
+
+
+def check_aspect(aspect: float | None) -> None:
+    """Raise `ProtocolError` if no picture has this width by its height."""
+    if aspect is not None and not 1 / _MOST_ASPECT <= aspect <= _MOST_ASPECT:
+        raise ProtocolError(f"No picture is {aspect:g} times as wide as it is high")
 
 
 @dataclass(frozen=True, kw_only=True)

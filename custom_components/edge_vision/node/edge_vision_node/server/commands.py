@@ -37,6 +37,7 @@ from ..protocol import (
     Subscribe,
     Subscribed,
     UploadChunk,
+    check_aspect,
     check_polygons,
     read,
 )
@@ -173,6 +174,7 @@ async def _detect(call: Call) -> Answer:
     assert call.content is not None  # by takes_content
     request = read(DetectRequest, call.header)
     check_polygons(request.privacy_masks)
+    check_aspect(request.areas_aspect)
     return await call.node.detect(request, call.content)
 
 
