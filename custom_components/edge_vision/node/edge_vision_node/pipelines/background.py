@@ -1,4 +1,4 @@
-"""Work that nobody waits for, and the one place where its errors end up."""
+"""Background work, and the one place where its errors end up."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Background:
             self._changed()
 
     def spawn(self, work: Coroutine[Any, Any, object], what: str) -> asyncio.Task[None]:
-        """Run work that nobody waits for; see `noting`."""
+        """Run work in the background; see `noting`."""
 
         async def run() -> None:
             with self.noting(what):

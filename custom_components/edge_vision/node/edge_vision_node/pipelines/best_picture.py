@@ -96,7 +96,7 @@ class BestPictures:
     """Chooses the pictures of one pipeline. Used from the event loop."""
 
     def __init__(self, save: Save, spawn: Spawn) -> None:
-        """Begin without any; `spawn` runs what takes the picture of some events."""
+        """Initialize without pictures; `spawn` runs what takes the picture of some events."""
         self._save = save
         self._spawn = spawn
         self._stories: dict[int, _Story] = {}

@@ -170,7 +170,7 @@ def recall(snapshot: str | None, history: History, config: PipelineConfig) -> He
     last = history.answer
     return replace(
         held,
-        # Live video has told of each object, and these are in the scene.
+        # Live video has reported each object, and these are in the scene.
         present={}
         if held.live
         else {
@@ -192,7 +192,7 @@ def hand_over(held: Held, now: Situation, at: float) -> tuple[Held, list[RuleEve
 
     | what was there        | stills with objects  | live video with objects | without objects |
     |-----------------------|----------------------|-------------------------|-----------------|
-    | shown by stills       | goes on              | ends; is followed anew  | ends            |
+    | shown by stills       | goes on              | ends; is found again    | ends            |
     | followed              | goes on, as shown    | goes on                 | ends            |
     | the same elsewhere    | ends                 | ends                    | ends            |
     | followed, other model | goes on, as shown    | ends                    | ends            |

@@ -352,7 +352,7 @@ class LivePipeline:
         self._show(replace(look, frames_per_second=self._rate.frames_per_second))
         return True
 
-    # --- What is told ----------------------------------------------------------------------------
+    # --- Events and looks ------------------------------------------------------------------------
 
     def _event(
         self, event: RuleEvent, moment: Moment, shown: tuple[DetectedObject, ...]
@@ -397,7 +397,7 @@ class LivePipeline:
             await self._teller.tell([], self.pipeline.memory.record((), self._best.snapshot()))
 
     async def release(self) -> None:
-        """Let go of the camera; its process ends where nobody else watches."""
+        """Release the camera; its process ends if nothing else watches it."""
         await self._watcher.close()
 
 

@@ -1,4 +1,4 @@
-"""What is there now at a camera: one owner, who keeps it and says what has changed."""
+"""What is there now at a camera: the one place that keeps it and says what has changed."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Memory:
         self._presence = PresenceRule((), 1)
         self._answer = AnswerRule(1)
         self.follower: Follower | None = None
-        # Not told yet.
+        # Ends that are not reported yet.
         self._ended: list[RuleEvent] = []
         self._as_of: str | None = None
         # What was there before is not overwritten until it has been read.
@@ -101,7 +101,7 @@ class Memory:
         at = time.monotonic()
         held, ended = hand_over(before, now, at)
         if self.follower is not None:
-            # Whoever is there was given another number by now.
+            # Objects that are still there have other numbers by now.
             more, scene = end_all(scene_config(now.config), held.scene, at)
             self.follower.add_totals(scene)
             ended += more
@@ -159,7 +159,7 @@ class Memory:
         return ended
 
     def take_ended(self) -> list[RuleEvent]:
-        """Return the ends that are still to be told; the caller tells them."""
+        """Return the ends that are not reported yet; the caller reports them."""
         ended, self._ended = self._ended, []
         return ended
 
@@ -170,7 +170,7 @@ class Memory:
     ) -> tuple[str, str] | None:
         """Return the pipeline and what is there now, to be written with these events.
 
-        None if what was there before has not been read, or its ends have not been told.
+        None if what was there before has not been read, or its ends have not been reported.
         """
         for event in events:
             if event.kind in CHANGES:

@@ -20,7 +20,7 @@ from .registry import MOST_WIDTH, Registry
 _JPEG = "image/jpeg"
 # In whose name the pictures of a config flow are drawn.
 _FLOWS = "flows"
-_TRIED = "that is tried"
+_TRIED = "being tried"
 # Some cameras send a key frame only every ten seconds.
 _PEEK_S = 20.0
 _PEEK_AWAY_S = 5.0

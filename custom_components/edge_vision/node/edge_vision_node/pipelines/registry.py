@@ -38,7 +38,7 @@ from .pipeline import Pipeline
 _LOGGER = logging.getLogger(__name__)
 
 _PIPELINE_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
-# In pixels, of a frame that somebody asks for.
+# In pixels, of a frame that is requested.
 MOST_WIDTH = 3840
 
 

@@ -38,8 +38,8 @@ from .pictures import EventStill, Pictures
 from .pipeline import Pipeline
 from .telling import Moment, Teller, parse_time
 
-# In whose name pictures are decoded that belong to no pipeline.
-_ASKED = "whoever asks"
+# The name under which pictures are decoded that belong to no pipeline.
+_ASKED = "on request"
 
 
 class Stills:

@@ -42,9 +42,9 @@ class LineRule:
         )
 
     def restore(self, totals: Mapping[tuple[str, str], int], sides: Iterable[Side] = ()) -> None:
-        """Take up the totals of before a restart, and who was on which side."""
+        """Restore totals, and on which side each object was."""
         self._totals = dict(totals)
-        # By the line as it is now: it may have been moved over somebody's head.
+        # Relative to the line as it is now: it may have been moved past an object.
         offsets = [(item, self._offset(item.place)) for item in sides]
         self._sides = {
             item.track_id: (item.place, 1 if offset > 0 else -1)

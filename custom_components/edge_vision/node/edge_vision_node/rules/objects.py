@@ -1,7 +1,7 @@
-"""Objects: each one that is followed is told once, when it appears and when it is gone.
+"""Objects: each one is reported once when it appears, and once when it is gone.
 
-In a sentence for users: "You are told when an object appears, when one that stood still moves on
-or the other way round, and when it is gone; the same object is not told twice."
+In a sentence for users: "You get an event when an object appears, when it stops or moves on, and
+when it is gone; the same object is not reported twice."
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Limits:
         return min([self._confidence, *own])
 
     def allow(self, label: str, confidence: float, area: float) -> bool:
-        """Say whether an object counts; `area` is its share of the frame, 0-1."""
+        """Return whether an object counts; `area` is its share of the frame, 0-1."""
         limits = self._labels.get(label)
         if limits is None:
             return confidence >= self._confidence
@@ -64,7 +64,7 @@ class Qualification:
         return counted
 
     def restore(self, track_ids: Iterable[int]) -> None:
-        """Take up which objects counted before a restart."""
+        """Restore which objects counted."""
         self._qualified = set(track_ids)
 
 
@@ -77,11 +77,11 @@ class Announcements:
 
     @property
     def known(self) -> Mapping[int, SceneObject]:
-        """Return the objects that were told and are not gone, by track."""
+        """Return the objects that were reported and are not gone, by track."""
         return self._known
 
     def restore(self, objects: Iterable[SceneObject]) -> None:
-        """Take up what was told before a restart."""
+        """Restore the objects that were reported."""
         self._known = {item.track_id: item for item in objects}
 
     def step(self, objects: Sequence[SceneObject]) -> list[RuleEvent]:

@@ -8,10 +8,10 @@ Geometry of a picture taken more or less level, y downwards, in pixels (a frame 
   more than `_SITTING_DEGREES`, or looks shorter than `_SHORT_THIGH` of the trunk: so does a thigh
   that points at the camera. A squat counts as sitting: to a camera it is the same.
 - *standing*: the trunk is upright and a thigh hangs down. The knees must be seen: a desk hides
-  them, and who sits behind one is not taken for standing.
+  them, and a person who sits behind one is not reported as standing.
 - *unclear*: too few of these points are seen.
 
-The angles are the halfway marks between the clear cases, chosen by reason and not by training.
+The angles are halfway between the clear cases; they are not trained.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from ..protocol import DetectedObject, Keypoint
 _LYING_DEGREES = 50.0
 _SITTING_DEGREES = 45.0
 _SHORT_THIGH = 0.5
-# Of a keypoint, in percent; below it is a guess of the model.
+# Of a keypoint, in percent; below that it is a guess of the model.
 _MIN_CONFIDENCE = 20.0
 
 _Point = tuple[float, float]

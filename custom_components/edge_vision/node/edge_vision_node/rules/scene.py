@@ -108,7 +108,7 @@ class RuleEvent:
 
 @dataclass(frozen=True, kw_only=True)
 class Stay:
-    """That an object is in a zone, for how long already, and whether that has been told as long."""
+    """An object in a zone: for how long already, and whether that was reported as loitering."""
 
     track_id: int
     stayed_s: float
@@ -126,7 +126,7 @@ class Side:
 
 @dataclass(frozen=True, kw_only=True)
 class Told:
-    """When something has last begun, of which further ones are left out for a while."""
+    """When something began last; its repeats are suppressed for a while."""
 
     kind: str
     label: str
@@ -136,7 +136,7 @@ class Told:
 
 @dataclass(frozen=True, kw_only=True)
 class LeftOut:
-    """A beginning that was not told, so that its end is none either."""
+    """A start that was suppressed, so that its end is suppressed, too."""
 
     kind: str
     track_id: int
@@ -148,11 +148,11 @@ class SceneState:
     """What holds at a moment, as it has to survive a restart.
 
     Attributes:
-        objects: that were told and are not gone.
-        zones: name → who is in it.
-        counts: name of a zone → label → how many there are, as it was told last.
+        objects: that were reported and are not gone.
+        zones: name → which objects are in it.
+        counts: name of a zone → label → count, as reported last.
         lines: crossings so far.
-        sides: name of a line → who is on which side.
+        sides: name of a line → which object is on which side.
         told, left_out: what the cooldown remembers.
     """
 
@@ -168,7 +168,7 @@ class SceneState:
 def endings(
     state: SceneState, zones: Iterable[str], objects: Iterable[SceneObject]
 ) -> list[RuleEvent]:
-    """Return the ends of what nobody will look for any more: of stays in zones, and of objects."""
+    """Return the ends of what is not looked for any more: of stays in zones, and of objects."""
     known = {item.track_id: item for item in state.objects}
     events = []
     for zone in zones:

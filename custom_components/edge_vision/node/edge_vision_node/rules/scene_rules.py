@@ -40,20 +40,20 @@ class SceneConfig:
 
 
 class Cooldown:
-    """Of the same kind, label and zone, one beginning within a time is told.
+    """Suppresses repeated starts of the same kind, label and zone.
 
-    In a sentence for users: "After an event, further ones of the same object, rule and zone are
-    left out for as long as you say." An event whose beginning was left out has no end either.
+    In a sentence for users: "After an event, events of the same object, rule and zone are
+    suppressed for as long as you set." If a start is suppressed, so is its end.
     """
 
     def __init__(self, cooldown_s: float) -> None:
-        """Take the time in seconds; 0 leaves nothing out."""
+        """Initialize; the time is in seconds, 0 turns this off."""
         self._cooldown_s = cooldown_s
         self._told_at: dict[tuple[Kind, str, str | None], float] = {}
         self._left_out: set[tuple[Kind, int, str | None]] = set()
 
     def told(self, at: float) -> tuple[Told, ...]:
-        """Return what was told lately, as it has to survive a restart."""
+        """Return what was reported lately, as it has to survive a restart."""
         return tuple(
             Told(kind=kind, label=label, zone=zone, ago_s=round(at - told_at, 3))
             for (kind, label, zone), told_at in self._told_at.items()
@@ -62,21 +62,21 @@ class Cooldown:
 
     @property
     def left_out(self) -> tuple[LeftOut, ...]:
-        """Return what was not told and has not ended."""
+        """Return what was suppressed and has not ended."""
         return tuple(
             LeftOut(kind=kind, track_id=track_id, zone=zone)
             for kind, track_id, zone in self._left_out
         )
 
     def restore(self, state: SceneState, at: float) -> None:
-        """Take up what was told, and what not, before a restart."""
+        """Restore what was reported, and what was suppressed."""
         self._told_at = {
             (Kind(item.kind), item.label, item.zone): at - item.ago_s for item in state.told
         }
         self._left_out = {(Kind(item.kind), item.track_id, item.zone) for item in state.left_out}
 
     def step(self, events: Iterable[RuleEvent], at: float) -> list[RuleEvent]:
-        """Return the events that are to be told."""
+        """Return the events that are not suppressed."""
         if not self._cooldown_s and not self._left_out:
             return list(events)
         return [event for event in events if self._is_told(event, at)]
@@ -210,7 +210,7 @@ class SceneRules:
         return self._cooldown.step(events, scene.at)
 
     def allow(self, item: SceneObject) -> bool:
-        """Say whether an object is sure and large enough at this moment."""
+        """Return whether an object is confident and large enough at this moment."""
         return self._limits.allow(item.label, item.confidence, item.box.area)
 
     @property

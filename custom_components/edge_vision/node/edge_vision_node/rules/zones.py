@@ -4,9 +4,9 @@ In sentences for users:
 
 - *zone*: "An object is in a zone when the middle of its lower edge has been in there for half a
   second, and in two looks; it has left when that has been clearly outside for as long. What was
-  hidden in there and is there again has not entered anew."
-- *loitering*: "You are told when an object stays in a zone longer than you allow."
-- *count*: "You are told how many objects of a kind are in a zone when that number has held for two
+  hidden in there and is visible again has not entered once more."
+- *loitering*: "You get an event when an object stays in a zone longer than you allow."
+- *count*: "You get the number of objects of a kind in a zone when that number has held for two
   seconds."
 """
 
@@ -21,7 +21,7 @@ from .scene import RuleEvent, SceneObject, Stay, inside
 
 # Inertia: a box trembles at a zone's edge; a person does not.
 _LOOKS_TO_CHANGE, _SECONDS_TO_CHANGE = 2, 0.5
-# Of a box's width and height: who is outside by less has not left.
+# Of a box's width and height: an object that is outside by less has not left.
 _MARGIN_X, _MARGIN_Y = 0.25, 0.1
 # Of how many that were in the zone and are gone it is remembered, in case they were only hidden.
 _MOST_GONE = 50
@@ -64,7 +64,7 @@ class ZoneRule:
 
     @property
     def stays(self) -> tuple[Stay, ...]:
-        """Return who is in the zone, as it has to survive a restart."""
+        """Return the objects in the zone, as they have to survive a restart."""
         return tuple(
             Stay(
                 track_id=track_id,
@@ -77,7 +77,7 @@ class ZoneRule:
 
     @property
     def counts(self) -> Mapping[str, int]:
-        """Return label → how many, as it was told last."""
+        """Return label → count, as reported last."""
         return self._counts
 
     def restore(
@@ -86,7 +86,7 @@ class ZoneRule:
         at: float,
         counts: Mapping[str, int] | None = None,
     ) -> None:
-        """Take up who was in the zone before a restart, and how many were told."""
+        """Restore which objects were in the zone, and the reported counts."""
         self._at = at
         self._stays = {
             item.track_id: _Stay(
@@ -150,7 +150,7 @@ class ZoneRule:
         ]
 
     def _take_up(self, item: SceneObject, at: float) -> _Stay:
-        """Let something be in the zone that was hidden in there."""
+        """Put an object back in the zone in which it was hidden."""
         before = self._gone.pop(item.track_id, None) or _Stay(item, entered_at=at)
         stay = _Stay(item, True, before.entered_at, before.loiters)
         self._stays[item.track_id] = stay

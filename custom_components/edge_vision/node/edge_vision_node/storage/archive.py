@@ -1,7 +1,7 @@
 """What a node keeps of what it has seen: events, their pictures, and what is there now.
 
 Events are written in one thread, read in another, and everything else about files is done in a
-third: whoever browses pictures holds up no event.
+third: browsing pictures does not delay events.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class History:
     """What the event log says of a pipeline.
 
     Attributes:
-        present: label → count of what was present when something was last told of it.
+        present: label → count, by the newest event of the label.
         answer: the last answer about the whole picture.
         newest: id of the newest event about objects or the whole picture.
     """
@@ -142,7 +142,7 @@ class Archive:
         return await self._read(ResultLog.newest, pipeline_id, limit)
 
     async def pipeline_of(self, event_id: str) -> str | None:
-        """Return whose event it is; None where nobody knows."""
+        """Return which pipeline an event is of; None if that is not known."""
         with suppress(StorageError):
             return await self._read(ResultLog.pipeline_of, event_id)
         return None
@@ -305,7 +305,7 @@ class Archive:
             await asyncio.sleep(_TIDY_EVERY_S)
 
     def stop_tidying(self) -> None:
-        """Begin nothing more."""
+        """Stop background work."""
         for task in (self._tidying, self._trying):
             if task is not None:
                 task.cancel()

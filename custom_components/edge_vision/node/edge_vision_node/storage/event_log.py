@@ -43,7 +43,7 @@ _MOST_NAMED = 100
 class ResultLog:
     """Appends and reads events. Usable from any thread.
 
-    Whoever reads does not hold up who writes. Every method raises `StorageError` where the file
+    Reading does not delay writing. Every method raises `StorageError` where the file
     cannot be read or written.
     """
 
@@ -231,7 +231,7 @@ class ResultLog:
         for seq, label, phase, text in self._file.read(work):
             if phase != Phase.END:
                 event = self._event(seq, text)
-                # Something of it was there, and nobody knows how much.
+                # It was present; the count is not known.
                 present[label] = event.count if event is not None else 1
         return present
 

@@ -28,7 +28,7 @@ _T = TypeVar("_T")
 _MOST_DAMAGED_FILES = 3
 # A damaged file that cannot be replaced, on a full disk say, is not tried at each event.
 _PAUSE_S = 60.0
-# So far numbers go on where nobody knows which were in use.
+# Numbers continue this far ahead if it is not known which were in use.
 _NUMBERS_APART = 1_000_000
 
 # Raised only by what an older version cannot live with: tables and indexes may come without.
@@ -67,7 +67,7 @@ _SCHEMA = {
 class LogFile:
     """One writer and one reader, each with a connection of its own.
 
-    So nobody who reads holds up an event. `newest` is the newest event's number; who writes events
+    So reading does not delay an event. `newest` is the newest event's number; who writes events
     sets it. `notice` says in a sentence what has happened to the file, None where nothing has.
     """
 
@@ -219,7 +219,7 @@ class LogFile:
         self._opened = _file_at(self._path)
 
     def _recover(self, damaged: sqlite3.Connection | None, err: BaseException) -> None:
-        """Replace a file that turned out to be damaged, unless somebody has done so meanwhile."""
+        """Replace a file that turned out to be damaged, unless that has been done meanwhile."""
         if damaged is None or self.db is not damaged:
             return
         with self._read_lock:
@@ -239,7 +239,7 @@ class LogFile:
                 self._new_path.rename(self._path)
             except (OSError, sqlite3.Error) as failure:
                 self._failed_until = time.monotonic() + _PAUSE_S
-                self._failure = f"The event log is damaged and cannot be made anew: {failure}"
+                self._failure = f"The event log is damaged and cannot be created again: {failure}"
                 raise StorageError(self._failure) from failure
         self.notice = (
             f"The event log was damaged ({err}). {kept} events could be read and are kept; the"

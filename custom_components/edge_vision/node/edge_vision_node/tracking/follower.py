@@ -73,9 +73,9 @@ class Follower:
     def moving(self) -> Floats:
         """Return the boxes of what is followed and not known to stand still: [N, 4].
 
-        The doubtful come first: the next look at them decides. What is so doubtful that it is not
-        told soon is worth looks of its own only where something moves: that would be looked at all
-        the same, but less closely where several things move together.
+        Doubtful ones come first: the next look decides about them. One that is too doubtful to be
+        reported soon gets a look of its own only if something moves there: it would be looked at
+        anyway, but less closely if several objects move together.
         """
         begin = self.settings.begin
         worth = [

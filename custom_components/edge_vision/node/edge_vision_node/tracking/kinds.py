@@ -52,5 +52,5 @@ class Kinds:
         return self._alike[found] if len(self._alike) else found
 
     def lives(self, class_id: int) -> bool:
-        """Return whether it comes and goes by itself, unlike a car, which somebody parks."""
+        """Return whether it comes and goes by itself, unlike a car, which is parked."""
         return class_id in self._living
