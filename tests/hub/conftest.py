@@ -34,6 +34,7 @@ from pytest_homeassistant_custom_component.common import (
     setup_test_component_platform,
 )
 
+from custom_components.edge_vision.api.client import NodeCommandError
 from custom_components.edge_vision.const import (
     CONF_CAMERA,
     CONF_CONFIDENCE,
@@ -295,7 +296,11 @@ class Home:
         await self.hass.async_block_till_done()
 
     async def _looked_at(self) -> dict[str, int]:
-        status = await self.runtime.node.async_request(Command.STATUS, None, NodeStatus)
+        try:
+            status = await self.runtime.node.async_request(Command.STATUS, None, NodeStatus)
+        except NodeCommandError:  # a busy node refuses more than so many requests at once
+            assert self.runtime.node.status is not None
+            status = self.runtime.node.status
         live = {key for key, item in self.runtime.pipelines.items() if item.stream is not None}
         looks = {item.pipeline_id: item.looks for item in status.pipelines}
         return {key: looks[key] for key in live}

@@ -356,7 +356,8 @@ async def test_a_frame_that_is_not_the_protocol_ends_the_connection(
             await ping(client)
         await client.close()
     assert gone == [True]
-    worst = max(record.levelno for record in caplog.records)
+    # asyncio warns of tasks that were slow, as they are on a busy machine.
+    worst = max(record.levelno for record in caplog.records if record.name != "asyncio")
     assert worst == logging.INFO  # the node is started again, and nobody has to do anything
     assert all(len(record.getMessage()) < 500 for record in caplog.records)
 
