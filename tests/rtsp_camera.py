@@ -66,6 +66,8 @@ class RtspCamera(StreamingCamera):
     transports: list[str] = field(default_factory=list)
     sent: int = 0
     garbage_share: float = 0.5
+    # The same packets in each run; FFmpeg does not notice each kind of damage.
+    _random: random.Random = field(default_factory=lambda: random.Random(4))
     _readers: list[_Reader] = field(default_factory=list)
     _encoder: Any = None
     _frames: int = 0
@@ -211,11 +213,11 @@ class RtspCamera(StreamingCamera):
             last = number == len(payloads) - 1 or self.marks_all
             sequence, reader.sequence = reader.sequence & 0xFFFF, reader.sequence + 1
             sent = payload
-            if self.garbage and (chance := random.random()) < self.garbage_share:
+            if self.garbage and (chance := self._random.random()) < self.garbage_share:
                 if chance < self.garbage_share / 2:
                     continue
                 middle = len(payload) // 2
-                sent = payload[:middle] + random.randbytes(len(payload) - middle)
+                sent = payload[:middle] + self._random.randbytes(len(payload) - middle)
             head = bytes([0x80, _TYPE | last << 7]) + sequence.to_bytes(2)
             reader.send(head + stamp.to_bytes(4) + b"edge" + sent)
 

@@ -98,6 +98,7 @@ class LiveView(PipelineEntity, Camera):
         engine, accelerator = self.runtime.node.place_for(
             settings.model, settings.engine, settings.accelerator
         )
+        masks = await self.runtime.async_masks_of(settings.camera, settings.video_address)
         request = DetectRequest(
             model=settings.model,
             engine=engine,
@@ -106,9 +107,8 @@ class LiveView(PipelineEntity, Camera):
             confidence=settings.confidence,
             limits=dict(settings.limits),
             annotate=True,
-            privacy_masks=await self.runtime.async_masks_of(
-                settings.camera, settings.video_address
-            ),
+            privacy_masks=masks.polygons,
+            areas_aspect=masks.aspect,
         )
         _, jpeg = await self.runtime.node.async_request_picture(
             Command.DETECT, request, Detected, picture=still

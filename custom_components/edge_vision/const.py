@@ -44,6 +44,8 @@ CONF_COOLDOWN: Final = "cooldown"
 CONF_ZONES: Final = "zones"
 CONF_LINES: Final = "lines"
 CONF_PRIVACY_MASKS: Final = "privacy_masks"
+# Width by height of the picture that these were drawn on.
+CONF_AREAS_ASPECT: Final = "areas_aspect"
 CONF_MOTION_MASKS: Final = "motion_masks"
 CONF_MOTION: Final = "motion"
 CONF_LIMITS: Final = "limits"

@@ -100,13 +100,15 @@ async def _async_detect(call: ServiceCall) -> ServiceResponse:
     else:
         raise _refused("no_source")
     engine, accelerator = runtime.node.place_for(model, None, None)
+    masks = await runtime.async_masks_of(call.data.get(ATTR_ENTITY_ID))
     request = DetectRequest(
         model=model,
         engine=engine,
         accelerator=accelerator,
         labels=labels,
         confidence=call.data[CONF_CONFIDENCE],
-        privacy_masks=await runtime.async_masks_of(call.data.get(ATTR_ENTITY_ID)),
+        privacy_masks=masks.polygons,
+        areas_aspect=masks.aspect,
     )
     try:
         detected = await runtime.node.async_request(

@@ -711,8 +711,8 @@ class FakeNode:
     async def _outline(self, request: OutlineRequest, picture: bytes) -> Answer:
         zones = (zone.points for zone in request.zones)
         check_polygons((*zones, *request.privacy_masks, *request.motion_masks))
-        _size_of(picture)
-        return _header(_now()), _drawn(picture)
+        width, height = _size_of(picture)
+        return replace(_header(_now()), aspect=width / height), _drawn(picture)
 
     # --- Live video ------------------------------------------------------------------------------
 

@@ -121,6 +121,7 @@ async def test_zones_lines_and_masks_are_drawn_in_the_flow(
     assert (len(zone["points"]), zone["loitering_s"]) == (3, 9)
     assert data["lines"][0]["start"] == {"x": 0.1, "y": 0.5}
     assert len(data["privacy_masks"]) == 1
+    assert data["areas_aspect"] == pytest.approx(384 / 288)
     assert data["motion_masks"] == []
     await home.until_state("binary_sensor.front_door_person_in_porch", "off")
     await home.until_state("sensor.front_door_gate_out", "0")
@@ -182,7 +183,7 @@ async def test_a_mask_holds_however_the_camera_is_known(
         told[settings.name] = await home.runtime.async_masks_of(
             settings.camera, settings.video_address
         )
-    assert {name: len(masks) for name, masks in told.items()} == {
+    assert {name: len(masks.polygons) for name, masks in told.items()} == {
         "Front door": 1,
         "By address": 1,
         "Stills": 1,

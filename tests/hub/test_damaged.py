@@ -35,6 +35,8 @@ pytestmark = pytest.mark.usefixtures("socket_enabled")
         ({"confidence": float("nan")}, {}),
         ({"scan_interval": "often"}, {}),
         ({"fps": True}, {}),
+        ({"areas_aspect": "16:9"}, {}),
+        ({"areas_aspect": 0.0}, {}),
         ({"labels": "person"}, {}),
         ({"labels": ["person", 5]}, {"labels": ["person"]}),
         ({"zones": {"name": "Porch"}}, {}),
@@ -83,7 +85,7 @@ async def test_one_damaged_camera_fails_by_itself_and_can_be_mended(
         "error": "source",
     }
     # What it hides stays hidden in other entries of the camera.
-    assert len(await home.runtime.async_masks_of("camera.porch")) == 1
+    assert len((await home.runtime.async_masks_of("camera.porch")).polygons) == 1
     # Its form opens with all that can be read, and what is saved there is whole again.
     flow = ChangeFlow(hass, home)
     flow.result = await home.entry.start_subentry_reconfigure_flow(hass, subentry_id)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 import pytest
@@ -75,9 +75,11 @@ class TwoEntries:
 
 
 @pytest.fixture
-def two(home: Home, cameras: Cameras, monkeypatch: pytest.MonkeyPatch) -> TwoEntries:
+def two(home: Home, cameras: Cameras) -> Iterator[TwoEntries]:
     cameras.porch.picture = STREET
-    return TwoEntries(home, monkeypatch)
+    # Not the test's own patch: that is undone after the home's, and would put its node back.
+    with pytest.MonkeyPatch.context() as patch:
+        yield TwoEntries(home, patch)
 
 
 async def test_masks_of_one_entry_come_and_go_in_another(two: TwoEntries) -> None:
@@ -103,6 +105,25 @@ async def test_masks_of_one_entry_come_and_go_in_another(two: TwoEntries) -> Non
     await home.hass.config_entries.async_remove(two.second.entry_id)
     home.entries.remove(two.second)
     await until(lambda: two.masks == [[]])
+
+
+async def test_the_node_knows_the_shape_of_the_picture_that_masks_were_drawn_on(
+    two: TwoEntries,
+) -> None:
+    def aspects() -> list[Any]:
+        configured = two.home.node.asked(Command.CONFIGURE)[-1]["pipelines"]
+        return [item["areas_aspect"] for item in configured]
+
+    await two.begin()
+    assert aspects() == [None]
+    await two.add_second(privacy_masks=[ALL], areas_aspect=4 / 3)
+    await until(lambda: aspects() == [pytest.approx(4 / 3)])
+    await _detect(two.home)
+    detect = two.home.node.asked(Command.DETECT)[-1]
+    assert detect.areas_aspect == pytest.approx(4 / 3)
+    # Without masks there is nothing to place.
+    two.change_second(privacy_masks=[], areas_aspect=4 / 3)
+    await until(lambda: aspects() == [None])
 
 
 async def test_another_camera_is_not_masked(two: TwoEntries) -> None:

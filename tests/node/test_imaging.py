@@ -45,7 +45,7 @@ async def imaging() -> AsyncIterator[Imaging]:
         (scan_bomb(800, 2 * MAX_SCANS), "scans"),
         (STREET[:2] + segment(0xDB, bytes(65000)) * 2 + STREET[2:], "tables"),
         (STREET[:2] + b"\xff\xfe\x00\x02" * 5000 + STREET[2:], "damaged"),
-        (png(*[(b"tIME", b"")] * 6000), "pieces"),
+        (png(*[(b"tIME", b"")] * 6000), "too many parts"),
     ],
     ids=["scans", "tables", "segments", "chunks"],
 )

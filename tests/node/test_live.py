@@ -315,11 +315,12 @@ async def test_privacy_masks_are_burned_in_before_anything_is_seen(tmp_path: Pat
         _, moving = await it.node.previews.live_view(LiveRequest(pipeline_id="porch", motion=True))
         assert max(high for _, high in decode(moving).image.getextrema()) < 8
         assert not (await it.node.pipelines.scan("porch")).objects
-        _, outline = await it.node.previews.outline(
+        outlined, outline = await it.node.previews.outline(
             OutlineRequest(privacy_masks=(LEFT,), zones=(Zone(name="All", points=EVERYWHERE),)),
             memoryview(STREET),
         )
         drawn = decode(outline).image
+        assert outlined.aspect == pytest.approx(drawn.width / drawn.height)
         assert sum(drawn.getpixel((drawn.width * 27 // 100, drawn.height * 53 // 100))[:2]) < 60
 
 

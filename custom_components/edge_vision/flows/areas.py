@@ -38,6 +38,7 @@ from ..areas import (
     zone_from,
 )
 from ..const import (
+    CONF_AREAS_ASPECT,
     CONF_CAMERA,
     CONF_CONFIDENCE,
     CONF_LABELS,
@@ -53,8 +54,9 @@ from ..const import (
     SUBENTRY_PIPELINE,
 )
 from ..markdown import Markdown, Plain, escaped, placeholders
-from ..node.edge_vision_node.protocol import Command, OutlineRequest, Picture, Point, redact
+from ..node.edge_vision_node.protocol import Command, OutlineRequest, Picture, redact
 from ..runtime.automation_targets import same
+from ..runtime.privacy import Masks
 from ..runtime.runtime import EntryRuntime
 from ..runtime.settings import Areas, may_be_live
 from .forms import async_name_misfits, misfits, number
@@ -83,6 +85,8 @@ class AreaFlow(ConfigSubentryFlow):
     # (kind, saved name of a zone or line) → current name.
     _renames: dict[tuple[str, str], str]
     _still: bytes | None = None
+    # Width by height of the shown picture.
+    _aspect: float | None = None
     _flow_picture: FlowPicture | None = None
     # The shape being changed: its kind and index in the list.
     _editing: tuple[str, int] | None = None
@@ -186,6 +190,8 @@ class AreaFlow(ConfigSubentryFlow):
                 place = len(shapes) if self._editing is None else self._editing[1]
                 shapes.insert(place, shape)
                 self._data = {**self._data, kind: shapes}
+                if self._aspect is not None:
+                    self._data[CONF_AREAS_ASPECT] = self._aspect
                 return await self.async_step_areas()
         elif self._editing is not None:
             suggested = _as_form(shapes[self._editing[1]], self._data[CONF_LABELS])
@@ -277,23 +283,27 @@ class AreaFlow(ConfigSubentryFlow):
             request = OutlineRequest(
                 zones=areas.zones,
                 lines=areas.lines,
-                privacy_masks=await self._privacy_masks(),
+                privacy_masks=(await self._privacy_masks()).polygons,
                 motion_masks=areas.motion_masks,
             )
-            _, jpeg = await self._hub.node.async_request_picture(
+            outlined, jpeg = await self._hub.node.async_request_picture(
                 Command.OUTLINE, request, Picture, picture=self._still
             )
+            self._aspect = outlined.aspect
         except (HomeAssistantError, NodeRequestError) as err:
             return escaped(f"({redact(str(err))})")
         return self._show(jpeg)
 
-    async def _privacy_masks(self) -> tuple[tuple[Point, ...], ...]:
+    async def _privacy_masks(self) -> Masks:
         """Return all privacy masks: the current ones of this entry, and those of other entries."""
         data = self._data
         others = await self._hub.async_masks_of(
             data.get(CONF_CAMERA), data.get(CONF_VIDEO_ADDRESS), except_for=self._saved_as()
         )
-        return Areas.of(data).privacy_masks + others
+        return Masks(
+            Areas.of(data).privacy_masks + others.polygons,
+            data.get(CONF_AREAS_ASPECT, others.aspect),
+        )
 
     def _saved_as(self) -> str | None:
         """Return the ID of the subentry being changed, or None while adding one."""

@@ -306,13 +306,15 @@ class PipelineFlow(
         engine, accelerator = self._hub.node.place_for(
             data[CONF_MODEL], chosen(data, CONF_ENGINE), chosen(data, CONF_ACCELERATOR)
         )
+        masks = await self._privacy_masks()
         request = DetectRequest(
             model=data[CONF_MODEL],
             engine=engine,
             accelerator=accelerator,
             labels=tuple(data[CONF_LABELS]),
             confidence=data[CONF_CONFIDENCE],
-            privacy_masks=await self._privacy_masks(),
+            privacy_masks=masks.polygons,
+            areas_aspect=masks.aspect,
         )
         try:
             await self._hub.node.async_request(

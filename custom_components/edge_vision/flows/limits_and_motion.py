@@ -154,6 +154,7 @@ class DetailFlow(AreaFlow):
                 chosen(data, CONF_ENGINE),
                 chosen(data, CONF_ACCELERATOR),
             )
+            masks = await self._privacy_masks()
             request = DetectRequest(
                 model=model,
                 engine=engine,
@@ -161,7 +162,8 @@ class DetailFlow(AreaFlow):
                 labels=tuple(data[CONF_LABELS]),
                 confidence=_SHOWN_FROM,
                 annotate=True,
-                privacy_masks=await self._privacy_masks(),
+                privacy_masks=masks.polygons,
+                areas_aspect=masks.aspect,
             )
             found, jpeg = await self._hub.node.async_request_picture(
                 Command.DETECT, request, Detected, picture=self._still

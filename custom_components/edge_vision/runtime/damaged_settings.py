@@ -9,6 +9,7 @@ from typing import Any, Final
 from ..const import (
     CONF_ACCELERATOR,
     CONF_ALLOW_FALLBACK,
+    CONF_AREAS_ASPECT,
     CONF_CAMERA,
     CONF_CONFIDENCE,
     CONF_COOLDOWN,
@@ -43,6 +44,7 @@ from ..node.edge_vision_node.protocol import (
     Sensitivity,
     Thoroughness,
     Zone,
+    check_aspect,
     read,
 )
 
@@ -60,7 +62,10 @@ _SWITCHES: Final = (
     *(CONF_ALLOW_FALLBACK, CONF_ONLY_ON_REQUEST),
     *(CONF_KEY_FRAMES_ONLY, CONF_HARDWARE_DECODING),
 )
-_NUMBERS: Final = (CONF_CONFIDENCE, CONF_FPS, CONF_COOLDOWN, CONF_SCAN_INTERVAL)
+_NUMBERS: Final = (
+    *(CONF_CONFIDENCE, CONF_FPS, CONF_COOLDOWN, CONF_SCAN_INTERVAL),
+    CONF_AREAS_ASPECT,
+)
 _TYPES: Final[Mapping[str, type | tuple[type, ...]]] = {
     **dict.fromkeys(_TEXTS, str),
     **dict.fromkeys(_LISTS, (list, tuple)),
@@ -104,6 +109,11 @@ def _usable(key: str, value: Any) -> Any:
         return None
     if key in _WORDS and value not in _WORDS[key]:
         return None
+    if key == CONF_AREAS_ASPECT:
+        try:
+            check_aspect(value)
+        except ProtocolError:
+            return None
     if (kind := _ITEMS.get(key)) is None:
         return value
     if isinstance(value, Mapping):

@@ -317,7 +317,8 @@ class Pipelines(Mapping[str, PipelineRuntime]):
                     pipeline.stream,
                     self.streams.options(settings.camera, settings.video_address),
                     camera=self._identity(settings),
-                    privacy_masks=self._sent_masks[pipeline.pipeline_id],
+                    privacy_masks=self._sent_masks[pipeline.pipeline_id].polygons,
+                    areas_aspect=self._sent_masks[pipeline.pipeline_id].aspect,
                 )
                 for pipeline, settings in sent.items()
             )

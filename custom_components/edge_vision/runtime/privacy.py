@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
-from typing import Self
+from typing import NamedTuple, Self
 
 from homeassistant.core import HomeAssistant, callback
 from homeassistant.helpers.dispatcher import async_dispatcher_send
@@ -20,7 +20,17 @@ from .stream_addresses import StreamAddresses, fingerprint, known_fingerprints
 # Sent when the masks of a camera may have changed, or it became known which camera an address is.
 SIGNAL_MASKS_CHANGED = f"{DOMAIN}_masks_changed"
 
-type Masks = tuple[tuple[Point, ...], ...]
+
+class Masks(NamedTuple):
+    """What must not be seen of a camera.
+
+    `aspect`: width by height of the picture that the polygons were drawn on; None if it is not
+    known. Where entries of one camera have drawn on pictures of different shapes, it is the one of
+    the first.
+    """
+
+    polygons: tuple[tuple[Point, ...], ...] = ()
+    aspect: float | None = None
 
 
 class PrivacyMasks:
@@ -54,13 +64,16 @@ class PrivacyMasks:
             for key, item in self._masks.items()
         }
         masks: dict[tuple[Point, ...], None] = {}
+        aspect: float | None = None
         # One pipeline may know a camera by its entity, another by its address, a third by both.
         while same := [key for key, known in others.items() if names & known]:
             for key in same:
                 names |= others.pop(key)
                 if key != except_for:
                     masks |= dict.fromkeys(self._masks[key].masks)
-        return tuple(masks)
+                    if self._masks[key].masks and aspect is None:
+                        aspect = self._masks[key].aspect
+        return Masks(tuple(masks), aspect)
 
     def cameras_to_ask(self, cameras: Iterable[str]) -> set[str]:
         """Return the cameras whose addresses tell which masks hold.

@@ -12,6 +12,7 @@ from ..const import (
     AUTO,
     CONF_ACCELERATOR,
     CONF_ALLOW_FALLBACK,
+    CONF_AREAS_ASPECT,
     CONF_CAMERA,
     CONF_CONFIDENCE,
     CONF_COOLDOWN,
@@ -198,12 +199,14 @@ class PipelineSettings:
         *,
         camera: str,
         privacy_masks: tuple[tuple[Point, ...], ...],
+        areas_aspect: float | None,
     ) -> PipelineConfig:
         """Return the configuration for the node, to run on this engine and accelerator.
 
         `stream` is the address of the live video that it is to watch, None where it gets stills,
         and `options` how that is read;
-        `camera` is the same for as long as the camera is; `privacy_masks` are all of that camera.
+        `camera` is the same for as long as the camera is; `privacy_masks` are all of that camera,
+        and `areas_aspect` is that of the picture that they were drawn on.
         """
         areas, (engine, accelerator) = self.areas, place
         return PipelineConfig(
@@ -224,16 +227,21 @@ class PipelineSettings:
             lines=areas.lines,
             cooldown_s=self.cooldown_s,
             privacy_masks=privacy_masks,
+            areas_aspect=areas_aspect,
         )
 
 
 @dataclass(frozen=True, kw_only=True)
 class CameraMasks:
-    """The privacy masks of a camera in one subentry."""
+    """The privacy masks of a camera in one subentry.
+
+    `aspect`: width by height of the picture that they were drawn on; None if it is not known.
+    """
 
     camera: str | None
     video_address: str | None
     masks: tuple[tuple[Point, ...], ...]
+    aspect: float | None = None
 
     @classmethod
     def of(cls, data: Mapping[str, Any]) -> Self:
@@ -242,12 +250,13 @@ class CameraMasks:
             camera=data.get(CONF_CAMERA),
             video_address=data.get(CONF_VIDEO_ADDRESS),
             masks=_polygons(data.get(CONF_PRIVACY_MASKS, ())),
+            aspect=data.get(CONF_AREAS_ASPECT),
         )
 
 
 def camera_masks(data: Mapping[str, Any]) -> CameraMasks:
     """Return the masks in a subentry's data, whatever else of it is damaged."""
-    keys = (CONF_CAMERA, CONF_VIDEO_ADDRESS, CONF_PRIVACY_MASKS)
+    keys = (CONF_CAMERA, CONF_VIDEO_ADDRESS, CONF_PRIVACY_MASKS, CONF_AREAS_ASPECT)
     return CameraMasks.of(usable({key: data[key] for key in keys if key in data}))
 
 

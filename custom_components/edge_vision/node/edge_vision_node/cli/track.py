@@ -103,7 +103,9 @@ def track(options: argparse.Namespace, runner: Runner) -> int:
 def _follow(
     options: argparse.Namespace, runner: Runner, watch: SceneConfig, mot: TextIO | None
 ) -> _Summary:
-    follower, summary = Follower(watch, runner.labels), _Summary()
+    keypoints = tuple(runner.model.manifest.keypoints)
+    follower = Follower(watch, runner.labels, keypoints=keypoints)
+    summary = _Summary()
     look = None if options.look == _WHOLE else Thoroughness(options.look)
     detector = FrameDetector(runner, look, follower.confidence, runner.class_ids(watch.labels))
     told: set[int] = set()

@@ -31,6 +31,7 @@ from .messages import (
     DrawOutline,
     Hidden,
     Hide,
+    Outlined,
     PictureOrder,
     Pixels,
     Prepare,
@@ -89,7 +90,7 @@ def _execute(header: dict[str, Any], content: memoryview) -> tuple[object, bytes
             image = _decoded(content, asked.cpu_s)
             with _limited(_DRAWING_CPU_S):
                 outline(image, asked.request)
-                return Drawn(clean_bytes=0), to_jpeg(image)
+                return Outlined(aspect=image.width / image.height), to_jpeg(image)
 
 
 def _prepare(order: Prepare, content: memoryview) -> tuple[Pixels, bytes]:

@@ -92,6 +92,13 @@ class Drawn:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Outlined:
+    """Answer to `outline`, before the JPEG; `aspect` is its width by its height."""
+
+    aspect: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Hide:
     """`hide` (with a picture): blacken areas."""
 
@@ -108,7 +115,7 @@ class Hidden:
 
 @dataclass(frozen=True, kw_only=True)
 class DrawOutline:
-    """`outline` (with a picture): draw zones, lines and masks. The answer is `Drawn`."""
+    """`outline` (with a picture): draw zones, lines and masks. The answer is `Outlined`."""
 
     request: OutlineRequest
     cpu_s: float = 0.0

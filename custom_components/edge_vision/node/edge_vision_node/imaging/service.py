@@ -27,6 +27,7 @@ from .messages import (
     DrawOutline,
     Hidden,
     Hide,
+    Outlined,
     PictureOrder,
     Pixels,
     Prepare,
@@ -165,11 +166,15 @@ class Imaging:
         )
         return bytes(jpeg) if hidden.changed else None
 
-    async def outline(self, user: str, picture: memoryview, request: OutlineRequest) -> bytes:
-        """Return a picture as JPEG, with zones, lines and masks drawn in."""
+    async def outline(
+        self, user: str, picture: memoryview, request: OutlineRequest
+    ) -> tuple[float, bytes]:
+        """Return the width of a picture by its height, and it with areas drawn in, as JPEG."""
         order = DrawOutline(request=request)
-        _, jpeg = await self._ask(self._drawing, user, PictureOrder.OUTLINE, order, Drawn, picture)
-        return bytes(jpeg)
+        outlined, jpeg = await self._ask(
+            self._drawing, user, PictureOrder.OUTLINE, order, Outlined, picture
+        )
+        return outlined.aspect, bytes(jpeg)
 
     async def close(self) -> None:
         """End all processes."""

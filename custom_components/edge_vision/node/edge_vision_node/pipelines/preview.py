@@ -51,8 +51,9 @@ class Previews:
 
     async def outline(self, request: OutlineRequest, data: memoryview) -> tuple[Picture, bytes]:
         """Return a picture with zones, lines and masks drawn in. Raises `PictureError`."""
-        jpeg = await self._imaging.outline(_FLOWS, data, request)
-        return Picture(content_type=_JPEG, at=datetime.now(UTC).isoformat()), jpeg
+        aspect, jpeg = await self._imaging.outline(_FLOWS, data, request)
+        at = datetime.now(UTC).isoformat()
+        return Picture(content_type=_JPEG, at=at, aspect=aspect), jpeg
 
     async def peek(self, video: Video) -> tuple[Picture, bytes]:
         """Return one frame of a video, nothing masked. Raises `CameraError` if none comes."""

@@ -195,8 +195,13 @@ class PictureRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class Picture:
-    """Header of a picture. `single_pictures`: for `peek`, see `SourceStatus`."""
+    """Header of a picture.
+
+    `single_pictures`: for `peek`, see `SourceStatus`. `aspect`: for `outline`, its width by its
+    height; see `PipelineConfig.areas_aspect`.
+    """
 
     content_type: str
     at: str
     single_pictures: bool = False
+    aspect: float | None = None
