@@ -1,4 +1,4 @@
-"""What a node does when it is told to."""
+"""Buttons of a node."""
 
 from __future__ import annotations
 

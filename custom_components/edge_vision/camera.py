@@ -108,7 +108,7 @@ class LiveView(PipelineEntity, Camera):
             limits=dict(settings.limits),
             annotate=True,
             privacy_masks=masks.polygons,
-            areas_aspect=masks.aspect,
+            mask_aspects=masks.aspects,
         )
         _, jpeg = await self.runtime.node.async_request_picture(
             Command.DETECT, request, Detected, picture=still

@@ -108,7 +108,7 @@ async def _async_detect(call: ServiceCall) -> ServiceResponse:
         labels=labels,
         confidence=call.data[CONF_CONFIDENCE],
         privacy_masks=masks.polygons,
-        areas_aspect=masks.aspect,
+        mask_aspects=masks.aspects,
     )
     try:
         detected = await runtime.node.async_request(

@@ -66,11 +66,17 @@ class TwoEntries:
         configured = self.home.node.asked(Command.CONFIGURE)[-1]["pipelines"]
         return [list(item["privacy_masks"]) for item in configured]
 
+    def change_first(self, **changes: Any) -> None:
+        self._change(self.home.entry, changes)
+
     def change_second(self, **changes: Any) -> None:
         assert self.second is not None
-        (subentry,) = self.second.subentries.values()
+        self._change(self.second, changes)
+
+    def _change(self, entry: MockConfigEntry, changes: dict[str, Any]) -> None:
+        (subentry,) = entry.subentries.values()
         self.home.hass.config_entries.async_update_subentry(
-            self.second, subentry, data={**subentry.data, **changes}
+            entry, subentry, data={**subentry.data, **changes}
         )
 
 
@@ -110,20 +116,23 @@ async def test_masks_of_one_entry_come_and_go_in_another(two: TwoEntries) -> Non
 async def test_the_node_knows_the_shape_of_the_picture_that_masks_were_drawn_on(
     two: TwoEntries,
 ) -> None:
-    def aspects() -> list[Any]:
+    def aspects() -> list[list[float]]:
         configured = two.home.node.asked(Command.CONFIGURE)[-1]["pipelines"]
-        return [item["areas_aspect"] for item in configured]
+        return [list(item["mask_aspects"]) for item in configured]
 
     await two.begin()
-    assert aspects() == [None]
+    assert aspects() == [[]]
     await two.add_second(privacy_masks=[ALL], areas_aspect=4 / 3)
-    await until(lambda: aspects() == [pytest.approx(4 / 3)])
+    await until(lambda: aspects() == [[pytest.approx(4 / 3, abs=0.001)]])
     await _detect(two.home)
     detect = two.home.node.asked(Command.DETECT)[-1]
-    assert detect.areas_aspect == pytest.approx(4 / 3)
+    assert detect.mask_aspects == (pytest.approx(4 / 3, abs=0.001),)
+    two.change_first(privacy_masks=[ALL], areas_aspect=16 / 9)
+    await until(lambda: aspects() == [pytest.approx([4 / 3, 16 / 9], abs=0.001)])
+    two.change_first(privacy_masks=[])
     # Without masks there is nothing to place.
     two.change_second(privacy_masks=[], areas_aspect=4 / 3)
-    await until(lambda: aspects() == [None])
+    await until(lambda: aspects() == [[]])
 
 
 async def test_another_camera_is_not_masked(two: TwoEntries) -> None:

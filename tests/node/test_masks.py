@@ -48,7 +48,7 @@ WINDOW = area(0.2, 0.1, 0.4, 0.3)
 def hides_all(mask: tuple[Point, ...], drawn: tuple[int, int], shown: Image.Image) -> bool:
     """Return whether nothing red is left of a picture."""
     masked = shown.copy()
-    burn(masked, Masks((mask,), drawn[0] / drawn[1]))
+    burn(masked, Masks((mask,), (drawn[0] / drawn[1],)))
     red = sum(
         1 for r, g, b in (masked.getpixel(p) for p in _grid(masked.size)) if r > 200 and g < 60 > b
     )
@@ -98,7 +98,7 @@ def test_a_picture_that_is_turned_uncovers_nothing(turn: Image.Transpose) -> Non
 
 @pytest.mark.parametrize("shown", [WIDE, (640, 360), (640, 352), (1280, 736)])
 def test_of_the_same_shape_nothing_more_is_covered(shown: tuple[int, int]) -> None:
-    assert Masks((WINDOW,), WIDE[0] / WIDE[1]).on(*shown) == (WINDOW,)
+    assert Masks((WINDOW,), (WIDE[0] / WIDE[1],)).on(*shown) == (WINDOW,)
     # The same if nobody knows on what they were drawn.
     assert Masks((WINDOW,)).on(100, 999) == (WINDOW,)
 
@@ -110,14 +110,27 @@ def test_of_the_same_shape_nothing_more_is_covered(shown: tuple[int, int]) -> No
 def test_where_a_mask_was_drawn_is_covered_whatever_the_shape(
     aspect: float, shown: tuple[int, int]
 ) -> None:
-    covered = Masks((WINDOW,), aspect).on(*shown)
+    covered = Masks((WINDOW,), (aspect,)).on(*shown)
     assert WINDOW in covered
     assert len(covered) <= 7
 
 
+def test_masks_drawn_on_pictures_of_several_shapes_are_covered_for_each() -> None:
+    wide, old = WIDE[0] / WIDE[1], OLD[0] / OLD[1]
+    both = Masks((WINDOW,), (wide, old)).on(*WIDE)
+    assert set(both) == {WINDOW, *Masks((WINDOW,), (old,)).on(*WIDE)}
+    assert len(both) == 3
+
+
+def test_a_camera_has_masks_of_so_many_shapes_at_most() -> None:
+    config = PipelineConfig(pipeline_id="porch", name="Porch", mask_aspects=(1.5,) * 17)
+    with pytest.raises(ProtocolError):
+        config.check()
+
+
 @pytest.mark.parametrize("aspect", [0.0, -1.0, 1e-9, 1e9])
 def test_no_picture_has_such_a_shape(aspect: float) -> None:
-    config = PipelineConfig(pipeline_id="porch", name="Porch", areas_aspect=aspect)
+    config = PipelineConfig(pipeline_id="porch", name="Porch", mask_aspects=(aspect,))
     with pytest.raises(ProtocolError):
         config.check()
 
@@ -139,7 +152,7 @@ async def test_a_node_masks_live_video_and_stills_of_another_shape(tmp_path: Pat
     street = decode(STREET).image.copy().resize((1280, 720))
     covers = {"squeezed": (0.02, 0.27, 0.48, 0.38), "cut": (0.02, 0.19, 0.48, 0.34)}
     async with mjpeg_camera(jpeg(street)) as camera, watcher(tmp_path) as it:
-        config = pipeline(camera, privacy_masks=(mask,), areas_aspect=4 / 3)
+        config = pipeline(camera, privacy_masks=(mask,), mask_aspects=(4 / 3,))
         await it.watch(config)
         await until(lambda: it.looks)
         _, view = await it.node.previews.live_view(LiveRequest(pipeline_id="porch"))
@@ -159,7 +172,7 @@ async def test_a_node_masks_live_video_and_stills_of_another_shape(tmp_path: Pat
         for part in covers.values():
             assert darkest(clean, *part) < 24
         # Once the shape is known, what is kept already is masked as well.
-        before = replace(config, video=None, areas_aspect=None)
+        before = replace(config, video=None, mask_aspects=())
         it.node.archive.pictures.write("porch", jpeg(street), datetime.now(UTC))
         await it.watch(before)
         await it.watch(replace(config, video=None))
@@ -177,7 +190,7 @@ async def test_a_zone_stays_where_it_was_drawn_on_a_stream_that_squeezes_the_vie
     squeezed = jpeg(decode(STREET).image.copy().resize((SIZE[0], SIZE[0])))
     async with mjpeg_camera(squeezed) as camera, watcher(tmp_path) as it:
         aspect = SIZE[0] / SIZE[1]
-        await it.watch(pipeline(camera, zones=(left, right), areas_aspect=aspect))
+        await it.watch(pipeline(camera, zones=(left, right), mask_aspects=(aspect,)))
         await until(lambda: it.looks and any(item.zones for item in it.looks[-1].objects))
         for item in it.looks[-1].objects:
             if item.zones:

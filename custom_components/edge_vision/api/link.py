@@ -1,4 +1,4 @@
-"""A way to a node, wherever it runs: what keeps up the connection, and what is told about it."""
+"""The link to a node, wherever it runs: keeps the connection and reports to a listener."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class NodeStartError(NodeRequestError):
 
 
 class NodeListener(Protocol):
-    """Is told what happens to a node. All methods run in the event loop."""
+    """Receives what happens to a node. All methods run in the event loop."""
 
     async def async_connected(self, client: NodeClient) -> None:
         """Set up a node that has just connected.

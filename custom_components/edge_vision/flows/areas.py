@@ -58,7 +58,7 @@ from ..node.edge_vision_node.protocol import Command, OutlineRequest, Picture, r
 from ..runtime.automation_targets import same
 from ..runtime.privacy import Masks
 from ..runtime.runtime import EntryRuntime
-from ..runtime.settings import Areas, may_be_live
+from ..runtime.settings import Areas, camera_masks, may_be_live
 from .forms import async_name_misfits, misfits, number
 from .picture import FlowPicture
 from .preview import async_see
@@ -300,10 +300,9 @@ class AreaFlow(ConfigSubentryFlow):
         others = await self._hub.async_masks_of(
             data.get(CONF_CAMERA), data.get(CONF_VIDEO_ADDRESS), except_for=self._saved_as()
         )
-        return Masks(
-            Areas.of(data).privacy_masks + others.polygons,
-            data.get(CONF_AREAS_ASPECT, others.aspect),
-        )
+        own = camera_masks(data)
+        aspects = () if own.aspect is None or not own.masks else (own.aspect,)
+        return Masks(own.masks + others.polygons, (*others.aspects, *aspects))
 
     def _saved_as(self) -> str | None:
         """Return the ID of the subentry being changed, or None while adding one."""

@@ -314,7 +314,7 @@ class PipelineFlow(
             labels=tuple(data[CONF_LABELS]),
             confidence=data[CONF_CONFIDENCE],
             privacy_masks=masks.polygons,
-            areas_aspect=masks.aspect,
+            mask_aspects=masks.aspects,
         )
         try:
             await self._hub.node.async_request(

@@ -163,7 +163,7 @@ class DetailFlow(AreaFlow):
                 confidence=_SHOWN_FROM,
                 annotate=True,
                 privacy_masks=masks.polygons,
-                areas_aspect=masks.aspect,
+                mask_aspects=masks.aspects,
             )
             found, jpeg = await self._hub.node.async_request_picture(
                 Command.DETECT, request, Detected, picture=self._still

@@ -28,7 +28,7 @@ def async_rename_areas(
         for (kind, old), new in renames.items():
             if (renamed := _renamed(entity.unique_id, kind, old, new)) is not None:
                 wanted[entity.entity_id] = renamed
-    # By way of ids that nobody has: two zones may have swapped their names.
+    # Use temporary ids first: two zones may have swapped their names.
     for entity_id in wanted:
         registry.async_update_entity(entity_id, new_unique_id=f"{subentry_id}_{entity_id}")
     for entity_id, unique_id in wanted.items():

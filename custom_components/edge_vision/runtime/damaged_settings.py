@@ -44,7 +44,7 @@ from ..node.edge_vision_node.protocol import (
     Sensitivity,
     Thoroughness,
     Zone,
-    check_aspect,
+    check_aspects,
     read,
 )
 
@@ -111,7 +111,7 @@ def _usable(key: str, value: Any) -> Any:
         return None
     if key == CONF_AREAS_ASPECT:
         try:
-            check_aspect(value)
+            check_aspects((value,))
         except ProtocolError:
             return None
     if (kind := _ITEMS.get(key)) is None:

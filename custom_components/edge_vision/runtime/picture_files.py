@@ -66,7 +66,7 @@ async def async_read(hass: HomeAssistant, name: str, most: int) -> bytes:
 def _read(hass: HomeAssistant, name: str, most: int) -> bytes:
     if not hass.config.is_allowed_path(name):
         raise FileNotAllowed
-    # Without waiting for whoever might write into a pipe.
+    # A pipe is opened without waiting for its writer.
     descriptor = os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     kind = os.fstat(descriptor).st_mode
     if not stat.S_ISREG(kind):

@@ -318,7 +318,7 @@ class Pipelines(Mapping[str, PipelineRuntime]):
                     self.streams.options(settings.camera, settings.video_address),
                     camera=self._identity(settings),
                     privacy_masks=self._sent_masks[pipeline.pipeline_id].polygons,
-                    areas_aspect=self._sent_masks[pipeline.pipeline_id].aspect,
+                    mask_aspects=self._sent_masks[pipeline.pipeline_id].aspects,
                 )
                 for pipeline, settings in sent.items()
             )

@@ -13,24 +13,24 @@ from homeassistant.core import HomeAssistant, callback
 from homeassistant.helpers.dispatcher import async_dispatcher_send
 
 from ..const import DOMAIN, SUBENTRY_PIPELINE
-from ..node.edge_vision_node.protocol import Point
+from ..node.edge_vision_node.protocol import MAX_ASPECTS, Point
 from .settings import CameraMasks, camera_masks
 from .stream_addresses import StreamAddresses, fingerprint, known_fingerprints
 
 # Sent when the masks of a camera may have changed, or it became known which camera an address is.
 SIGNAL_MASKS_CHANGED = f"{DOMAIN}_masks_changed"
+# Finer than the node distinguishes shapes.
+_ASPECT_DIGITS = 3
 
 
 class Masks(NamedTuple):
     """What must not be seen of a camera.
 
-    `aspect`: width by height of the picture that the polygons were drawn on; None if it is not
-    known. Where entries of one camera have drawn on pictures of different shapes, it is the one of
-    the first.
+    `aspects`: width by height of the pictures that the polygons were drawn on, as far as known.
     """
 
     polygons: tuple[tuple[Point, ...], ...] = ()
-    aspect: float | None = None
+    aspects: tuple[float, ...] = ()
 
 
 class PrivacyMasks:
@@ -64,16 +64,16 @@ class PrivacyMasks:
             for key, item in self._masks.items()
         }
         masks: dict[tuple[Point, ...], None] = {}
-        aspect: float | None = None
+        aspects: set[float] = set()
         # One pipeline may know a camera by its entity, another by its address, a third by both.
         while same := [key for key, known in others.items() if names & known]:
             for key in same:
                 names |= others.pop(key)
                 if key != except_for:
                     masks |= dict.fromkeys(self._masks[key].masks)
-                    if self._masks[key].masks and aspect is None:
-                        aspect = self._masks[key].aspect
-        return Masks(tuple(masks), aspect)
+                    if self._masks[key].masks and (aspect := self._masks[key].aspect):
+                        aspects.add(round(aspect, _ASPECT_DIGITS))
+        return Masks(tuple(masks), tuple(sorted(aspects)[:MAX_ASPECTS]))
 
     def cameras_to_ask(self, cameras: Iterable[str]) -> set[str]:
         """Return the cameras whose addresses tell which masks hold.

@@ -199,14 +199,14 @@ class PipelineSettings:
         *,
         camera: str,
         privacy_masks: tuple[tuple[Point, ...], ...],
-        areas_aspect: float | None,
+        mask_aspects: tuple[float, ...],
     ) -> PipelineConfig:
         """Return the configuration for the node, to run on this engine and accelerator.
 
         `stream` is the address of the live video that it is to watch, None where it gets stills,
         and `options` how that is read;
         `camera` is the same for as long as the camera is; `privacy_masks` are all of that camera,
-        and `areas_aspect` is that of the picture that they were drawn on.
+        and `mask_aspects` are those of the pictures that they were drawn on.
         """
         areas, (engine, accelerator) = self.areas, place
         return PipelineConfig(
@@ -227,7 +227,7 @@ class PipelineSettings:
             lines=areas.lines,
             cooldown_s=self.cooldown_s,
             privacy_masks=privacy_masks,
-            areas_aspect=areas_aspect,
+            mask_aspects=mask_aspects,
         )
 
 

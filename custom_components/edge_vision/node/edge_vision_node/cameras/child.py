@@ -82,7 +82,7 @@ class _View:
     def step(self, grey: NDArray[np.uint8], at: float) -> Motion:
         """Return what moves in a frame."""
         with self._lock:
-            if self.masks.aspect is not None and grey.shape != self._shape:
+            if self.masks.aspects and grey.shape != self._shape:
                 # Where masks are depends on the shape of the picture.
                 self._shape = grey.shape
                 self._gate = self._new_gate(self.masks.on(grey.shape[1], grey.shape[0]))

@@ -170,7 +170,7 @@ class Cameras:
             if watch.closed:
                 return
             watch.closed = True
-            # Remove it before it ends: whoever watches meanwhile gets a new one.
+            # Remove it before it ends: a new viewer gets a new process.
             if camera.alone(watch) and self._cameras.get(key) is camera:
                 del self._cameras[key]
             await camera.remove(watch)

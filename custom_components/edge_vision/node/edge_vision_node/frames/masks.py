@@ -29,12 +29,12 @@ _SAME_SHAPE = math.log(1.03)
 class Masks:
     """Polygons whose corners are in 0-1 of the picture that they were drawn on.
 
-    `aspect` is that picture's width by its height; None if it is not known: the polygons are taken
-    as they are then, for any picture.
+    `aspects` are the widths of such pictures by their heights, as far as they are known. Which
+    polygon is of which picture is not, so each of them is moved in every way.
     """
 
     polygons: tuple[Polygon, ...] = ()
-    aspect: float | None = None
+    aspects: tuple[float, ...] = ()
 
     def __bool__(self) -> bool:
         """Return whether there is anything to hide."""
@@ -42,13 +42,13 @@ class Masks:
 
     def on(self, width: int, height: int) -> tuple[Polygon, ...]:
         """Return the polygons that hide the same places in a picture of that many pixels."""
-        if self.aspect is None:
-            return self.polygons
-        return tuple(
-            tuple(moved(point) for point in polygon)
-            for moved in _readings(self.aspect, width / height)
+        moves = [move for aspect in self.aspects for move in _readings(aspect, width / height)]
+        places = (
+            tuple(move(point) for point in polygon)
+            for move in moves or [_as_drawn]
             for polygon in self.polygons
         )
+        return tuple(dict.fromkeys(places))
 
 
 NO_MASKS = Masks()

@@ -38,7 +38,7 @@ class Background:
             self._note(what, None)
 
     def call_all(self, what: str, listeners: Iterable[Callable[..., object]], *args: Any) -> None:
-        """Call all listeners, whatever comes of the ones before; see `noting`."""
+        """Call all listeners, even if one of them fails; see `noting`."""
         failure: Exception | None = None
         for listener in tuple(listeners):
             try:

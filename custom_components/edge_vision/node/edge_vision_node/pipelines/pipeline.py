@@ -49,7 +49,7 @@ class Pipeline:
     @property
     def masks(self) -> Masks:
         """Return what has to be hidden in every picture."""
-        return Masks(self.config.privacy_masks, self.config.areas_aspect)
+        return Masks(self.config.privacy_masks, self.config.mask_aspects)
 
     def reconfigure(self, config: PipelineConfig) -> bool:
         """Take a new configuration; return whether it wants another model or place."""

@@ -168,7 +168,7 @@ async def detect(
     place = await workers.choose(model, request.engine, request.accelerator)
     class_ids = place.model.class_ids(request.labels)
     limits = Limits(request.confidence, request.limits)
-    masks = Masks(request.privacy_masks, request.areas_aspect)
+    masks = Masks(request.privacy_masks, request.mask_aspects)
     with workers.hold(place) as lane:
         await lane.load(place)
         still = await imaging.prepare(_ASKED, data, place.model.manifest, masks)

@@ -112,6 +112,7 @@ from .pipelines import (
 )
 from .redaction import is_secret, redact
 from .shapes import (
+    MAX_ASPECTS,
     NO_ANSWER,
     TASKS_WITH_OBJECTS,
     Box,
@@ -124,7 +125,7 @@ from .shapes import (
     Point,
     Task,
     Zone,
-    check_aspect,
+    check_aspects,
     check_polygons,
 )
 from .wire import (
@@ -142,6 +143,7 @@ from .wire import (
 )
 
 __all__ = [
+    "MAX_ASPECTS",
     "MAX_HEADER_BYTES",
     "MAX_INTEGER",
     "MAX_MESSAGE_BYTES",
@@ -230,7 +232,7 @@ __all__ = [
     "Uploaded",
     "Video",
     "Zone",
-    "check_aspect",
+    "check_aspects",
     "check_polygons",
     "decode_binary",
     "decode_text",

@@ -127,7 +127,7 @@ class DetectRequest:
     """`detect` (binary, with a picture): analyze it without a pipeline; nothing is stored.
 
     With `annotate`, the result is binary and contains the picture with boxes as JPEG. Areas in
-    `privacy_masks` are neither analyzed nor shown. `areas_aspect` and `limits` (for single labels)
+    `privacy_masks` are neither analyzed nor shown. `mask_aspects` and `limits` (for single labels)
     are as in a pipeline.
     """
 
@@ -138,7 +138,7 @@ class DetectRequest:
     confidence: float = 50.0
     annotate: bool = False
     privacy_masks: tuple[tuple[Point, ...], ...] = ()
-    areas_aspect: float | None = None
+    mask_aspects: tuple[float, ...] = ()
     limits: dict[str, ObjectLimits] = field(default_factory=dict)
 
 
@@ -198,7 +198,7 @@ class Picture:
     """Header of a picture.
 
     `single_pictures`: for `peek`, see `SourceStatus`. `aspect`: for `outline`, its width by its
-    height; see `PipelineConfig.areas_aspect`.
+    height; see `PipelineConfig.mask_aspects`.
     """
 
     content_type: str

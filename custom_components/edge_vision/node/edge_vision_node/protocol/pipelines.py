@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from .models import QuarantinedModel
-from .shapes import LabelPresence, Line, Point, Zone, check_aspect, check_polygons
+from .shapes import LabelPresence, Line, Point, Zone, check_aspects, check_polygons
 from .wire import ProtocolError
 
 
@@ -135,11 +135,11 @@ class PipelineConfig:
     what is asked of objects of some labels besides. `privacy_masks`: polygons that are
     blackened before anything is looked at, stored or shown.
 
-    `areas_aspect`: width by height of the picture on which zones, lines and masks were drawn; None
-    if it is not known. On pictures of another shape, masks cover every place where they may be.
+    `mask_aspects`: width by height of the pictures on which privacy masks were drawn, if known. On
+    pictures of another shape, masks cover every place where they may be.
 
     `video`: None where the hub sends stills. The rest is for video: `zones`, `lines`; `cooldown_s`:
-    how long after a start no other one of the same label and rule is told.
+    seconds after a start in which further ones of the same label and rule are suppressed.
     """
 
     pipeline_id: str
@@ -159,11 +159,11 @@ class PipelineConfig:
     limits: dict[str, ObjectLimits] = field(default_factory=dict)
     cooldown_s: float = 0.0
     privacy_masks: tuple[tuple[Point, ...], ...] = ()
-    areas_aspect: float | None = None
+    mask_aspects: tuple[float, ...] = ()
 
     def check(self) -> None:
         """Raise `ProtocolError` if a value is invalid."""
-        check_aspect(self.areas_aspect)
+        check_aspects(self.mask_aspects)
         check_polygons((*self.privacy_masks, *(zone.points for zone in self.zones)))
         if self.video is not None:
             self.video.check()

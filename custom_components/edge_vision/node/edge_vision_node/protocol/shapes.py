@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -22,9 +22,11 @@ class Task(StrEnum):
 
 # Tasks that find a variable number of objects.
 TASKS_WITH_OBJECTS = (Task.DETECTION, Task.POSE, Task.FACE)
-# Result of a classification if nothing is certain enough, and of a pose if nobody is there.
+# Result of a classification without a confident class, and of a pose without a body.
 NO_ANSWER = "none"
 _MOST_ASPECT = 100.0
+# Shapes of pictures that the masks of one camera were drawn on.
+MAX_ASPECTS = 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,10 +61,13 @@ def check_polygons(polygons: Iterable[Sequence[Point]]) -> None:
             raise ProtocolError("A polygon lies within the frame: its corners are from 0 to 1")
 
 
-def check_aspect(aspect: float | None) -> None:
-    """Raise `ProtocolError` if no picture has this width by its height."""
-    if aspect is not None and not 1 / _MOST_ASPECT <= aspect <= _MOST_ASPECT:
-        raise ProtocolError(f"No picture is {aspect:g} times as wide as it is high")
+def check_aspects(aspects: Collection[float]) -> None:
+    """Raise `ProtocolError` if no picture has one of these widths by its height, or for many."""
+    if len(aspects) > MAX_ASPECTS:
+        raise ProtocolError(f"Pictures of more than {MAX_ASPECTS} shapes")
+    for aspect in aspects:
+        if not 1 / _MOST_ASPECT <= aspect <= _MOST_ASPECT:
+            raise ProtocolError(f"No picture is {aspect:g} times as wide as it is high")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -37,7 +37,7 @@ from ..protocol import (
     Subscribe,
     Subscribed,
     UploadChunk,
-    check_aspect,
+    check_aspects,
     check_polygons,
     read,
 )
@@ -174,7 +174,7 @@ async def _detect(call: Call) -> Answer:
     assert call.content is not None  # by takes_content
     request = read(DetectRequest, call.header)
     check_polygons(request.privacy_masks)
-    check_aspect(request.areas_aspect)
+    check_aspects(request.mask_aspects)
     return await call.node.detect(request, call.content)
 
 

@@ -19,7 +19,7 @@ UNFINISHED = ".tmp"
 
 
 def keep_private(folder: Path) -> None:
-    """Let nobody but this user read what is in a folder, or is made from now on by this process.
+    """Restrict a folder, and all files that this process creates, to the current user.
 
     What other programs made there earlier, or an older version, is tightened too.
     """
@@ -103,7 +103,7 @@ def write_whole(path: Path, content: bytes, at: datetime | None = None) -> None:
 
 
 class Deleter:
-    """Deletes files that nobody waits for: one that cannot be deleted is told once, and left."""
+    """Deletes files in the background; one that cannot be deleted is logged once and left."""
 
     def __init__(self) -> None:
         """Begin with nothing told."""
